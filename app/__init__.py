@@ -1,0 +1,1 @@
+"""The public API for agentic sessions: one document, one server, interchangeable backends."""

@@ -1,0 +1,1 @@
+"""Kinds of agents that the embedded backend runs, one file each, behind the port of `app.agents.port`."""

@@ -1,0 +1,40 @@
+"""The port between the engine and an agent: one turn in, AG-UI events out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an agent gets for one run.
+
+    `input` is an AG-UI RunAgentInput (camelCase, all of threadId, runId, state, messages, tools, context and
+    forwardedProps present) whose messages are the whole conversation of the thread. `workspace` is the session's
+    own directory, `environment` what the session adds to the agent's environment.
+    """
+
+    input: dict[str, Any]
+    workspace: Path
+    environment: dict[str, str]
+
+
+class AgentError(Exception):
+    """The agent could not be reached or broke the protocol; the message is fit for a client to read."""
+
+
+class Agent(ABC):
+    """One agent for one session; `run` is never called twice at once."""
+
+    @abstractmethod
+    def run(self, turn: Turn) -> AsyncIterator[bytes]:
+        """Yield each AG-UI event of the turn as JSON bytes, as the agent wrote it; raise AgentError.
+
+        Cancelling the iteration interrupts the agent: it must let go of every connection and process of the turn.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything that outlives a turn."""

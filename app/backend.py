@@ -1,0 +1,101 @@
+"""The port: what the API needs of whatever runs the sessions.
+
+Every method raises only errors of `app.errors`. Names, ids and bodies have passed the document's validation before a
+method is called. A session that does not exist in the caller's project raises `SessionNotFound`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from app.types import (
+    AcceptedRun,
+    Caller,
+    CreatedSession,
+    Credentials,
+    EventLog,
+    Interruption,
+    NewMessage,
+    NewRun,
+    NewSession,
+    OutputFormat,
+    Role,
+    RunList,
+    RunStatus,
+    RunSummary,
+    Session,
+    SessionPage,
+    SessionStatus,
+    Transcript,
+)
+
+
+class Backend(ABC):
+    """One kind of place where sessions live."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Take up work: connections, migrations, recovery. Called once, before the first request."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Put everything in order and let go; called once, after the last request."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """GET /ready: return if sessions can be served, else raise."""
+
+    @abstractmethod
+    async def authorize(self, credentials: Credentials, role: Role) -> Caller:
+        """Settle project and role of a request; `MissingProject`, `Unauthorized`, `Forbidden`."""
+
+    @abstractmethod
+    async def list_sessions(
+        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+    ) -> SessionPage:
+        """GET /v1/sessions: newest first; an empty `status` means any."""
+
+    @abstractmethod
+    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+        """POST /v1/sessions: the session exists when this returns, pending or further."""
+
+    @abstractmethod
+    async def get_session(self, caller: Caller, session_id: str) -> Session:
+        """GET /v1/sessions/{session_id}."""
+
+    @abstractmethod
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        """DELETE /v1/sessions/{session_id}: in every state."""
+
+    @abstractmethod
+    async def start_session(self, caller: Caller, session_id: str) -> Session:
+        """POST /v1/sessions/{session_id}/start; `AlreadyRunning`, `SessionStopping`, `UnknownState`."""
+
+    @abstractmethod
+    async def stop_session(self, caller: Caller, session_id: str) -> Session:
+        """POST /v1/sessions/{session_id}/stop; `AlreadyEnded`, `UnknownState`."""
+
+    @abstractmethod
+    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+        """POST /v1/sessions/{session_id}/interrupt: cancel the current run, keep the session."""
+
+    @abstractmethod
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
+        """POST /v1/sessions/{session_id}/message; `NotRunning`."""
+
+    @abstractmethod
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+        """POST /v1/sessions/{session_id}/runs; `NotRunning`, `RunExists`."""
+
+    @abstractmethod
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        """GET /v1/sessions/{session_id}/runs."""
+
+    @abstractmethod
+    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
+        """GET /v1/sessions/{session_id}/runs/{run_id}; `RunNotFound`."""
+
+    @abstractmethod
+    async def get_session_output(
+        self, caller: Caller, session_id: str, *, output_format: OutputFormat, run_id: str | None
+    ) -> Transcript | EventLog:
+        """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown."""

@@ -1,0 +1,232 @@
+"""What crosses the port: plain values whose field names are the names on the wire.
+
+A field that is None is left out of an answer. Session times are RFC 3339 UTC strings, run and event times integer
+milliseconds since 1970. `msgspec.Raw` holds JSON that passes through byte for byte.
+"""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+
+class Role(StrEnum):
+    """What a token may do in its project: look, also create and control, also delete."""
+
+    VIEW = "view"
+    EDIT = "edit"
+    ADMIN = "admin"
+
+
+class SessionStatus(StrEnum):
+    """Where a session is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class RunStatus(StrEnum):
+    """Where a run is; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+
+class OutputFormat(StrEnum):
+    """How a session's log is read."""
+
+    TRANSCRIPT = "transcript"
+    COMPACT = "compact"
+    EVENTS = "events"
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a request says of its sender: the token, and the project if a header or the token names one."""
+
+    token: str
+    project: str | None
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """A sender whose project is settled and whose role, as far as the backend judges it, suffices."""
+
+    token: str
+    project: str
+
+
+class Value(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Base of everything that is JSON on the wire."""
+
+
+# Sessions
+
+
+class Repo(Value):
+    """A git repository in the session's workspace."""
+
+    url: str
+    branch: str | None = None
+
+
+class Workflow(Value):
+    """A git repository whose `path` holds the agent's instructions."""
+
+    git_url: str
+    branch: str | None = None
+    path: str | None = None
+
+
+class NewSession(Value):
+    """The body of create_session."""
+
+    task: str
+    display_name: str | None = None
+    model: str | None = None
+    repos: list[Repo] | None = None
+    active_workflow: Workflow | None = None
+    environment_variables: dict[str, str] | None = None
+
+
+class Session(Value):
+    """One agent in one workspace."""
+
+    id: str
+    status: SessionStatus
+    display_name: str | None = None
+    task: str | None = None
+    model: str | None = None
+    repos: list[Repo] | None = None
+    created_at: str | None = None
+    completed_at: str | None = None
+    result: str | None = None
+    error: str | None = None
+
+
+class CreatedSession(Session, kw_only=True):
+    """The answer to create_session."""
+
+    message: str
+
+
+class SessionPage(Value):
+    """One page of a project's sessions, newest first; `total` counts all that match."""
+
+    items: list[Session]
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+    next_offset: int | None = None
+
+
+class Interruption(Value):
+    """What became of an interrupt: True its end was seen, False nothing was running, None not seen in time."""
+
+    message: str
+    interrupted: bool | None
+
+
+# Runs
+
+
+class NewMessage(Value):
+    """The body of send_message."""
+
+    content: str
+
+
+class RunMessage(Value):
+    """One message of create_run."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+    id: str | None = None
+
+
+class NewRun(Value):
+    """The body of create_run; the last four go to the agent as they are."""
+
+    messages: list[RunMessage]
+    run_id: str | None = None
+    thread_id: str | None = None
+    state: Any = None
+    tools: list[dict[str, Any]] | None = None
+    context: list[dict[str, Any]] | None = None
+    forwarded_props: dict[str, Any] | None = None
+
+
+class AcceptedRun(Value):
+    """A run that will reach a terminal state."""
+
+    run_id: str
+    thread_id: str
+
+
+class RunSummary(Value):
+    """One run, as its events tell it; times in ms."""
+
+    run_id: str
+    status: RunStatus
+    event_count: int
+    thread_id: str | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    user_message: str | None = None
+    error: str | None = None
+
+
+class RunList(Value):
+    """All runs of a session in the order of their start, queued ones last."""
+
+    session_id: str
+    runs: list[RunSummary]
+
+
+# Output
+
+
+class ToolCall(Value):
+    """A tool call in a transcript; `duration` in ms."""
+
+    id: str
+    name: str | None = None
+    args: str | None = None
+    result: str | None = None
+    status: Literal["pending", "running", "completed", "error"] | None = None
+    duration: int | None = None
+
+
+class Message(Value):
+    """A message of the conversation; `timestamp` is RFC 3339."""
+
+    id: str
+    role: str
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    timestamp: str | None = None
+
+
+class Transcript(Value):
+    """A session's log read as a conversation."""
+
+    session_id: str
+    format: Literal[OutputFormat.TRANSCRIPT]
+    messages: list[Message]
+
+
+class EventLog(Value):
+    """A session's log read as AG-UI events, as stored or compacted."""
+
+    session_id: str
+    format: Literal[OutputFormat.COMPACT, OutputFormat.EVENTS]
+    events: list[msgspec.Raw]

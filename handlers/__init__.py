@@ -1,0 +1,1 @@
+"""One module per tag of the OpenAPI document, one coroutine per operationId."""
