@@ -96,6 +96,6 @@ class Backend(ABC):
 
     @abstractmethod
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, output_format: OutputFormat, run_id: str | None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:
         """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown."""
