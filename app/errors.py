@@ -56,6 +56,11 @@ class BadRequest(ApiError):
     status = 400
     code = "invalid_request"
 
+    def __init__(self, message: str | None = None, *, details: Sequence[Detail] = ()) -> None:
+        if message is None and details:
+            message = f"The request is not valid: {details[0].location} {details[0].message}."
+        super().__init__(message, details=details)
+
 
 class MissingProject(BadRequest):
     """Project required: send the X-Ambient-Project header."""

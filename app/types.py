@@ -230,3 +230,10 @@ class EventLog(Value):
     session_id: str
     format: Literal[OutputFormat.COMPACT, OutputFormat.EVENTS]
     events: list[msgspec.Raw]
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A handler's answer that says in `Location` (a path) where the thing it made is found."""
+
+    body: Value
+    location: str

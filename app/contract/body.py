@@ -1,0 +1,122 @@
+"""The body of a request: strict JSON, validated against the document."""
+
+import json
+import math
+from typing import Any
+
+from app.contract.schemas import Validator
+from app.errors import BadRequest, Detail, UnsupportedMediaType
+from app.request import Request
+
+MAX_DEPTH = 64
+
+
+class Body:
+    """The JSON body of one operation, as the document describes it."""
+
+    def __init__(self, definition: dict[str, Any]) -> None:
+        schema = definition["content"]["application/json"]["schema"]
+        self.required: bool = definition.get("required", False)
+        self._schema = schema
+        self._validator = Validator(schema)
+
+    def value(self, content: bytes) -> Any:
+        """The validated value under its present names; raises `BadRequest`."""
+        if not content:
+            if self.required:
+                raise BadRequest(details=[Detail("body", "is required")])
+            return None
+        value = _without_absent(parse_json(content), self._schema)
+        self._validator.check(value, "body")
+        return _with_present_names(value, self._schema, "body")
+
+
+def check_media_type(request: Request) -> None:
+    """Raise `UnsupportedMediaType` for anything but UTF-8 JSON as it is; no Content-Type reads as JSON."""
+    if request.header("Content-Encoding") not in {None, "", "identity"}:
+        raise UnsupportedMediaType
+    kind, _, parameters = (request.header("Content-Type") or "application/json").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
+        raise UnsupportedMediaType
+
+
+def parse_json(content: bytes) -> Any:
+    """One JSON value in UTF-8: no NaN or infinity, no lone surrogate, no name twice, at most 64 levels deep."""
+    try:
+        value = _decoder.decode(content.decode("utf-8"))
+        if b"\\u" in content:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        raise BadRequest(details=[Detail("body", "must be valid JSON")]) from error
+    if content.count(b"{") + content.count(b"[") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
+        raise _too_deep()
+    return value
+
+
+def _reject_constant(_name: str) -> float:
+    raise ValueError
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError
+    return members
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_reject_constant, parse_float=_finite)
+
+
+def _depth_exceeds(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children)
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(details=[Detail("body", f"must be at most {MAX_DEPTH} levels deep")])
+
+
+def _without_absent(value: Any, schema: dict[str, Any]) -> Any:
+    """Drop what reads as absent: a known member that is null, or an optional string that is empty."""
+    if isinstance(value, list) and "items" in schema:
+        return [_without_absent(item, schema["items"]) for item in value]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    known, required = schema["properties"], schema.get("required", ())
+    return {
+        name: _without_absent(item, known.get(name, {}))
+        for name, item in value.items()
+        if not (name in known and (item is None or (item == "" and _optional_string(name, known, required))))
+    }
+
+
+def _optional_string(name: str, known: dict[str, Any], required: list[str]) -> bool:
+    return name not in required and known[name].get("type") == "string"
+
+
+def _with_present_names(value: Any, schema: dict[str, Any], location: str) -> Any:
+    """Rename the members that the document marks as deprecated with `x-alias-of`; both names at once are refused."""
+    if isinstance(value, list) and "items" in schema:
+        return [_with_present_names(item, schema["items"], f"{location}[{n}]") for n, item in enumerate(value)]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    renamed: dict[str, Any] = {}
+    for name, item in value.items():
+        definition = schema["properties"].get(name, {})
+        present = definition.get("x-alias-of", name)
+        if present != name and present in value:
+            raise BadRequest(details=[Detail(f"{location}.{name}", f"is the deprecated name of {present}: send one")])
+        renamed[present] = _with_present_names(item, definition, f"{location}.{name}")
+    return renamed

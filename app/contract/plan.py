@@ -1,0 +1,103 @@
+"""One operation of the document as a plan: what happens between a matched route and the answer."""
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from app import auth
+from app.backend import Backend
+from app.contract.answer import send_answer
+from app.contract.body import Body, check_media_type
+from app.contract.parameters import Parameter, parse_query
+from app.contract.routing import decode_segment
+from app.limits import read_body
+from app.request import Request
+from app.types import Role
+
+Handler = Callable[..., Awaitable[Any]]
+
+NO_BODY = {"content": {"application/json": {"schema": {"type": "object", "additionalProperties": False}}}}
+
+
+class PlanError(Exception):
+    """The document and a handler do not fit together."""
+
+
+class Plan:
+    """An operation, compiled: the order of its steps is the order of checks that the contract promises."""
+
+    def __init__(
+        self,
+        operation: dict[str, Any],
+        method: str,
+        handler: Handler,
+        *,
+        authenticate: auth.Authenticate,
+        backend: Backend,
+        max_body: int,
+    ) -> None:
+        self.operation_id: str = operation["operationId"]
+        self._handler = handler
+        self._authenticate = authenticate
+        self._backend = backend
+        self._max_body = max_body
+        self._role = Role(operation["x-role"])
+        self._status = next(int(status) for status in operation["responses"] if status.startswith("2"))
+        parameters = [Parameter(definition) for definition in operation.get("parameters", [])]
+        self._path = [parameter for parameter in parameters if parameter.place == "path"]
+        self._query = [parameter for parameter in parameters if parameter.place == "query"]
+        self._query_names = {parameter.name for parameter in self._query}
+        self._headers = [parameter for parameter in parameters if parameter.place == "header"]
+        described = operation.get("requestBody")
+        self._body = Body(described or NO_BODY) if method in {"POST", "PUT", "PATCH"} else None
+        self._types = self._argument_types(with_body=described is not None)
+
+    def _argument_types(self, *, with_body: bool) -> dict[str, Any]:
+        names = {"backend", "caller", *self._query_names, *(parameter.name for parameter in self._path)}
+        if with_body:
+            names.add("body")
+        taken = set(inspect.signature(self._handler).parameters)
+        if taken != names:
+            raise PlanError(
+                f"{self.operation_id}: the document gives {sorted(names)}, the handler takes {sorted(taken)}"
+            )
+        return typing.get_type_hints(self._handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, segments: dict[str, str]) -> None:
+        """Answer one request, or raise an `ApiError`."""
+        request = Request(scope)
+        token = await self._authenticate(request)
+        arguments: dict[str, Any] = {}
+        for parameter in self._path:
+            text = decode_segment(parameter.name, segments[parameter.name])
+            arguments[parameter.name] = parameter.value([text])
+        for parameter in self._headers:
+            value = request.header(parameter.name)
+            parameter.value([value] if value else None)
+        credentials = auth.credentials(request, token)
+        caller = await self._backend.authorize(credentials, self._role)
+        content = await self._read(request, receive)
+        fields = parse_query(scope["query_string"], self._query_names)
+        for parameter in self._query:
+            arguments[parameter.name] = self._typed(parameter.name, parameter.value(fields.get(parameter.name)))
+        if self._body is not None:
+            body = self._body.value(content)
+            if "body" in self._types:
+                arguments["body"] = self._typed("body", body)
+        result = await self._handler(backend=self._backend, caller=caller, **arguments)
+        await send_answer(send, self._status, result)
+
+    async def _read(self, request: Request, receive: Receive) -> bytes:
+        if self._body is None:
+            return b""
+        content = await read_body(request.scope, receive, limit=self._max_body)
+        if content:
+            check_media_type(request)
+        return content
+
+    def _typed(self, name: str, value: Any) -> Any:
+        return None if value is None else msgspec.convert(value, self._types[name])

@@ -1,0 +1,104 @@
+"""OpenAPI 3.0 schemas as jsonschema-rs validators, and their errors in words that never echo a value."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+
+from app.errors import BadRequest, Detail
+
+MAX_DETAILS = 20
+MAX_NAME = 100
+
+_TYPES = {
+    "array": "an array",
+    "boolean": "a boolean",
+    "integer": "an integer",
+    "number": "a number",
+    "object": "an object",
+    "string": "a string",
+}
+_WORDS = {
+    "maxItems": "must have at most {} items",
+    "maxLength": "must have at most {} characters",
+    "maxProperties": "must have at most {} members",
+    "maximum": "must be at most {}",
+    "minItems": "must have at least {} items",
+    "minLength": "must have at least {} characters",
+    "minProperties": "must have at least {} members",
+    "minimum": "must be at least {}",
+    "pattern": "must match {}",
+}
+
+
+def draft4(schema: Any) -> Any:
+    """The JSON Schema (draft 4) of an OpenAPI 3.0 schema whose references are resolved.
+
+    `nullable` becomes a type or an alternative; `x-key-pattern`, which OpenAPI 3.0 has no keyword for, limits the
+    names of a map.
+    """
+    if isinstance(schema, list):
+        return [draft4(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    converted = {
+        key: {name: draft4(child) for name, child in value.items()} if key == "properties" else draft4(value)
+        for key, value in schema.items()
+        if key not in {"nullable", "example", "default", "enum"}
+    }
+    if "enum" in schema:
+        converted["enum"] = schema["enum"]
+    if pattern := converted.pop("x-key-pattern", None):
+        converted["patternProperties"] = {pattern: converted["additionalProperties"]}
+        converted["additionalProperties"] = False
+    if schema.get("nullable"):
+        return {"anyOf": [{"type": "null"}, converted]} if "type" not in schema else _or_null(converted)
+    return converted
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    schema["type"] = [schema["type"], "null"]
+    if "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
+    return schema
+
+
+class Validator:
+    """One schema, compiled once."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._validator = jsonschema_rs.Draft4Validator(
+            draft4(schema),
+            pattern_options=jsonschema_rs.RegexOptions(),  # linear time, whatever the input
+        )
+
+    def check(self, value: Any, location: str) -> None:
+        """Raise `BadRequest` that says where below `location` and in which way `value` is wrong."""
+        if not self._validator.is_valid(value):
+            found = itertools.chain.from_iterable(
+                _details(error, location) for error in self._validator.iter_errors(value)
+            )
+            raise BadRequest(details=list(itertools.islice(found, MAX_DETAILS)))
+
+
+def _details(error: jsonschema_rs.ValidationError, location: str) -> Iterator[Detail]:
+    where = _locate(location, error.instance_path)
+    kind, value = error.kind.name, error.kind.value
+    if kind == "required":
+        yield Detail(f"{where}.{value}", "is required")
+    elif kind == "additionalProperties":
+        for name in value:
+            yield Detail(f"{where}.{name[:MAX_NAME]}", "is not known here")
+    elif kind == "type":
+        types = value if isinstance(value, list) else [value]
+        yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
+    elif kind == "enum":
+        yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
+    else:
+        yield Detail(where, _WORDS.get(kind, "is not valid").format(value))
+
+
+def _locate(location: str, path: list[str | int]) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step[:MAX_NAME]}" for step in path)
+    return location + "".join(steps)

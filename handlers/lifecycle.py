@@ -1,0 +1,19 @@
+"""Lifecycle: start, stop, interrupt."""
+
+from app.backend import Backend
+from app.types import Caller, Interruption, Session
+
+
+async def start_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
+    """Start an ended session again."""
+    return await backend.start_session(caller, session_id)
+
+
+async def stop_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
+    """Stop a session and its runs."""
+    return await backend.stop_session(caller, session_id)
+
+
+async def interrupt_session(backend: Backend, caller: Caller, *, session_id: str) -> Interruption:
+    """Cancel the current run; the session goes on."""
+    return await backend.interrupt_session(caller, session_id)

@@ -1,0 +1,30 @@
+"""Runs: send, create, list, read."""
+
+from urllib.parse import quote
+
+from app.backend import Backend
+from app.types import AcceptedRun, Caller, Located, NewMessage, NewRun, RunList, RunStatus, RunSummary
+
+
+async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Located:
+    """Send a message; the agent's answer is a run."""
+    return _at(session_id, await backend.send_message(caller, session_id, body))
+
+
+async def create_run(backend: Backend, caller: Caller, *, session_id: str, body: NewRun) -> Located:
+    """Create a run from AG-UI messages."""
+    return _at(session_id, await backend.create_run(caller, session_id, body))
+
+
+async def list_runs(backend: Backend, caller: Caller, *, session_id: str, status: RunStatus | None) -> RunList:
+    """List a session's runs in the order of their start."""
+    return await backend.list_runs(caller, session_id, status=status)
+
+
+async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> RunSummary:
+    """Read one run's summary."""
+    return await backend.get_run(caller, session_id, run_id)
+
+
+def _at(session_id: str, run: AcceptedRun) -> Located:
+    return Located(run, f"/v1/sessions/{session_id}/runs/{quote(run.run_id, safe='')}")

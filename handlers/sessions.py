@@ -1,0 +1,33 @@
+"""Sessions: list, create, read, delete."""
+
+from app.backend import Backend
+from app.types import Caller, Located, NewSession, Session, SessionPage, SessionStatus
+
+
+async def list_sessions(
+    backend: Backend,
+    caller: Caller,
+    *,
+    limit: int,
+    offset: int,
+    search: str | None,
+    status: list[SessionStatus] | None,
+) -> SessionPage:
+    """List the project's sessions, newest first."""
+    return await backend.list_sessions(caller, limit=limit, offset=offset, search=search, status=status or ())
+
+
+async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Located:
+    """Create a session; its task becomes the first run."""
+    session = await backend.create_session(caller, body)
+    return Located(session, f"/v1/sessions/{session.id}")
+
+
+async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
+    """Read one session."""
+    return await backend.get_session(caller, session_id)
+
+
+async def delete_session(backend: Backend, caller: Caller, *, session_id: str) -> None:
+    """Delete a session, whatever its state."""
+    await backend.delete_session(caller, session_id)
