@@ -26,9 +26,9 @@ class Body:
             if self.required:
                 raise BadRequest(details=[Detail("body", "is required")])
             return None
-        value = _without_absent(parse_json(content), self._schema)
+        value = _without_absent(parse_json(content), self._schema, "body")
         self._validator.check(value, "body")
-        return _with_present_names(value, self._schema, "body")
+        return _with_present_names(value, self._schema)
 
 
 def check_media_type(request: Request) -> None:
@@ -88,35 +88,39 @@ def _too_deep() -> BadRequest:
     return BadRequest(details=[Detail("body", f"must be at most {MAX_DEPTH} levels deep")])
 
 
-def _without_absent(value: Any, schema: dict[str, Any]) -> Any:
+def _without_absent(value: Any, schema: dict[str, Any], location: str) -> Any:
     """Drop what reads as absent: a known member that is null, or an optional string that is empty."""
     if isinstance(value, list) and "items" in schema:
-        return [_without_absent(item, schema["items"]) for item in value]
+        return [_without_absent(item, schema["items"], f"{location}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     known, required = schema["properties"], schema.get("required", ())
-    return {
-        name: _without_absent(item, known.get(name, {}))
+    present = {
+        name: _without_absent(item, known.get(name, {}), f"{location}.{name}")
         for name, item in value.items()
         if not (name in known and (item is None or (item == "" and _optional_string(name, known, required))))
     }
+    for name in present:
+        if _present_name(name, schema) != name and _present_name(name, schema) in present:
+            message = f"is the deprecated name of {_present_name(name, schema)}: send one of them"
+            raise BadRequest(details=[Detail(f"{location}.{name}", message)])
+    return present
 
 
 def _optional_string(name: str, known: dict[str, Any], required: list[str]) -> bool:
     return name not in required and known[name].get("type") == "string"
 
 
-def _with_present_names(value: Any, schema: dict[str, Any], location: str) -> Any:
-    """Rename the members that the document marks as deprecated with `x-alias-of`; both names at once are refused."""
+def _with_present_names(value: Any, schema: dict[str, Any]) -> Any:
+    """Rename the members that the document marks as deprecated with `x-alias-of`."""
     if isinstance(value, list) and "items" in schema:
-        return [_with_present_names(item, schema["items"], f"{location}[{n}]") for n, item in enumerate(value)]
+        return [_with_present_names(item, schema["items"]) for item in value]
     if not isinstance(value, dict) or "properties" not in schema:
         return value
-    renamed: dict[str, Any] = {}
-    for name, item in value.items():
-        definition = schema["properties"].get(name, {})
-        present = definition.get("x-alias-of", name)
-        if present != name and present in value:
-            raise BadRequest(details=[Detail(f"{location}.{name}", f"is the deprecated name of {present}: send one")])
-        renamed[present] = _with_present_names(item, definition, f"{location}.{name}")
-    return renamed
+    known = schema["properties"]
+    return {_present_name(name, schema): _with_present_names(item, known.get(name, {})) for name, item in value.items()}
+
+
+def _present_name(name: str, schema: dict[str, Any]) -> str:
+    present: str = schema["properties"].get(name, {}).get("x-alias-of", name)
+    return present

@@ -20,7 +20,8 @@ from app.types import Role
 
 Handler = Callable[..., Awaitable[Any]]
 
-NO_BODY = {"content": {"application/json": {"schema": {"type": "object", "additionalProperties": False}}}}
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+NO_BODY = {"content": {"application/json": {"schema": NOTHING}}}
 
 
 class PlanError(Exception):

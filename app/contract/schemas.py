@@ -68,8 +68,9 @@ class Validator:
     """One schema, compiled once."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = draft4(schema)
         self._validator = jsonschema_rs.Draft4Validator(
-            draft4(schema),
+            self._schema,
             pattern_options=jsonschema_rs.RegexOptions(),  # linear time, whatever the input
         )
 
@@ -77,26 +78,35 @@ class Validator:
         """Raise `BadRequest` that says where below `location` and in which way `value` is wrong."""
         if not self._validator.is_valid(value):
             found = itertools.chain.from_iterable(
-                _details(error, location) for error in self._validator.iter_errors(value)
+                self._details(error, location) for error in self._validator.iter_errors(value)
             )
             raise BadRequest(details=list(itertools.islice(found, MAX_DETAILS)))
 
+    def _details(self, error: jsonschema_rs.ValidationError, location: str) -> Iterator[Detail]:
+        where = _locate(location, error.instance_path)
+        kind, value = error.kind.name, error.kind.value
+        if kind == "pattern" and (words := self._words(error.schema_path)):
+            yield Detail(where, words)
+        elif kind == "required":
+            yield Detail(f"{where}.{value}", "is required")
+        elif kind == "additionalProperties":
+            for name in value:
+                yield Detail(f"{where}.{name[:MAX_NAME]}", "is not known here")
+        elif kind == "type":
+            types = value if isinstance(value, list) else [value]
+            yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
+        elif kind == "enum":
+            yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
+        else:
+            yield Detail(where, _WORDS.get(kind, "is not valid").format(value))
 
-def _details(error: jsonschema_rs.ValidationError, location: str) -> Iterator[Detail]:
-    where = _locate(location, error.instance_path)
-    kind, value = error.kind.name, error.kind.value
-    if kind == "required":
-        yield Detail(f"{where}.{value}", "is required")
-    elif kind == "additionalProperties":
-        for name in value:
-            yield Detail(f"{where}.{name[:MAX_NAME]}", "is not known here")
-    elif kind == "type":
-        types = value if isinstance(value, list) else [value]
-        yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
-    elif kind == "enum":
-        yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
-    else:
-        yield Detail(where, _WORDS.get(kind, "is not valid").format(value))
+    def _words(self, schema_path: list[str | int]) -> str | None:
+        """What the document says, in `x-pattern-words` beside a pattern, of a text that does not match it."""
+        schema = self._schema
+        for step in schema_path[:-1]:
+            schema = schema[step]
+        words: str | None = schema.get("x-pattern-words")
+        return words
 
 
 def _locate(location: str, path: list[str | int]) -> str:

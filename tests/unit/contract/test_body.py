@@ -13,7 +13,7 @@ SCHEMA = {
     "required": ["task"],
     "additionalProperties": False,
     "properties": {
-        "task": {"type": "string", "pattern": r"\S"},
+        "task": {"type": "string", "pattern": r"\S", "x-pattern-words": "must not be blank"},
         "display_name": {"type": "string", "nullable": True},
         "state": {"nullable": True},
         "repos": {
@@ -105,7 +105,7 @@ def test_every_problem_is_named_by_its_place_and_no_value_is_echoed() -> None:
         ("body.bogus", "is not known here"),
         ("body.repos[1].url", "must be a string"),
         ("body.repos[1].x", "is not known here"),
-        ("body.task", r"must match \S"),
+        ("body.task", "must not be blank"),
     ]
 
 
@@ -116,7 +116,7 @@ def test_deprecated_names_read_as_the_present_ones() -> None:
 
 def test_both_spellings_of_one_member_are_refused() -> None:
     found = problems(b'{"task": "t", "activeWorkflow": {}, "active_workflow": {}}')
-    assert found == [("body.activeWorkflow", "is the deprecated name of active_workflow: send one")]
+    assert found == [("body.activeWorkflow", "is the deprecated name of active_workflow: send one of them")]
 
 
 def test_an_optional_body_may_be_missing() -> None:

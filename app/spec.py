@@ -1,0 +1,115 @@
+"""Bundle the files under openapi/ into the one document that is loaded, served and published."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
+_ROOT = "openapi.yaml"
+_KINDS = ("schemas", "parameters", "headers", "responses")
+
+
+class SpecError(Exception):
+    """The files under openapi/ do not make one document; the message names the file and the reference."""
+
+
+def load(directory: Path = OPENAPI) -> dict[str, Any]:
+    """Return the self-contained document: every file reference is a `#/components/…` reference, path items are inlined.
+
+    A component is named by its file (`schemas/Session.yaml`) or by its key (`headers.yaml#/Location`). The order of
+    keys is that of the files, the components of a kind are sorted by name. Raises `SpecError`.
+    """
+    return _Bundle(directory.resolve()).document()
+
+
+def as_json(document: dict[str, Any]) -> bytes:
+    """The document as compact JSON."""
+    return msgspec.json.encode(document)
+
+
+def as_yaml(document: dict[str, Any]) -> str:
+    """The document as YAML for people: texts of several lines stay as they were written."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Bundle:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: dict[Path, Any] = {}
+        self._components: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+
+    def document(self) -> dict[str, Any]:
+        root = self._directory / _ROOT
+        if not root.is_file():
+            raise SpecError(f"{_ROOT}: no such file")
+        document: dict[str, Any] = self._bundle(self._read(root), root)
+        components = {kind: dict(sorted(found.items())) for kind, found in self._components.items() if found}
+        document["components"] = components | document.get("components", {})
+        return document
+
+    def _read(self, file: Path) -> Any:
+        if file not in self._files:
+            try:
+                self._files[file] = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except yaml.YAMLError as error:
+                raise SpecError(f"{self._name(file)}: no valid YAML: {error}") from error
+        return self._files[file]
+
+    def _bundle(self, node: Any, source: Path) -> Any:
+        """A copy of what `source` holds in which every reference is replaced."""
+        match node:
+            case {"$ref": str(ref), **siblings}:
+                if siblings:
+                    raise SpecError(f"{self._name(source)}: $ref {ref!r} has siblings, which OpenAPI 3.0 ignores")
+                return self._follow(ref, source)
+            case dict():
+                return {key: self._bundle(value, source) for key, value in node.items()}
+            case list():
+                return [self._bundle(item, source) for item in node]
+        return node
+
+    def _follow(self, ref: str, source: Path) -> Any:
+        where = f"{self._name(source)}: $ref {ref!r}"
+        path, _, key = ref.partition("#/")
+        file = (source.parent / path).resolve()
+        if not file.is_file() or not file.is_relative_to(self._directory):
+            raise SpecError(f"{where}: no such file")
+        content = self._read(file)
+        if key:
+            if not isinstance(content, dict) or key not in content:
+                raise SpecError(f"{where}: the file has no such key")
+            content = content[key]
+        match file.relative_to(self._directory).with_suffix("").parts, key:
+            case ("paths", _), "":
+                return self._bundle(content, file)
+            case (kind, name), "" if kind in _KINDS:
+                return self._component(kind, name, content, file)
+            case (kind,), name if kind in _KINDS and name:
+                return self._component(kind, name, content, file)
+        raise SpecError(f"{where}: neither a path item nor a component")
+
+    def _component(self, kind: str, name: str, content: Any, file: Path) -> dict[str, str]:
+        found = self._components[kind]
+        if name not in found:
+            found[name] = None  # taken before its own references are followed: a schema may lead back to itself
+            found[name] = self._bundle(content, file)
+        return {"$ref": f"#/components/{kind}/{name}"}
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._directory).as_posix()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no anchors, and texts of several lines as blocks."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,287 @@
+"""What the document promises of itself: complete, exact, used, and true to the types and errors of the code."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from openapi_schema_validator import OAS30Validator
+from openapi_spec_validator import validate
+
+from app import errors, spec, types
+
+DOCUMENT = spec.load()
+COMPONENTS = DOCUMENT["components"]
+SCHEMAS: dict[str, Any] = COMPONENTS["schemas"]
+METHODS = {"get", "put", "post", "delete", "patch"}
+OPERATIONS = {
+    operation["operationId"]: (path, method, item, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method in METHODS
+}
+ROLES = {
+    "list_sessions": "view",
+    "create_session": "edit",
+    "get_session": "view",
+    "delete_session": "admin",
+    "send_message": "edit",
+    "create_run": "edit",
+    "list_runs": "view",
+    "get_run": "view",
+    "get_session_output": "view",
+    "start_session": "edit",
+    "stop_session": "edit",
+    "interrupt_session": "edit",
+}
+ALWAYS = {"400", "401", "403", "405", "429", "431", "500", "502", "503", "504", "default"}
+TYPED = [name for name in SCHEMAS if hasattr(types, name)]
+
+ERRORS = [found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, errors.ApiError)]
+
+each_operation = pytest.mark.parametrize("operation_id", OPERATIONS)
+
+
+def resolve(node: Any) -> Any:
+    while isinstance(node, dict) and "$ref" in node:
+        _, _, kind, name = node["$ref"].split("/")
+        node = COMPONENTS[kind][name]
+    return node
+
+
+def walk(node: Any, where: str = "#") -> Iterator[tuple[str, Any]]:
+    """Every object of the document with its place, but nothing inside examples."""
+    if isinstance(node, dict):
+        yield where, node
+        for key, value in node.items():
+            if key not in {"example", "examples"}:
+                yield from walk(value, f"{where}/{key}")
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from walk(item, f"{where}/{index}")
+
+
+def judge(schema: Any) -> OAS30Validator:
+    return OAS30Validator({**schema, "components": COMPONENTS}, format_checker=OAS30Validator.FORMAT_CHECKER)
+
+
+def schemas_in(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A schema and all that are written inside it."""
+    yield where, node
+    for name, child in node.get("properties", {}).items():
+        yield from schemas_in(child, f"{where}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            yield from schemas_in(node[key], f"{where}[]")
+
+
+def responses(operation_id: str) -> dict[str, Any]:
+    return {status: resolve(found) for status, found in OPERATIONS[operation_id][3]["responses"].items()}
+
+
+def failures(operation_id: str) -> dict[str, Any]:
+    return {status: found for status, found in responses(operation_id).items() if not status.startswith("2")}
+
+
+def parameters() -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, node in walk(DOCUMENT):
+        if "in" in node and "schema" in node:
+            yield where, node
+
+
+def test_a_standard_validator_accepts_the_document() -> None:
+    validate(DOCUMENT)
+
+
+def test_the_operations_are_exactly_those_of_this_version_with_their_roles() -> None:
+    assert {name: operation["x-role"] for name, (_, _, _, operation) in OPERATIONS.items()} == ROLES
+
+
+def test_the_version_is_the_project_s() -> None:
+    project = tomllib.loads((spec.OPENAPI.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert DOCUMENT["info"]["version"] == project["version"]
+
+
+def test_every_file_is_reachable_and_every_url_has_the_file_of_its_name() -> None:
+    def files(folder: str) -> set[str]:
+        return {file.stem for file in (spec.OPENAPI / folder).glob("*.yaml")}
+
+    def keys(name: str) -> set[str]:
+        return set(yaml.safe_load((spec.OPENAPI / f"{name}.yaml").read_text(encoding="utf-8")))
+
+    assert files("schemas") == set(SCHEMAS)
+    assert files("paths") == {path.strip("/").replace("/", "_") for path in DOCUMENT["paths"]}
+    assert files(".") == {"openapi", "parameters", "responses", "headers"}
+    for kind in ("parameters", "responses", "headers"):
+        assert keys(kind) == set(COMPONENTS[kind])
+    assert {file.suffix for file in spec.OPENAPI.rglob("*") if file.is_file()} == {".yaml"}
+
+
+def test_every_component_is_used() -> None:
+    used = {node["$ref"] for _, node in walk(DOCUMENT) if "$ref" in node}
+    schemes = {f"#/components/securitySchemes/{name}" for wanted in DOCUMENT["security"] for name in wanted}
+    mapped = {ref for _, node in walk(DOCUMENT) if "propertyName" in node for ref in node["mapping"].values()}
+    assert mapped <= used
+    assert used | schemes == {f"#/components/{kind}/{name}" for kind, found in COMPONENTS.items() for name in found}
+
+
+def test_no_schema_leads_back_to_itself() -> None:
+    def descend(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above
+        for _, node in walk(SCHEMAS[name]):
+            if "$ref" in node:
+                descend(node["$ref"].rsplit("/", 1)[1], (*above, name))
+
+    for name in SCHEMAS:
+        descend(name, ())
+
+
+def test_no_text_is_taken_for_a_template() -> None:
+    for file in spec.OPENAPI.rglob("*.yaml"):
+        assert not re.search(r"\{\{|\{%|\{#", file.read_text(encoding="utf-8")), file
+
+
+def test_literal_paths_stand_before_those_with_a_parameter_in_the_same_place() -> None:
+    paths = [path.split("/") for path in DOCUMENT["paths"]]
+    for number, later in enumerate(paths):
+        for earlier in paths[:number]:
+            same = len(earlier) == len(later) and all(
+                a == b or a.startswith("{") for a, b in zip(earlier, later, strict=True)
+            )
+            assert not same, f"{'/'.join(earlier)} hides {'/'.join(later)}"
+
+
+@each_operation
+def test_an_operation_is_described_tagged_and_has_one_success(operation_id: str) -> None:
+    _, _, item, operation = OPERATIONS[operation_id]
+    assert operation["summary"]
+    assert operation["description"]
+    assert [tag in {known["name"] for known in DOCUMENT["tags"]} for tag in operation["tags"]] == [True]
+    assert [status[0] for status in operation["responses"] if status < "300"] == ["2"]
+    assert {"$ref": "#/components/parameters/project"} in item["parameters"]
+
+
+@each_operation
+def test_an_operation_documents_every_status_that_it_can_send(operation_id: str) -> None:
+    path, method, _, _ = OPERATIONS[operation_id]
+    wanted = set(ALWAYS)
+    if method == "post":  # a body is read, and refused, even where none is described
+        wanted |= {"408", "413", "415"}
+    if method != "get":
+        wanted |= {"507"}
+    if "{" in path:
+        wanted |= {"404"}
+    if operation_id in {"create_run", "start_session", "stop_session"}:
+        wanted |= {"409"}
+    if operation_id in {"send_message", "create_run", "start_session", "stop_session"}:
+        wanted |= {"422"}
+    assert set(failures(operation_id)) == wanted
+
+
+@each_operation
+def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operation_id: str) -> None:
+    special = {"201": "Location", "401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
+    if operation_id in {"send_message", "create_run"}:
+        special["202"] = "Location"
+    for status, response in responses(operation_id).items():
+        extra = {special[status]} if status in special else set()
+        assert set(response["headers"]) == {"X-Request-ID"} | extra
+        if status == "204":
+            assert "content" not in response
+            continue
+        assert list(response["content"]) == ["application/json"]
+        assert response["content"]["application/json"]["examples"]
+        if status in failures(operation_id):
+            assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
+
+
+@each_operation
+def test_a_request_body_is_required_json_with_examples(operation_id: str) -> None:
+    operation = OPERATIONS[operation_id][3]
+    if body := operation.get("requestBody"):
+        assert body["required"] is True
+        assert list(body["content"]) == ["application/json"]
+        assert body["content"]["application/json"]["examples"]
+
+
+@each_operation
+def test_a_link_gives_each_path_parameter_of_the_operation_it_leads_to(operation_id: str) -> None:
+    for response in responses(operation_id).values():
+        for link in response.get("links", {}).values():
+            path, _, item, operation = OPERATIONS[link["operationId"]]
+            known = {resolve(found)["name"] for found in item["parameters"] + operation.get("parameters", [])}
+            assert set(re.findall(r"\{(\w+)\}", path)) <= set(link["parameters"]) <= known
+
+
+def test_every_example_fits_its_schema() -> None:
+    """Examples of media types, parameters, headers and of schemas themselves."""
+    count = 0
+    for where, node in walk(DOCUMENT):
+        given = [example["value"] for example in node.get("examples", {}).values()]
+        given += [node["example"]] if "example" in node else []
+        for value in given:
+            count += 1
+            problems = [error.message for error in judge(node.get("schema", node)).iter_errors(value)]
+            assert not problems, f"{where}: {problems}"
+    assert count > 100
+
+
+@each_operation
+def test_an_error_example_has_a_code_of_that_status(operation_id: str) -> None:
+    known = {(found.code, str(found.status)) for found in ERRORS}
+    for status, response in failures(operation_id).items():
+        for example in response["content"]["application/json"]["examples"].values():
+            assert status == "default" or (example["value"]["code"], status) in known
+
+
+def test_the_manual_lists_every_error_code() -> None:
+    listed = set(re.findall(r"^\| (?:\d+|any) \| `(\w+)` \|", DOCUMENT["info"]["description"], re.MULTILINE))
+    assert listed == {found.code for found in ERRORS}
+
+
+def test_the_manual_explains_each_role_and_each_state() -> None:
+    for value in (*types.Role, *types.SessionStatus, *types.RunStatus, *types.OutputFormat):
+        assert f"`{value}`" in DOCUMENT["info"]["description"]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_and_everything_in_it_is_described(name: str) -> None:
+    for where, node in schemas_in(SCHEMAS[name], name):
+        assert resolve(node).get("description"), where
+
+
+def test_every_parameter_is_described_and_has_an_example() -> None:
+    found = dict(parameters())
+    assert len(found) > 8
+    for where, parameter in found.items():
+        assert parameter["description"], where
+        assert "example" in parameter, where
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if name != "AguiEvent"])
+def test_an_object_names_its_fields_and_what_it_requires_and_forbids_others(name: str) -> None:
+    schema = SCHEMAS[name]
+    if schema["type"] == "object":
+        assert schema["additionalProperties"] is False
+        assert schema["required"]
+        assert set(schema["required"]) <= set(schema["properties"])
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_schema_has_the_fields_of_the_class_of_its_name(name: str) -> None:
+    schema, found = SCHEMAS[name], getattr(types, name)
+    if schema["type"] == "string":
+        assert schema["enum"] == [member.value for member in found]
+        return
+    fields = msgspec.structs.fields(found)
+    current = [key for key, value in schema["properties"].items() if "x-alias-of" not in resolve(value)]
+    assert set(current) == {field.encode_name for field in fields}
+    assert set(schema["required"]) == {field.encode_name for field in fields if field.required}
+
+
+def test_every_class_on_the_wire_has_a_schema() -> None:
+    wire = {name for name, found in vars(types).items() if isinstance(found, type) and issubclass(found, types.Value)}
+    assert wire - {"Value"} <= set(TYPED)

@@ -1,0 +1,168 @@
+"""What the document lets in: bounds, absent values, names and ids, with the validator that the server uses."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from openapi_schema_validator import OAS30Validator
+
+from app import spec
+
+DOCUMENT = spec.load()
+COMPONENTS = DOCUMENT["components"]
+SCHEMAS: dict[str, Any] = COMPONENTS["schemas"]
+REQUESTS = ["NewSession", "NewMessage", "NewRun", "RunMessage", "Repo", "Workflow", "DeprecatedWorkflow"]
+WORKFLOW = {"git_url": "https://github.com/example/workflows"}
+OLD_WORKFLOW = {"gitUrl": "https://github.com/example/workflows"}
+
+UUID = "0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11"
+PLAIN = UUID.replace("-", "").upper()
+SPELLINGS = [UUID, UUID.upper(), PLAIN, f"urn:uuid:{UUID}", f"urn:uuid:{PLAIN}", f"{{{UUID}}}", f"{{{PLAIN}}}"]
+NO_UUIDS = ["x", UUID + "\n", " " + UUID, UUID[:-1], UUID + "0", "{" + UUID, UUID + "}", UUID.replace("-", "--", 1)]
+
+each_request = pytest.mark.parametrize("name", REQUESTS)
+
+
+def judge(schema: Any) -> OAS30Validator:
+    return OAS30Validator({**schema, "components": COMPONENTS})
+
+
+def text(schema: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
+    """The rules for a text, as the server applies them."""
+    rules: dict[str, Any] = {key: schema[key] for key in ("minLength", "maxLength", "pattern") if key in schema}
+    return jsonschema_rs.Draft4Validator(rules, pattern_options=jsonschema_rs.RegexOptions())
+
+
+def nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from nodes(item)
+
+
+def inside(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A schema and those that are written inside it."""
+    yield schema
+    children = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    for child in children:
+        if isinstance(child, dict):
+            yield from inside(child)
+
+
+def query(name: str) -> dict[str, Any]:
+    return next(node["schema"] for node in nodes(DOCUMENT) if node.get("name") == name and node.get("in") == "query")
+
+
+@each_request
+def test_an_optional_field_takes_null_and_if_it_is_a_text_the_empty_one(name: str) -> None:
+    schema = SCHEMAS[name]
+    for field in set(schema["properties"]) - set(schema["required"]):
+        assert judge(schema["properties"][field]).is_valid(None), field
+        if schema["properties"][field].get("type") == "string":
+            assert text(schema["properties"][field]).is_valid(""), field
+
+
+@each_request
+def test_texts_and_collections_are_bounded_and_a_text_holds_no_nul(name: str) -> None:
+    for schema in inside(SCHEMAS[name]):
+        if schema.get("type") == "string" and "enum" not in schema:
+            assert schema["maxLength"] <= 1_000_000
+            assert not text(schema).is_valid("a\0b")
+        if schema.get("type") == "array":
+            assert schema["maxItems"] <= 1_000
+        if "x-key-pattern" in schema:
+            assert schema["maxProperties"] <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("NewSession", "task"),
+        ("NewMessage", "content"),
+        ("RunMessage", "content"),
+        ("Repo", "url"),
+        ("Workflow", "git_url"),
+        ("DeprecatedWorkflow", "gitUrl"),
+    ],
+)
+def test_a_required_text_is_not_blank(name: str, field: str) -> None:
+    rules = text(SCHEMAS[name]["properties"][field])
+    for value in ("x", " x\n", "a\nb", "\u00e9"):
+        assert rules.is_valid(value)
+    for value in ("", " ", "\n\t ", "\0", " \0", "x\0"):
+        assert not rules.is_valid(value)
+
+
+def test_a_session_takes_one_spelling_of_a_field_not_two_and_null_is_none() -> None:
+    session = judge(SCHEMAS["NewSession"])
+    variables = {"A": "1"}
+    assert session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "environmentVariables": variables})
+    assert session.is_valid({"task": "x", "active_workflow": WORKFLOW, "environment_variables": variables})
+    assert session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "active_workflow": None})
+    assert session.is_valid({"task": "x", "environmentVariables": None, "environment_variables": variables})
+    assert not session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "active_workflow": WORKFLOW})
+    assert not session.is_valid({"task": "x", "environmentVariables": {}, "environment_variables": variables})
+
+
+def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rules() -> None:
+    found = []
+    for name, current in (("NewSession", SCHEMAS["NewSession"]), ("DeprecatedWorkflow", SCHEMAS["Workflow"])):
+        for field, schema in SCHEMAS[name]["properties"].items():
+            old = SCHEMAS[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+            if successor := old.get("x-alias-of"):
+                new = current["properties"][successor]
+                found.append(field)
+                if "$ref" not in schema:
+                    told = {"description", "deprecated", "x-alias-of"}
+                    assert {key: old[key] for key in old.keys() - told} == {key: new[key] for key in new.keys() - told}
+    assert found == ["activeWorkflow", "environmentVariables", "gitUrl"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_uuid_is_taken_in_each_standard_spelling(spelling: str) -> None:
+    assert uuid.UUID(spelling) == uuid.UUID(UUID)
+    assert text(query("run_id")).is_valid(spelling)
+    assert text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
+
+
+@pytest.mark.parametrize("spelling", NO_UUIDS)
+def test_what_is_no_uuid_is_refused(spelling: str) -> None:
+    assert not text(query("run_id")).is_valid(spelling)
+    assert not text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
+
+
+@pytest.mark.parametrize(("parameter", "empty"), [("session_id", False), ("project", True)])
+def test_a_name_is_a_dns_label_and_an_empty_project_reads_as_none(parameter: str, empty: bool) -> None:
+    label = text(COMPONENTS["parameters"][parameter]["schema"])
+    assert all(label.is_valid(name) for name in ("a", "0", "a-b", "a" * 63))
+    assert not any(label.is_valid(name) for name in ("-a", "a-", "A", "a.b", "a" * 64, "a\n", "a/b"))
+    assert label.is_valid("") is empty
+
+
+def test_a_run_id_in_the_path_is_free_text_without_slash_and_control_characters() -> None:
+    run = text(COMPONENTS["parameters"]["run_id"]["schema"])
+    assert all(run.is_valid(name) for name in ("r", "Run 1:\u00e9", "x" * 255))
+    assert not any(run.is_valid(name) for name in ("", "a/b", "a\n", "\x7f", "\x85", "a\0", "x" * 256))
+
+
+def test_names_of_environment_variables_follow_the_key_pattern() -> None:
+    pattern = SCHEMAS["NewSession"]["properties"]["environment_variables"]["x-key-pattern"]
+    rules = text({"pattern": pattern})
+    assert all(rules.is_valid(name) for name in ("A", "_", "a_1"))
+    assert not any(rules.is_valid(name) for name in ("", "1A", "A-B", "A=B", "A\n", "\u00c4"))
+
+
+def test_every_pattern_is_anchored_and_understood_by_each_regex_engine() -> None:
+    patterns = {node[key] for node in nodes(DOCUMENT) for key in ("pattern", "x-key-pattern") if key in node}
+    assert len(patterns) > 5
+    for pattern in patterns:
+        assert pattern.startswith("^")
+        assert pattern.endswith("$")
+        assert "(?" not in pattern
+        re.compile(pattern)
+        text({"pattern": pattern})
