@@ -28,7 +28,6 @@ _WORDS = {
     "minLength": "must have at least {} characters",
     "minProperties": "must have at least {} members",
     "minimum": "must be at least {}",
-    "pattern": "must match {}",
 }
 
 
@@ -85,13 +84,16 @@ class Validator:
     def _details(self, error: jsonschema_rs.ValidationError, location: str) -> Iterator[Detail]:
         where = _locate(location, error.instance_path)
         kind, value = error.kind.name, error.kind.value
-        if kind == "pattern" and (words := self._words(error.schema_path)):
-            yield Detail(where, words)
+        schema = self._schema_of(error)
+        if kind == "pattern":
+            yield Detail(where, schema.get("x-pattern-words") or f"must match {value}")
         elif kind == "required":
             yield Detail(f"{where}.{value}", "is required")
         elif kind == "additionalProperties":
             for name in value:
-                yield Detail(f"{where}.{name[:MAX_NAME]}", "is not known here")
+                pattern = next(iter(schema.get("patternProperties", ())), None)
+                message = f"must have a name that matches {pattern}" if pattern else "is not known here"
+                yield Detail(f"{where}.{name[:MAX_NAME]}", message)
         elif kind == "type":
             types = value if isinstance(value, list) else [value]
             yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
@@ -100,13 +102,12 @@ class Validator:
         else:
             yield Detail(where, _WORDS.get(kind, "is not valid").format(value))
 
-    def _words(self, schema_path: list[str | int]) -> str | None:
-        """What the document says, in `x-pattern-words` beside a pattern, of a text that does not match it."""
-        schema = self._schema
-        for step in schema_path[:-1]:
+    def _schema_of(self, error: jsonschema_rs.ValidationError) -> dict[str, Any]:
+        """The schema in which the violated keyword stands."""
+        schema: dict[str, Any] = self._schema
+        for step in error.schema_path[:-1]:
             schema = schema[step]
-        words: str | None = schema.get("x-pattern-words")
-        return words
+        return schema
 
 
 def _locate(location: str, path: list[str | int]) -> str:
