@@ -1,0 +1,1 @@
+"""Pure functions over AG-UI logs: nothing here reads, writes or waits."""

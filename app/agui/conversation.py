@@ -1,0 +1,221 @@
+"""A conversation in the making: messages, tool calls and runs as a log tells them one after another."""
+
+import msgspec
+
+from app.agui.endings import worse
+from app.agui.messages import (
+    CallStatus,
+    StoredMessage,
+    content_text,
+    error_text,
+    failed,
+    json_text,
+    read_call,
+)
+from app.agui.times import rfc3339
+from app.types import Message, RunStatus, ToolCall
+
+
+class Run(msgspec.Struct, eq=False):
+    """A run so far; `open_parts` names the message or call of each kind that events without an id belong to."""
+
+    id: str | None
+    ending: RunStatus | None = None
+    live: list[str] = []
+    open_parts: dict[str, str] = {}
+    unnamed: int = 0
+
+    def name(self, kind: str) -> str:
+        """An id for what has none: the same each time the log is read."""
+        self.unnamed += 1
+        return f"{self.id or 'log'}:{kind}-{self.unnamed}"
+
+
+class Call(msgspec.Struct, eq=False):
+    """A tool call so far; `parent` is the id of its message, `started` in ms."""
+
+    id: str
+    run: Run
+    parent: str | None = None
+    name: str | None = None
+    args: list[str] | None = None
+    result: str | None = None
+    failed: bool = False
+    status: CallStatus | None = None
+    started: int | None = None
+    duration: int | None = None
+
+    def answer(self, text: str | None, *, failed: bool, at: int | None) -> None:
+        """Take the call's result, given at `at` ms."""
+        self.result = text or self.result or ""
+        self.failed = failed or self.failed
+        if at is not None and self.started is not None and at >= self.started:
+            self.duration = at - self.started
+
+
+class Draft(msgspec.Struct, eq=False):
+    """A message so far; `live_of` is the run whose events alone tell of it."""
+
+    id: str
+    role: str
+    run: Run
+    live_of: Run | None
+    texts: list[str] | None = None
+    calls: dict[str, Call] = {}
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Conversation:
+    """Messages in order of first appearance."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str | None, Run] = {}
+        self._latest: dict[str | None, Run] = {}
+        self._drafts: dict[str, Draft] = {}
+        self._calls: dict[str, Call] = {}
+        self._times: dict[str, str] = {}
+
+    def run(self, run_id: str | None) -> Run:
+        """The run of that id; events without one share a run of their own."""
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = Run(run_id)
+        return run
+
+    def begin(self, run: Run, thread_id: str | None) -> None:
+        """A thread has one run at a time, so the one before has broken off if it has not ended."""
+        before = self._latest.get(thread_id)
+        if before is not None and before is not run and before.ending is None:
+            before.ending = RunStatus.ERROR
+        self._latest[thread_id] = run
+
+    def restate(self, run: Run, messages: list[StoredMessage]) -> None:
+        """Take a snapshot: it replaces what the run's events have told so far."""
+        if not messages:
+            return
+        for key in run.live:
+            if (draft := self._drafts.get(key)) and draft.live_of is run:
+                del self._drafts[key]
+        run.live.clear()
+        self.add(run, messages, live=False)
+
+    def add(self, run: Run, messages: list[StoredMessage], *, live: bool) -> None:
+        """Merge messages by id; one without an id is named after its run and its place in the list."""
+        for index, message in enumerate(messages):
+            self._put(run, message, message.id or f"{run.id or 'log'}:{index}", live=live)
+
+    def _put(self, run: Run, message: StoredMessage, key: str, *, live: bool) -> None:
+        fresh = key not in self._drafts
+        text = content_text(message.content)
+        self._drafts[key] = draft = Draft(
+            id=key,
+            role=message.role or ("tool" if message.tool_call_id else "assistant"),
+            run=run,
+            live_of=run if live and fresh else None,
+            texts=None if text is None else [text],
+            tool_call_id=message.tool_call_id,
+            name=message.name,
+        )
+        if draft.live_of:
+            run.live.append(key)
+        self.date(key, message.timestamp)
+        for index, raw in enumerate(message.tool_calls or []):
+            self._put_call(draft, raw, index)
+        if draft.role == "tool" and message.tool_call_id:
+            call = self.call(run, message.tool_call_id)
+            call.answer(text or error_text(message.error), failed=failed(message), at=None)
+
+    def _put_call(self, draft: Draft, raw: msgspec.Raw, index: int) -> None:
+        stored = read_call(raw)
+        if stored is None:
+            return
+        call = self.call(draft.run, stored.id or f"{draft.id}:{index}")
+        call.name = stored.name or call.name
+        if (args := json_text(stored.args)) is not None:
+            call.args = [args]
+        call.status = stored.status
+        error = error_text(stored.error)
+        if (result := json_text(stored.result)) is not None or error:
+            call.answer(result or error, failed=bool(error), at=None)
+        if stored.duration is not None:
+            call.duration = stored.duration
+        call.parent = draft.id
+        draft.calls[call.id] = call
+
+    def say(self, run: Run, key: str, role: str) -> Draft:
+        """The message of that id, to be continued; one that another run said begins anew."""
+        draft = self._drafts.get(key)
+        if draft is None or draft.run is not run:
+            live_of = run if draft is None else draft.live_of
+            if draft is None:
+                run.live.append(key)
+            draft = self._drafts[key] = Draft(id=key, role=role, run=run, live_of=live_of)
+        return draft
+
+    def call(self, run: Run, call_id: str, *, begins: bool = False) -> Call:
+        """The call of that id; a new one if there is none, or if another run's had that id and this one begins."""
+        call = self._calls.get(call_id)
+        if call is None or (begins and call.run is not run):
+            call = self._calls[call_id] = Call(call_id, run)
+        return call
+
+    def attach(self, run: Run, call: Call, parent_id: str | None) -> None:
+        """Hang a call on its assistant message; a call made by another call, or by nothing, is a message of its own."""
+        if call.parent in self._drafts:
+            return
+        if parent_id in self._calls:
+            parent_id = None
+        parent = self._drafts.get(parent_id or "")
+        if parent is None or parent.role != "assistant":
+            parent = self.say(run, parent_id if parent_id and parent is None else call.id, "assistant")
+        call.parent = parent.id
+        parent.calls[call.id] = call
+
+    def date(self, key: str, timestamp: object) -> None:
+        """Remember when a message was said, if that is known."""
+        if (time := rfc3339(timestamp)) is not None:
+            self._times[key] = time
+
+    def end(self, run: Run, ending: RunStatus) -> None:
+        """Take a terminal event of the run."""
+        run.ending = worse(run.ending, ending)
+
+    def messages(self, *, session_running: bool) -> list[Message]:
+        """The messages; a run without an end goes on only while its session does."""
+        return [
+            Message(
+                id=draft.id,
+                role=draft.role,
+                content=None if draft.texts is None else "".join(draft.texts),
+                tool_calls=[_tool_call(call, session_running) for call in draft.calls.values()] or None,
+                tool_call_id=draft.tool_call_id,
+                name=draft.name,
+                timestamp=self._times.get(draft.id),
+            )
+            for draft in self._drafts.values()
+        ]
+
+
+def _tool_call(call: Call, session_running: bool) -> ToolCall:
+    return ToolCall(
+        id=call.id,
+        name=call.name,
+        args=None if call.args is None else "".join(call.args),
+        result=call.result,
+        status=_status(call, session_running),
+        duration=call.duration,
+    )
+
+
+def _status(call: Call, session_running: bool) -> CallStatus:
+    if call.failed or call.status == "error":
+        return "error"
+    if call.result is not None:
+        return "completed"
+    if call.status is not None:
+        return call.status
+    ending = call.run.ending
+    if ending is None:
+        return "running" if session_running else "error"
+    return "pending" if ending == RunStatus.COMPLETED else "error"

@@ -1,0 +1,56 @@
+"""A log entry by entry: the few keys that readers ask for, beside the bytes as they were stored."""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import msgspec
+
+from app.agui.lenient import Json, Lenient
+from app.agui.times import LATEST, millis
+
+
+class Event(msgspec.Struct, gc=False):
+    """One AG-UI event.
+
+    `raw` is the event byte for byte, `position` its place in the log, the first event's being 1. Ids are None where
+    absent, empty or no string, and read in camelCase before snake_case; `timestamp` is in ms. Everything else (delta,
+    content, messages, result) stays in `raw` for whoever needs it.
+    """
+
+    type: str | None = None
+    run_id: str | None = msgspec.field(name="runId", default=None)
+    thread_id: str | None = msgspec.field(name="threadId", default=None)
+    message_id: str | None = msgspec.field(name="messageId", default=None)
+    tool_call_id: str | None = msgspec.field(name="toolCallId", default=None)
+    timestamp: Annotated[int, msgspec.Meta(ge=0, le=LATEST)] | None = None
+    snake_run_id: str | None = msgspec.field(name="run_id", default=None)
+    snake_thread_id: str | None = msgspec.field(name="thread_id", default=None)
+    snake_message_id: str | None = msgspec.field(name="message_id", default=None)
+    snake_tool_call_id: str | None = msgspec.field(name="tool_call_id", default=None)
+    # Set after decoding, so that members of these names do no harm.
+    raw: msgspec.Raw = msgspec.Raw()
+    position: int = 0
+
+
+_event = Lenient(Event, timestamp=millis)
+
+
+def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]:
+    """The events of a log in order, counted from `first`; entries that are no JSON object are dropped."""
+    position = first
+    for raw in raws:
+        event = _event(raw)
+        if event is None:
+            continue
+        if not event.run_id:
+            event.run_id = event.snake_run_id or None
+        if not event.thread_id:
+            event.thread_id = event.snake_thread_id or None
+        if not event.message_id:
+            event.message_id = event.snake_message_id or None
+        if not event.tool_call_id:
+            event.tool_call_id = event.snake_tool_call_id or None
+        event.raw = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
+        event.position = position
+        position += 1
+        yield event

@@ -1,0 +1,89 @@
+"""Typed reading of JSON that nobody vouches for: what has the wrong type is absent, never an error."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+Json = msgspec.Raw | bytes
+UNREADABLE = (ValueError, RecursionError)  # msgspec's own errors and bad UTF-8 are ValueErrors
+
+# An escaped surrogate pair, an escaped surrogate without its other half, any other escape.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+
+
+def reader(kind: Any) -> Callable[[Json], Any]:
+    r"""A function that decodes one JSON value as `kind`, or gives None.
+
+    Half a surrogate pair that stands alone (`"\ud83d"`, what is left of an emoji that was cut in two) reads as U+FFFD,
+    and so do bytes that are not UTF-8: neither is a character, and msgspec refuses the whole document.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(raw: Json) -> Any:
+        try:
+            return decode(raw)
+        except msgspec.ValidationError:
+            return None
+        except UNREADABLE:
+            pass
+        try:
+            return decode(_ESCAPE.sub(_whole, bytes(raw).decode(errors="replace").encode()))
+        except UNREADABLE:
+            return None
+
+    return read
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape[1] else escape[0]
+
+
+_members: Callable[[Json], dict[str, msgspec.Raw] | None] = reader(dict[str, msgspec.Raw])
+_plain: Callable[[Json], object] = reader(Any)
+
+
+def members(raw: Json) -> dict[str, msgspec.Raw] | None:
+    """The members of a JSON object, values byte for byte; None if `raw` is no JSON object."""
+    return _members(raw)
+
+
+class Lenient(Generic[T]):
+    """Decodes JSON objects as `struct`, all of whose fields have defaults.
+
+    The common case costs one typed decode. When that fails each member is tried alone; `readers` (by field name) get
+    the plain value of a member that has another type than the field and return what stands for it, or None.
+    """
+
+    def __init__(self, struct: type[T], **readers: Callable[[object], Any]) -> None:
+        self._struct = struct
+        self._decode = msgspec.json.Decoder(struct).decode
+        self._fields = [
+            (field.encode_name, field.name, msgspec.json.Decoder(field.type).decode, readers.get(field.name))
+            for field in msgspec.structs.fields(struct)
+        ]
+
+    def __call__(self, raw: Json) -> T | None:
+        """The object, or None if `raw` is no JSON object."""
+        try:
+            return self._decode(raw)
+        except UNREADABLE:
+            return self._piecewise(raw)
+
+    def _piecewise(self, raw: Json) -> T | None:
+        values = members(raw)
+        if values is None:
+            return None
+        struct = self._struct()
+        for key, name, decode, read in self._fields:
+            if (value := values.get(key)) is None:
+                continue
+            try:
+                setattr(struct, name, decode(value))
+            except UNREADABLE:
+                if read is not None:
+                    setattr(struct, name, read(_plain(value)))
+        return struct

@@ -1,0 +1,108 @@
+"""What became of each run, from its events."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from app.agui.decode import Event
+from app.agui.endings import ending, error_message, worse
+from app.agui.lenient import Lenient
+from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
+from app.types import RunStatus, RunSummary
+
+
+class _Said(msgspec.Struct, gc=False):
+    role: str | None = None
+    content: msgspec.Raw = msgspec.Raw()
+
+
+_said = Lenient(_Said)
+
+
+class _Run(msgspec.Struct, eq=False):
+    """A run so far; `begun` is the position of its RUN_STARTED, or of the first event that only a run at work sends."""
+
+    run_id: str
+    first: int
+    begun: int | None = None
+    started: bool = False
+    thread_id: str | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    last_at: int | None = None
+    event_count: int = 0
+    ending: RunStatus | None = None
+    error: str | None = None
+    asked: str | None = None
+    said: str | None = None
+    snapshot: msgspec.Raw | None = None
+
+    def take(self, event: Event) -> None:
+        self.event_count += 1
+        self.thread_id = self.thread_id or event.thread_id
+        if event.timestamp is not None:
+            self.last_at = event.timestamp
+            if self.started_at is None:
+                self.started_at = event.timestamp
+        if self.begun is None and event.type != "RAW":
+            self.begun = event.position
+        if event.type == "RUN_STARTED":
+            self._start(event)
+        elif event.type == "TEXT_MESSAGE_START" and self.asked is None and self.said is None:
+            said = _said(event.raw)
+            self.said = (content_text(said.content) or None) if said and said.role == "user" else None
+        elif event.type == "MESSAGES_SNAPSHOT":
+            self.snapshot = event.raw
+        elif status := ending(event):
+            self.ending = worse(self.ending, status)
+            self.finished_at = self.last_at
+            self.error = error_message(event) or self.error
+
+    def _start(self, event: Event) -> None:
+        if not self.started:
+            self.started = True
+            self.begun = event.position
+            self.started_at = event.timestamp if event.timestamp is not None else self.started_at
+        if self.asked is None:
+            self.asked = last_user_text(input_messages(event.raw))
+
+    def user_message(self) -> str | None:
+        if self.asked or self.said:
+            return self.asked or self.said
+        return last_user_text(snapshot_messages(self.snapshot)) if self.snapshot is not None else None
+
+
+def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSummary]:
+    """One summary for each run, in the order of their start; error texts are as the log has them.
+
+    A run without a terminal event is running only while its session is and no later run of its thread has begun; any
+    other such run broke off and counts as an error. Events without a run id belong to no run.
+    """
+    runs: dict[str, _Run] = {}
+    for event in events:
+        if event.run_id is None:
+            continue
+        run = runs.get(event.run_id)
+        if run is None:
+            run = runs[event.run_id] = _Run(event.run_id, first=event.position)
+        run.take(event)
+    ordered = sorted(runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
+    last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
+    return [
+        RunSummary(
+            run_id=run.run_id,
+            status=run.ending or _unended(run, last_begun.get(run.thread_id), session_running=session_running),
+            event_count=run.event_count,
+            thread_id=run.thread_id,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            user_message=run.user_message(),
+            error=run.error,
+        )
+        for run in ordered
+    ]
+
+
+def _unended(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:
+    overtaken = last_of_thread is not None and last_of_thread is not run and run.begun is not None
+    return RunStatus.RUNNING if session_running and not overtaken else RunStatus.ERROR

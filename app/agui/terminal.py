@@ -1,0 +1,92 @@
+"""The events that the engine itself writes, so that every run has a beginning, closed parts and one end."""
+
+from typing import Any
+
+import msgspec
+
+from app.agui.decode import Event
+from app.agui.lenient import Lenient
+
+_encode = msgspec.json.encode
+
+
+def run_started(
+    thread_id: str,
+    run_id: str,
+    input: Any,  # noqa: A002  the member's own name
+    timestamp: int,
+) -> bytes:
+    """RUN_STARTED with the RunAgentInput that began it (a dict, or JSON as `msgspec.Raw`); `timestamp` in ms."""
+    return _event("RUN_STARTED", thread_id, run_id, timestamp, input=input)
+
+
+def run_error(thread_id: str, run_id: str, message: str, code: str | None, timestamp: int) -> bytes:
+    """RUN_ERROR with a sentence for a person and, if there is one, a stable code; `timestamp` in ms."""
+    message = message.encode(errors="replace").decode()  # half a surrogate pair must not keep a run from ending
+    return _event("RUN_ERROR", thread_id, run_id, timestamp, message=message, code=code)
+
+
+def run_cancelled(thread_id: str, run_id: str, timestamp: int) -> bytes:
+    """RUN_FINISHED for a run that was interrupted; `timestamp` in ms."""
+    return _event("RUN_FINISHED", thread_id, run_id, timestamp, outcome={"type": "cancelled"})
+
+
+def _event(type_: str, thread_id: str, run_id: str, timestamp: int, **fields: Any) -> bytes:
+    present = {key: value for key, value in fields.items() if value is not None}
+    return _encode({"type": type_, "threadId": thread_id, "runId": run_id, "timestamp": timestamp, **present})
+
+
+class _Step(msgspec.Struct, gc=False):
+    step_name: str | None = msgspec.field(name="stepName", default=None)
+    snake_step_name: str | None = msgspec.field(name="step_name", default=None)
+
+
+_step = Lenient(_Step)
+
+# What opens a part, what closes it, and the member that both name it by.
+_PARTS = {
+    "STEP_STARTED": ("STEP_FINISHED", "stepName"),
+    "REASONING_START": ("REASONING_END", "messageId"),
+    "REASONING_MESSAGE_START": ("REASONING_MESSAGE_END", "messageId"),
+    "THINKING_START": ("THINKING_END", "messageId"),
+    "THINKING_TEXT_MESSAGE_START": ("THINKING_TEXT_MESSAGE_END", "messageId"),
+    "TEXT_MESSAGE_START": ("TEXT_MESSAGE_END", "messageId"),
+    "TOOL_CALL_START": ("TOOL_CALL_END", "toolCallId"),
+}
+_KEYS = dict(_PARTS.values())
+
+
+class OpenParts:
+    """The messages, tool calls, thoughts and steps that a run has begun and not ended.
+
+    A run may end only when nothing is open: a reader would take the rest of a message for still to come.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str | None], None] = {}
+
+    def observe(self, event: Event) -> None:
+        """Take the run's next event."""
+        kind = event.type or ""
+        if kind in _PARTS:
+            closing, key = _PARTS[kind]
+            self._open[closing, _name(event, key)] = None
+        elif kind in _KEYS:
+            self._open.pop((kind, _name(event, _KEYS[kind])), None)
+
+    def close(self, thread_id: str, run_id: str, timestamp: int) -> list[bytes]:
+        """The events that end whatever is open, what was begun last first; nothing is open afterwards."""
+        closing = [
+            _event(kind, thread_id, run_id, timestamp, **{_KEYS[kind]: name}) for kind, name in reversed(self._open)
+        ]
+        self._open.clear()
+        return closing
+
+
+def _name(event: Event, key: str) -> str | None:
+    if key == "messageId":
+        return event.message_id
+    if key == "toolCallId":
+        return event.tool_call_id
+    step = _step(event.raw)
+    return (step.step_name or step.snake_step_name) if step else None

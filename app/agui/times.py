@@ -1,0 +1,34 @@
+"""Times in logs: integers, floats and ISO 8601 strings on the way in, milliseconds and RFC 3339 on the way out."""
+
+from datetime import UTC, datetime, timedelta
+
+LATEST = 253_402_300_799_999  # the last millisecond of the year 9999, the last that RFC 3339 can write
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def millis(value: object) -> int | None:
+    """Milliseconds since 1970 from a number of them or an ISO 8601 string (UTC where it names no zone), else None."""
+    if isinstance(value, str):
+        return _parsed(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+        return None
+    return int(value)
+
+
+def rfc3339(value: object) -> str | None:
+    """The same instant as `2026-03-09T13:00:00.389Z`; None for what `millis` cannot read."""
+    ms = millis(value)
+    if ms is None:
+        return None
+    instant = _EPOCH + timedelta(milliseconds=ms)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _parsed(text: str) -> int | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    zoned = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    ms = (zoned - _EPOCH) // timedelta(milliseconds=1)
+    return ms if 0 <= ms <= LATEST else None

@@ -1,0 +1,139 @@
+"""A log read as a conversation: snapshots merged, and the events of what no snapshot holds yet."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
+
+from app.agui.conversation import Conversation, Run
+from app.agui.decode import Event
+from app.agui.endings import ending
+from app.agui.lenient import Lenient
+from app.agui.messages import content_text, error_text, input_messages, json_text, snapshot_messages
+from app.types import Message
+
+
+class _Body(msgspec.Struct, gc=False):
+    """What an event adds to a conversation."""
+
+    role: str | None = None
+    name: str | None = None
+    delta: str | None = None
+    content: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    is_error: bool | None = None
+    camel_is_error: bool | None = msgspec.field(name="isError", default=None)
+    tool_call_name: str | None = msgspec.field(name="toolCallName", default=None)
+    snake_tool_call_name: str | None = msgspec.field(name="tool_call_name", default=None)
+    parent_message_id: str | None = msgspec.field(name="parentMessageId", default=None)
+    snake_parent_message_id: str | None = msgspec.field(name="parent_message_id", default=None)
+
+
+_read = Lenient(_Body)
+
+
+def transcript(events: Iterable[Event], *, session_running: bool = True) -> list[Message]:
+    """The conversation of a session, or of one run if the events are of one.
+
+    The messages of all snapshots are merged by id in order of first appearance, the latest content winning. What a run
+    says after its last snapshot, or all of it where there is none, is read from its input and its events. A tool call
+    with a result is completed or in error; without one it is running while its run is, in error if that run failed,
+    was cancelled or broke off, else pending: its answer may come with a later run.
+    """
+    conversation = Conversation()
+    for event in events:
+        kind = event.type or ""
+        if tell := _TELLERS.get(kind):
+            tell(conversation, conversation.run(event.run_id), event)
+        if closed := _CLOSED.get(kind):
+            conversation.run(event.run_id).open_parts.pop(closed, None)
+    return conversation.messages(session_running=session_running)
+
+
+def _begin(conversation: Conversation, run: Run, event: Event) -> None:
+    conversation.begin(run, event.thread_id)
+    conversation.add(run, input_messages(event.raw), live=True)
+
+
+def _end(conversation: Conversation, run: Run, event: Event) -> None:
+    if status := ending(event):
+        conversation.end(run, status)
+
+
+def _restate(conversation: Conversation, run: Run, event: Event) -> None:
+    conversation.restate(run, snapshot_messages(event.raw))
+
+
+def _say(conversation: Conversation, run: Run, event: Event, *, kind: str, begins: bool = False) -> None:
+    body = _read(event.raw) or _Body()
+    key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.name(kind)
+    run.open_parts[kind] = key
+    draft = conversation.say(run, key, _REASONING if kind == _REASONING else body.role or "assistant")
+    texts = draft.texts = [] if draft.texts is None else draft.texts
+    texts.extend(text for text in (content_text(body.content), body.delta) if text)
+    draft.name = body.name or draft.name
+    if begins:
+        conversation.date(key, event.timestamp)
+
+
+def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = False) -> None:
+    body = _read(event.raw) or _Body()
+    call_id = event.tool_call_id or (None if begins else run.open_parts.get(_CALL)) or run.name(_CALL)
+    run.open_parts[_CALL] = call_id
+    name = body.tool_call_name or body.snake_tool_call_name
+    call = conversation.call(run, call_id, begins=begins or name is not None)
+    conversation.attach(run, call, body.parent_message_id or body.snake_parent_message_id)
+    call.name = name or call.name
+    call.started = event.timestamp if call.started is None else call.started
+    if body.delta is not None:
+        call.args = [] if call.args is None else call.args
+        call.args.append(body.delta)
+
+
+def _end_call(conversation: Conversation, run: Run, event: Event) -> None:
+    body = _read(event.raw) or _Body()
+    result, error = json_text(body.result), error_text(body.error)
+    if event.tool_call_id and (result is not None or error):
+        conversation.call(run, event.tool_call_id).answer(result or error, failed=bool(error), at=event.timestamp)
+
+
+def _answer(conversation: Conversation, run: Run, event: Event) -> None:
+    body = _read(event.raw) or _Body()
+    call_id, error = event.tool_call_id, error_text(body.error)
+    text = content_text(body.content) or error or ""
+    draft = conversation.say(run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool")
+    draft.texts = [text]
+    draft.tool_call_id = call_id
+    conversation.date(draft.id, event.timestamp)
+    if call_id:
+        wrong = bool(error or body.is_error or body.camel_is_error)
+        conversation.call(run, call_id).answer(text, failed=wrong, at=event.timestamp)
+
+
+_TEXT, _REASONING, _CALL = "text", "reasoning", "call"
+_TELLERS: dict[str, Callable[[Conversation, Run, Event], None]] = {
+    "RUN_STARTED": _begin,
+    "RUN_FINISHED": _end,
+    "RUN_ERROR": _end,
+    "MESSAGES_SNAPSHOT": _restate,
+    "TEXT_MESSAGE_START": partial(_say, kind=_TEXT, begins=True),
+    "TEXT_MESSAGE_CONTENT": partial(_say, kind=_TEXT),
+    "TEXT_MESSAGE_CHUNK": partial(_say, kind=_TEXT),
+    "REASONING_MESSAGE_START": partial(_say, kind=_REASONING, begins=True),
+    "REASONING_MESSAGE_CONTENT": partial(_say, kind=_REASONING),
+    "REASONING_MESSAGE_CHUNK": partial(_say, kind=_REASONING),
+    "THINKING_TEXT_MESSAGE_START": partial(_say, kind=_REASONING, begins=True),
+    "THINKING_TEXT_MESSAGE_CONTENT": partial(_say, kind=_REASONING),
+    "TOOL_CALL_START": partial(_call, begins=True),
+    "TOOL_CALL_ARGS": _call,
+    "TOOL_CALL_CHUNK": _call,
+    "TOOL_CALL_END": _end_call,
+    "TOOL_CALL_RESULT": _answer,
+}
+_CLOSED = {
+    "TEXT_MESSAGE_END": _TEXT,
+    "REASONING_MESSAGE_END": _REASONING,
+    "THINKING_TEXT_MESSAGE_END": _REASONING,
+    "TOOL_CALL_END": _CALL,
+}
