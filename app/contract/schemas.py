@@ -102,9 +102,9 @@ class Validator:
         else:
             yield Detail(where, _WORDS.get(kind, "is not valid").format(value))
 
-    def _schema_of(self, error: jsonschema_rs.ValidationError) -> dict[str, Any]:
+    def _schema_of(self, error: jsonschema_rs.ValidationError) -> Any:
         """The schema in which the violated keyword stands."""
-        schema: dict[str, Any] = self._schema
+        schema: Any = self._schema
         for step in error.schema_path[:-1]:
             schema = schema[step]
         return schema
