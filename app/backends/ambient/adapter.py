@@ -1,0 +1,52 @@
+"""The Ambient Code Platform as a backend: its parts put together."""
+
+from app.backends.ambient.accepted import AcceptedRuns
+from app.backends.ambient.client import Client, Observe
+from app.backends.ambient.platform import Platform
+from app.backends.ambient.runs import AmbientRuns
+from app.backends.ambient.sessions import AmbientSessions
+from app.errors import MissingProject
+from app.types import Caller, Credentials, Role
+
+
+class AmbientBackend(AmbientSessions, AmbientRuns):
+    """The platform at `url`; `timeout` (seconds) bounds the wait for an answer's head and between its bytes.
+
+    `observe` is told of every call. Tokens and roles are judged by the platform. It keeps no list of the runs that it
+    accepted before their first event is stored, so this process remembers those for two minutes at most and reads
+    them as `queued`. The end of an interrupted run is looked for every `poll_interval` seconds until
+    `interrupt_deadline` seconds have passed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        observe: Observe | None = None,
+        *,
+        interrupt_deadline: float = 10.0,
+        poll_interval: float = 1.0,
+    ) -> None:
+        self._client = Client(url, timeout, observe)
+        self._platform = Platform(self._client)
+        self._accepted = AcceptedRuns()
+        self._interrupt_deadline = interrupt_deadline
+        self._poll_interval = poll_interval
+
+    async def open(self) -> None:
+        """Make the pool of connections; the platform need not be up yet."""
+        await self._client.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    async def ready(self) -> None:
+        """Return if the platform is healthy."""
+        await self._platform.health()
+
+    async def authorize(self, credentials: Credentials, role: Role) -> Caller:  # noqa: ARG002 - the platform judges it
+        """Settle the project; what the token may do there the platform says with each call."""
+        if credentials.project is None:
+            raise MissingProject
+        return Caller(token=credentials.token, project=credentials.project)

@@ -1,0 +1,88 @@
+"""Reading a session's log out of the platform's export; all of it is heavy work, to be done in a thread.
+
+A body of None stands for the log of a session in which nothing has run yet.
+"""
+
+import codecs
+from typing import Any
+
+import msgspec
+
+from app.agui.compact import compact
+from app.agui.decode import decode
+from app.agui.runs import summaries as runs_of
+from app.agui.select import of_run
+from app.agui.transcript import transcript
+from app.backends.ambient.failures import translated
+from app.backends.ambient.texts import clean
+from app.errors import BackendUnavailable, RunNotFound
+from app.types import EventLog, OutputFormat, RunSummary, Transcript
+
+CHUNK = 1 << 20
+
+
+class _Export(msgspec.Struct):
+    events: list[msgspec.Raw] | None = msgspec.field(name="aguiEvents", default=None)
+
+
+_decoder = msgspec.json.Decoder(_Export)
+
+
+def entries(body: bytes | None) -> list[msgspec.Raw]:
+    """The entries of `aguiEvents` in order, none where it is null, missing or no list; what they hold is not looked at.
+
+    A body that is no JSON object in UTF-8 raises BackendUnavailable.
+    """
+    if body is None:
+        return []
+    with translated():
+        _check_utf8(body)
+        try:
+            return _decoder.decode(body).events or []
+        except msgspec.ValidationError:
+            other: Any = msgspec.json.decode(body)
+    if not isinstance(other, dict):
+        raise BackendUnavailable
+    return []
+
+
+def _check_utf8(body: bytes) -> None:
+    """Raise UnicodeError unless the body is UTF-8; in chunks, since the whole as text may take four times its room."""
+    if body.isascii():
+        return
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
+    for start in range(0, len(body), CHUNK):
+        decoder.decode(view[start : start + CHUNK])
+    decoder.decode(b"", final=True)
+
+
+def summaries(body: bytes | None, *, session_running: bool) -> list[RunSummary]:
+    """The runs of a log in the order of their start, their errors fit for a client to read."""
+    runs = runs_of(decode(entries(body)), session_running=session_running)
+    for run in runs:
+        if run.error is not None:
+            run.error = clean(run.error, "Run failed")
+    return runs
+
+
+def has_run(body: bytes | None, run_id: str) -> bool:
+    """Whether the log has an event of the run."""
+    return any(True for _ in of_run(decode(entries(body)), run_id))
+
+
+def output(
+    body: bytes | None, session_id: str, format: OutputFormat, run_id: str | None, *, run_accepted: bool
+) -> Transcript | EventLog:
+    """The log, or one run of it, in a format; RunNotFound for a run that is neither in it nor accepted."""
+    events = list(decode(entries(body)))
+    if run_id is not None:
+        events = list(of_run(events, run_id))
+        if not events and not run_accepted:
+            raise RunNotFound
+    match format:
+        case OutputFormat.TRANSCRIPT:
+            return Transcript(session_id=session_id, format=format, messages=transcript(events))
+        case OutputFormat.COMPACT:
+            return EventLog(session_id=session_id, format=format, events=[event.raw for event in compact(events)])
+        case OutputFormat.EVENTS:
+            return EventLog(session_id=session_id, format=format, events=[event.raw for event in events])

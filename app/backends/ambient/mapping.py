@@ -1,0 +1,189 @@
+"""The platform's JSON to the types of the port and back; a value of a wrong type anywhere reads as absent."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from app.backends.ambient.texts import clean, fit
+from app.types import NewRun, NewSession, Repo, Session, SessionPage, SessionStatus
+
+PHASES = {
+    "Pending": SessionStatus.PENDING,
+    "Creating": SessionStatus.PENDING,
+    "Initializing": SessionStatus.PENDING,
+    "Running": SessionStatus.RUNNING,
+    "Active": SessionStatus.RUNNING,
+    "Completed": SessionStatus.COMPLETED,
+    "Succeeded": SessionStatus.COMPLETED,
+    "Failed": SessionStatus.FAILED,
+    "Error": SessionStatus.FAILED,
+    "Stopping": SessionStatus.STOPPING,
+    "Stopped": SessionStatus.STOPPED,
+}
+
+_RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def name(resource: dict[str, Any]) -> str | None:
+    """The session's name: under metadata, or on top in a create reply and in older shapes."""
+    return _text(_object(resource, "metadata"), "name") or _text(resource, "name")
+
+
+def created_name(reply: dict[str, Any]) -> str | None:
+    """The name in a create reply if it can be one of a Kubernetes resource, else None."""
+    found = name(reply)
+    return found if found and _RESOURCE_NAME.fullmatch(found) else None
+
+
+def phase(resource: dict[str, Any]) -> SessionStatus | None:
+    """The session's status as its phase says it; None while the platform has not given it one."""
+    said = _text(_object(resource, "status"), "phase")
+    return PHASES.get(said, SessionStatus.UNKNOWN) if said else None
+
+
+def session(resource: dict[str, Any], session_id: str) -> Session:
+    """A session object of the platform, of any version; `session_id` stands in where it does not name itself."""
+    metadata, spec, state = (_object(resource, key) for key in ("metadata", "spec", "status"))
+    status = phase(resource) or SessionStatus.PENDING
+    return Session(
+        id=name(resource) or session_id,
+        status=status,
+        display_name=_text(spec, "displayName"),
+        task=_text(spec, "initialPrompt") or _text(spec, "prompt"),
+        model=_text(_object(spec, "llmSettings"), "model") or _text(spec, "model"),
+        repos=[repo for entry in _objects(spec, "repos") if (repo := _repo(entry))] or None,
+        created_at=_time(metadata, "creationTimestamp"),
+        completed_at=_time(state, "completionTime"),
+        result=_text(state, "result"),
+        error=_error(state, failed=status is SessionStatus.FAILED),
+    )
+
+
+def in_transition(resource: dict[str, Any], session_id: str, status: SessionStatus) -> Session:
+    """The session that a start or stop answers with: the platform's answer is the state before, so its end is stale."""
+    before = session(resource, session_id)
+    before.status = status
+    before.completed_at = before.result = before.error = None
+    return before
+
+
+def as_requested(new: NewSession, session_id: str) -> Session:
+    """A session that was just made, as far as its request tells."""
+    return Session(
+        id=session_id,
+        status=SessionStatus.PENDING,
+        display_name=new.display_name,
+        task=new.task,
+        model=new.model,
+        repos=new.repos or None,
+    )
+
+
+def new_session(new: NewSession) -> dict[str, Any]:
+    """The platform's create body: only what the client said, so that the platform's defaults hold."""
+    body: dict[str, Any] = {"initialPrompt": new.task}
+    if new.display_name is not None:
+        body["displayName"] = new.display_name
+    if new.model is not None:
+        body["llmSettings"] = {"model": new.model}
+    if new.repos:
+        body["repos"] = [_present(url=repo.url, branch=repo.branch) for repo in new.repos]
+    if (workflow := new.active_workflow) is not None:
+        body["activeWorkflow"] = _present(gitUrl=workflow.git_url, branch=workflow.branch, path=workflow.path)
+    if new.environment_variables:
+        body["environmentVariables"] = new.environment_variables
+    return body
+
+
+def run_input(run: NewRun, *, run_id: str, thread_id: str, message_ids: list[str]) -> dict[str, Any]:
+    """An AG-UI RunAgentInput with nothing left out; the runner refuses a message without an id, so each gets one."""
+    return {
+        "threadId": thread_id,
+        "runId": run_id,
+        "messages": [
+            {"id": message.id or message_id, "role": message.role, "content": message.content}
+            for message, message_id in zip(run.messages, message_ids, strict=True)
+        ],
+        "state": {} if run.state is None else run.state,
+        "tools": run.tools or [],
+        "context": run.context or [],
+        "forwardedProps": run.forwarded_props or {},
+    }
+
+
+def accepted_ids(reply: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Run id and thread id of a reply to a run, each None where the platform gives none."""
+    run_id = _text(reply, "runId") or _text(reply, "run_id")
+    return run_id, _text(reply, "threadId") or _text(reply, "thread_id")
+
+
+def page(reply: dict[str, Any], *, limit: int, offset: int) -> SessionPage:
+    """A page of the platform's list; what it does not say of the whole is worked out from what it does.
+
+    Entries without a name are left out. A page without entries is the last.
+    """
+    entries = _objects(reply, "items")
+    end = max(offset + len(entries), _count(reply, "nextOffset") or 0)
+    total = _count(reply, "totalCount")
+    said = reply.get("hasMore")
+    more = bool(entries) and (said if isinstance(said, bool) else end < (total or 0))
+    return SessionPage(
+        items=[session(entry, known) for entry in entries if (known := name(entry))],
+        total=offset + len(entries) if total is None else total,
+        limit=limit,
+        offset=offset,
+        has_more=more,
+        next_offset=end if more else None,
+    )
+
+
+def _error(state: dict[str, Any], *, failed: bool) -> str | None:
+    """Why a session failed: the message of its Ready condition, its one-word reason if a client may not read that."""
+    if said := _text(state, "error"):
+        return clean(said, "Session failed")
+    ready = [entry for entry in _objects(state, "conditions") if entry.get("type") == "Ready"] if failed else []
+    for condition in ready:
+        if message := _text(condition, "message"):
+            return clean(message, fit(condition.get("reason")) or "Session failed")
+    return None
+
+
+def _repo(entry: dict[str, Any]) -> Repo | None:
+    """A repository, flat or under `input` as older versions have it."""
+    flat = entry if _text(entry, "url") else _object(entry, "input")
+    url = _text(flat, "url")
+    return Repo(url=url, branch=_text(flat, "branch")) if url else None
+
+
+def _time(within: dict[str, Any], key: str) -> str | None:
+    """A time as RFC 3339 in UTC."""
+    try:
+        moment = datetime.fromisoformat(_text(within, key) or "")
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _text(within: dict[str, Any], key: str) -> str | None:
+    value = within.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _count(within: dict[str, Any], key: str) -> int | None:
+    value = within.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _object(within: dict[str, Any], key: str) -> dict[str, Any]:
+    value = within.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(within: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = within.get(key)
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _present(**members: Any) -> dict[str, Any]:
+    return {key: value for key, value in members.items() if value is not None}

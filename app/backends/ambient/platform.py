@@ -1,0 +1,109 @@
+"""The platform's endpoints, one method each: what is asked, and what its answers mean."""
+
+from http import HTTPMethod, HTTPStatus
+from typing import Any, Literal
+
+from app.backends.ambient import mapping
+from app.backends.ambient.client import Client, Reply
+from app.backends.ambient.texts import fit
+from app.errors import BackendTimeout, BackendUnavailable, SessionNotFound
+from app.types import Caller
+
+
+class Platform:
+    """The platform as one caller meets it; every answer that is not a success raises an error of `app.errors`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def health(self) -> None:
+        """GET /health; it needs no token."""
+        try:
+            reply = await self._client.send("health", HTTPMethod.GET, "health")
+        except BackendTimeout as error:
+            raise BackendUnavailable from error
+        if reply.status != HTTPStatus.OK:
+            raise BackendUnavailable
+
+    async def list_sessions(self, caller: Caller, limit: int, offset: int, search: str | None) -> dict[str, Any]:
+        """GET a page of the project's sessions, newest first."""
+        query: dict[str, str | int] = {"limit": limit, "offset": offset}
+        if search:
+            query["search"] = search
+        reply = await self._send("list_sessions", HTTPMethod.GET, caller, query=query)
+        return reply.expect(HTTPStatus.OK).object()
+
+    async def create_session(self, caller: Caller, body: dict[str, Any]) -> str:
+        """POST a session; its name."""
+        reply = await self._send("create_session", HTTPMethod.POST, caller, body=body)
+        name = mapping.created_name(reply.expect(HTTPStatus.OK, HTTPStatus.CREATED).object())
+        if name is None:
+            raise BackendUnavailable
+        return name
+
+    async def get_session(self, caller: Caller, session_id: str) -> dict[str, Any]:
+        """GET a session; SessionNotFound if the project has none of that name."""
+        reply = await self._send("get_session", HTTPMethod.GET, caller, session_id)
+        return _found(reply).expect(HTTPStatus.OK).object()
+
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        """DELETE a session, in any phase."""
+        reply = await self._send("delete_session", HTTPMethod.DELETE, caller, session_id)
+        _found(reply).expect(HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
+
+    async def move(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> dict[str, Any]:
+        """POST start or stop; the session as it was before.
+
+        A 500 is tried once more: the platform answers so when its operator wrote the session at the same time.
+        """
+        operation = f"{action}_session"
+        reply = await self._send(operation, HTTPMethod.POST, caller, session_id, action)
+        if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            reply = await self._send(operation, HTTPMethod.POST, caller, session_id, action)
+        before = _found(reply).expect(HTTPStatus.OK, HTTPStatus.ACCEPTED).object()
+        if mapping.name(before) is None and "message" in before:
+            # 200 "Session no longer exists (already deleted)", with no session in it.
+            raise SessionNotFound
+        return before
+
+    async def run(self, caller: Caller, session_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """POST an AG-UI RunAgentInput; run id and thread id. The platform checks neither session nor phase."""
+        reply = await self._send("run", HTTPMethod.POST, caller, session_id, "agui", "run", body=body)
+        return reply.expect(HTTPStatus.OK, HTTPStatus.ACCEPTED).object()
+
+    async def interrupt(self, caller: Caller, session_id: str) -> bool:
+        """POST an interrupt; whether the runner had anything that could be interrupted."""
+        reply = await self._send("interrupt", HTTPMethod.POST, caller, session_id, "agui", "interrupt")
+        if reply.status >= HTTPStatus.BAD_REQUEST and b"no active session" in reply.body.lower():
+            return False
+        reply.expect(HTTPStatus.OK).object()
+        return True
+
+    async def export(self, caller: Caller, session_id: str) -> bytes | None:
+        """GET a session's log, in whatever project it is: read the session first. None where nothing has run yet."""
+        reply = await self._send("export", HTTPMethod.GET, caller, session_id, "export")
+        return None if reply.status == HTTPStatus.NOT_FOUND else reply.expect(HTTPStatus.OK).body
+
+    async def _send(
+        self,
+        operation: str,
+        method: HTTPMethod,
+        caller: Caller,
+        *path: str,
+        query: dict[str, str | int] | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> Reply:
+        return await self._client.send(
+            operation,
+            method,
+            *("api", "projects", caller.project, "agentic-sessions", *path),
+            token=caller.token,
+            query=query,
+            body=body,
+        )
+
+
+def _found(reply: Reply) -> Reply:
+    if reply.status == HTTPStatus.NOT_FOUND:
+        raise SessionNotFound(fit(reply.error()))
+    return reply

@@ -1,0 +1,151 @@
+"""Runs on the platform: start them, interrupt them, and read what its log says of them."""
+
+import asyncio
+from uuid import uuid4
+
+from app.backend import Backend
+from app.backends.ambient import log, mapping
+from app.backends.ambient.accepted import AcceptedRuns
+from app.backends.ambient.platform import Platform
+from app.errors import ApiError, NotRunning, RunExists, RunNotFound
+from app.types import (
+    AcceptedRun,
+    Caller,
+    EventLog,
+    Interruption,
+    NewMessage,
+    NewRun,
+    OutputFormat,
+    RunList,
+    RunMessage,
+    RunStatus,
+    RunSummary,
+    SessionStatus,
+    Transcript,
+)
+
+GOING = (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+class AmbientRuns(Backend):
+    """The part of the port that is about runs.
+
+    Each method reads the session first: the platform keeps logs by session name alone, of all projects together, and
+    takes runs for sessions that do not run or do not exist.
+    """
+
+    _platform: Platform
+    _accepted: AcceptedRuns
+    _interrupt_deadline: float
+    _poll_interval: float
+
+    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+        """Interrupt the current run and look for its end in the log until the deadline."""
+        running = await self._running(caller, session_id)
+        current = await self._current(caller, session_id) if running else set()
+        heard = await self._platform.interrupt(caller, session_id)
+        seen = await self._end_seen(caller, session_id, current) if heard else False
+        return Interruption(message="Interrupt signal sent", interrupted=seen)
+
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
+        """Send a message as a run of its own; run id and message id are made here."""
+        await self._need_running(caller, session_id)
+        return await self._accept(
+            caller, session_id, NewRun(messages=[RunMessage(role="user", content=message.content)])
+        )
+
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+        """Start a run; RunExists if its id is that of one in the log or of one accepted before."""
+        await self._need_running(caller, session_id)
+        if run.run_id is not None:
+            body = await self._platform.export(caller, session_id)
+            in_log = await asyncio.to_thread(log.has_run, body, run.run_id)
+            if in_log or self._accepted.get(caller.project, session_id, run.run_id):
+                raise RunExists
+        return await self._accept(caller, session_id, run)
+
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        """List the runs of the log, then those accepted and not in it yet."""
+        runs = await self._runs(caller, session_id, running=await self._running(caller, session_id))
+        return RunList(session_id=session_id, runs=[run for run in runs if status in (None, run.status)])
+
+    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
+        """Read one run of those that list_runs lists."""
+        for run in await self._runs(caller, session_id, running=await self._running(caller, session_id)):
+            if run.run_id == run_id:
+                return run
+        raise RunNotFound
+
+    async def get_session_output(
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+    ) -> Transcript | EventLog:
+        """Read the log; a run that was accepted and is not in it yet has an empty one."""
+        await self._platform.get_session(caller, session_id)
+        body = await self._platform.export(caller, session_id)
+        accepted = run_id is not None and self._accepted.get(caller.project, session_id, run_id) is not None
+        return await asyncio.to_thread(log.output, body, session_id, format, run_id, run_accepted=accepted)
+
+    async def _running(self, caller: Caller, session_id: str) -> bool:
+        resource = await self._platform.get_session(caller, session_id)
+        return mapping.phase(resource) is SessionStatus.RUNNING
+
+    async def _need_running(self, caller: Caller, session_id: str) -> None:
+        if not await self._running(caller, session_id):
+            raise NotRunning
+
+    async def _runs(self, caller: Caller, session_id: str, *, running: bool) -> list[RunSummary]:
+        body = await self._platform.export(caller, session_id)
+        runs = await asyncio.to_thread(log.summaries, body, session_running=running)
+        in_log = {run.run_id for run in runs}
+        return runs + [run.summary() for run in self._accepted.waiting(caller.project, session_id, in_log)]
+
+    async def _accept(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+        """Hand a run to the platform; it is remembered from before, so that its id cannot be taken twice meanwhile."""
+        project, run_id, thread_id = caller.project, run.run_id or str(uuid4()), run.thread_id or session_id
+        body = mapping.run_input(
+            run, run_id=run_id, thread_id=thread_id, message_ids=[str(uuid4()) for _ in run.messages]
+        )
+        asked = next((message.content for message in reversed(run.messages) if message.role == "user"), None)
+        self._accepted.add(project, session_id, run_id, thread_id, asked)
+        try:
+            said_run_id, said_thread_id = mapping.accepted_ids(await self._platform.run(caller, session_id, body))
+        except BaseException:
+            self._accepted.discard(project, session_id, run_id)
+            raise
+        accepted = AcceptedRun(run_id=said_run_id or run_id, thread_id=said_thread_id or thread_id)
+        if accepted.run_id != run_id:
+            self._accepted.discard(project, session_id, run_id)
+            self._accepted.add(project, session_id, accepted.run_id, accepted.thread_id, asked)
+        return accepted
+
+    async def _current(self, caller: Caller, session_id: str) -> set[str] | None:
+        """The runs that an interrupt would end: on the session's own thread, the active one, or else one on its way.
+
+        None if the log cannot be read: the signal is sent all the same.
+        """
+        try:
+            runs = await self._runs(caller, session_id, running=True)
+        except ApiError:
+            return None
+        mine = [run for run in runs if run.status in GOING and run.thread_id in (None, session_id)]
+        active = {run.run_id for run in mine if run.status is RunStatus.RUNNING}
+        return active or {run.run_id for run in mine[:1] if run.status is RunStatus.QUEUED}
+
+    async def _end_seen(self, caller: Caller, session_id: str, current: set[str] | None) -> bool | None:
+        """Whether all these runs end before the deadline: False without any, None if it passes first."""
+        if not current:
+            return None if current is None else False
+        try:
+            async with asyncio.timeout(self._interrupt_deadline):
+                while not await self._ended(caller, session_id, current):  # noqa: ASYNC110 - the platform has no signal
+                    await asyncio.sleep(self._poll_interval)
+        except TimeoutError:
+            return None
+        return True
+
+    async def _ended(self, caller: Caller, session_id: str, current: set[str]) -> bool:
+        try:
+            runs = await self._runs(caller, session_id, running=True)
+        except ApiError:
+            return False
+        return current <= {run.run_id for run in runs if run.status not in GOING}

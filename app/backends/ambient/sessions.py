@@ -1,0 +1,94 @@
+"""Sessions on the platform: list, create, read, delete, and the rules of start and stop that it does not have."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from app.backend import Backend
+from app.backends.ambient import mapping
+from app.backends.ambient.accepted import AcceptedRuns
+from app.backends.ambient.platform import Platform
+from app.errors import AlreadyEnded, AlreadyRunning, ApiError, SessionStopping, UnknownState
+from app.types import Caller, CreatedSession, NewSession, Session, SessionPage, SessionStatus
+
+PAGE = 100
+"""Sessions per page when all are walked: the most that the platform gives."""
+
+
+class AmbientSessions(Backend):
+    """The part of the port that is about sessions."""
+
+    _platform: Platform
+    _accepted: AcceptedRuns
+
+    async def list_sessions(
+        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+    ) -> SessionPage:
+        """List one page of the platform's; with a `status`, which it cannot filter by, a page of all that match."""
+        if not status:
+            reply = await self._platform.list_sessions(caller, limit, offset, search)
+            return mapping.page(reply, limit=limit, offset=offset)
+        matching = [session for session in await self._all(caller, search) if session.status in status]
+        end = offset + limit
+        more = end < len(matching)
+        return SessionPage(
+            items=matching[offset:end],
+            total=len(matching),
+            limit=limit,
+            offset=offset,
+            has_more=more,
+            next_offset=end if more else None,
+        )
+
+    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+        """Create a session and read it back; once the platform has made it, nothing is an error any more."""
+        name = await self._platform.create_session(caller, mapping.new_session(new))
+        try:
+            session = mapping.session(await self._platform.get_session(caller, name), name)
+        except ApiError:
+            session = mapping.as_requested(new, name)
+        return CreatedSession(message="Session created", **msgspec.structs.asdict(session))
+
+    async def get_session(self, caller: Caller, session_id: str) -> Session:
+        """Read a session."""
+        return mapping.session(await self._platform.get_session(caller, session_id), session_id)
+
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        """Delete a session; its log stays on the platform's volume."""
+        await self._platform.delete_session(caller, session_id)
+        self._accepted.discard_session(caller.project, session_id)
+
+    async def start_session(self, caller: Caller, session_id: str) -> Session:
+        """Start a session that has ended; the platform itself would take a start in any phase and lose some."""
+        match mapping.phase(await self._platform.get_session(caller, session_id)):
+            case None | SessionStatus.UNKNOWN:
+                raise UnknownState
+            case SessionStatus.PENDING | SessionStatus.RUNNING:
+                raise AlreadyRunning
+            case SessionStatus.STOPPING:
+                raise SessionStopping
+        before = await self._platform.move(caller, session_id, "start")
+        return mapping.in_transition(before, session_id, SessionStatus.PENDING)
+
+    async def stop_session(self, caller: Caller, session_id: str) -> Session:
+        """Stop a session that has not ended."""
+        match mapping.phase(await self._platform.get_session(caller, session_id)):
+            case None | SessionStatus.UNKNOWN:
+                raise UnknownState
+            case SessionStatus.STOPPED | SessionStatus.COMPLETED | SessionStatus.FAILED:
+                raise AlreadyEnded
+        before = await self._platform.move(caller, session_id, "stop")
+        return mapping.in_transition(before, session_id, SessionStatus.STOPPING)
+
+    async def _all(self, caller: Caller, search: str | None) -> list[Session]:
+        """Every session of the project, page by page; the walk ends with a page that brings nothing new."""
+        found: dict[str, Session] = {}
+        offset: int | None = 0
+        while offset is not None:
+            reply = await self._platform.list_sessions(caller, PAGE, offset, search)
+            page = mapping.page(reply, limit=PAGE, offset=offset)
+            before = len(found)
+            # Sessions made meanwhile shift the pages: the same one may come twice.
+            found |= {session.id: session for session in page.items if session.id not in found}
+            offset = page.next_offset if len(found) > before else None
+        return list(found.values())

@@ -1,0 +1,248 @@
+"""What goes over the wire to the platform, and what becomes of answers that are none."""
+
+import inspect
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from aiohttp import client_exceptions
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from app.backends.ambient.failures import translated
+from app.errors import (
+    ApiError,
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    Forbidden,
+    MissingProject,
+    Unauthorized,
+)
+from app.types import Caller, Credentials, NewMessage, OutputFormat, Role
+from tests.support import platform_failures as failures
+from tests.support.platform import FakePlatform
+from tests.support.platform_backend import CALLER, connected
+from tests.support.server import free_port
+
+
+@pytest.fixture
+def platform() -> Iterator[FakePlatform]:
+    with FakePlatform() as platform:
+        platform.add_session("demo", "s1")
+        yield platform
+
+
+async def test_request_carries_the_token_and_the_request_id_and_nothing_else_of_the_client(
+    platform: FakePlatform,
+) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="req-1"):
+        async with connected(platform.url) as backend:
+            await backend.get_session(CALLER, "s1")
+    headers = platform.asked("get").headers
+    assert headers["authorization"] == "Bearer secret-token"
+    assert headers["x-request-id"] == "req-1"
+    assert set(headers) == {"host", "authorization", "x-request-id", "accept", "accept-encoding", "user-agent"}
+
+
+async def test_cookie_of_one_answer_is_not_sent_with_the_next_request(platform: FakePlatform) -> None:
+    platform.next("get", failures.answer(200, {}, **{"Set-Cookie": "session=of-somebody; Path=/"}))
+    async with connected(platform.url) as backend:
+        await backend.get_session(CALLER, "s1")
+        await backend.get_session(CALLER, "s1")
+    assert "cookie" not in platform.asked("get").headers
+
+
+async def test_user_information_and_path_of_the_url_do_no_harm_when_it_has_them(platform: FakePlatform) -> None:
+    async with connected(platform.url.replace("//", "//user:password@") + "/") as backend:
+        assert (await backend.get_session(CALLER, "s1")).id == "s1"
+    assert platform.asked("get").headers["authorization"] == "Bearer secret-token"
+
+
+async def test_redirect_is_a_502_and_not_followed(platform: FakePlatform) -> None:
+    platform.always("get", failures.redirect)
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendUnavailable):
+            await backend.get_session(CALLER, "s1")
+    assert platform.operations() == ["get"]
+
+
+@pytest.mark.parametrize(
+    "reaction",
+    [
+        failures.drop,
+        failures.cut,
+        failures.html,
+        failures.answer(200, None),
+        failures.answer(200, []),
+        failures.answer(200, "x"),
+        failures.answer(200, b""),
+        failures.answer(200, b"[" * 100_000),
+        failures.answer(200, b"\xff"),
+        failures.answer(206, {}),
+        failures.answer(204, b""),
+        failures.answer(304, b""),
+        failures.answer(600, {}),
+    ],
+)
+async def test_answer_that_is_no_answer_is_a_502(platform: FakePlatform, reaction: failures.Reaction) -> None:
+    platform.always("get", reaction)
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendUnavailable) as raised:
+            await backend.get_session(CALLER, "s1")
+    assert raised.value.message == "The backend cannot be reached or gave no usable answer."
+
+
+async def test_platform_that_is_not_there_is_a_502() -> None:
+    async with connected(f"http://127.0.0.1:{free_port()}") as backend:
+        with pytest.raises(BackendUnavailable):
+            await backend.get_session(CALLER, "s1")
+        with pytest.raises(BackendUnavailable):
+            await backend.ready()
+
+
+async def test_backend_that_is_not_open_is_a_502(platform: FakePlatform) -> None:
+    async with connected(platform.url) as backend:
+        await backend.close()
+        with pytest.raises(BackendUnavailable):
+            await backend.get_session(CALLER, "s1")
+
+
+async def test_answer_that_does_not_begin_is_a_504(platform: FakePlatform) -> None:
+    platform.always("get", failures.hang)
+    async with connected(platform.url, timeout=0.2) as backend:
+        with pytest.raises(BackendTimeout):
+            await backend.get_session(CALLER, "s1")
+
+
+async def test_answer_that_stops_midway_is_a_504(platform: FakePlatform) -> None:
+    platform.always("export", failures.stall)
+    async with connected(platform.url, timeout=0.2) as backend:
+        with pytest.raises(BackendTimeout):
+            await backend.get_session_output(CALLER, "s1", format=OutputFormat.EVENTS, run_id=None)
+
+
+async def test_answer_may_take_longer_than_the_timeout_when_its_bytes_keep_coming(platform: FakePlatform) -> None:
+    platform.always("export", failures.trickle)
+    async with connected(platform.url, timeout=1.0) as backend:
+        log = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
+    assert log.session_id == "s1"
+
+
+@pytest.mark.parametrize("status", [400, 402, 405, 409, 413, 422, 429, 500, 502, 503, 504, 599])
+async def test_error_keeps_its_status_and_its_sentence(platform: FakePlatform, status: int) -> None:
+    platform.always("get", failures.error(status, "Failed to get agentic session", phase="Running"))
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendError) as raised:
+            await backend.get_session(CALLER, "s1")
+    assert (raised.value.http_status, raised.value.message) == (status, "Failed to get agentic session")
+
+
+@pytest.mark.parametrize(
+    "body", [b"404 page not found", b"", {"error": 7}, {"error": {"message": "x"}}, {"message": "x"}, [], {"error": ""}]
+)
+async def test_error_says_request_failed_when_it_has_no_sentence(platform: FakePlatform, body: object) -> None:
+    platform.always("list", failures.answer(404, body))
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendError) as raised:
+            await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=())
+    assert (raised.value.http_status, raised.value.message) == (404, "Request failed")
+
+
+async def test_error_says_request_failed_when_its_text_tells_of_the_inside(platform: FakePlatform) -> None:
+    platform.always("get", failures.error(503, "Get http://10.0.0.7:6443/apis: connection refused"))
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendError) as raised:
+            await backend.get_session(CALLER, "s1")
+    assert (raised.value.http_status, raised.value.message) == (503, "Request failed")
+
+
+async def test_token_and_role_are_judged_by_the_platform() -> None:
+    with FakePlatform(tokens={"v": ("demo", "view"), "e": ("demo", "edit")}) as platform:
+        platform.add_session("demo", "s1")
+        async with connected(platform.url) as backend:
+            with pytest.raises(Unauthorized, match="Token expired or invalid") as raised:
+                await backend.get_session(Caller("bad", "demo"), "s1")
+            assert raised.value.headers == {"WWW-Authenticate": "Bearer"}
+            with pytest.raises(Forbidden, match="Unauthorized to access project"):
+                await backend.get_session(Caller("v", "other"), "s1")
+            with pytest.raises(Forbidden, match="Unauthorized"):
+                await backend.send_message(Caller("v", "demo"), "s1", NewMessage(content="hi"))
+            with pytest.raises(BackendError, match="Failed to delete agentic session") as failed:
+                await backend.delete_session(Caller("e", "demo"), "s1")
+            assert failed.value.http_status == 500
+
+
+async def test_authorize_settles_the_project_without_asking_the_platform(platform: FakePlatform) -> None:
+    async with connected(platform.url) as backend:
+        assert await backend.authorize(Credentials("t", "demo"), Role.ADMIN) == Caller("t", "demo")
+        with pytest.raises(MissingProject):
+            await backend.authorize(Credentials("t", None), Role.VIEW)
+    assert platform.requests == []
+
+
+async def test_ready_asks_for_the_health_without_a_token(platform: FakePlatform) -> None:
+    async with connected(platform.url) as backend:
+        await backend.ready()
+    assert "authorization" not in platform.asked("health").headers
+
+
+@pytest.mark.parametrize("reaction", [failures.error(503, "x"), failures.redirect, failures.drop, failures.hang])
+async def test_ready_is_a_502_when_the_platform_is_not_healthy(
+    platform: FakePlatform, reaction: failures.Reaction
+) -> None:
+    platform.always("health", reaction)
+    async with connected(platform.url, timeout=0.5) as backend:
+        with pytest.raises(BackendUnavailable):
+            await backend.ready()
+
+
+async def test_every_call_is_observed_with_its_outcome(platform: FakePlatform) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def observe(operation: str, seconds: float, outcome: str) -> None:
+        assert seconds >= 0
+        seen.append((operation, outcome))
+
+    platform.next("get", failures.error(500, "x"), failures.html, failures.drop, failures.drop, failures.hang)
+    async with connected(platform.url, timeout=2.0, observe=observe) as backend:
+        for _ in range(4):
+            with pytest.raises(ApiError):
+                await backend.get_session(CALLER, "s1")
+        await backend.get_session(CALLER, "s1")
+    # The third call was sent twice: a GET whose pooled connection breaks is tried on a fresh one.
+    assert seen == [
+        ("get_session", "error"),
+        ("get_session", "ok"),
+        ("get_session", "unavailable"),
+        ("get_session", "timeout"),
+        ("get_session", "ok"),
+    ]
+
+
+async def test_call_is_a_client_span_whose_trace_goes_on_at_the_platform(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    async with connected(platform.url) as backend:
+        await backend.get_session(CALLER, "s1")
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.kind) == ("GET get_session", trace.SpanKind.CLIENT)
+    assert span.attributes == {"http.request.method": "GET", "http.response.status_code": 200}
+    assert span.context is not None
+    assert format(span.context.trace_id, "032x") in platform.asked("get").headers["traceparent"]
+
+
+def test_every_error_of_the_http_client_has_a_name_of_ours() -> None:
+    errors = [error for _, error in inspect.getmembers(client_exceptions, inspect.isclass)]
+    errors = [error for error in errors if error.__module__ == client_exceptions.__name__]
+    of_http = [error for error in errors if issubclass(error, Exception) and not error.__name__.startswith("WS")]
+    assert len(of_http) > 20
+    for error in of_http:
+        with pytest.raises((BackendUnavailable, BackendTimeout)), translated():
+            raise error.__new__(error)

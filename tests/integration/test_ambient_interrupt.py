@@ -1,0 +1,165 @@
+"""Interrupts on the platform: the signal always goes out, its effect is looked for in the log."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiohttp import web
+
+from app.backends.ambient.adapter import AmbientBackend
+from app.errors import BackendError, BackendUnavailable
+from app.types import Interruption, NewMessage, NewRun, RunMessage, RunStatus
+from tests.support import platform_failures as failures
+from tests.support.platform import FakePlatform
+from tests.support.platform_backend import CALLER, connected
+
+HELLO = NewMessage(content="hello")
+SENT = "Interrupt signal sent"
+
+
+@pytest.fixture
+def platform() -> Iterator[FakePlatform]:
+    with FakePlatform() as platform:
+        platform.add_session("demo", "s1")
+        platform.runner.pace = "open"
+        yield platform
+
+
+@pytest.fixture
+async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
+    async with connected(platform.url, interrupt_deadline=60.0, poll_interval=0.01) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def impatient(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
+    async with connected(platform.url, interrupt_deadline=0.3, poll_interval=0.01) as backend:
+        yield backend
+
+
+async def statuses(backend: AmbientBackend) -> list[RunStatus]:
+    return [run.status for run in (await backend.list_runs(CALLER, "s1", status=None)).runs]
+
+
+async def test_interrupt_is_true_when_the_end_of_the_run_is_seen(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    await backend.send_message(CALLER, "s1", HELLO)
+    assert await backend.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=True)
+    assert platform.asked("interrupt").body == b""
+    assert await statuses(backend) == [RunStatus.ERROR]
+
+
+async def test_interrupt_is_true_when_the_end_comes_later(platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def ended_by_now(request: web.Request) -> web.StreamResponse:
+        platform.runner.finish("s1", is_error=True)
+        return await platform._export(request)
+
+    async def heard(_request: web.Request) -> web.StreamResponse:
+        platform.next("export", *[platform._export] * 3, ended_by_now)
+        return web.json_response({"message": SENT})
+
+    platform.next("interrupt", heard)
+    await backend.send_message(CALLER, "s1", HELLO)
+    assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
+    assert platform.operations() == ["get", "run", "get", "export", "interrupt"] + ["export"] * 4
+
+
+async def test_interrupt_ends_the_active_run_alone_when_others_are_queued(backend: AmbientBackend) -> None:
+    for _ in range(3):
+        await backend.send_message(CALLER, "s1", HELLO)
+    assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
+    assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING, RunStatus.QUEUED]
+
+
+async def test_interrupt_is_none_when_no_end_is_seen_before_the_deadline(
+    platform: FakePlatform, impatient: AmbientBackend
+) -> None:
+    platform.runner.obeys = False
+    await impatient.send_message(CALLER, "s1", HELLO)
+    assert await impatient.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=None)
+
+
+async def test_interrupt_is_false_and_sent_when_nothing_runs(platform: FakePlatform, backend: AmbientBackend) -> None:
+    await backend.send_message(CALLER, "s1", HELLO)
+    platform.runner.finish("s1")
+    assert await backend.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=False)
+    assert "interrupt" in platform.operations()
+
+
+async def test_interrupt_is_false_when_only_another_thread_runs(backend: AmbientBackend) -> None:
+    await backend.send_message(CALLER, "s1", HELLO)
+    await backend.interrupt_session(CALLER, "s1")
+    other = NewRun(messages=[RunMessage(role="user", content="hi")], thread_id="other")
+    await backend.create_run(CALLER, "s1", other)
+    assert (await backend.interrupt_session(CALLER, "s1")).interrupted is False
+    assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING]
+
+
+async def test_interrupt_waits_for_a_run_that_is_on_its_way_when_none_is_in_the_log(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.pace = "wait"
+    await backend.send_message(CALLER, "s1", HELLO)
+
+    async def heard(_request: web.Request) -> web.StreamResponse:
+        platform.runner.begin("s1")
+        platform.runner.finish("s1", is_error=True)
+        return web.json_response({"message": SENT})
+
+    platform.next("interrupt", heard)
+    assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"detail":"No active session manager"}', '{"detail":"No active session for thread s1"}', "No active session"],
+)
+async def test_interrupt_is_false_when_the_runner_has_no_active_session(
+    platform: FakePlatform, backend: AmbientBackend, text: str
+) -> None:
+    platform.always("interrupt", failures.error(500, text))
+    assert await backend.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=False)
+
+
+async def test_interrupt_is_false_when_nothing_ever_ran(backend: AmbientBackend) -> None:
+    assert (await backend.interrupt_session(CALLER, "s1")).interrupted is False
+
+
+async def test_interrupt_tells_nothing_of_the_inside_when_the_runner_cannot_be_reached(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.set_phase("demo", "s1", "Stopped")
+    with pytest.raises(BackendError) as raised:
+        await backend.interrupt_session(CALLER, "s1")
+    assert (raised.value.http_status, raised.value.message) == (502, "Request failed")
+
+
+@pytest.mark.parametrize("reaction", [failures.html, failures.redirect, failures.answer(202, {"error": "failed"})])
+async def test_interrupt_is_a_502_when_the_answer_is_another_than_expected(
+    platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
+) -> None:
+    platform.always("interrupt", reaction)
+    with pytest.raises(BackendUnavailable):
+        await backend.interrupt_session(CALLER, "s1")
+
+
+async def test_interrupt_is_sent_and_none_when_the_log_cannot_be_read(
+    platform: FakePlatform, impatient: AmbientBackend
+) -> None:
+    await impatient.send_message(CALLER, "s1", HELLO)
+    platform.always("export", failures.error(500, "Failed to read session events"))
+    assert (await impatient.interrupt_session(CALLER, "s1")).interrupted is None
+    assert platform.operations()[-1] == "interrupt"
+
+
+async def test_interrupt_looks_again_when_the_log_cannot_be_read_for_a_while(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    async def heard(request: web.Request) -> web.StreamResponse:
+        platform.next("export", failures.error(500, "x"), failures.html, failures.redirect)
+        return await platform._interrupt(request)
+
+    platform.next("interrupt", heard)
+    await backend.send_message(CALLER, "s1", HELLO)
+    assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
+    assert platform.operations()[-4:] == ["export"] * 4

@@ -1,0 +1,139 @@
+"""The runner of the fake platform: what runs leave in a session's log, in the shapes that the real one writes."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+Json = dict[str, Any]
+ROLES = ("user", "assistant", "system", "developer", "tool", "activity", "reasoning")
+
+
+class Runner:
+    """The logs of all sessions by name alone: the real ones know no project either.
+
+    `pace`: `finish` writes a run at once and whole, `open` its beginning (`finish` ends it), `wait` nothing (`begin`
+    begins it). Runs of one thread follow one another. With `obeys` False an interrupt is heard and changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.logs: dict[str, list[bytes] | None] = {}
+        self.pace: Literal["finish", "open", "wait"] = "finish"
+        self.obeys = True
+        self.reply = "Hello!"
+        self._open: dict[tuple[str, str], Json] = {}
+        self._waiting: dict[tuple[str, str], list[Json]] = {}
+
+    def append(self, name: str, *events: Json | bytes) -> None:
+        """Put events into a log: bytes as they are, objects with their keys sorted, as the real backend does."""
+        lines = self.logs.setdefault(name, [])
+        if lines is None:
+            lines = self.logs[name] = []
+        lines.extend(
+            event if isinstance(event, bytes) else json.dumps(event, sort_keys=True, separators=(",", ":")).encode()
+            for event in events
+        )
+
+    def prompt(self, name: str, text: str) -> None:
+        """Run a session's first task, as the runner does itself: a hidden message."""
+        message = {"id": str(uuid4()), "role": "user", "content": text, "metadata": {"hidden": True}}
+        self.accept(name, {"messages": [message]}, up=True)
+
+    def accept(self, name: str, body: Json, *, up: bool) -> Json:
+        """Take any run for any session; what is wrong with it shows in the log only."""
+        run: Json = {"threadId": name, "runId": str(uuid4()), "messages": [], "state": {}, "tools": [], "context": []}
+        run |= {"forwardedProps": {}} | {key: value for key, value in body.items() if value not in ("", None)}
+        ids = _ids(run)
+        messages = run["messages"]
+        for message in messages:
+            if isinstance(message, dict) and isinstance(hidden := message.get("metadata"), dict) and hidden:
+                event = {"hidden": True, "messageId": message.get("id"), "type": "message_metadata"}
+                self.append(name, {"type": "RAW", "event": event} | ids)
+        if not up:
+            self._fail(name, ids, "Runner is not available")
+        elif not all(isinstance(one, dict) and one.get("id") and one.get("role") in ROLES for one in messages):
+            self._fail(name, ids, "Runner error: HTTP 500")
+        else:
+            self._waiting.setdefault((name, ids["threadId"]), []).append(run)
+            if self.pace != "wait":
+                self.begin(name, ids["threadId"])
+        return ids
+
+    def begin(self, name: str, thread: str | None = None) -> None:
+        """Begin the next run of a thread if none is open."""
+        key = (name, thread or name)
+        if key in self._open or not self._waiting.get(key):
+            return
+        run = self._open[key] = self._waiting[key].pop(0)
+        self.append(name, {"type": "RUN_STARTED", "timestamp": _ms(), "input": run} | _ids(run))
+        if self.pace == "finish":
+            self.finish(name, thread)
+
+    def finish(self, name: str, thread: str | None = None, *, is_error: bool = False) -> None:
+        """Bring the open run to its end, then begin the next."""
+        if (run := self._open.pop((name, thread or name), None)) is None:
+            return
+        result = {"is_error": is_error, "duration_ms": 3300, "num_turns": 1, "total_cost_usd": 0.06}
+        finished: Json = {"type": "RUN_FINISHED"} | _ids(run)
+        if run["messages"] and run["messages"][-1].get("content"):
+            self.append(name, *self._turn(run))
+            finished |= {"timestamp": _ms(), "result": result}
+        self.append(name, finished)
+        self.begin(name, thread)
+
+    def interrupt(self, name: str) -> bool:
+        """End the open run of the session's own thread; False if the runner has not had any run yet."""
+        if (name, name) not in self._waiting:
+            return False
+        if self.obeys:
+            self.finish(name, is_error=True)
+        return True
+
+    def kill(self, name: str) -> None:
+        """Die as a pod does: what is open stays open in the log, what waits is lost."""
+        for runs in (self._open, self._waiting):
+            for key in [key for key in runs if key[0] == name]:
+                del runs[key]
+
+    def _fail(self, name: str, ids: Json, text: str) -> None:
+        """What the backend itself writes for a run that never reached a runner: no timestamps."""
+        self.append(name, {"type": "RUN_STARTED"} | ids, {"type": "RUN_ERROR", "message": text} | ids)
+
+    def _turn(self, run: Json) -> Iterator[Json]:
+        """A thought, a tool call and an answer, then the snapshot of this run's messages."""
+        ids = _ids(run)
+        both = ids | {"thread_id": ids["threadId"], "run_id": ids["runId"]}
+        text, call = f"a-{ids['runId']}", f"toolu_{ids['runId']}"
+        yield {"type": "REASONING_MESSAGE_START", "timestamp": _ms(), "role": "assistant"} | both
+        yield {"type": "REASONING_MESSAGE_CONTENT", "delta": "Let me think."} | both
+        yield {"type": "REASONING_MESSAGE_END", "timestamp": _ms()} | both
+        yield {"type": "TEXT_MESSAGE_START", "timestamp": _ms(), "messageId": text, "role": "assistant"} | both
+        for delta in (self.reply[:3], self.reply[3:]):
+            yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": text, "delta": delta} | both
+        yield {"type": "TEXT_MESSAGE_END", "timestamp": _ms(), "messageId": text} | both
+        started = {"toolCallId": call, "toolCallName": "Bash", "parentMessageId": text}
+        yield {"type": "TOOL_CALL_START", "timestamp": _ms()} | started | both
+        yield {"type": "TOOL_CALL_ARGS", "toolCallId": call, "delta": '{"command":"ls"}'} | both
+        yield {"type": "TOOL_CALL_END", "timestamp": _ms(), "toolCallId": call} | both
+        result = {"toolCallId": call, "content": '"Hello World"', "role": "tool"}
+        yield {"type": "TOOL_CALL_RESULT", "timestamp": _ms(), "messageId": f"{call}-result"} | result | both
+        function = {"name": "Bash", "arguments": '{"command":"ls"}'}
+        stamp = datetime.now(UTC).isoformat(timespec="microseconds")
+        messages = [
+            *(message | {"timestamp": stamp} for message in run["messages"]),
+            {"id": f"d-{ids['runId']}", "role": "developer", "content": "Let me think."},
+            {"id": text, "role": "assistant", "content": self.reply}
+            | {"toolCalls": [{"id": call, "type": "function", "function": function}]},
+            {"id": f"{call}-result", "name": "Bash"} | result,
+        ]
+        yield {"type": "MESSAGES_SNAPSHOT", "messages": messages} | ids
+
+
+def _ids(run: Json) -> Json:
+    return {"threadId": run["threadId"], "runId": run["runId"]}
+
+
+def _ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,83 @@
+"""The memory of runs that the platform has accepted: bounded in time and in number."""
+
+from app.backends.ambient.accepted import LIFETIME, AcceptedRuns
+from app.types import RunStatus, RunSummary
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ids(runs: AcceptedRuns, session_id: str = "s") -> list[str]:
+    return [run.run_id for run in runs.waiting("p", session_id)]
+
+
+def test_runs_are_waiting_in_the_order_of_acceptance_until_they_are_in_the_log() -> None:
+    runs = AcceptedRuns(Clock())
+    for run_id in ("a", "b", "c"):
+        runs.add("p", "s", run_id, "s", None)
+    assert [run.run_id for run in runs.waiting("p", "s", {"b", "x"})] == ["a", "c"]
+    assert ids(runs) == ["a", "c"]
+
+
+def test_runs_are_those_of_one_session_in_one_project() -> None:
+    runs = AcceptedRuns(Clock())
+    runs.add("p", "s", "a", "s", None)
+    runs.add("q", "s", "b", "s", None)
+    runs.add("p", "t", "c", "t", None)
+    assert (ids(runs), ids(runs, "t")) == (["a"], ["c"])
+
+
+def test_run_is_forgotten_when_its_time_is_over() -> None:
+    clock = Clock()
+    runs = AcceptedRuns(clock)
+    runs.add("p", "s", "a", "s", None)
+    clock.now = LIFETIME
+    assert ids(runs) == ["a"]
+    clock.now = LIFETIME + 1
+    assert ids(runs) == []
+
+
+def test_runs_of_other_sessions_are_forgotten_too_when_their_time_is_over() -> None:
+    clock = Clock()
+    runs = AcceptedRuns(clock)
+    for number in range(5):
+        runs.add("p", f"s{number}", "a", "s", None)
+    clock.now = LIFETIME + 1
+    runs.add("p", "s", "b", "s", None)
+    assert len(runs._runs) == 1
+
+
+def test_oldest_run_is_forgotten_when_there_are_too_many() -> None:
+    runs = AcceptedRuns(Clock(), capacity=2)
+    for run_id in ("a", "b", "c"):
+        runs.add("p", "s", run_id, "s", None)
+    assert ids(runs) == ["b", "c"]
+
+
+def test_run_is_found_by_a_uuid_in_any_spelling() -> None:
+    runs = AcceptedRuns(Clock())
+    runs.add("p", "s", "0F0E0D0C-0B0A-0908-0706-050403020100", "s", None)
+    assert runs.get("p", "s", "0f0e0d0c0b0a09080706050403020100") is not None
+    assert runs.get("p", "s", "0f0e0d0c0b0a09080706050403020101") is None
+
+
+def test_session_runs_are_forgotten_together() -> None:
+    runs = AcceptedRuns(Clock())
+    for session_id in ("s", "t"):
+        runs.add("p", session_id, "a", session_id, None)
+    runs.discard_session("p", "s")
+    assert (ids(runs), ids(runs, "t")) == ([], ["a"])
+
+
+def test_run_reads_queued_without_events() -> None:
+    runs = AcceptedRuns(Clock())
+    runs.add("p", "s", "a", "t", "hello")
+    (run,) = runs.waiting("p", "s")
+    assert run.summary() == RunSummary(
+        run_id="a", status=RunStatus.QUEUED, event_count=0, thread_id="t", user_message="hello"
+    )

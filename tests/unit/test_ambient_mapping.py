@@ -1,0 +1,269 @@
+"""The platform's JSON as sessions, pages and bodies, whatever its version and however broken."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.backends.ambient import mapping
+from app.backends.ambient.texts import clean
+from app.types import NewRun, NewSession, Repo, RunMessage, Session, SessionStatus, Workflow
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+
+STORED: dict[str, Any] = {
+    "apiVersion": "vteam.ambient-code/v1alpha1",
+    "kind": "AgenticSession",
+    "metadata": {"name": "session-1", "creationTimestamp": "2026-03-09T13:00:00Z", "managedFields": [{}]},
+    "spec": {
+        "initialPrompt": "Fix the bug",
+        "displayName": "Bug fix",
+        "llmSettings": {"model": "claude-sonnet-4-5", "temperature": 0.7, "maxTokens": 0},
+        "timeout": 0,
+        "environmentVariables": {"SECRET": "x"},
+        "repos": [{"url": "https://github.com/o/r", "branch": "main", "autoPush": False}],
+    },
+    "status": {"phase": "Completed", "completionTime": "2026-03-09T15:00:00+01:00"},
+    "autoBranch": "ambient/session-1",
+}
+
+
+def test_session_has_all_that_the_platform_tells_when_its_shape_is_the_present_one() -> None:
+    assert mapping.session(STORED, "other") == Session(
+        id="session-1",
+        status=SessionStatus.COMPLETED,
+        display_name="Bug fix",
+        task="Fix the bug",
+        model="claude-sonnet-4-5",
+        repos=[Repo(url="https://github.com/o/r", branch="main")],
+        created_at="2026-03-09T13:00:00Z",
+        completed_at="2026-03-09T14:00:00Z",
+    )
+
+
+def test_session_has_all_that_the_platform_tells_when_its_shape_is_an_older_one() -> None:
+    old = {
+        "name": "s1",
+        "spec": {"prompt": "Go", "model": "opus", "repos": [{"input": {"url": "https://x/y", "branch": "b"}}]},
+        "status": {"phase": "Succeeded", "result": "Done"},
+    }
+    assert mapping.session(old, "other") == Session(
+        id="s1",
+        status=SessionStatus.COMPLETED,
+        task="Go",
+        model="opus",
+        repos=[Repo(url="https://x/y", branch="b")],
+        result="Done",
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "status"),
+    [
+        ("Pending", "pending"),
+        ("Creating", "pending"),
+        ("Initializing", "pending"),
+        ("Running", "running"),
+        ("Active", "running"),
+        ("Completed", "completed"),
+        ("Succeeded", "completed"),
+        ("Failed", "failed"),
+        ("Error", "failed"),
+        ("Stopping", "stopping"),
+        ("Stopped", "stopped"),
+        ("Hibernating", "unknown"),
+        ("Unknown", "unknown"),
+    ],
+)
+def test_phase_has_one_status_whatever_the_platform_calls_it(phase: str, status: str) -> None:
+    assert mapping.session({"status": {"phase": phase}}, "s").status == status
+
+
+@pytest.mark.parametrize("status", [None, {}, {"phase": ""}, {"phase": None}, {"phase": 7}, [], "Running"])
+def test_phase_is_none_and_reads_pending_when_the_platform_has_not_said_one(status: Any) -> None:
+    assert mapping.phase({"status": status}) is None
+    assert mapping.session({"status": status}, "s").status is SessionStatus.PENDING
+
+
+def failed(**status: Any) -> str | None:
+    return mapping.session({"status": {"phase": "Failed"} | status}, "s").error
+
+
+def ready(message: Any, reason: Any = "PodFailed") -> list[Any]:
+    return [{"type": "PodCreated", "message": "made"}, "x", {"type": "Ready", "message": message, "reason": reason}]
+
+
+def test_error_is_the_ready_condition_when_the_session_failed() -> None:
+    assert failed(conditions=ready("Runner exited with code 2")) == "Runner exited with code 2"
+
+
+def test_error_is_the_status_own_when_an_older_platform_gives_one() -> None:
+    assert failed(error="Out of memory", conditions=ready("Other")) == "Out of memory"
+
+
+def test_error_is_the_reason_when_the_message_tells_of_the_inside() -> None:
+    assert failed(conditions=ready("Failed to pull quay.io/x/runner:latest", "ImagePullBackOff")) == "ImagePullBackOff"
+    assert failed(conditions=ready("dial tcp 10.0.0.1:443", 7)) == "Session failed"
+    assert failed(error="http://inside/") == "Session failed"
+
+
+def test_error_is_absent_when_the_session_did_not_fail() -> None:
+    resource = {"status": {"phase": "Running", "conditions": ready("Session is running")}}
+    assert mapping.session(resource, "s").error is None
+
+
+@given(resource=st.dictionaries(st.sampled_from(["name", "metadata", "spec", "status", "items", "hasMore"]), JSON))
+def test_wrong_types_read_as_absent_wherever_they_are(resource: dict[str, Any]) -> None:
+    session = mapping.session(resource, "s")
+    assert session.id
+    assert session.error is None or isinstance(session.error, str)
+    mapping.page(resource, limit=20, offset=0)
+    mapping.created_name(resource)
+    mapping.accepted_ids(resource)
+
+
+@given(
+    inner=st.dictionaries(
+        st.sampled_from(
+            ["name", "phase", "error", "conditions", "repos", "llmSettings", "creationTimestamp", "completionTime"]
+        ),
+        JSON,
+    )
+)
+def test_wrong_types_read_as_absent_one_level_down(inner: dict[str, Any]) -> None:
+    session = mapping.session({"metadata": inner, "spec": inner, "status": inner}, "s")
+    assert session.repos is None or all(repo.url for repo in session.repos)
+    assert session.created_at is None or session.created_at.endswith("Z")
+
+
+@pytest.mark.parametrize(
+    "time", ["", "yesterday", 1773061200, None, "0001-01-01T00:00:00+10:00", "2026-13-01T00:00:00Z"]
+)
+def test_time_is_absent_when_it_is_no_time(time: Any) -> None:
+    assert mapping.session({"metadata": {"creationTimestamp": time}}, "s").created_at is None
+
+
+def test_end_is_left_out_when_a_session_is_on_its_way_to_another_state() -> None:
+    old = {"status": {"phase": "Failed", "completionTime": "2026-03-09T13:00:00Z", "error": "x", "result": "y"}}
+    assert mapping.in_transition(old, "s", SessionStatus.PENDING) == Session(id="s", status=SessionStatus.PENDING)
+
+
+def test_create_body_has_only_what_was_asked_when_little_was() -> None:
+    assert mapping.new_session(NewSession(task="Go")) == {"initialPrompt": "Go"}
+
+
+def test_create_body_is_in_the_platform_words_when_all_was_asked() -> None:
+    new = NewSession(
+        task="Go",
+        display_name="N",
+        model="m",
+        repos=[Repo(url="https://x/y"), Repo(url="https://x/z", branch="b")],
+        active_workflow=Workflow(git_url="https://x/w", path="p"),
+        environment_variables={"A": "b"},
+    )
+    assert mapping.new_session(new) == {
+        "initialPrompt": "Go",
+        "displayName": "N",
+        "llmSettings": {"model": "m"},
+        "repos": [{"url": "https://x/y"}, {"url": "https://x/z", "branch": "b"}],
+        "activeWorkflow": {"gitUrl": "https://x/w", "path": "p"},
+        "environmentVariables": {"A": "b"},
+    }
+
+
+def test_run_input_has_every_member_when_little_was_asked() -> None:
+    run = NewRun(messages=[RunMessage(role="system", content="a", id="m"), RunMessage(role="user", content="b")])
+    assert mapping.run_input(run, run_id="r", thread_id="t", message_ids=["x", "y"]) == {
+        "threadId": "t",
+        "runId": "r",
+        "messages": [
+            {"id": "m", "role": "system", "content": "a"},
+            {"id": "y", "role": "user", "content": "b"},
+        ],
+        "state": {},
+        "tools": [],
+        "context": [],
+        "forwardedProps": {},
+    }
+
+
+def test_run_input_passes_on_what_is_for_the_agent() -> None:
+    run = NewRun(messages=[], state=[1], tools=[{"a": 1}], context=[{"b": 2}], forwarded_props={"c": 3})
+    body = mapping.run_input(run, run_id="r", thread_id="t", message_ids=[])
+    assert (body["state"], body["tools"], body["context"]) == ([1], [{"a": 1}], [{"b": 2}])
+    assert body["forwardedProps"] == {"c": 3}
+
+
+def test_page_is_worked_out_when_the_platform_does_not_say_how_it_goes_on() -> None:
+    page = mapping.page({"items": [{"name": "a"}, {"name": "b"}], "totalCount": 5}, limit=2, offset=2)
+    assert (page.total, page.has_more, page.next_offset) == (5, True, 4)
+    page = mapping.page({"items": [{"name": "a"}]}, limit=2, offset=2)
+    assert (page.total, page.has_more, page.next_offset) == (3, False, None)
+
+
+def test_page_is_the_last_when_it_is_empty_whatever_the_platform_says() -> None:
+    page = mapping.page({"items": None, "totalCount": 5, "hasMore": True, "nextOffset": 0}, limit=2, offset=0)
+    assert (page.items, page.has_more, page.next_offset) == ([], False, None)
+
+
+def test_page_keeps_sessions_whose_names_are_no_labels_and_leaves_out_those_without_a_name() -> None:
+    page = mapping.page({"items": [{"metadata": {"name": "a.b"}}, {}, "x"]}, limit=20, offset=0)
+    assert [session.id for session in page.items] == ["a.b"]
+
+
+@pytest.mark.parametrize("name", [None, "", 7, "../x", "a b", "A", "-a", "a\n", "x" * 254])
+def test_created_name_is_none_when_it_cannot_be_a_resource(name: Any) -> None:
+    assert mapping.created_name({"name": name}) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Post "http://session-s.proj.svc.cluster.local:8001/interrupt": dial tcp',
+        "lookup backend: no such host",
+        "see https://inside",
+        "backend-service:8080 refused",
+        "pod runner.my-project.svc is gone",
+        "cannot reach 10.1.2.3",
+        "cannot reach fe80::1",
+        '{"detail":"No active session manager"}',
+        "[]",
+        "two\nlines",
+        "bell\x07",
+        "open /var/run/secrets",
+        "User system:serviceaccount:p:k may not",
+        "json: cannot unmarshal string into Go struct field RunAgentInput.messages",
+        "context deadline exceeded",
+        "read: connection reset by peer",
+        "unexpected EOF",
+        "<html>",
+        "x" * 301,
+        " ",
+        None,
+        7,
+    ],
+)
+def test_text_is_replaced_whole_when_it_is_not_for_clients(text: Any) -> None:
+    assert clean(text) == "Request failed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Session not found",
+        "Unauthorized to access project",
+        "Model is not available for this runner type",
+        "Runner type 'x' is not enabled. Contact your platform administrator.",
+        "Runner 'x' requires at least one of [ANTHROPIC_API_KEY] in ambient-runner-secrets. Configure keys.",
+        "Model gemini-2.5-flash is not enabled",
+        "Runner error: HTTP 500",
+        "Cannot modify session specification while the session is running",
+    ],
+)
+def test_text_stays_when_it_is_the_platform_own_sentence(text: str) -> None:
+    assert clean(text) == text
