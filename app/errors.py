@@ -10,7 +10,7 @@ ApiError
 ├── InvalidState 422
 │   └── NotRunning · AlreadyRunning · AlreadyEnded · NotSupported
 ├── TooManyRequests 429 · HeadersTooLarge 431
-├── InternalError 500
+├── InternalError 500 · NotReady 503
 └── BackendError (status and text of the platform)
     └── BackendUnavailable 502 · BackendTimeout 504 · StorageUnavailable 503 · StorageFull 507
 """
@@ -239,12 +239,23 @@ class BackendError(ApiError):
 
     def __init__(self, message: str | None = None, *, status: int = 500) -> None:
         self.backend_status = status
+        self.allow = ""
         super().__init__(message)
 
     @property
     def http_status(self) -> int:
         """The backend's own status."""
         return self.backend_status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a client may count on with the status, whoever gave it: when to come again, which methods there are."""
+        match self.backend_status:
+            case 429:
+                return {"Retry-After": "1"}
+            case 405:
+                return {"Allow": self.allow}
+        return {}
 
 
 class BackendUnavailable(ApiError):
@@ -266,6 +277,13 @@ class StorageUnavailable(ApiError):
 
     status = 503
     code = "storage_unavailable"
+
+
+class NotReady(ApiError):
+    """The server cannot serve sessions right now; try again."""
+
+    status = 503
+    code = "not_ready"
 
 
 class StorageFull(ApiError):

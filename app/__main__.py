@@ -1,0 +1,175 @@
+"""The command line: serve (what happens without a command), keys, spec."""
+
+import datetime
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from app import logs, settings, spec
+from app.errors import ApiError
+from app.types import Role
+
+if TYPE_CHECKING:
+    from app.backends.embedded.keys import KeyRing
+
+# Connexion and SQLAlchemy take a while to import: each stands in the command that needs it.
+
+DEMO_PROJECT = "demo"
+DEMO_KEY = "make run"
+_PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LONGEST = datetime.timedelta(days=36_500)
+
+
+def _manual() -> str:
+    lines = [f"{name}={standard}\n    {form}" for name, standard, form, _ in settings.reference()]
+    return "\n".join(["\b", "Settings, environment variables all:", *lines])
+
+
+_plain: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+main = typer.Typer(name="ambient-public-api", help="One REST API for agentic sessions.", epilog=_manual(), **_plain)
+keys = typer.Typer(help="Access keys of the embedded backend.", no_args_is_help=True, **_plain)
+main.add_typer(keys, name="keys")
+
+
+class SpecFormat(StrEnum):
+    """How the document is printed."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
+@main.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Serve the API, or do what the command says."""
+    if context.invoked_subcommand is None:
+        serve(demo_key=False)
+
+
+@main.command()
+def serve(
+    *,
+    demo_key: Annotated[
+        bool, typer.Option("--demo-key", help="Make a key for the project demo and print a curl line that uses it.")
+    ] = False,
+) -> None:
+    """Serve the API until SIGTERM."""
+    from app import server  # noqa: PLC0415 - this command's alone
+    from app.factory import create_app  # noqa: PLC0415 - this command's alone
+
+    chosen = _settings()
+    logs.configure(chosen.log_level)
+    # The port comes first: a second start must not revoke the key of the server that runs.
+    try:
+        sockets = server.listen(chosen.host, chosen.port)
+    except server.ListenError as error:
+        _fail(str(error), status=1)
+    app = create_app(chosen)
+    if demo_key and chosen.database is not None:
+        with _key_ring(chosen.database) as ring:
+            _, secret = ring.replace(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY)
+        url = _local_url(chosen.host, sockets[0].getsockname()[1])
+        typer.echo(f'curl -H "Authorization: Bearer {secret}" {url}/v1/sessions')
+    server.serve(app, sockets, log_level=chosen.log_level)
+
+
+@keys.command("create")
+def create_key(
+    project: Annotated[str, typer.Option(help="The one project that the key is for.")],
+    role: Annotated[Role, typer.Option(help="view reads, edit also creates and controls, admin also deletes.")],
+    name: Annotated[str, typer.Option(help="What the list shows.")] = "",
+    expires: Annotated[
+        str | None, typer.Option(help="How long it is valid, such as 12h or 30d; for ever if not given.")
+    ] = None,
+) -> None:
+    """Make a key and print it: one line, shown this once."""
+    if not _PROJECT.fullmatch(project):
+        raise typer.BadParameter(
+            "must be 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends", param_hint="--project"
+        )
+    if not name.isprintable():
+        raise typer.BadParameter("must be one line of printable characters", param_hint="--name")
+    lifetime = None if expires is None else _lifetime(expires)
+    with _key_ring() as ring:
+        _, secret = ring.create(project=project, role=role, name=name, expires=lifetime)
+    typer.echo(secret)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List all keys, without the keys themselves: id, project, role, name and times, separated by tabs."""
+    with _key_ring() as ring:
+        found = ring.list()
+    typer.echo("id\tproject\trole\tname\tcreated\texpires\trevoked")
+    for key in found:
+        times = (key.created_at, key.expires_at or "-", key.revoked_at or "-")
+        typer.echo("\t".join((key.id, key.project, key.role, key.name or "-", *times)))
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]) -> None:
+    """Make a key useless, at once."""
+    with _key_ring() as ring:
+        ring.revoke(key_id)
+
+
+@main.command("spec")
+def print_spec(
+    form: Annotated[SpecFormat, typer.Option("--format", help="yaml or json.")] = SpecFormat.YAML,
+) -> None:
+    """Print the OpenAPI document that the server serves."""
+    document = spec.load()
+    typer.echo(spec.as_yaml(document) if form is SpecFormat.YAML else spec.as_json(document))
+
+
+def _settings() -> settings.Settings:
+    try:
+        return settings.load()
+    except settings.SettingsError as error:
+        _fail(str(error), status=2)
+
+
+@contextmanager
+def _key_ring(database: Path | None = None) -> Iterator["KeyRing"]:
+    from app.backends.embedded.keys import KeyRing  # noqa: PLC0415 - this command's alone
+
+    database = database or _settings().database
+    if database is None:
+        _fail("keys belong to the embedded backend; with this BACKEND_URL tokens come from the platform", status=2)
+    try:
+        with KeyRing.open(database) as ring:
+            yield ring
+    except ApiError as error:
+        _fail(error.message, status=1)
+    except OSError as error:
+        _fail(f"the key store cannot be used: {error.strerror}", status=1)
+
+
+def _lifetime(text: str) -> datetime.timedelta:
+    try:
+        lifetime = datetime.timedelta(seconds=settings.parse_duration(text))
+    except ValueError as error:
+        raise typer.BadParameter("must be a duration such as 12h or 30d", param_hint="--expires") from error
+    if lifetime > _LONGEST:
+        raise typer.BadParameter(f"must be at most {_LONGEST.days}d", param_hint="--expires")
+    return lifetime
+
+
+def _local_url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - looked up, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _fail(line: str, *, status: int) -> NoReturn:
+    sys.stderr.write(f"{line}\n")
+    raise typer.Exit(status)
+
+
+if __name__ == "__main__":
+    main()

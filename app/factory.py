@@ -1,0 +1,83 @@
+"""Where the parts meet: settings in, the ASGI application out."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from connexion.middleware import ConnexionMiddleware
+from connexion.middleware.lifespan import LifespanMiddleware
+from starlette.types import ASGIApp
+
+import handlers
+from app import auth, edge, pages, spec
+from app.backend import Backend
+from app.contract.middleware import CompiledContract
+from app.contract.plan import Handler
+from app.settings import Settings
+from app.telemetry import Metrics
+
+
+def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
+    """The whole server as one ASGI application; `backend` stands in for the one that the settings name.
+
+    Its lifespan opens and closes the backend.
+    """
+    metrics = Metrics()
+    backend = backend or make_backend(settings, metrics)
+    document = spec.load()
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        await backend.open()
+        try:
+            yield
+        finally:
+            await backend.close()
+
+    contract = functools.partial(
+        CompiledContract, handlers=find_handlers(), backend=backend, max_body=settings.max_body_bytes
+    )
+    api = ConnexionMiddleware(
+        pages.create_app(document),
+        middlewares=[contract, LifespanMiddleware],
+        lifespan=lifespan,
+        security_map=auth.SECURITY_MAP,
+    )
+    api.add_api(document)
+    return edge.wrap(api, settings=settings, metrics=metrics, ready=backend.ready)
+
+
+def find_handlers() -> dict[str, Handler]:
+    """Every public coroutine of the handler modules by its name, which is its operationId."""
+    modules = [importlib.import_module(f"handlers.{module.name}") for module in pkgutil.iter_modules(handlers.__path__)]
+    return {
+        name: member
+        for module in modules
+        for name, member in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if member.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def make_backend(settings: Settings, metrics: Metrics) -> Backend:
+    """The adapter for BACKEND_URL; only the one that is used is imported."""
+    if settings.database is None:
+        from app.backends.ambient.adapter import AmbientBackend  # noqa: PLC0415
+
+        return AmbientBackend(settings.backend_url, settings.backend_timeout, metrics.observe)
+    from app.agents.select import agent_factory  # noqa: PLC0415
+    from app.backends.embedded.adapter import EmbeddedBackend  # noqa: PLC0415
+
+    backend = EmbeddedBackend(
+        settings.database,
+        settings.data_dir / "workspaces",
+        agent_factory(settings.agent),
+        run_timeout=settings.run_timeout,
+        git_protocols=settings.git_protocols,
+        observe=metrics.observe,
+    )
+    metrics.watch_sessions(backend.running_sessions)
+    return backend

@@ -1,0 +1,132 @@
+"""The OpenAPI document and its reference, as a browser gets them."""
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import yaml
+
+from app import pages
+from tests.support.asgi import Client
+
+DOCUMENT: dict[str, Any] = {"openapi": "3.0.3", "info": {"title": "A <b> title", "version": "1"}, "paths": {}}
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    return Client(pages.create_app(DOCUMENT))
+
+
+class Page(HTMLParser):
+    """The files that a page asks for, and whether it has scripts or styles of its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.files: list[str] = []
+        self.inline = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if tag in {"script", "link"}:
+            self.files.append(named.get("src") or named.get("href") or "")
+        self.inline = self.inline or tag == "style" or (tag == "script" and "src" not in named)
+
+
+async def test_the_document_is_served_as_json(client: Client) -> None:
+    answer = await client.get("/v1/openapi.json")
+
+    assert (answer.status, answer.header("content-type")) == (200, "application/json")
+    assert answer.json == DOCUMENT
+
+
+async def test_the_document_is_served_as_yaml(client: Client) -> None:
+    answer = await client.get("/v1/openapi.yaml")
+
+    assert (answer.status, answer.header("content-type")) == (200, "application/yaml")
+    assert yaml.safe_load(answer.body) == DOCUMENT
+
+
+async def test_the_reference_needs_nothing_from_elsewhere(client: Client) -> None:
+    answer = await client.get("/v1/docs")
+    page = Page(answer.body.decode())
+
+    assert (answer.status, answer.header("content-type")) == (200, "text/html; charset=utf-8")
+    assert len(page.files) == 5
+    assert all(file.startswith("/v1/docs/assets/") for file in page.files)
+    assert [(await client.get(file)).status for file in page.files] == [200] * 5
+
+
+async def test_the_reference_keeps_to_a_strict_policy(client: Client) -> None:
+    answer = await client.get("/v1/docs")
+    policy = answer.header("content-security-policy") or ""
+
+    assert not Page(answer.body.decode()).inline
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "http" not in policy
+    assert answer.header("x-content-type-options") == "nosniff"
+
+
+async def test_the_title_is_escaped(client: Client) -> None:
+    assert b"A &lt;b&gt; title" in (await client.get("/v1/docs")).body
+
+
+async def test_the_reference_reads_the_document_that_is_served(client: Client) -> None:
+    script = (await client.get("/v1/docs/assets/docs.js")).body.decode()
+
+    [url] = re.findall(r'url: ("[^"]*")', script)
+    assert (await client.get(json.loads(url))).json == DOCUMENT
+
+
+@pytest.mark.parametrize("path", ["/v1/docs", "/v1/openapi.yaml", "/v1/docs/assets/swagger-ui.css"])
+async def test_a_page_is_not_sent_again_when_the_browser_has_it(client: Client, path: str) -> None:
+    etag = (await client.get(path)).header("etag") or ""
+
+    answer = await client.get(path, ("If-None-Match", etag))
+
+    assert (answer.status, answer.body) == (304, b"")
+
+
+NO_PAGES = ["/", "/v1", "/v1/docs/", "/v1/docs/assets/", "/v1/docs/assets/swagger-ui.js", "/v1/docs/assets/../docs.js"]
+NO_PAGES += ["//v1/docs", "/v1//docs", "/v1/openapi.xml", "/v1/docs/assets/docs.js\n", "*", "/static/docs.js"]
+
+
+@pytest.mark.parametrize("path", NO_PAGES)
+async def test_what_is_no_page_is_the_apis_404(client: Client, path: str) -> None:
+    answer = await client.get(path)
+
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+async def test_another_method_is_the_apis_405(client: Client) -> None:
+    answer = await client.request("POST", "/v1/docs")
+
+    assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
+    assert answer.header("allow") == "GET, HEAD, OPTIONS"
+
+
+async def test_options_says_what_a_page_allows(client: Client) -> None:
+    answer = await client.request("OPTIONS", "/v1/docs")
+
+    assert answer.status == 200
+    assert set((answer.header("allow") or "").split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+async def test_head_has_the_length_of_get(client: Client) -> None:
+    answer = await client.request("HEAD", "/v1/openapi.json")
+
+    assert answer.body == b""
+    assert answer.header("content-length") == str(len((await client.get("/v1/openapi.json")).body))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("Host", "a b"), ("Content-Length", "x"), ("If-None-Match", "\xff"), ("Cookie", "\xff=;"), ("Range", "bytes=5-2")],
+)
+async def test_a_page_is_served_whatever_else_a_client_sends(client: Client, header: tuple[str, str]) -> None:
+    answer = await client.request("GET", "/v1/docs", header, query=b"\xff=%ff")
+
+    assert answer.status == 200

@@ -1,0 +1,87 @@
+"""Requests to an ASGI app behind the edge, without a network."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.types import ASGIApp, Message
+
+from app import edge
+from app.settings import Settings
+from app.telemetry import Metrics
+
+
+class Answer:
+    """What the app sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages[1:])
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def header(self, wanted: str) -> str | None:
+        return ", ".join(v.decode() for n, v in self.messages[0]["headers"] if n.decode() == wanted) or None
+
+
+class Client:
+    """Requests to an app behind the edge, without a network."""
+
+    def __init__(self, app: ASGIApp, ready: Callable[[], Awaitable[None]] | None = None, **chosen: Any) -> None:
+        self.metrics = Metrics()
+        self.app = edge.wrap(app, settings=Settings(**chosen), metrics=self.metrics, ready=ready or nothing)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *headers: tuple[str, str],
+        body: bytes | None = b"",
+        query: bytes = b"",
+        peer: str = "192.0.2.1",
+    ) -> Answer:
+        """The answer; a body of None never comes."""
+        answer = Answer()
+        messages: list[Message] = [
+            {"type": "http.request", "body": body, "more_body": False},
+            {"type": "http.disconnect"},
+        ]
+        received = iter(messages)
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query,
+            "client": (peer, 5000),
+            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+        }
+
+        async def receive() -> Message:
+            if body is None:
+                await asyncio.Event().wait()
+            return next(received)
+
+        await self.app(scope, receive, answer.send)
+        return answer
+
+    async def get(self, path: str, *headers: tuple[str, str], **options: Any) -> Answer:
+        return await self.request("GET", path, *headers, **options)
+
+
+async def nothing() -> None:
+    """Ready at once."""

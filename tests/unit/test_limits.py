@@ -1,0 +1,155 @@
+"""Rates, client addresses and bodies, without a server."""
+
+import asyncio
+from ipaddress import ip_network
+
+import pytest
+from starlette.types import Message, Scope
+
+from app.errors import PayloadTooLarge, RequestTimeout, TooManyRequests
+from app.limits import ClientDisconnected, RateLimiter, client_address, read_body
+
+TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+def request(*headers: tuple[str, str], client: tuple[str, int] | None = ("198.51.100.7", 50000)) -> Scope:
+    return {
+        "type": "http",
+        "client": client,
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
+    }
+
+
+class Sender:
+    """A client that sends its body in these chunks and then goes away or falls silent."""
+
+    def __init__(self, *chunks: bytes, ends: str = "complete") -> None:
+        self.messages: list[Message] = [
+            {"type": "http.request", "body": chunk, "more_body": ends != "complete" or number < len(chunks)}
+            for number, chunk in enumerate(chunks, 1)
+        ]
+        if ends == "disconnect":
+            self.messages.append({"type": "http.disconnect"})
+        self.received = 0
+
+    async def receive(self) -> Message:
+        if self.received == len(self.messages):
+            await asyncio.Event().wait()
+        self.received += 1
+        return self.messages[self.received - 1]
+
+
+class TestReadBody:
+    async def test_a_body_in_chunks_is_joined_when_it_fits(self) -> None:
+        assert await read_body(request(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
+
+    async def test_nothing_is_read_when_the_announced_length_is_too_large(self) -> None:
+        sender = Sender(b"abcde")
+
+        with pytest.raises(PayloadTooLarge):
+            await read_body(request(("Content-Length", "5")), sender.receive, limit=4)
+
+        assert sender.received == 0
+
+    async def test_reading_stops_when_a_chunked_body_grows_too_large(self) -> None:
+        sender = Sender(b"abc", b"de", b"f")
+
+        with pytest.raises(PayloadTooLarge):
+            await read_body(request(), sender.receive, limit=4)
+
+        assert sender.received == 2
+
+    async def test_a_body_that_stalls_times_out(self) -> None:
+        with pytest.raises(RequestTimeout):
+            await read_body(request(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
+
+    async def test_a_client_that_goes_away_is_told_from_one_that_is_done(self) -> None:
+        with pytest.raises(ClientDisconnected):
+            await read_body(request(), Sender(b"ab", ends="disconnect").receive, limit=4)
+
+
+class TestRateLimiter:
+    def test_a_client_is_refused_when_its_burst_is_used_up(self) -> None:
+        limiter = RateLimiter(rps=1, burst=3)
+        for _ in range(3):
+            limiter.take("192.0.2.1")
+
+        with pytest.raises(TooManyRequests) as raised:
+            limiter.take("192.0.2.1")
+
+        assert raised.value.headers == {"Retry-After": "1"}
+
+    def test_another_client_is_served_when_one_is_refused(self) -> None:
+        limiter = RateLimiter(rps=1, burst=1)
+        limiter.take("192.0.2.1")
+
+        limiter.take("192.0.2.2")
+
+    def test_a_client_is_served_again_when_its_bucket_has_refilled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 1000.0
+        monkeypatch.setattr("throttled.utils.now_mono_f", lambda: now)
+        limiter = RateLimiter(rps=2, burst=1)
+        limiter.take("192.0.2.1")
+        now += 0.4
+        with pytest.raises(TooManyRequests):
+            limiter.take("192.0.2.1")
+
+        now += 0.2
+        limiter.take("192.0.2.1")
+
+    def test_addresses_of_one_ipv6_network_share_a_bucket(self) -> None:
+        limiter = RateLimiter(rps=1, burst=1)
+        limiter.take("2001:db8:0:1::1")
+        limiter.take("2001:db8:0:2::1")
+
+        with pytest.raises(TooManyRequests):
+            limiter.take("2001:db8:0:1:ffff::2")
+
+    def test_a_client_without_an_address_has_a_bucket_too(self) -> None:
+        limiter = RateLimiter(rps=1, burst=1)
+        limiter.take("unknown")
+
+        with pytest.raises(TooManyRequests):
+            limiter.take("unknown")
+
+    def test_the_table_of_clients_stays_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.limits._MAX_CLIENTS", 2)
+        limiter = RateLimiter(rps=1, burst=1)
+        for number in range(1, 4):
+            limiter.take(f"192.0.2.{number}")
+
+        limiter.take("192.0.2.1")  # forgotten, so served
+        with pytest.raises(TooManyRequests):
+            limiter.take("192.0.2.3")
+
+
+class TestClientAddress:
+    @pytest.mark.parametrize(
+        ("peer", "forwarded", "address"),
+        [
+            ("198.51.100.7", [], "198.51.100.7"),
+            ("198.51.100.7", ["203.0.113.9"], "198.51.100.7"),
+            ("10.0.0.1", [], "10.0.0.1"),
+            ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", ["1.1.1.1, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            ("10.0.0.1", ["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", ["1.1.1.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", ["203.0.113.9:4711"], "203.0.113.9"),
+            ("10.0.0.1", ["[2001:db8::1]:4711"], "2001:db8::1"),
+            ("::ffff:10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+            ("fd00::1", ["::ffff:203.0.113.9"], "203.0.113.9"),
+        ],
+    )
+    def test_forwarded_addresses_count_only_behind_trusted_proxies(
+        self, peer: str, forwarded: list[str], address: str
+    ) -> None:
+        scope = request(*(("X-Forwarded-For", value) for value in forwarded), client=(peer, 1))
+
+        assert client_address(scope, TRUSTED) == address
+
+    def test_the_header_is_ignored_when_no_proxy_is_trusted(self) -> None:
+        assert client_address(request(("X-Forwarded-For", "203.0.113.9")), ()) == "198.51.100.7"
+
+    def test_a_connection_without_a_peer_is_unknown(self) -> None:
+        assert client_address(request(("X-Forwarded-For", "203.0.113.9"), client=None), TRUSTED) == "unknown"
