@@ -1,0 +1,147 @@
+"""The built-in agent: no model, no network, does on request what a real agent may do."""
+
+import asyncio
+import itertools
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from app.agents.port import Agent, Turn
+
+MAX_TICKS = 3000
+MAX_ENTRIES = 100
+MAX_QUOTE = 500
+WORD_SECONDS = 0.01
+TICK_SECONDS = 0.1
+
+HELP = (
+    "I am the demo agent: built in, without a model or a network. "
+    'Ask me to "list the files" and I call a tool on the workspace; "slow 50" and I take fifty ticks of a tenth of a '
+    'second, time enough to interrupt me; "fail" and the run ends with an error; "what did I say?" and I recall '
+    "our conversation."
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class DemoAgent(Agent):
+    """Answers by what the last user message asks for; with nothing that it knows, says what it can do."""
+
+    async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
+        """Yield the events of one turn, AG-UI 1.0, words as they are said."""
+        run = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
+        yield _event("RUN_STARTED", **run, protocolVersion="1.0")
+        said = [_text(message) for message in turn.input["messages"] if message.get("role") == "user"]
+        request = said[-1] if said else ""
+        if re.search(r"\bfail\b", request, re.IGNORECASE):
+            async for event in _say(_words("This is as far as I come, for you asked me to")):
+                yield event
+            yield _event("RUN_ERROR", message="The demo agent failed, as it was asked to.", code="demo_failure")
+            return
+        async for event in _answer(request, said[:-1], turn.workspace):
+            yield event
+        yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
+
+    async def close(self) -> None:
+        """Nothing outlives a turn."""
+
+
+async def _answer(request: str, before: list[str], workspace: Path) -> AsyncIterator[bytes]:
+    if slow := re.search(r"\bslow\s+(\d{1,9})", request, re.IGNORECASE):
+        async for event in _say(_ticks(min(int(slow[1]), MAX_TICKS))):
+            yield event
+    elif re.search(r"\b(list|files)\b", request, re.IGNORECASE):
+        async for event in _list_workspace(workspace):
+            yield event
+    elif re.search(r"\bwhat did i say\b", request, re.IGNORECASE):
+        async for event in _say(_words(_recall(before))):
+            yield event
+    else:
+        async for event in _say(_words(f'You said: "{_quote(request)}". {HELP}')):
+            yield event
+
+
+async def _list_workspace(workspace: Path) -> AsyncIterator[bytes]:
+    call, message = f"call-{uuid4().hex}", f"message-{uuid4().hex}"
+    yield _event("TOOL_CALL_START", toolCallId=call, toolCallName="list_workspace")
+    yield _event("TOOL_CALL_ARGS", toolCallId=call, delta=f'{{"limit":{MAX_ENTRIES}}}')
+    yield _event("TOOL_CALL_END", toolCallId=call)
+    entries, more = await asyncio.to_thread(list_workspace, workspace)
+    listing = "\n".join([*entries, "(and more)"] if more else entries)
+    yield _event("TOOL_CALL_RESULT", messageId=message, toolCallId=call, content=listing, role="tool")
+    summary = f"The workspace holds:\n{listing}" if entries else "The workspace is empty."
+    async for event in _say(_words(summary)):
+        yield event
+
+
+def list_workspace(workspace: Path) -> tuple[list[str], bool]:
+    """Return at most MAX_ENTRIES relative paths, sorted by directory, and whether there are more.
+
+    A directory ends in "/"; symbolic links are named, never followed; what is inside `.git` is left out.
+    """
+    found = list(itertools.islice(_entries(workspace), MAX_ENTRIES + 1))
+    return found[:MAX_ENTRIES], len(found) > MAX_ENTRIES
+
+
+def _entries(workspace: Path) -> Iterator[str]:
+    for directory, names, files in os.walk(workspace):
+        names[:] = sorted(name for name in names if name != ".git")
+        here = Path(directory)
+        for name in names:
+            entry = here / name
+            yield _printable(entry.relative_to(workspace)) + ("" if entry.is_symlink() else "/")
+        for name in sorted(files):
+            yield _printable((here / name).relative_to(workspace))
+
+
+def _printable(path: Path) -> str:
+    """Not every file name is UTF-8; JSON is."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+async def _say(words: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    message = f"message-{uuid4().hex}"
+    yield _event("TEXT_MESSAGE_START", messageId=message, role="assistant")
+    async for word in words:
+        yield _event("TEXT_MESSAGE_CONTENT", messageId=message, delta=word)
+    yield _event("TEXT_MESSAGE_END", messageId=message)
+
+
+async def _words(text: str) -> AsyncIterator[str]:
+    for word in re.findall(r"\S+\s*", text):
+        yield word
+        await asyncio.sleep(WORD_SECONDS)
+
+
+async def _ticks(count: int) -> AsyncIterator[str]:
+    for number in range(1, count + 1):
+        await asyncio.sleep(TICK_SECONDS)
+        yield f"tick {number} of {count}\n"
+
+
+def _recall(before: list[str]) -> str:
+    if not before:
+        return "This is the first that I hear of you."
+    return "You said: " + ", then ".join(f'"{_quote(text)}"' for text in before[-10:]) + "."
+
+
+def _quote(text: str) -> str:
+    return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
+
+
+def _text(message: dict[str, Any]) -> str:
+    """A message's content is a string or a list of parts, of which some are text."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(str(part["text"]) for part in parts if isinstance(part, dict) and part.get("type") == "text")
+
+
+def _event(type_: str, **fields: Any) -> bytes:
+    return _encode({"type": type_, **fields})

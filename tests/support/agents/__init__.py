@@ -1,0 +1,1 @@
+"""Agents of others, run as real processes, and turns to send them."""

@@ -1,0 +1,47 @@
+"""Real git repositories to clone from, and workspaces that should or should not come of them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.backends.embedded.git import LIMITS, Limits
+from app.backends.embedded.workspace import WorkspaceError, prepare
+from app.types import NewSession, Repo, Workflow
+
+FILE = ("file",)
+
+
+def git(where: Path, *command: str) -> str:
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "protocol.file.allow=always")
+    return subprocess.check_output(["git", *identity, *command], cwd=where, text=True)  # noqa: S603, S607 - our own
+
+
+def make_repository(root: Path, name: str = "api", **files: str) -> str:
+    """Make a repository below `root` with one commit for each file; return its URL."""
+    where = root / name
+    where.mkdir(parents=True)
+    git(where, "init", "--quiet", "--initial-branch=main")
+    for path, text in (files or {"README": "hello"}).items():
+        (where / path).write_text(text)
+        git(where, "add", path)
+        git(where, "commit", "--quiet", f"--message={path}")
+    return f"file://{where}"
+
+
+def session(*repos: str | Repo, workflow: Workflow | None = None) -> NewSession:
+    listed = [Repo(url=repo) if isinstance(repo, str) else repo for repo in repos]
+    return NewSession(task="work", repos=listed or None, active_workflow=workflow)
+
+
+async def failure(
+    workspace: Path, new: NewSession, *, limits: Limits = LIMITS, protocols: tuple[str, ...] = FILE
+) -> str:
+    """The message of the error that preparing ends with."""
+    with pytest.raises(WorkspaceError) as caught:
+        await prepare(workspace, new, protocols=protocols, limits=limits)
+    return str(caught.value)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir())
