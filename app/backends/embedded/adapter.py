@@ -1,0 +1,245 @@
+"""The embedded backend: the port's operations as transactions on the store, and what each sets going."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from app.agents.port import Agent
+from app.backend import Backend
+from app.backends.embedded import keys, operations, runs, sessions, workspace
+from app.backends.embedded.database import Database
+from app.backends.embedded.engine import Engine
+from app.backends.embedded.execution import PATIENT, Patience
+from app.backends.embedded.life import Life
+from app.backends.embedded.lifecycle import Action
+from app.backends.embedded.lock import StoreLock
+from app.backends.embedded.sessions import SessionRow
+from app.backends.embedded.writer import Observe
+from app.errors import RunNotFound
+from app.types import (
+    AcceptedRun,
+    Caller,
+    CreatedSession,
+    Credentials,
+    EventLog,
+    Interruption,
+    NewMessage,
+    NewRun,
+    NewSession,
+    OutputFormat,
+    Role,
+    RunList,
+    RunMessage,
+    RunStatus,
+    RunSummary,
+    Session,
+    SessionPage,
+    SessionStatus,
+    Transcript,
+)
+
+T = TypeVar("T")
+
+
+class EmbeddedBackend(Backend):
+    """Sessions in one SQLite file, their workspaces in a directory, their agents on this machine."""
+
+    def __init__(
+        self,
+        database: Path,
+        workspaces: Path,
+        make_agent: Callable[[], Agent],
+        *,
+        run_timeout: float,
+        observe: Observe | None = None,
+        git_protocols: Sequence[str] = ("https", "ssh"),
+        patience: Patience = PATIENT,
+    ) -> None:
+        self._path = database
+        self._workspaces = workspaces
+        self._make_agent = make_agent
+        self._run_timeout = run_timeout
+        self._observe: Observe = observe or _observe_nothing
+        self._git_protocols = git_protocols
+        self._patience = patience
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Open and migrate the store, then take up what another server has left.
+
+        `StorageUnavailable` if a server is at work on it.
+        """
+        self._lock = StoreLock(self._path)
+        try:
+            await self._take_up()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def _take_up(self) -> None:
+        self._database = Database(self._path, self._observe)
+        self._engine = Engine(
+            self._database,
+            self._workspaces,
+            self._make_agent,
+            run_timeout=self._run_timeout,
+            patience=self._patience,
+            observe=self._observe,
+        )
+        self._life = Life(self._database, self._engine, self._git_protocols, self._observe)
+        await self._life.recover(self._workspaces)
+
+    async def close(self) -> None:
+        """End active runs with RUN_ERROR `server_restarted`, leave queued ones queued, let go of the file."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=1.0)
+        await asyncio.gather(self._life.close(), self._engine.close())
+        await self._database.close()
+        self._lock.release()
+
+    async def ready(self) -> None:
+        """Return if the store can be read."""
+        self._database.read(partial(sessions.count, status=SessionStatus.PENDING))
+
+    def running_sessions(self) -> int:
+        """How many sessions of all projects are running."""
+        return self._database.read(partial(sessions.count, status=SessionStatus.RUNNING))
+
+    async def authorize(self, credentials: Credentials, role: Role) -> Caller:
+        """See `keys.verify`."""
+        return self._database.read(partial(keys.verify, credentials=credentials, role=role))
+
+    async def list_sessions(
+        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+    ) -> SessionPage:
+        """One query for the page, one for the count."""
+        query = partial(sessions.page, project=caller.project, limit=limit, offset=offset, search=search, status=status)
+        rows, total = await self._database.read_heavy(query)
+        after = offset + len(rows)
+        return SessionPage(
+            items=[row.public() for row in rows],
+            total=total,
+            limit=limit,
+            offset=offset,
+            has_more=bool(rows) and after < total,
+            next_offset=after if rows and after < total else None,
+        )
+
+    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+        """Commit the session and its task as its first run, then make the workspace in the background."""
+        workspace.check(new, self._git_protocols)
+
+        async def create() -> SessionRow:
+            session = await self._database.write(partial(operations.create_session, project=caller.project, new=new))
+            self._life.prepare(session)
+            return session
+
+        session = await self._complete(create())
+        return CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
+
+    async def get_session(self, caller: Caller, session_id: str) -> Session:
+        """A point read."""
+        return self._find(caller, session_id).public()
+
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        """Delete the rows first: from then on the session is gone, whatever its agent still does."""
+
+        async def delete() -> None:
+            session = await self._database.write(
+                partial(operations.delete_session, project=caller.project, session_id=session_id)
+            )
+            await self._life.bury(session)
+
+        await self._complete(delete())
+
+    async def start_session(self, caller: Caller, session_id: str) -> Session:
+        """Pending, until the workspace has been looked after."""
+
+        async def start() -> SessionRow:
+            session = await self._act(caller, session_id, Action.START)
+            self._life.prepare(session)
+            return session
+
+        return (await self._complete(start())).public()
+
+    async def stop_session(self, caller: Caller, session_id: str) -> Session:
+        """Stopping, until the agent has let go."""
+
+        async def stop() -> SessionRow:
+            session = await self._act(caller, session_id, Action.STOP)
+            self._life.halt(session)
+            return session
+
+        return (await self._complete(stop())).public()
+
+    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+        """Answers once the end of the run is stored."""
+        session = self._find(caller, session_id)
+        running = session.status is SessionStatus.RUNNING
+        interrupted = running and await self._engine.interrupt(session.number)
+        return Interruption(message="Interrupt signal sent", interrupted=interrupted)
+
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
+        """A run with one user message."""
+        return await self.create_run(
+            caller, session_id, NewRun(messages=[RunMessage(role="user", content=message.content)])
+        )
+
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+        """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
+
+        async def accept() -> AcceptedRun:
+            accepted, session = await self._database.write(
+                partial(operations.create_run, project=caller.project, session_id=session_id, run=run)
+            )
+            self._engine.wake(session)
+            return accepted
+
+        return await self._complete(accept())
+
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        """From the runs' own rows, never from the log."""
+        session = self._find(caller, session_id)
+        summaries = await self._database.read_heavy(partial(runs.summaries, session=session.number, status=status))
+        return RunList(session_id=session.id, runs=summaries)
+
+    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
+        """A point read; a uuid in any spelling finds its run."""
+        session = self._find(caller, session_id)
+        if summary := self._database.read(
+            partial(runs.summary, session=session.number, run_id=operations.canonical(run_id))
+        ):
+            return summary
+        raise RunNotFound
+
+    async def get_session_output(
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+    ) -> Transcript | EventLog:
+        """Read in a thread, as long logs take their time."""
+        session = self._find(caller, session_id)
+        return await self._database.read_heavy(
+            partial(operations.output, session=session, format=format, run_id=run_id and operations.canonical(run_id))
+        )
+
+    def _find(self, caller: Caller, session_id: str) -> SessionRow:
+        return self._database.read(partial(sessions.find, project=caller.project, session_id=session_id))
+
+    async def _act(self, caller: Caller, session_id: str, action: Action) -> SessionRow:
+        return await self._database.write(
+            partial(operations.act, project=caller.project, session_id=session_id, action=action)
+        )
+
+    async def _complete(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work` to its end even if the client goes away meanwhile: what is committed must be set going."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+
+def _observe_nothing(operation: str, seconds: float, outcome: str) -> None:
+    """Nobody measures."""

@@ -1,0 +1,74 @@
+"""The store's file: short reads on the event loop, long ones in threads, writes through the one writer."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine
+
+from app.backends.embedded.sqlite import reading_engine, translated, writing_engine
+from app.backends.embedded.writer import Observe, Writer
+from app.errors import StorageFull, StorageUnavailable
+
+T = TypeVar("T")
+HEAVY_READERS = 4
+FIRST_RETRY, LAST_RETRY = 0.1, 5.0  # seconds
+
+
+class Database:
+    """One open store; made in the event loop that uses it."""
+
+    def __init__(self, path: Path, observe: Observe) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writing = writing_engine(path)
+        self._reading = reading_engine(path, HEAVY_READERS + 1)
+        migrate(self._writing)
+        with translated():
+            self._reader = self._reading.connect()
+        self._heavy = ThreadPoolExecutor(HEAVY_READERS, thread_name_prefix="store-reader")
+        self._writer = Writer(self._writing, observe)
+        self.write = self._writer.write
+
+    async def write_at_last(self, function: Callable[[Connection], T]) -> T:
+        """Like `write`, but where the storage fails try again until it works: for what must not be lost."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                return await self.write(function)
+            except (StorageUnavailable, StorageFull):
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
+
+    def read(self, function: Callable[[Connection], T]) -> T:
+        """Run a short read here and now: in WAL mode a reader waits for nobody."""
+        with translated(), self._reader.begin():
+            return function(self._reader)
+
+    async def read_heavy(self, function: Callable[[Connection], T]) -> T:
+        """Run a read whose length grows with a session's log in one of a few threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._heavy, self._read_apart, function)
+
+    def _read_apart(self, function: Callable[[Connection], T]) -> T:
+        with translated(), self._reading.begin() as connection:
+            return function(connection)
+
+    async def close(self) -> None:
+        """Commit what waits, then let go of the file."""
+        await self._writer.close()
+        await asyncio.to_thread(self._heavy.shutdown)
+        self._reader.close()
+        self._reading.dispose()
+        self._writing.dispose()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the file of a writing engine to the present shape; whoever opens the store does this first."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with translated(), engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

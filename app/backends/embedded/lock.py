@@ -1,0 +1,25 @@
+"""One server per store: a second one would take the first one's active runs for those of a crashed server."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from app.errors import StorageUnavailable
+
+
+class StoreLock:
+    """A lock on a file beside the store; the system lets go of it however the process ends."""
+
+    def __init__(self, database: Path) -> None:
+        path = database.with_name(f"{database.name}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            raise StorageUnavailable("Another server uses this session store.") from error
+
+    def release(self) -> None:
+        """Let another server have the store."""
+        os.close(self._file)

@@ -1,0 +1,120 @@
+"""What the operations do within one transaction: read, decide by the rules, write."""
+
+import secrets
+import time
+import uuid
+
+from sqlalchemy import Connection
+
+from app.agui.compact import compact
+from app.agui.decode import decode
+from app.agui.transcript import transcript
+from app.backends.embedded import events, lifecycle, runs, sessions
+from app.backends.embedded.lifecycle import Action
+from app.backends.embedded.sessions import SessionRow
+from app.errors import RunExists, RunNotFound
+from app.types import (
+    AcceptedRun,
+    EventLog,
+    NewRun,
+    NewSession,
+    OutputFormat,
+    RunMessage,
+    SessionStatus,
+    Transcript,
+)
+
+
+def create_session(connection: Connection, project: str, new: NewSession) -> SessionRow:
+    """A pending session whose task is the first run in its queue."""
+    made_at = time.time_ns()
+    session = sessions.add(
+        connection,
+        session_id=_session_id(made_at),
+        project=project,
+        request=new,
+        created_at=made_at // 1_000_000,
+    )
+    _enqueue(connection, session, NewRun(messages=[RunMessage(role="user", content=new.task)]))
+    return session
+
+
+def delete_session(connection: Connection, project: str, session_id: str) -> SessionRow:
+    """The session as it was."""
+    session = sessions.find(connection, project, session_id)
+    sessions.remove(connection, session.number)
+    return session
+
+
+def act(connection: Connection, project: str, session_id: str, action: Action) -> SessionRow:
+    """The session in the state that the action leads to."""
+    session = sessions.find(connection, project, session_id)
+    sessions.move(connection, session.number, lifecycle.after(action, session.status))
+    return sessions.find(connection, project, session_id)
+
+
+def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> tuple[AcceptedRun, SessionRow]:
+    """A run at the end of the queue of a running session."""
+    session = sessions.find(connection, project, session_id)
+    lifecycle.after(Action.RUN, session.status)
+    return _enqueue(connection, session, run), session
+
+
+def output(
+    connection: Connection, session: SessionRow, format: OutputFormat, run_id: str | None
+) -> Transcript | EventLog:
+    """The session's log, or one run's, in that format."""
+    if run_id is None:
+        log = events.of_session(connection, session.number)
+    elif (stretch := events.of_run(connection, session.number, run_id)) is not None:
+        log = stretch
+    else:
+        raise RunNotFound
+    match format:
+        case OutputFormat.EVENTS:
+            return EventLog(session_id=session.id, format=format, events=log)
+        case OutputFormat.COMPACT:
+            return EventLog(session_id=session.id, format=format, events=[event.raw for event in compact(decode(log))])
+        case OutputFormat.TRANSCRIPT:
+            messages = transcript(decode(log), session_running=session.status is SessionStatus.RUNNING)
+            return Transcript(session_id=session.id, format=format, messages=messages)
+
+
+def canonical(run_id: str) -> str:
+    """A uuid of any standard spelling in lower case with hyphens; anything else as it is."""
+    try:
+        return str(uuid.UUID(run_id))
+    except ValueError:
+        return run_id
+
+
+def _enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:
+    run_id = canonical(run.run_id) if run.run_id else str(uuid.uuid4())
+    thread_id = run.thread_id or session.id
+    if runs.exists(connection, session.number, run_id):
+        raise RunExists
+    runs.add(
+        connection,
+        session=session.number,
+        run_id=run_id,
+        thread_id=thread_id,
+        input={
+            "threadId": thread_id,
+            "runId": run_id,
+            "state": {} if run.state is None else run.state,
+            "messages": [
+                {"id": message.id or str(uuid.uuid4()), "role": message.role, "content": message.content}
+                for message in run.messages
+            ],
+            "tools": run.tools or [],
+            "context": run.context or [],
+            "forwardedProps": run.forwarded_props or {},
+        },
+        user_message=next((message.content for message in reversed(run.messages) if message.role == "user"), None),
+    )
+    return AcceptedRun(run_id=run_id, thread_id=thread_id)
+
+
+def _session_id(made_at: int) -> str:
+    """A DNS-1123 label that sorts by time (`made_at` in ns) and that nobody else comes up with."""
+    return f"session-{made_at:016x}-{secrets.token_hex(4)}"

@@ -1,0 +1,127 @@
+"""What goes into the log of one run: the agent's events, made whole, up to exactly one terminal event.
+
+The `input` that RUN_STARTED gets holds only the messages that are new with this run: the earlier ones are in the log
+already, and to repeat them in each run would make a log grow with the square of the conversation.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from app.agui.decode import Event, decode
+from app.agui.endings import ending, error_message
+from app.agui.splice import with_ids
+from app.agui.terminal import OpenParts, run_cancelled, run_error, run_started
+from app.backends.embedded.runs import RunRow
+from app.types import RunStatus
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why the engine ends a run with RUN_ERROR: a stable code and a sentence for the client."""
+
+    code: str
+    message: str
+
+
+PROTOCOL_ERROR = Failure("agent_protocol_error", "The agent sent something that is no AG-UI event.")
+ENDED_EARLY = Failure("agent_ended_early", "The agent ended without saying how the run ended.")
+RUN_TIMEOUT = Failure("run_timeout", "The run took longer than it may and was ended.")
+SERVER_RESTARTED = Failure("server_restarted", "The server was restarted during the run.")
+INTERNAL_ERROR = Failure("internal_error", "The run ended because of an internal error.")
+REPORTED = "The agent reported an error."
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a run ended: a final status, and the error's text if it is one."""
+
+    status: RunStatus
+    error: str | None = None
+
+
+class ProtocolError(Exception):
+    """The agent sent something that is no AG-UI event."""
+
+
+class Recorder:
+    """The state of one run's log; `ending` is set once the terminal event is in it."""
+
+    def __init__(self, run: RunRow, stored: Iterable[msgspec.Raw] = ()) -> None:
+        self.ending: Ending | None = None
+        self._run = run
+        self._started = False
+        self._parts = OpenParts()
+        for event in decode(stored):
+            self._observe(event)
+
+    def record(self, raw: bytes, now: int) -> list[bytes]:
+        """What an event of the agent adds to the log at `now` (ms); nothing once the run has ended.
+
+        Ids are ours, a missing timestamp is `now`; RUN_STARTED comes first and once; what is open is closed before
+        the run ends. `ProtocolError` if `raw` is no event.
+        """
+        if self.ending:
+            return []
+        event = _parsed(raw)
+        news: list[bytes] = []
+        starts = event.type == "RUN_STARTED"
+        if starts and self._started:
+            return []
+        if not starts:
+            news += self._opening(now)
+        if event.type in {"RUN_FINISHED", "RUN_ERROR"}:
+            news += self._closing(now)
+        self._observe(event)
+        input_ = self._run.input if starts else None
+        return [*news, with_ids(raw, self._run.run_id, self._run.thread_id, now, input_)]
+
+    def fail(self, failure: Failure, now: int) -> list[bytes]:
+        """End the run with RUN_ERROR; nothing if it has ended."""
+        if self.ending:
+            return []
+        self.ending = Ending(RunStatus.ERROR, failure.message)
+        error = run_error(
+            thread_id=self._run.thread_id,
+            run_id=self._run.run_id,
+            message=failure.message,
+            code=failure.code,
+            timestamp=now,
+        )
+        return [*self._opening(now), *self._closing(now), error]
+
+    def interrupt(self, now: int) -> list[bytes]:
+        """End the run as interrupted; nothing if it has ended."""
+        if self.ending:
+            return []
+        self.ending = Ending(RunStatus.INTERRUPTED)
+        finished = run_cancelled(thread_id=self._run.thread_id, run_id=self._run.run_id, timestamp=now)
+        return [*self._opening(now), *self._closing(now), finished]
+
+    def _opening(self, now: int) -> list[bytes]:
+        if self._started:
+            return []
+        self._started = True
+        return [
+            run_started(thread_id=self._run.thread_id, run_id=self._run.run_id, input=self._run.input, timestamp=now)
+        ]
+
+    def _closing(self, now: int) -> list[bytes]:
+        return self._parts.close(self._run.thread_id, self._run.run_id, now)
+
+    def _observe(self, event: Event) -> None:
+        self._parts.observe(event)
+        if event.type == "RUN_STARTED":
+            self._started = True
+        elif status := ending(event):
+            error = (error_message(event) or REPORTED) if status is RunStatus.ERROR else None
+            self.ending = Ending(status, error)
+
+
+def _parsed(raw: bytes) -> Event:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError from error
+    event = next(decode([raw]), None)
+    if event is None or not event.type:
+        raise ProtocolError
+    return event

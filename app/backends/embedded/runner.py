@@ -1,0 +1,137 @@
+"""One session's queue of runs, worked off one after another, and the agent that takes the turns."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from app.agents.port import Agent, Turn
+from app.backends.embedded import runs
+from app.backends.embedded.clock import now_ms
+from app.backends.embedded.conversation import agent_input
+from app.backends.embedded.database import Database
+from app.backends.embedded.execution import Cut, Execution, Patience, close_agent
+from app.backends.embedded.runs import RunRow
+from app.backends.embedded.writer import Observe
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Works while the queue has something for it; its agent lives on between turns."""
+
+    def __init__(
+        self,
+        session: int,
+        workspace: Path,
+        environment: dict[str, str],
+        *,
+        database: Database,
+        make_agent: Callable[[], Agent],
+        run_timeout: float,
+        patience: Patience,
+        observe: Observe,
+    ) -> None:
+        self._session = session
+        self._workspace = workspace
+        self._environment = environment
+        self._database = database
+        self._make_agent = make_agent
+        self._run_timeout = run_timeout
+        self._patience = patience
+        self._observe = observe
+        self._agent: Agent | None = None
+        self._execution: Execution | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._more = False
+        self._halt: tuple[Cut, Patience] | None = None
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look into the queue; called after each change that may have put a run at its head."""
+        self._more = True
+        if self._task is None and self._halt is None:
+            self._task = asyncio.create_task(self._work(), name=f"runs of session {self._session}")
+
+    async def interrupt(self) -> bool:
+        """Cut the current run, or the one that is just being taken up, and see it end; False if there is none."""
+        execution = await self._current()
+        if execution is None:
+            return False
+        execution.cut(Cut.INTERRUPT)
+        await asyncio.shield(execution.ended)
+        return True
+
+    async def halt(self, cause: Cut, patience: Patience | None = None) -> None:
+        """End the current run, take up no other, close the agent; with less patience if need be."""
+        patience = patience or self._patience
+        self._halt = cause, patience
+        if self._execution:
+            self._execution.cut(cause, patience)
+        if self._task:
+            await asyncio.wait({self._task})
+        if self._agent:
+            agent, self._agent = self._agent, None
+            await close_agent(agent, patience.close)
+
+    def cancel(self) -> None:
+        """Give up at once, whatever is left undone."""
+        if self._task:
+            self._task.cancel()
+
+    async def _current(self) -> Execution | None:
+        while self._task:
+            # The store is asked, since a client may have read there of an end that is not announced here yet.
+            if self._execution and self._database.read(self._execution.is_active):
+                return self._execution
+            self._changed.clear()
+            await self._changed.wait()
+        return None
+
+    async def _work(self) -> None:
+        try:
+            while self._more:
+                self._more = False
+                while self._halt is None and (run := await self._claim()):
+                    await self._execute(run)
+        finally:
+            self._task = None
+            self._changed.set()
+
+    async def _claim(self) -> RunRow | None:
+        return await self._database.write_at_last(partial(claim, session=self._session))
+
+    async def _execute(self, run: RunRow) -> None:
+        began = time.perf_counter()
+        self._execution = execution = Execution(self._database, run, self._patience)
+        if self._halt:
+            execution.cut(*self._halt)
+        self._changed.set()
+        try:
+            await execution.run(self._lease, partial(self._turn, run), self._run_timeout)
+        finally:
+            self._execution = None
+            if execution.agent_lost:
+                self._agent = None
+        if status := execution.ended.result():
+            self._observe("run", time.perf_counter() - began, status)
+
+    def _lease(self) -> Agent:
+        self._agent = self._agent or self._make_agent()
+        return self._agent
+
+    async def _turn(self, run: RunRow) -> Turn:
+        input_ = await self._database.read_heavy(partial(agent_input, run=run))
+        return Turn(input=input_, workspace=self._workspace, environment=self._environment)
+
+
+def claim(connection: Connection, session: int) -> RunRow | None:
+    """Take the first run out of the queue, if the session is running and has one."""
+    run = runs.next_queued(connection, session)
+    if run:
+        runs.begin(connection, run.number, now_ms())
+    return run

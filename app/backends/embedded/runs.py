@@ -1,0 +1,156 @@
+"""The SQL of runs: rows in and out, no rules."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
+
+from app.backends.embedded.tables import RUNS, SESSIONS
+from app.types import RunStatus, RunSummary, SessionStatus
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A run as the store knows it; `session` and `number` are the store's own, times in ms.
+
+    `input` is an AG-UI RunAgentInput whose messages are the new ones of this run.
+    """
+
+    number: int
+    session: int
+    run_id: str
+    thread_id: str
+    status: RunStatus
+    input: msgspec.Raw
+    started_at: int | None
+
+
+_COLUMNS = (
+    RUNS.c.number,
+    RUNS.c.session,
+    RUNS.c.run_id,
+    RUNS.c.thread_id,
+    RUNS.c.status,
+    RUNS.c.input,
+    RUNS.c.started_at,
+)
+_SUMMARY = (
+    RUNS.c.run_id,
+    RUNS.c.status,
+    RUNS.c.event_count,
+    RUNS.c.thread_id,
+    RUNS.c.started_at,
+    RUNS.c.finished_at,
+    RUNS.c.user_message,
+    RUNS.c.error,
+)
+
+
+def add(
+    connection: Connection,
+    *,
+    session: int,
+    run_id: str,
+    thread_id: str,
+    input: dict[str, Any],  # noqa: A002  AG-UI's name for it
+    user_message: str | None,
+) -> None:
+    """A new run at the end of its session's queue."""
+    values = {
+        "session": session,
+        "run_id": run_id,
+        "thread_id": thread_id,
+        "status": RunStatus.QUEUED,
+        "input": msgspec.json.encode(input),
+        "user_message": user_message,
+        "event_count": 0,
+    }
+    connection.execute(insert(RUNS), values)
+
+
+def exists(connection: Connection, session: int, run_id: str) -> bool:
+    """Whether the session has had a run of that id."""
+    query = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.run_id == run_id)
+    return connection.execute(query).one_or_none() is not None
+
+
+def next_queued(connection: Connection, session: int) -> RunRow | None:
+    """The first run in the queue of a session that is running."""
+    query = (
+        select(*_COLUMNS)
+        .join(SESSIONS)
+        .where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
+        .where(SESSIONS.c.status == SessionStatus.RUNNING)
+        .order_by(RUNS.c.number)
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return row and _run(row)
+
+
+def queued(connection: Connection, session: int) -> list[RunRow]:
+    """The queue of a session, in order of acceptance."""
+    query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
+    return [_run(row) for row in connection.execute(query.order_by(RUNS.c.number))]
+
+
+def active(connection: Connection) -> list[RunRow]:
+    """All runs of all sessions that are under way."""
+    return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
+
+
+def first(connection: Connection, session: int) -> int | None:
+    """The number of the first run that the session has accepted: its task."""
+    query = select(RUNS.c.number).where(RUNS.c.session == session).order_by(RUNS.c.number).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def is_active(connection: Connection, number: int) -> bool:
+    """Whether the run is under way; False too if it is deleted."""
+    return connection.execute(select(RUNS.c.status).where(RUNS.c.number == number)).scalar() == RunStatus.RUNNING
+
+
+def begin(connection: Connection, number: int, started_at: int) -> None:
+    """Take a run out of the queue."""
+    values = {"status": RunStatus.RUNNING, "started_at": started_at}
+    connection.execute(update(RUNS).where(RUNS.c.number == number).values(values))
+
+
+def finish(connection: Connection, number: int, status: RunStatus, *, finished_at: int, error: str | None) -> None:
+    """Put a run into a final state."""
+    values = {"status": status, "finished_at": finished_at, "error": error}
+    connection.execute(update(RUNS).where(RUNS.c.number == number).values(values))
+
+
+def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
+    """The session's runs in the order of their start, queued ones last."""
+    query = select(*_SUMMARY).where(RUNS.c.session == session)
+    if status:
+        query = query.where(RUNS.c.status == status)
+    ordered = query.order_by(RUNS.c.started_at.is_(None), RUNS.c.started_at, RUNS.c.number)
+    return [_summary(row) for row in connection.execute(ordered)]
+
+
+def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
+    """One run of the session."""
+    query = select(*_SUMMARY).where(RUNS.c.session == session, RUNS.c.run_id == run_id)
+    row = connection.execute(query).one_or_none()
+    return row and _summary(row)
+
+
+def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
+    number, session, run_id, thread_id, status, input_, started_at = row
+    return RunRow(number, session, run_id, thread_id, RunStatus(status), msgspec.Raw(input_), started_at)
+
+
+def _summary(row: Row[*tuple[Any, ...]]) -> RunSummary:
+    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error = row
+    return RunSummary(
+        run_id=run_id,
+        status=RunStatus(status),
+        event_count=event_count,
+        thread_id=thread_id,
+        started_at=started_at,
+        finished_at=finished_at,
+        user_message=user_message,
+        error=error,
+    )

@@ -1,0 +1,72 @@
+"""The tables of the store: sessions, their runs, their logs, and the keys to them.
+
+Times are integer milliseconds since 1970. Sessions and runs have a small integer `number` beside the id that clients
+see, so that an event costs no repeated text. The log is clustered by session: reading one session, or one run, is one
+walk along the primary key (a run knows its first and last position, so it needs no index of its own).
+"""
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+METADATA = MetaData()
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),  # the create body as JSON
+    Column("search", Text, nullable=False),  # case-folded id, display name and task
+    Column("created_at", Integer, nullable=False),
+    Column("completed_at", Integer),
+    Column("error", Text),
+    Column("last_position", Integer, nullable=False),
+    Index("sessions_by_age", "project", "created_at", "id"),
+    Index("sessions_by_status", "status"),
+    sqlite_autoincrement=True,  # a number is never given again, so late work cannot hit a later session
+)
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("number", Integer, primary_key=True),  # the order of acceptance
+    Column("session", ForeignKey(SESSIONS.c.number, ondelete="CASCADE"), nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("thread_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("input", LargeBinary, nullable=False),  # an AG-UI RunAgentInput that holds only this run's messages
+    Column("user_message", Text),
+    Column("started_at", Integer),
+    Column("finished_at", Integer),
+    Column("error", Text),
+    Column("event_count", Integer, nullable=False),
+    Column("first_position", Integer),
+    Column("last_position", Integer),
+    UniqueConstraint("session", "run_id", name="runs_by_id"),
+    Index("runs_by_status", "status", "session"),
+    sqlite_autoincrement=True,
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("session", ForeignKey(SESSIONS.c.number, ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("run", Integer, nullable=False),
+    Column("event", nullable=False),  # the JSON as it came
+    sqlite_with_rowid=False,
+)
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("project", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Column("revoked_at", Integer),
+)

@@ -1,0 +1,191 @@
+"""The store's file: what is committed together, what fails alone, and how errors are told."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from app.backends.embedded.database import Database, migrate
+from app.backends.embedded.sqlite import writing_engine
+from app.backends.embedded.tables import METADATA
+from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
+
+Commits = list[tuple[str, str]]
+
+
+@pytest.fixture
+def commits() -> Commits:
+    return []
+
+
+@pytest.fixture
+async def database(tmp_path: Path, commits: Commits) -> AsyncIterator[Database]:
+    database = Database(
+        tmp_path / "store.db", lambda operation, _seconds, outcome: commits.append((operation, outcome))
+    )
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)")))
+    commits.clear()
+    yield database
+    await database.close()
+
+
+def put(number: int) -> Callable[[Connection], int]:
+    def function(connection: Connection) -> int:
+        connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": number})
+        return number
+
+    return function
+
+
+def numbers(connection: Connection) -> list[int]:
+    return list(connection.execute(text("SELECT n FROM t ORDER BY n")).scalars())
+
+
+def on_disk(path: Path) -> list[int]:
+    with sqlite3.connect(path) as connection:
+        rows = [number for (number,) in connection.execute("SELECT n FROM t ORDER BY n")]
+    connection.close()
+    return rows
+
+
+async def test_writes_share_a_commit_when_they_wait_together(database: Database, commits: Commits) -> None:
+    assert await asyncio.gather(*(database.write(put(n)) for n in range(50))) == list(range(50))
+    assert database.read(numbers) == list(range(50))
+    assert len(commits) < 25
+
+
+async def test_a_write_is_on_disk_when_it_is_answered(database: Database, tmp_path: Path) -> None:
+    for number in range(5):
+        await database.write(put(number))
+        assert on_disk(tmp_path / "store.db") == list(range(number + 1))
+
+
+async def test_only_its_own_changes_are_undone_when_a_function_fails(database: Database) -> None:
+    def fail(connection: Connection) -> None:
+        put(999)(connection)
+        raise NotFound
+
+    writes = [database.write(put(n)) for n in range(25)] + [database.write(put(n)) for n in range(25, 50)]
+    results = await asyncio.gather(*writes[:25], database.write(fail), *writes[25:], return_exceptions=True)
+    assert isinstance(results[25], NotFound)
+    assert database.read(numbers) == list(range(50))
+
+
+async def test_every_write_of_the_group_fails_when_the_commit_does(database: Database, commits: Commits) -> None:
+    def defer(connection: Connection) -> None:
+        connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+        connection.execute(text("INSERT INTO events VALUES (1, 1, 1, x'00')"))
+
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(_connection: Connection) -> None:
+        loop.call_soon_threadsafe(entered.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+
+    held = asyncio.create_task(database.write(hold))
+    await entered.wait()
+    group = [asyncio.create_task(database.write(function)) for function in (put(1), defer, put(2))]
+    await asyncio.sleep(0)
+    go_on.set()
+    await held
+    results = await asyncio.gather(*group, return_exceptions=True)
+    assert [type(result) for result in results] == [InternalError] * 3
+    assert database.read(numbers) == []
+    assert commits == [("commit", "ok"), ("commit", "error")]
+
+
+async def test_the_group_fails_with_storage_full_when_the_file_can_grow_no_more(database: Database) -> None:
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE big (b BLOB)")))
+
+    def limit(connection: Connection) -> None:
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        connection.execute(text(f"PRAGMA max_page_count = {pages + 2}"))
+
+    await database.write(limit)
+    with pytest.raises(StorageFull) as refusal:
+        await database.write(lambda connection: connection.execute(text("INSERT INTO big VALUES (zeroblob(1000000))")))
+    assert isinstance(refusal.value.__cause__, Exception)
+    await database.write(put(1))
+    assert database.read(numbers) == [1]
+
+
+async def test_a_write_fails_as_unavailable_when_another_process_holds_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.backends.embedded.sqlite.BUSY_TIMEOUT_MS", 10)
+    database = Database(tmp_path / "store.db", lambda *_: None)
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable):
+        await database.write(lambda _connection: None)
+    retried = asyncio.create_task(database.write_at_last(lambda _connection: "written"))
+    assert database.read(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
+    other.execute("ROLLBACK")
+    assert await retried == "written"
+    other.close()
+    await database.close()
+
+
+async def test_readers_see_the_last_commit_when_a_write_is_under_way(database: Database) -> None:
+    await database.write(put(1))
+    loop = asyncio.get_running_loop()
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    def slow(connection: Connection) -> None:
+        put(2)(connection)
+        loop.call_soon_threadsafe(entered.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+
+    writing = asyncio.create_task(database.write(slow))
+    await entered.wait()
+    assert database.read(numbers) == await database.read_heavy(numbers) == [1]
+    go_on.set()
+    await writing
+    assert database.read(numbers) == await database.read_heavy(numbers) == [1, 2]
+
+
+async def test_a_reader_can_change_nothing_when_it_tries(database: Database) -> None:
+    with pytest.raises(StorageUnavailable):
+        database.read(put(1))
+    with pytest.raises(StorageUnavailable):
+        await database.read_heavy(put(1))
+    assert database.read(numbers) == []
+
+
+async def test_what_waits_is_committed_when_the_store_is_closed(tmp_path: Path) -> None:
+    database = Database(tmp_path / "store.db", lambda *_: None)
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)")))
+    writes = [asyncio.create_task(database.write(put(n))) for n in range(20)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asyncio.gather(*writes) == list(range(20))
+    assert on_disk(tmp_path / "store.db") == list(range(20))
+    with pytest.raises(StorageUnavailable):
+        await database.write(put(99))
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == [tmp_path / "store.db"]
+
+
+async def test_a_function_still_runs_when_its_caller_has_gone(database: Database) -> None:
+    writing = asyncio.create_task(database.write(put(1)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await database.write(put(2))
+    assert database.read(numbers) == [1, 2]
+
+
+def test_the_migrations_make_the_declared_tables_when_run_twice(tmp_path: Path) -> None:
+    engine = writing_engine(tmp_path / "100%.db")
+    migrate(engine)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    engine.dispose()

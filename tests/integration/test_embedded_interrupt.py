@@ -1,0 +1,204 @@
+"""Interrupts at every awkward moment: answered with what was seen, within the deadline, and never twice ended."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.agents.port import Turn
+from app.backends.embedded import engine
+from app.errors import SessionNotFound, StorageUnavailable
+from app.types import Interruption, RunStatus, SessionStatus
+from tests.support.scripted import CALLER, FINISHED, STARTED, House, Scripted, asked, echo, endless, event, house
+
+TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
+
+
+async def interrupt(home: House, session_id: str) -> bool | None:
+    interruption = await home.backend.interrupt_session(CALLER, session_id)
+    assert interruption == Interruption(message="Interrupt signal sent", interrupted=interruption.interrupted)
+    return interruption.interrupted
+
+
+async def test_the_run_has_ended_and_the_session_runs_on_when_the_answer_comes(tmp_path: Path) -> None:
+    async with house(tmp_path, endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=2)
+        assert await interrupt(home, session_id) is True
+        run = await home.run(session_id, task.run_id)
+        assert (run.status, run.error) == (RunStatus.INTERRUPTED, None)
+        log = await home.log(session_id)
+        assert [each["type"] for each in log] == [
+            "RUN_STARTED",
+            "TEXT_MESSAGE_START",
+            "TEXT_MESSAGE_END",
+            "RUN_FINISHED",
+        ]
+        assert log[-1]["outcome"] == {"type": "cancelled"}
+        assert (await home.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
+
+
+async def test_the_queue_goes_on_when_its_first_run_is_interrupted(tmp_path: Path) -> None:
+    async def slow_task(turn: Turn) -> AsyncIterator[bytes]:
+        async for each in (endless if asked(turn) == "the task" else echo)(turn):
+            yield each
+
+    async with house(tmp_path, slow_task) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id)
+        queued = [await home.say(session_id, content) for content in ("one", "two")]
+        assert await interrupt(home, session_id) is True
+        for run_id in queued:
+            assert (await home.ended(session_id, run_id)).status is RunStatus.COMPLETED
+
+
+async def test_nothing_is_interrupted_when_nothing_runs(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        session_id = await home.running()
+        await home.ended(session_id, await home.say(session_id, "x"))
+        assert await interrupt(home, session_id) is False
+        await home.backend.stop_session(CALLER, session_id)
+        await home.status(session_id, SessionStatus.STOPPED)
+        assert await interrupt(home, session_id) is False
+        await home.backend.delete_session(CALLER, session_id)
+        with pytest.raises(SessionNotFound):
+            await interrupt(home, session_id)
+
+
+async def test_the_run_is_interrupted_when_it_was_accepted_only_just_now(tmp_path: Path) -> None:
+    async def slow(turn: Turn) -> AsyncIterator[bytes]:
+        async for each in (echo if asked(turn) == "the task" else endless)(turn):
+            yield each
+
+    async with house(tmp_path, slow) as home:
+        session_id = await home.running()
+        for _ in range(10):
+            run_id = await home.say(session_id, "x")
+            assert await interrupt(home, session_id) is True
+            assert (await home.run(session_id, run_id)).status is RunStatus.INTERRUPTED
+            assert await home.types(session_id, run_id) in (
+                ["RUN_STARTED", "RUN_FINISHED"],
+                ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_FINISHED"],
+            )
+
+
+async def test_one_terminal_event_is_stored_when_many_interrupts_come_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path, endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=1)
+        answers = await asyncio.gather(*(interrupt(home, session_id) for _ in range(10)))
+        assert answers[0] is True
+        assert None not in answers
+        types = await home.types(session_id)
+        assert [type_ for type_ in types if type_ in TERMINAL] == ["RUN_FINISHED"]
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+async def test_one_terminal_event_is_stored_when_interrupt_and_end_race(tmp_path: Path, steps: int) -> None:
+    go_on = asyncio.Event()
+
+    async def nearly_done(_turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        await go_on.wait()
+        yield FINISHED
+
+    async with house(tmp_path, nearly_done) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=1)
+        go_on.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        answer = await interrupt(home, session_id)
+        run = await home.ended(session_id, task.run_id)
+        log = await home.log(session_id)
+        assert [each["type"] for each in log] == ["RUN_STARTED", "RUN_FINISHED"]
+        cancelled = log[-1].get("outcome") == {"type": "cancelled"}
+        assert run.status is (RunStatus.INTERRUPTED if cancelled else RunStatus.COMPLETED)
+        assert answer is True or run.status is RunStatus.COMPLETED
+
+
+async def test_the_agent_is_closed_and_left_behind_when_it_does_not_let_go(tmp_path: Path) -> None:
+    agents: list[Scripted] = []
+    free = asyncio.Event()
+
+    async def stubborn(turn: Turn) -> AsyncIterator[bytes]:
+        if asked(turn) != "the task":
+            async for each in echo(turn):
+                yield each
+            return
+        yield STARTED
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+        yield event("TEXT_MESSAGE_START", messageId="late", role="assistant")
+
+    def make_agent() -> Scripted:
+        agents.append(Scripted(stubborn))
+        return agents[-1]
+
+    async with house(tmp_path, make_agent=make_agent) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=1)
+        queued = await home.say(session_id, "next")
+        assert await interrupt(home, session_id) is True
+        assert (await home.run(session_id, task.run_id)).status is RunStatus.INTERRUPTED
+        assert (await home.ended(session_id, queued)).status is RunStatus.COMPLETED
+        assert [agent.closed for agent in agents] == [1, 0]
+        free.set()
+        await home.ended(session_id, await home.say(session_id, "after"))
+        assert await home.types(session_id, task.run_id) == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+async def test_the_interrupt_is_confirmed_when_even_closing_the_agent_hangs(tmp_path: Path) -> None:
+    class Stuck(Scripted):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    async def deaf(_turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        while True:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                if free.is_set():
+                    raise
+
+    free = asyncio.Event()
+    async with house(tmp_path, make_agent=lambda: Stuck(deaf)) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=1)
+        assert await interrupt(home, session_id) is True
+        assert (await home.run(session_id, task.run_id)).status is RunStatus.INTERRUPTED
+        free.set()
+        for left in asyncio.all_tasks():
+            if left.get_name().startswith("agent of"):
+                left.cancel()
+
+
+async def test_the_answer_is_unavailable_when_the_end_cannot_be_stored_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "INTERRUPT_SECONDS", 0.3)
+    monkeypatch.setattr("app.backends.embedded.sqlite.BUSY_TIMEOUT_MS", 10)
+    async with house(tmp_path, endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=2)
+        other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable):
+            await interrupt(home, session_id)
+        assert (await home.run(session_id, task.run_id)).status is RunStatus.RUNNING
+        other.execute("ROLLBACK")
+        other.close()
+        assert (await home.ended(session_id, task.run_id)).status is RunStatus.INTERRUPTED

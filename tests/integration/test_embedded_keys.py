@@ -1,0 +1,113 @@
+"""Access keys: made and revoked by a command, judged by a server on the same file."""
+
+import asyncio
+import datetime
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.backends.embedded.keys import KeyNotFound, KeyRing
+from app.errors import Forbidden, Unauthorized
+from app.types import Caller, Credentials, Role
+from tests.support.scripted import house
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Iterator[KeyRing]:
+    with KeyRing.open(tmp_path / "store.db") as ring:
+        yield ring
+
+
+async def test_the_caller_is_in_the_keys_project_when_the_request_names_none(tmp_path: Path, ring: KeyRing) -> None:
+    key, secret = ring.create(project="demo", role=Role.EDIT, name="ci")
+    async with house(tmp_path) as home:
+        for project in (None, "demo"):
+            caller = await home.backend.authorize(Credentials(secret, project), Role.EDIT)
+            assert caller == Caller(token=secret, project="demo")
+    assert (key.project, key.role, key.name, key.expires_at, key.revoked_at) == ("demo", Role.EDIT, "ci", None, None)
+
+
+async def test_the_token_is_refused_when_it_is_unknown_expired_or_revoked(tmp_path: Path, ring: KeyRing) -> None:
+    _, expired = ring.create(project="demo", role=Role.ADMIN, expires=datetime.timedelta(milliseconds=1))
+    revoked_key, revoked = ring.create(project="demo", role=Role.ADMIN)
+    ring.revoke(revoked_key.id)
+    await asyncio.sleep(0.002)  # the shortest life that a key can have
+    async with house(tmp_path) as home:
+        for token in ("ak_unknown", "", "\N{SNOWMAN}", revoked_key.id, expired, revoked):
+            with pytest.raises(Unauthorized):
+                await home.backend.authorize(Credentials(token, "demo"), Role.VIEW)
+
+
+async def test_the_token_is_forbidden_when_the_project_is_another(tmp_path: Path, ring: KeyRing) -> None:
+    _, secret = ring.create(project="demo", role=Role.ADMIN)
+    async with house(tmp_path) as home:
+        with pytest.raises(Forbidden, match="project"):
+            await home.backend.authorize(Credentials(secret, "other"), Role.VIEW)
+
+
+@pytest.mark.parametrize("has", list(Role))
+@pytest.mark.parametrize("needs", list(Role))
+async def test_the_token_is_forbidden_when_its_role_is_too_small(
+    tmp_path: Path, ring: KeyRing, has: Role, needs: Role
+) -> None:
+    order = [Role.VIEW, Role.EDIT, Role.ADMIN]
+    _, secret = ring.create(project="demo", role=has)
+    async with house(tmp_path) as home:
+        if order.index(has) >= order.index(needs):
+            assert (await home.backend.authorize(Credentials(secret, None), needs)).project == "demo"
+        else:
+            with pytest.raises(Forbidden, match="role"):
+                await home.backend.authorize(Credentials(secret, None), needs)
+
+
+async def test_a_running_server_sees_it_at_once_when_a_key_is_made_or_revoked(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        with KeyRing.open(tmp_path / "store.db") as ring:
+            key, secret = ring.create(project="demo", role=Role.VIEW)
+            await home.backend.authorize(Credentials(secret, None), Role.VIEW)
+            ring.revoke(key.id)
+            with pytest.raises(Unauthorized):
+                await home.backend.authorize(Credentials(secret, None), Role.VIEW)
+
+
+async def test_only_the_newest_key_of_a_name_counts_when_it_is_replaced(tmp_path: Path, ring: KeyRing) -> None:
+    _, other = ring.create(project="other", role=Role.VIEW, name="make run")
+    _, first = ring.replace(project="demo", role=Role.ADMIN, name="make run")
+    _, second = ring.replace(project="demo", role=Role.ADMIN, name="make run")
+    async with house(tmp_path) as home:
+        with pytest.raises(Unauthorized):
+            await home.backend.authorize(Credentials(first, None), Role.VIEW)
+        for secret in (second, other):
+            await home.backend.authorize(Credentials(secret, None), Role.VIEW)
+
+
+def test_the_secret_has_256_bits_and_only_its_hash_is_stored_when_a_key_is_made(tmp_path: Path, ring: KeyRing) -> None:
+    secrets = {ring.create(project="demo", role=Role.VIEW)[1] for _ in range(20)}
+    assert len(secrets) == 20
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        dump = "\n".join(connection.iterdump())
+    connection.close()
+    for secret in secrets:
+        assert secret.startswith("ak_")
+        assert len(secret) == 3 + 43
+        assert secret not in dump
+        assert secret[3:] not in dump
+
+
+def test_every_key_is_listed_with_its_times_when_some_are_revoked(ring: KeyRing) -> None:
+    first, _ = ring.create(project="demo", role=Role.VIEW, name="a", expires=datetime.timedelta(days=30))
+    second, _ = ring.create(project="demo", role=Role.ADMIN, name="b")
+    revoked = ring.revoke(first.id)
+    assert ring.revoke(first.id) == revoked
+    assert {key.id: key for key in ring.list()} == {first.id: revoked, second.id: second}
+    assert revoked.revoked_at is not None
+    assert first.expires_at is not None
+    lifetime = datetime.datetime.fromisoformat(first.expires_at) - datetime.datetime.fromisoformat(first.created_at)
+    assert lifetime == datetime.timedelta(days=30)
+
+
+def test_revoking_fails_when_there_is_no_such_key(ring: KeyRing) -> None:
+    with pytest.raises(KeyNotFound):
+        ring.revoke("key-000000000000")

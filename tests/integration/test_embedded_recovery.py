@@ -1,0 +1,187 @@
+"""A server that went down, one way or another, and the next one on the same store."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.agents.port import Turn
+from app.errors import StorageUnavailable
+from app.types import Repo, RunStatus, SessionStatus
+from tests.support.scripted import CALLER, STARTED, asked, echo, endless, house, make_backend
+
+
+def crash_image(store: Path, copy: Path) -> Path:
+    """The store as a crash at this moment would leave it: the file and its write-ahead log."""
+    copy.mkdir()
+    for name in ("store.db", "store.db-wal"):
+        shutil.copy(store / name, copy / name)
+    shutil.copytree(store / "workspaces", copy / "workspaces", dirs_exist_ok=True)
+    return copy
+
+
+async def test_the_active_run_is_closed_and_the_queue_goes_on_when_the_server_crashed(tmp_path: Path) -> None:
+    async with house(tmp_path / "first", endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=2)
+        queued = [await home.say(session_id, content) for content in ("one", "two")]
+        copy = await asyncio.to_thread(crash_image, tmp_path / "first", tmp_path / "copy")
+    async with house(copy) as home:
+        run = await home.run(session_id, task.run_id)
+        assert (run.status, run.error) == (RunStatus.ERROR, "The server was restarted during the run.")
+        log = await home.log(session_id, task.run_id)
+        assert [each["type"] for each in log] == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_ERROR"]
+        assert log[-1]["code"] == "server_restarted"
+        for run_id, content in zip(queued, ("one", "two"), strict=True):
+            run = await home.ended(session_id, run_id)
+            assert (run.status, run.user_message) == (RunStatus.COMPLETED, content)
+        assert (await home.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
+
+
+async def test_nothing_changes_when_a_recovered_store_is_opened_again(tmp_path: Path) -> None:
+    async with house(tmp_path / "first", endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=2)
+        copy = await asyncio.to_thread(crash_image, tmp_path / "first", tmp_path / "copy")
+    logs = []
+    for _ in range(3):
+        async with house(copy) as home:
+            logs.append(await home.log(session_id))
+    assert logs[0] == logs[1] == logs[2]
+    assert len(logs[0]) == 4
+
+
+async def test_sessions_are_carried_on_when_they_were_pending_or_stopping(tmp_path: Path) -> None:
+    async with house(tmp_path / "first", endless) as home:
+        stopping = await home.create("stopping")
+        [task] = await home.runs(stopping)
+        await home.active(stopping, task.run_id, at_least=2)
+        queued = await home.say(stopping, "queued")
+        stopped_before_begun = await home.create("stopped early")
+        pending = await home.create("pending")
+        copy = await asyncio.to_thread(crash_image, tmp_path / "first", tmp_path / "copy")
+    with contextlib.closing(sqlite3.connect(copy / "store.db")) as store, store:
+        for session_id, status in ((stopping, "stopping"), (stopped_before_begun, "stopping"), (pending, "pending")):
+            store.execute("UPDATE sessions SET status = ? WHERE id = ?", (status, session_id))
+        for session_id in (stopped_before_begun, pending):
+            store.execute(
+                "UPDATE runs SET status = 'queued', started_at = NULL"
+                " WHERE session = (SELECT number FROM sessions WHERE id = ?) AND event_count = 0",
+                (session_id,),
+            )
+    async with house(copy) as home:
+        await home.status(stopping, SessionStatus.STOPPED)
+        assert [run.status for run in await home.runs(stopping)] == [RunStatus.ERROR, RunStatus.INTERRUPTED]
+        assert await home.types(stopping, queued) == ["RUN_STARTED", "RUN_FINISHED"]
+        await home.status(stopped_before_begun, SessionStatus.STOPPED)
+        assert [run.status for run in await home.runs(stopped_before_begun)] == [RunStatus.QUEUED]
+        await home.status(pending, SessionStatus.RUNNING)
+        [run] = await home.runs(pending)
+        assert (await home.ended(pending, run.run_id)).status is RunStatus.COMPLETED
+
+
+async def test_a_workspace_without_a_session_is_removed_when_the_server_starts(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        kept = await home.running()
+    orphan = tmp_path / "workspaces" / "demo" / "session-gone"
+    await asyncio.to_thread(shutil.copytree, orphan.with_name(kept), orphan)
+    async with house(tmp_path):
+        assert not await asyncio.to_thread(orphan.exists)
+        assert await asyncio.to_thread(orphan.with_name(kept).is_dir)
+
+
+async def test_a_second_server_is_refused_when_one_is_at_work_on_the_store(tmp_path: Path) -> None:
+    async with house(tmp_path, endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id)
+        with pytest.raises(StorageUnavailable, match="Another server"):
+            await make_backend(tmp_path).open()
+        assert (await home.run(session_id, task.run_id)).status is RunStatus.RUNNING
+
+
+async def test_active_runs_are_closed_and_queued_ones_stay_when_the_server_shuts_down(tmp_path: Path) -> None:
+    async with house(tmp_path, endless) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=2)
+        queued = await home.say(session_id, "queued")
+    begun: list[str] = []
+
+    async def remember(turn: Turn) -> AsyncIterator[bytes]:
+        begun.append(asked(turn))
+        async for each in echo(turn):
+            yield each
+
+    async with house(tmp_path, remember) as home:
+        log = await home.log(session_id, task.run_id)
+        assert [each["type"] for each in log] == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_ERROR"]
+        assert log[-1]["code"] == "server_restarted"
+        assert (await home.ended(session_id, queued)).status is RunStatus.COMPLETED
+    assert begun == ["queued"]
+
+
+async def test_shutting_down_ends_when_an_agent_does_not_let_go(tmp_path: Path) -> None:
+    free = asyncio.Event()
+
+    async def deaf(_turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    async with house(tmp_path, deaf) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=1)
+    free.set()
+    async with house(tmp_path) as home:
+        assert (await home.log(session_id))[-1]["code"] == "server_restarted"
+
+
+async def test_a_preparation_is_carried_on_when_the_server_was_shut_down_meanwhile(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        repos = [Repo(url=f"http://127.0.0.1:{server.getsockname()[1]}/stuck.git")]
+        async with house(tmp_path, git_protocols=("http",)) as home:
+            session_id = await home.create(repos=repos)
+            git, _ = await asyncio.get_running_loop().sock_accept(server)
+        git.close()
+    async with house(tmp_path, git_protocols=("http",)) as home:
+        await home.status(session_id, SessionStatus.FAILED)
+        assert [run.status for run in await home.runs(session_id)] == [RunStatus.QUEUED]
+
+
+@pytest.mark.parametrize("_attempt", range(3))
+async def test_nothing_that_was_seen_or_accepted_is_lost_when_the_process_is_killed(
+    tmp_path: Path, _attempt: int
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.crashing", str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    session_id, task, *queued = (await process.stdout.readline()).decode().split()
+    seen = 0
+    while seen < 50:
+        seen = int(await process.stdout.readline())
+    process.kill()
+    rest, _ = await process.communicate()
+    seen = max([seen, *map(int, rest.split()[:-1])])
+    async with house(tmp_path) as home:
+        log = await home.log(session_id, task)
+        assert len(log) >= seen
+        assert [each["type"] for each in log[:2]] == ["RUN_STARTED", "TEXT_MESSAGE_START"]
+        assert [each["delta"] for each in log[2:-2]] == [f"{tick} " for tick in range(len(log) - 4)]
+        assert [each["type"] for each in log[-2:]] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
+        assert log[-1]["code"] == "server_restarted"
+        for run_id in queued:
+            assert (await home.ended(session_id, run_id)).status is RunStatus.COMPLETED
+        assert not [run for run in await home.runs(session_id) if run.status is RunStatus.RUNNING]

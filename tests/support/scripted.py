@@ -1,0 +1,156 @@
+"""An embedded backend on a real file, driven by agents that follow a script."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from app.agents.port import Agent, Turn
+from app.backends.embedded.adapter import EmbeddedBackend
+from app.backends.embedded.execution import Patience
+from app.types import Caller, EventLog, NewMessage, NewSession, OutputFormat, RunStatus, RunSummary, SessionStatus
+
+T = TypeVar("T")
+Play = Callable[[Turn], AsyncIterator[bytes]]
+CALLER = Caller(token="t", project="demo")
+QUICK = Patience(cancel=0.2, close=0.2)
+FINAL = {RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
+
+
+def event(type_: str, **fields: Any) -> bytes:
+    """An AG-UI event as an agent writes it."""
+    return msgspec.json.encode({"type": type_, **fields})
+
+
+STARTED = event("RUN_STARTED", threadId="theirs", runId="theirs")
+FINISHED = event("RUN_FINISHED", threadId="theirs", runId="theirs")
+
+
+def asked(turn: Turn) -> str:
+    """The last message of a turn."""
+    content: str = turn.input["messages"][-1]["content"]
+    return content
+
+
+class Scripted(Agent):
+    """Plays the same script each turn; counts how often it was closed."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+        self.closed = 0
+
+    def run(self, turn: Turn) -> AsyncIterator[bytes]:
+        return self._play(turn)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def echo(turn: Turn) -> AsyncIterator[bytes]:
+    """Say what was said."""
+    message_id = f"answer-{turn.input['runId']}"
+    yield STARTED
+    yield event("TEXT_MESSAGE_START", messageId=message_id, role="assistant")
+    for word in asked(turn).split():
+        yield event("TEXT_MESSAGE_CONTENT", messageId=message_id, delta=word)
+    yield event("TEXT_MESSAGE_END", messageId=message_id)
+    yield FINISHED
+
+
+async def endless(turn: Turn) -> AsyncIterator[bytes]:
+    """Begin a text and never end it."""
+    yield STARTED
+    yield event("TEXT_MESSAGE_START", messageId=f"answer-{turn.input['runId']}", role="assistant")
+    await asyncio.Event().wait()
+
+
+async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], object] = bool, within: float = 20.0) -> T:
+    """What `look` returns once `holds` is true of it."""
+    end = time.monotonic() + within
+    while True:
+        seen = await look()
+        if holds(seen):
+            return seen
+        assert time.monotonic() < end, f"not within {within} s; last seen: {seen!r}"
+        await asyncio.sleep(0.005)
+
+
+class House:
+    """A backend and short words for what tests do with it."""
+
+    def __init__(self, backend: EmbeddedBackend) -> None:
+        self.backend = backend
+
+    async def create(self, task: str = "the task", **fields: Any) -> str:
+        """The id of a new session."""
+        return (await self.backend.create_session(CALLER, NewSession(task=task, **fields))).id
+
+    async def running(self, task: str = "the task", **fields: Any) -> str:
+        """The id of a new session that runs and whose task has ended."""
+        session_id = await self.create(task, **fields)
+        await self.status(session_id, SessionStatus.RUNNING)
+        [run] = await self.runs(session_id)
+        await self.ended(session_id, run.run_id)
+        return session_id
+
+    async def say(self, session_id: str, content: str) -> str:
+        """The id of a new run."""
+        return (await self.backend.send_message(CALLER, session_id, NewMessage(content=content))).run_id
+
+    async def runs(self, session_id: str) -> list[RunSummary]:
+        return (await self.backend.list_runs(CALLER, session_id, status=None)).runs
+
+    async def run(self, session_id: str, run_id: str) -> RunSummary:
+        return await self.backend.get_run(CALLER, session_id, run_id)
+
+    async def status(self, session_id: str, wanted: SessionStatus) -> None:
+        """Wait until the session is in that state."""
+        await until(lambda: self.backend.get_session(CALLER, session_id), lambda session: session.status is wanted)
+
+    async def active(self, session_id: str, run_id: str, at_least: int = 0) -> None:
+        """Wait until the run is under way and has that many events."""
+
+        def reached(run: RunSummary) -> bool:
+            return run.status is RunStatus.RUNNING and run.event_count >= at_least
+
+        await until(lambda: self.run(session_id, run_id), reached)
+
+    async def ended(self, session_id: str, run_id: str) -> RunSummary:
+        """Wait until the run has ended."""
+        return await until(lambda: self.run(session_id, run_id), lambda run: run.status in FINAL)
+
+    async def log(self, session_id: str, run_id: str | None = None) -> list[dict[str, Any]]:
+        """The session's events, or one run's."""
+        output = await self.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=run_id)
+        assert isinstance(output, EventLog)
+        return [msgspec.json.decode(raw) for raw in output.events]
+
+    async def types(self, session_id: str, run_id: str | None = None) -> list[str]:
+        """The types of those events."""
+        return [each["type"] for each in await self.log(session_id, run_id)]
+
+
+def make_backend(directory: Path, play: Play = echo, **options: Any) -> EmbeddedBackend:
+    """A backend whose file and workspaces are in `directory`."""
+    arguments: dict[str, Any] = {
+        "make_agent": lambda: Scripted(play),
+        "run_timeout": 60.0,
+        "patience": QUICK,
+        **options,
+    }
+    return EmbeddedBackend(directory / "store.db", directory / "workspaces", **arguments)
+
+
+@asynccontextmanager
+async def house(directory: Path, play: Play = echo, **options: Any) -> AsyncIterator[House]:
+    """An open backend, closed at the end."""
+    backend = make_backend(directory, play, **options)
+    await backend.open()
+    try:
+        yield House(backend)
+    finally:
+        await backend.close()

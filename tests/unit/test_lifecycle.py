@@ -1,0 +1,65 @@
+"""The rules of a session's life, state by state."""
+
+import pytest
+
+from app.backends.embedded.lifecycle import Action, Milestone, after, reached
+from app.errors import AlreadyEnded, AlreadyRunning, ApiError, NotRunning, SessionStopping, UnknownState
+from app.types import SessionStatus as S
+
+TABLE: dict[Action, dict[S, S | type[ApiError]]] = {
+    Action.START: {
+        S.PENDING: AlreadyRunning,
+        S.RUNNING: AlreadyRunning,
+        S.STOPPING: SessionStopping,
+        S.STOPPED: S.PENDING,
+        S.COMPLETED: S.PENDING,
+        S.FAILED: S.PENDING,
+        S.UNKNOWN: UnknownState,
+    },
+    Action.STOP: {
+        S.PENDING: S.STOPPING,
+        S.RUNNING: S.STOPPING,
+        S.STOPPING: S.STOPPING,
+        S.STOPPED: AlreadyEnded,
+        S.COMPLETED: AlreadyEnded,
+        S.FAILED: AlreadyEnded,
+        S.UNKNOWN: UnknownState,
+    },
+    Action.RUN: {
+        S.PENDING: NotRunning,
+        S.RUNNING: S.RUNNING,
+        S.STOPPING: NotRunning,
+        S.STOPPED: NotRunning,
+        S.COMPLETED: NotRunning,
+        S.FAILED: NotRunning,
+        S.UNKNOWN: NotRunning,
+    },
+}
+EVERY = [(action, status) for action in Action for status in S]
+
+
+@pytest.mark.parametrize(("action", "status"), EVERY)
+def test_an_action_leads_on_or_is_refused_when_the_table_says_so(action: Action, status: S) -> None:
+    expected = TABLE[action][status]
+    if isinstance(expected, S):
+        assert after(action, status) is expected
+    else:
+        with pytest.raises(ApiError) as refusal:
+            after(action, status)
+        assert type(refusal.value) is expected
+
+
+@pytest.mark.parametrize(
+    ("milestone", "before", "following"),
+    [
+        (Milestone.PREPARED, S.PENDING, S.RUNNING),
+        (Milestone.NOT_PREPARED, S.PENDING, S.FAILED),
+        (Milestone.HALTED, S.STOPPING, S.STOPPED),
+    ],
+)
+def test_a_milestone_counts_only_when_the_session_still_waits_for_it(
+    milestone: Milestone, before: S, following: S
+) -> None:
+    assert {status: reached(milestone, status) for status in S} == {
+        status: following if status is before else None for status in S
+    }
