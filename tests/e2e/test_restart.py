@@ -1,0 +1,133 @@
+"""What survives the end of the server, asked for or not."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.support.api import Api, served_contract
+from tests.support.deadline import eventually
+from tests.support.server import ServerProcess, run_command, server_process
+
+
+def make_key(directory: Path) -> str:
+    result = run_command(directory, "keys", "create", "--project", "demo", "--role", "admin")
+    return result.stdout.strip()
+
+
+@contextlib.contextmanager
+def running(directory: Path, key: str) -> Iterator[tuple[ServerProcess, Api]]:
+    with server_process(directory) as server, Api(server.url, served_contract(server.url), token=key) as api:
+        yield server, api
+
+
+def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        stopped = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(stopped, "running")
+        api.stop_session(stopped).ok()
+        api.wait_for_status(stopped, "stopped")
+        active = api.send_message(session_id, "slow 3000").ok()["run_id"]
+        waiting = [api.send_message(session_id, text).ok()["run_id"] for text in ("list the files", "slow 1")]
+        seen = eventually(
+            lambda: api.output(session_id, format="events", run_id=active).ok()["events"],
+            lambda events: "TEXT_MESSAGE_CONTENT" in [event["type"] for event in events],
+        )
+        server.kill()
+    with running(tmp_path, key) as (_, api):
+        for run_id in waiting:
+            assert api.wait_for_run(session_id, run_id)["status"] == "completed"
+        closed = api.get_run(session_id, active).ok()
+        assert closed["status"] == "error"
+        assert closed["error"]
+        events = api.output(session_id, format="events", run_id=active).ok()["events"]
+        assert events[: len(seen)] == seen
+        assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", "server_restarted")
+        assert [event["type"] for event in events].count("TEXT_MESSAGE_END") == 1
+        assert api.get_session(session_id).ok()["status"] == "running"
+        assert api.get_session(stopped).ok()["status"] == "stopped"
+        assert api.list_runs(session_id, status="running").ok()["runs"] == []
+        assert api.say(session_id, "what did I say?")["status"] == "completed"
+
+
+def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id = api.create_session(task="list the files").ok()["id"]
+        server.kill()
+    with running(tmp_path, key) as (_, api):
+        api.wait_for_status(session_id, "running")
+        [run] = eventually(
+            lambda: api.list_runs(session_id).ok()["runs"],
+            lambda runs: runs[0]["status"] not in {"queued", "running"},
+        )
+        assert run["user_message"] == "list the files"
+        assert run["status"] == "completed" or run["error"]
+
+
+def test_a_request_in_flight_is_answered_before_the_server_ends(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        active = api.send_message(session_id, "slow 3000").ok()["run_id"]
+        api.wait_for_run(session_id, active, "running")
+        waiting = api.send_message(session_id, "list the files").ok()["run_id"]
+        with half_sent(server, key, {"task": "sent while the server ends"}) as finish:
+            server.terminate()
+            eventually(lambda: not is_listening(server))
+            status, body = finish()
+        assert status == 201
+        assert server.wait() == 0
+        assert isinstance(server.log, list)
+    with running(tmp_path, key) as (_, api):
+        assert api.get_session(body["id"]).ok()["task"] == "sent while the server ends"
+        events = api.output(session_id, format="events", run_id=active).ok()["events"]
+        assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", "server_restarted")
+        assert api.wait_for_run(session_id, waiting)["status"] == "completed"
+
+
+def is_listening(server: ServerProcess) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", server.port)) == 0
+
+
+@contextlib.contextmanager
+def half_sent(server: ServerProcess, key: str, body: Any) -> Iterator[Any]:
+    """A create request whose body the server is waiting for; the value sends it and returns status and body."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+
+        def finish() -> tuple[int, Any]:
+            connection.sendall(content)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            received, _, rest = answer.partition(b"\r\n\r\n")
+            return int(received.split()[1]), json.loads(rest)
+
+        yield finish
+
+
+def test_the_store_is_ready_for_the_next_start_after_a_stop(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        before = api.output(session_id, format="events").content
+        server.terminate()
+        assert server.wait() == 0
+    with running(tmp_path, key) as (server, api):
+        assert api.output(session_id, format="events").content.startswith(before[:-2])
+        assert requests.get(f"{server.url}/ready", timeout=10).ok

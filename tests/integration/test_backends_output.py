@@ -1,0 +1,184 @@
+"""The output of a session on every backend: transcript, compact events, events."""
+
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+from unittest.mock import ANY
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.stage import PlatformStage, Stage
+
+FORMATS = ("transcript", "compact", "events")
+SPELLINGS: list[Callable[[str], str]] = [str, str.upper, lambda run_id: UUID(run_id).hex, "{{{}}}".format]
+
+
+@pytest.fixture
+def session_id(stage: Stage, api: Api) -> str:
+    return stage.session(api, "running")
+
+
+def text_of(events: list[dict[str, Any]]) -> str:
+    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
+
+
+class TestTranscript:
+    def test_it_is_the_default(self, api: Api, session_id: str) -> None:
+        answer = api.output(session_id)
+        assert answer.status == 200
+        assert answer.body == api.output(session_id, format="transcript").ok()
+        assert answer.body == {"session_id": session_id, "format": "transcript", "messages": ANY}
+
+    def test_it_holds_what_was_said_in_order(self, stage: Stage, api: Api, session_id: str) -> None:
+        runs = [api.say(session_id, text) for text in ("First", "Second")]
+        messages = api.output(session_id).ok()["messages"]
+        said = [message["content"] for message in messages if message["role"] == "user"]
+        assert said == [stage.task, "First", "Second"]
+        for run, text in zip(runs, ("First", "Second"), strict=True):
+            own = api.output(session_id, run_id=run["run_id"]).ok()["messages"]
+            assert own[0] | {"timestamp": ANY} == {"id": ANY, "role": "user", "content": text, "timestamp": ANY}
+            assert own[-1]["role"] in {"assistant", "tool"}
+            assert [message for message in messages if message in own] == own
+
+    def test_a_tool_call_shows_arguments_result_and_time(self, api: Api, session_id: str) -> None:
+        run = api.say(session_id, "list the files")
+        messages = api.output(session_id, run_id=run["run_id"]).ok()["messages"]
+        [call] = [call for message in messages for call in message.get("tool_calls", [])]
+        assert call == {
+            "id": ANY,
+            "name": ANY,
+            "args": ANY,
+            "result": ANY,
+            "status": "completed",
+            "duration": ANY,
+        }
+        [result] = [message for message in messages if message["role"] == "tool"]
+        assert result["tool_call_id"] == call["id"]
+        assert result["content"] == call["result"]
+        assert "assistant" in {message["role"] for message in messages if message.get("content")}
+
+    def test_a_run_that_is_under_way_is_there(self, stage: Stage, api: Api, session_id: str) -> None:
+        run_id = stage.begin(api, session_id)
+        messages = api.output(session_id, run_id=run_id).ok()["messages"]
+        assert messages[0]["role"] == "user"
+
+
+class TestEvents:
+    def test_a_run_is_whole_and_in_order(self, api: Api, session_id: str) -> None:
+        run = api.say(session_id, "list the files")
+        answer = api.output(session_id, format="events", run_id=run["run_id"])
+        assert answer.body == {"session_id": session_id, "format": "events", "events": ANY}
+        events = answer.body["events"]
+        assert (events[0]["type"], events[-1]["type"]) == ("RUN_STARTED", "RUN_FINISHED")
+        assert {event["runId"] for event in events} == {run["run_id"]}
+        assert {event["threadId"] for event in events if "threadId" in event} == {session_id}
+        assert len(events) == run["event_count"]
+        assert None not in [value for event in events for value in event.values()]
+
+    def test_all_runs_follow_one_another(self, api: Api, session_id: str) -> None:
+        runs = [api.say(session_id, text)["run_id"] for text in ("First", "Second")]
+        events = api.output(session_id, format="events").ok()["events"]
+        order = [run_id for run_id, _ in groupby(event["runId"] for event in events if "runId" in event)]
+        assert order[-2:] == runs
+
+    def test_numbers_keep_their_digits(self, api: Api, session_id: str) -> None:
+        state = '{"big":123456789012345678901234567890,"small":-0.10,"exact":1.0E+2}'
+        body = '{"messages":[{"role":"user","content":"Hello"}],"state":' + state + "}"
+        answer = api.call("create_run", session_id, data=body.encode())
+        run = api.wait_for_run(session_id, answer.ok()["run_id"])
+        assert run["status"] == "completed"
+        shown = api.output(session_id, format="events", run_id=run["run_id"])
+        assert shown.body["events"][0]["input"]["state"] == {
+            "big": 123456789012345678901234567890,
+            "small": -0.1,
+            "exact": 100.0,
+        }
+
+    def test_unknown_events_pass_through_byte_for_byte(self, platform: PlatformStage, platform_api: Api) -> None:
+        session_id = platform.session(platform_api, "running")
+        run_id = str(uuid4())
+        strange = b'{"zz" : 12345678901234567890, "type":"NEVER_SEEN","runId":"%b","x":1.50e3,"a":"\\u00e9/"}' % (
+            run_id.encode()
+        )
+        platform.platform.runner.append(session_id, strange, b"17", b'"text"', b"null")
+        for format in ("events", "compact"):
+            assert strange in platform_api.output(session_id, format=format).content
+            only = platform_api.output(session_id, format=format, run_id=run_id)
+            assert only.content.endswith(b'"events":[%b]}' % strange)
+
+
+class TestCompact:
+    def test_the_deltas_of_a_message_are_joined(self, api: Api, session_id: str) -> None:
+        run = api.say(session_id, "list the files")
+        query = {"run_id": run["run_id"]}
+        events = api.output(session_id, format="events", **query).ok()["events"]
+        answer = api.output(session_id, format="compact", **query)
+        assert answer.body == {"session_id": session_id, "format": "compact", "events": ANY}
+        compact = answer.body["events"]
+        types = [event["type"] for event in compact]
+        assert text_of(compact) == text_of(events)
+        assert types == [type_ for type_, _ in groupby(event["type"] for event in events)]
+        assert [event for event in compact if "delta" not in event] == [
+            event for event in events if "delta" not in event
+        ]
+
+
+class TestEveryFormat:
+    @pytest.mark.parametrize("format", FORMATS)
+    @pytest.mark.parametrize(
+        "spelling",
+        [str, lambda run_id: run_id.upper(), lambda run_id: UUID(run_id).hex, lambda run_id: f"{{{run_id}}}"],
+    )
+    def test_a_run_is_found_in_every_spelling(
+        self, api: Api, session_id: str, format: str, spelling: Callable[[str], str]
+    ) -> None:
+        run_id = api.say(session_id, "First")["run_id"]
+        whole = api.output(session_id, format=format).ok()
+        own = api.output(session_id, format=format, run_id=run_id).ok()
+        assert own != whole
+        assert api.output(session_id, format=format, run_id=spelling(run_id)).ok() == own
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_an_unknown_run_is_not_found(self, api: Api, session_id: str, format: str) -> None:
+        assert api.output(session_id, format=format, run_id=str(uuid4())).error == (404, "run_not_found")
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_a_session_without_events_has_an_empty_log(self, stage: Stage, api: Api, format: str) -> None:
+        pending = stage.session(api, "pending")
+        answer = api.output(pending, format=format)
+        assert answer.status == 200
+        assert answer.body == {
+            "session_id": pending,
+            "format": format,
+            "messages" if format == "transcript" else "events": [],
+        }
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_a_stopped_session_is_still_read(self, stage: Stage, api: Api, format: str) -> None:
+        session_id = stage.session(api, "running")
+        before = api.output(session_id, format=format).ok()
+        api.stop_session(session_id).ok()
+        stage.settle(api, session_id, "stopped")
+        assert api.output(session_id, format=format).ok() == before
+
+    @pytest.mark.parametrize(
+        ("query", "fault"),
+        [
+            ("format=markdown", "query.format"),
+            ("format=", "query.format"),
+            ("format=events&format=compact", "query.format"),
+            ("run_id=run-1", "query.run_id"),
+            ("run_id=", "query.run_id"),
+            ("run_id=0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11%0A", "query.run_id"),
+            ("runId=0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11", "query.runId"),
+            ("after=1", "query.after"),
+        ],
+    )
+    def test_a_bad_query_is_refused_and_its_fault_is_named(
+        self, stage: Stage, api: Api, session_id: str, query: str, fault: str
+    ) -> None:
+        with stage.nothing_happens(api):
+            answer = api.call("get_session_output", session_id, query=query)
+        assert (answer.error, answer.faults) == ((400, "invalid_request"), [fault])

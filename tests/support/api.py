@@ -1,0 +1,237 @@
+"""A small client of the API for tests: every answer that it hands out has been checked against the OpenAPI document."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import uuid4
+
+import requests
+from openapi_schema_validator import OAS30ReadValidator, oas30_format_checker
+
+from tests.support.deadline import eventually
+
+METHODS = ("get", "put", "post", "delete", "patch")
+ERROR_MEMBERS = {"error", "code", "request_id", "details"}
+
+
+class Contract:
+    """The OpenAPI document as a judge of answers."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.base: str = document["servers"][0]["url"]
+        self.operations: dict[str, tuple[str, str, dict[str, Any]]] = {
+            item[method]["operationId"]: (method.upper(), path, item[method])
+            for path, item in document["paths"].items()
+            for method in METHODS
+            if method in item
+        }
+        self._validators: dict[str, OAS30ReadValidator] = {}
+
+    def check(self, operation_id: str, response: requests.Response, *, bodiless: bool = False) -> None:
+        """Fail unless the document describes this answer of the operation: status, headers, type and body.
+
+        Statuses of our own are documented one by one; `default` covers only what the platform refused.
+        """
+        _, _, operation = self.operations[operation_id]
+        responses, status = operation["responses"], str(response.status_code)
+        if status not in responses:
+            assert response.json()["code"] == "backend_error", f"{operation_id} answered an undocumented {status}"
+            status = "default"
+        described = self._resolved(responses[status])
+        for name, header in described.get("headers", {}).items():
+            self._check_header(f"{operation_id} {status}", name, self._resolved(header), response)
+        if bodiless:
+            assert response.content == b""
+        elif "content" not in described:
+            assert response.content == b"", f"{operation_id} {status} has a body"
+        else:
+            self._check_body(f"{operation_id} {status}", described["content"], response)
+
+    def _check_header(self, where: str, name: str, header: dict[str, Any], response: requests.Response) -> None:
+        if name not in response.headers:
+            assert not header.get("required"), f"{where}: the header {name} is missing"
+            return
+        text = response.headers[name]
+        self._validate(header["schema"], int(text) if header["schema"]["type"] == "integer" else text)
+
+    def _check_body(self, name: str, content: dict[str, Any], response: requests.Response) -> None:
+        media_type = response.headers["Content-Type"]
+        assert media_type in content, f"{name} is {media_type}"
+        self._validate(content[media_type]["schema"], response.json())
+        if not response.ok:
+            check_error(response)
+
+    def _validate(self, schema: dict[str, Any], value: Any) -> None:
+        key = json.dumps(schema)
+        if key not in self._validators:
+            rooted = {"allOf": [schema], "components": self.document["components"]}
+            self._validators[key] = OAS30ReadValidator(rooted, format_checker=oas30_format_checker)
+        self._validators[key].validate(value)
+
+    def _resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" not in node:
+            return node
+        found: Any = self.document
+        for key in node["$ref"].removeprefix("#/").split("/"):
+            found = found[key]
+        return self._resolved(found)
+
+
+def served_contract(url: str) -> Contract:
+    """The document that a server serves."""
+    return Contract(requests.get(f"{url}/v1/openapi.json", timeout=30).json())
+
+
+def check_error(response: requests.Response) -> None:
+    """Fail unless the body is the one shape of an error, with the request id of the header."""
+    body = response.json()
+    assert set(body) <= ERROR_MEMBERS
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    assert body["error"].strip()
+
+
+class Answer:
+    """One answer that fits the document."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.content = response.content
+
+    @cached_property
+    def body(self) -> Any:
+        """The JSON body, None for an empty one."""
+        return json.loads(self.content) if self.content else None
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Status and code of an error."""
+        return self.status, self.body["code"]
+
+    @property
+    def faults(self) -> list[str]:
+        """The locations that a 400 names."""
+        return [detail["location"] for detail in self.body["details"]]
+
+    def ok(self) -> Any:
+        """The body of a success; fails with the error otherwise."""
+        assert self.status < 300, f"{self.status}: {self.content[:500]!r}"
+        return self.body
+
+
+class Api:
+    """One caller in one project; the methods are the operations, what they take is sent as it is."""
+
+    def __init__(self, url: str, contract: Contract, *, token: str | None = None, project: str | None = None) -> None:
+        self.url = url
+        self.contract = contract
+        self.token = token
+        self.project = project
+        self.http = requests.Session()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.http.close()
+
+    def as_(self, *, token: str | None = None, project: str | None = None) -> "Api":
+        """Another caller of the same server."""
+        return type(self)(self.url, self.contract, token=token, project=project)
+
+    def call(
+        self,
+        operation_id: str,
+        *path: str,
+        method: str | None = None,
+        query: Any = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Send a request of an operation; `body` is JSON, `options` go to requests; the answer has been checked."""
+        its_method, template, _ = self.contract.operations[operation_id]
+        response = self.http.request(
+            method or its_method,
+            self.url + self.contract.base + fill(template, *path),
+            params=query,
+            json=body,
+            headers={**self._identity(), **(headers or {})},
+            allow_redirects=False,
+            timeout=60,
+            **options,
+        )
+        self.contract.check(operation_id, response, bodiless=method == "HEAD")
+        if sent := (headers or {}).get("X-Request-ID"):
+            assert response.headers["X-Request-ID"] == sent
+        return Answer(response)
+
+    def _identity(self) -> dict[str, str]:
+        sent = {"Authorization": f"Bearer {self.token}" if self.token else None, "X-Ambient-Project": self.project}
+        return {name: value for name, value in sent.items() if value is not None}
+
+    def list_sessions(self, **query: Any) -> Answer:
+        return self.call("list_sessions", query=query)
+
+    def create_session(self, **body: Any) -> Answer:
+        return self.call("create_session", body=body)
+
+    def get_session(self, session_id: str) -> Answer:
+        return self.call("get_session", session_id)
+
+    def delete_session(self, session_id: str) -> Answer:
+        return self.call("delete_session", session_id)
+
+    def start_session(self, session_id: str) -> Answer:
+        return self.call("start_session", session_id)
+
+    def stop_session(self, session_id: str) -> Answer:
+        return self.call("stop_session", session_id)
+
+    def interrupt_session(self, session_id: str) -> Answer:
+        return self.call("interrupt_session", session_id)
+
+    def send_message(self, session_id: str, content: str) -> Answer:
+        return self.call("send_message", session_id, body={"content": content})
+
+    def create_run(self, session_id: str, **body: Any) -> Answer:
+        return self.call("create_run", session_id, body=body)
+
+    def list_runs(self, session_id: str, **query: Any) -> Answer:
+        return self.call("list_runs", session_id, query=query)
+
+    def get_run(self, session_id: str, run_id: str) -> Answer:
+        return self.call("get_run", session_id, run_id)
+
+    def output(self, session_id: str, **query: Any) -> Answer:
+        return self.call("get_session_output", session_id, query=query)
+
+    def wait_for_status(self, session_id: str, *statuses: str) -> dict[str, Any]:
+        """The session once it is in one of these states."""
+        return eventually(lambda: self.get_session(session_id).ok(), lambda session: session["status"] in statuses)
+
+    def wait_for_run(self, session_id: str, run_id: str, *statuses: str) -> dict[str, Any]:
+        """The run once it is in one of these states; without any, once it has ended."""
+        wanted = statuses or ("completed", "error", "interrupted")
+        return eventually(lambda: self.get_run(session_id, run_id).ok(), lambda run: run["status"] in wanted)
+
+    def say(self, session_id: str, content: str) -> dict[str, Any]:
+        """Send a message and wait for the end of its run; the run's summary."""
+        return self.wait_for_run(session_id, self.send_message(session_id, content).ok()["run_id"])
+
+
+def fill(template: str, *path: str) -> str:
+    """A path template with its parameters, percent-encoded, in order."""
+    values = iter(path)
+    return "/".join(quote(next(values), safe="") if part.startswith("{") else part for part in template.split("/"))
+
+
+def unique_project(stem: str = "project") -> str:
+    """A project that no other test uses."""
+    return f"{stem}-{uuid4().hex[:12]}"

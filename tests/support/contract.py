@@ -1,0 +1,214 @@
+"""What the contract tests share: an ASGI app called byte by byte, its lifespan, and a backend with canned answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+from starlette.types import ASGIApp, Message
+
+from app.backend import Backend
+from app.settings import Settings, load
+from app.types import (
+    AcceptedRun,
+    Caller,
+    CreatedSession,
+    Credentials,
+    EventLog,
+    Interruption,
+    NewMessage,
+    NewRun,
+    NewSession,
+    OutputFormat,
+    Role,
+    RunList,
+    RunStatus,
+    RunSummary,
+    Session,
+    SessionPage,
+    SessionStatus,
+    Transcript,
+)
+
+TOKEN = "Bearer token-of-the-tests"
+AUTH = {"Authorization": TOKEN, "X-Ambient-Project": "demo"}
+RUN = "0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11"
+
+
+def settings(directory: Path, **changes: str) -> Settings:
+    """The defaults with data under `directory` and a rate limit that no test meets; `changes` are variables."""
+    limits = {"RATE_LIMIT_RPS": "1000000", "RATE_LIMIT_BURST": "1000000", "LOG_LEVEL": "error"}
+    return load({"DATA_DIR": str(directory), **limits, **changes})
+
+
+class Sent(NamedTuple):
+    """A request as an HTTP server hands it to the app; `chunked` leaves Content-Length out."""
+
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]] = tuple(AUTH.items())
+    body: bytes = b""
+    chunked: bool = False
+
+    def scope(self) -> dict[str, Any]:
+        """The ASGI scope: the path decoded and raw, names of headers in lower case."""
+        raw_path, _, query = self.target.partition("?")
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        if self.body and not self.chunked:
+            headers.append((b"content-length", b"%d" % len(self.body)))
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": self.method,
+            "scheme": "http",
+            "path": unquote(raw_path),
+            "raw_path": raw_path.encode("latin-1"),
+            "query_string": query.encode("latin-1"),
+            "root_path": "",
+            "headers": [(b"host", b"api.test"), *headers],
+            "client": ("127.0.0.1", 50000),
+            "server": ("127.0.0.1", 8081),
+        }
+
+
+class Answer(NamedTuple):
+    """What came back; names of headers in lower case."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        return next((value for key, value in self.headers if key == name.lower()), None)
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return msgspec.json.decode(self.body)
+
+
+async def call(app: ASGIApp, sent: Sent) -> Answer:
+    """Send one request to an ASGI app."""
+    half = len(sent.body) // 2
+    parts = [sent.body[:half], sent.body[half:]] if sent.chunked else [sent.body]
+    incoming: list[Message] = [
+        {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
+    ]
+    start: Message = {"status": 500, "headers": []}
+    body = bytearray()
+
+    async def receive() -> Message:
+        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+        else:
+            body.extend(message.get("body", b""))
+
+    await app(sent.scope(), receive, send)
+    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
+    return Answer(start["status"], headers, bytes(body))
+
+
+@asynccontextmanager
+async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
+    """Run an app's start-up before the block and its shutdown after; raises what the start raises."""
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
+    outgoing: asyncio.Queue[Message] = asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_serve(app, scope, incoming, outgoing))
+        await incoming.put({"type": "lifespan.startup"})
+        started = await outgoing.get()
+        assert started["type"] == "lifespan.startup.complete", started
+        yield
+        await incoming.put({"type": "lifespan.shutdown"})
+        ended = await outgoing.get()
+        assert ended["type"] == "lifespan.shutdown.complete", ended
+
+
+async def _serve(
+    app: ASGIApp, scope: dict[str, Any], incoming: asyncio.Queue[Message], outgoing: asyncio.Queue[Message]
+) -> None:
+    await app(scope, incoming.get, outgoing.put)
+
+
+class CannedBackend(Backend):
+    """A backend that answers every operation with one fixed value and writes down which were called."""
+
+    session = Session(id="s1", status=SessionStatus.RUNNING)
+    run = RunSummary(run_id=RUN, status=RunStatus.COMPLETED, event_count=0)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def _called(self, operation: str, **arguments: Any) -> None:
+        self.calls.append((operation, arguments))
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def ready(self) -> None: ...
+
+    async def authorize(self, credentials: Credentials, role: Role) -> Caller:
+        return Caller(token=credentials.token, project=credentials.project or role)
+
+    async def list_sessions(
+        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+    ) -> SessionPage:
+        self._called("list_sessions", caller=caller, limit=limit, offset=offset, search=search, status=status)
+        return SessionPage(items=[self.session], total=1, limit=limit, offset=offset, has_more=False)
+
+    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+        self._called("create_session", caller=caller, new=new)
+        return CreatedSession(id="s1", status=SessionStatus.PENDING, message="Session created")
+
+    async def get_session(self, caller: Caller, session_id: str) -> Session:
+        self._called("get_session", caller=caller, session_id=session_id)
+        return self.session
+
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        self._called("delete_session", caller=caller, session_id=session_id)
+
+    async def start_session(self, caller: Caller, session_id: str) -> Session:
+        self._called("start_session", caller=caller, session_id=session_id)
+        return self.session
+
+    async def stop_session(self, caller: Caller, session_id: str) -> Session:
+        self._called("stop_session", caller=caller, session_id=session_id)
+        return self.session
+
+    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+        self._called("interrupt_session", caller=caller, session_id=session_id)
+        return Interruption(message="Interrupt signal sent", interrupted=False)
+
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
+        self._called("send_message", caller=caller, session_id=session_id, message=message)
+        return AcceptedRun(run_id=RUN, thread_id=session_id)
+
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+        self._called("create_run", caller=caller, session_id=session_id, run=run)
+        return AcceptedRun(run_id=RUN, thread_id=session_id)
+
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        self._called("list_runs", caller=caller, session_id=session_id, status=status)
+        return RunList(session_id=session_id, runs=[self.run])
+
+    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
+        self._called("get_run", caller=caller, session_id=session_id, run_id=run_id)
+        return self.run
+
+    async def get_session_output(
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+    ) -> Transcript | EventLog:
+        self._called("get_session_output", caller=caller, session_id=session_id, format=format, run_id=run_id)
+        if format is OutputFormat.TRANSCRIPT:
+            return Transcript(session_id=session_id, format=format, messages=[])
+        return EventLog(session_id=session_id, format=format, events=[])

@@ -1,0 +1,228 @@
+"""The two backends as tests meet them: one running server each, and sessions in whatever state a test needs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from app.agents import demo
+from app.backends.ambient.adapter import AmbientBackend
+from app.backends.embedded.keys import KeyRing
+from app.factory import create_app
+from app.settings import Settings
+from app.types import Role
+from tests.support.api import Api, Contract, served_contract, unique_project
+from tests.support.platform import FakePlatform
+from tests.support.server import Background, listening, serving
+
+STATES = ("pending", "running", "stopped", "failed")
+"""What a session can be made to stay in on every backend."""
+
+TASK = "Say hello"
+
+
+class Stage(ABC):
+    """A running server over one backend, shared by tests that each work in a project of their own."""
+
+    name: str
+    defaults: ClassVar[dict[str, Any]]
+    """What a session shows besides what the client said."""
+    interrupted: str
+    """The status of a run that an interrupt has ended."""
+    task = TASK
+
+    def __init__(self, url: str, contract: Contract) -> None:
+        self.url = url
+        self.contract = contract
+
+    def api(self, project: str | None = None, role: Role = Role.ADMIN) -> Api:
+        """A caller with a role in a project, a new one if none is named."""
+        project = project or unique_project()
+        return Api(self.url, self.contract, token=self.token(project, role), project=project)
+
+    @abstractmethod
+    def token(self, project: str, role: Role) -> str:
+        """A token that has the role in the project."""
+
+    @abstractmethod
+    def session(self, api: Api, status: str, *, task: str = TASK, **body: Any) -> str:
+        """The id of a new session that stays in `status`; in a running one the task's run has ended."""
+
+    @abstractmethod
+    def settle(self, api: Api, session_id: str, status: str) -> None:
+        """Let a session come to where it is going, which is `status`."""
+
+    @abstractmethod
+    def begin(self, api: Api, session_id: str) -> str:
+        """The id of a new run that stays active until it is interrupted."""
+
+    @abstractmethod
+    def fail(self, api: Api, session_id: str) -> dict[str, Any]:
+        """The summary of a new run that the agent has ended with an error."""
+
+    @abstractmethod
+    def nothing_happens(self, api: Api) -> AbstractContextManager[None]:
+        """Fail if what is done in the block reaches the backend."""
+
+
+class PlatformStage(Stage):
+    """The Ambient backend before a fake platform."""
+
+    name = "ambient"
+    defaults: ClassVar[dict[str, Any]] = {"model": "sonnet"}
+    interrupted = "error"
+
+    def __init__(self, url: str, contract: Contract, platform: FakePlatform) -> None:
+        super().__init__(url, contract)
+        self.platform = platform
+
+    def token(self, project: str, role: Role) -> str:
+        return f"token-of-{role}-in-{project}"
+
+    def session(self, api: Api, status: str, *, task: str = TASK, **body: Any) -> str:
+        session_id: str = api.create_session(task=task, **body).ok()["id"]
+        if status == "running":
+            self.settle(api, session_id, status)
+            return session_id
+        resource = self._resource(api, session_id)
+        resource["status"] = {"phase": status.capitalize()}
+        if status in {"stopped", "completed", "failed"}:
+            resource["status"]["completionTime"] = "2026-03-09T13:00:00Z"
+        if status == "failed":
+            ready = {"type": "Ready", "status": "False", "reason": "PodFailed", "message": "The runner exited with 1"}
+            resource["status"]["conditions"] = [ready]
+        return session_id
+
+    def in_phase(self, api: Api, phase: str | None) -> str:
+        """The id of a new session in any phase of the platform, or without one."""
+        session_id: str = api.create_session(task=TASK).ok()["id"]
+        if phase is not None:
+            self._resource(api, session_id)["status"] = {"phase": phase}
+        return session_id
+
+    def reset(self) -> None:
+        """Take back all that a test has told the platform to do."""
+        self.platform._next.clear()
+        self.platform._always.clear()
+        self.platform.tokens.clear()
+        self.platform.runner.pace = "finish"
+        self.platform.runner.obeys = True
+
+    def settle(self, api: Api, session_id: str, status: str) -> None:
+        self.platform.settle()
+        assert api.get_session(session_id).ok()["status"] == status
+
+    def begin(self, api: Api, session_id: str) -> str:
+        self.platform.runner.pace = "open"
+        run_id: str = api.send_message(session_id, "Take your time").ok()["run_id"]
+        self.platform.runner.pace = "finish"
+        return run_id
+
+    def fail(self, api: Api, session_id: str) -> dict[str, Any]:
+        run_id = self.begin(api, session_id)
+        ids = {"threadId": session_id, "runId": run_id}
+        self.platform.runner.append(session_id, {"type": "RUN_ERROR", "message": "The model is overloaded"} | ids)
+        self.platform.runner.kill(session_id)
+        run: dict[str, Any] = api.get_run(session_id, run_id).ok()
+        return run
+
+    @contextmanager
+    def nothing_happens(self, api: Api) -> Iterator[None]:  # noqa: ARG002 - the platform sees every project
+        before = len(self.platform.requests)
+        yield
+        assert self.platform.requests[before:] == []
+
+    def _resource(self, api: Api, session_id: str) -> dict[str, Any]:
+        return self.platform.sessions[str(api.project)][session_id]
+
+
+class EmbeddedStage(Stage):
+    """The embedded backend with the demo agent; `stuck_url` is a git server that never answers."""
+
+    name = "embedded"
+    defaults: ClassVar[dict[str, Any]] = {}
+    interrupted = "interrupted"
+
+    def __init__(self, url: str, contract: Contract, database: Path, stuck_url: str) -> None:
+        super().__init__(url, contract)
+        self.database = database
+        self._stuck_url = stuck_url
+
+    def token(self, project: str, role: Role) -> str:
+        with KeyRing.open(self.database) as ring:
+            _, secret = ring.create(project=project, role=role, name="test", expires=None)
+        return secret
+
+    def session(self, api: Api, status: str, *, task: str = TASK, **body: Any) -> str:
+        if status == "pending":
+            body["repos"] = [{"url": self._stuck_url}]
+        elif status == "failed":
+            body["repos"] = [{"url": f"{self.database.parent.as_uri()}/no-such-repository"}]
+        session_id: str = api.create_session(task=task, **body).ok()["id"]
+        if status == "stopped":
+            self._run_task(api, session_id)
+            api.stop_session(session_id).ok()
+        if status == "running":
+            self._run_task(api, session_id)
+        api.wait_for_status(session_id, status)
+        return session_id
+
+    def _run_task(self, api: Api, session_id: str) -> None:
+        [run] = api.list_runs(session_id).ok()["runs"]
+        api.wait_for_run(session_id, run["run_id"])
+
+    def settle(self, api: Api, session_id: str, status: str) -> None:
+        api.wait_for_status(session_id, status)
+
+    def begin(self, api: Api, session_id: str) -> str:
+        run_id: str = api.send_message(session_id, "slow 3000").ok()["run_id"]
+        api.wait_for_run(session_id, run_id, "running")
+        return run_id
+
+    def fail(self, api: Api, session_id: str) -> dict[str, Any]:
+        return api.say(session_id, "fail")
+
+    @contextmanager
+    def nothing_happens(self, api: Api) -> Iterator[None]:
+        before = self._everything(api)
+        yield
+        assert self._everything(api) == before
+
+    def _everything(self, api: Api) -> list[tuple[Any, Any]]:
+        sessions = api.list_sessions(limit=100).ok()["items"]
+        return [(session, api.list_runs(session["id"]).ok()) for session in sessions]
+
+
+def settings(**chosen: Any) -> Settings:
+    """Settings with a rate that no test reaches."""
+    return Settings.model_validate({"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000, **chosen})
+
+
+@contextmanager
+def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[PlatformStage]:
+    """A server before a fake platform, for which it waits `timeout` seconds."""
+    with FakePlatform() as platform, before(platform, loop, timeout) as stage:
+        yield stage
+
+
+@contextmanager
+def before(platform: FakePlatform, loop: Background, timeout: float) -> Iterator[PlatformStage]:
+    """A server before a platform that may be up or down."""
+    backend = AmbientBackend(platform.url, timeout, interrupt_deadline=2, poll_interval=0.05)
+    with serving(create_app(settings(backend_url=platform.url), backend), loop) as url:
+        yield PlatformStage(url, served_contract(url), platform)
+
+
+@contextmanager
+def embedded_stage(loop: Background, directory: Path, **chosen: Any) -> Iterator[EmbeddedStage]:
+    """A server with its data in `directory`, whose demo agent does not pause between words."""
+    these = settings(data_dir=directory, git_protocols="https,http,file", **chosen)
+    assert these.database is not None
+    with pytest.MonkeyPatch.context() as patch, listening() as stuck:
+        patch.setattr(demo, "WORD_SECONDS", 0)
+        with serving(create_app(these), loop) as url:
+            stuck_url = f"http://127.0.0.1:{stuck.getsockname()[1]}/stuck.git"
+            yield EmbeddedStage(url, served_contract(url), these.database, stuck_url)
