@@ -131,6 +131,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_answering():
             self.transport.close()
             return
+        # The base class's annotation leaves out that there is no cycle before the first request.
+        if bool(self.cycle):
+            self.cycle.disconnected = True  # nobody answers a request whose body cannot be read any further
+            self.cycle.message_event.set()
         request_id = token_hex(16)
         status, headers, body = error_response(error, request_id)
         headers |= {"x-request-id": request_id, "connection": "close"}
@@ -143,8 +147,9 @@ class BoundedProtocol(HttpToolsProtocol):
         log.info("refused", request_id=request_id, status=status, code=error.code, client=client)
 
     def _is_answering(self) -> bool:
-        # The base class's annotation leaves out that there is no cycle before the first request.
-        return bool(self.cycle) and not self.cycle.response_complete
+        """Whether an answer to an earlier request is due or under way, so that another would come out of turn."""
+        due = bool(self.cycle) and not self.cycle.response_complete
+        return bool(self.pipeline) or (due and (self.cycle.response_started or not self.cycle.more_body))
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
