@@ -1,9 +1,16 @@
 PYTHON ?= python3
-BIN := .venv/bin
 TESTS ?= tests
+FUZZ_EXAMPLES ?= 200
+
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate
+REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/npx --yes @redocly/cli@2.77.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check fix fuzz spec coverage lock
+.NOTPARALLEL: # all targets share one .venv
+.PHONY: help install install-dev run test check fix fuzz coverage spec lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,36 +19,58 @@ install: .venv/.runtime ## make .venv with what the server needs
 
 install-dev: .venv/.dev ## make .venv with what the tests need too
 
-.venv/.runtime: requirements.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@touch $@
+run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
+	@$(BIN)/python -m app serve --demo-key
 
-.venv/.dev: requirements-dev.lock .venv/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
-	@touch $@
+test: install-dev ## run every test; TESTS=path runs some
+	@$(PYTEST) $(TESTS)
 
-run: install ## serve the embedded backend on http://127.0.0.1:8081
-	@$(BIN)/python -m app
-
-test: install-dev ## run every test that needs no browser
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
-
-check: install-dev ## lint, types, import rules, the OpenAPI document
+check: install-dev ## lint, types, import rules, dependencies, the OpenAPI document; changes nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry app handlers
+	@$(BIN)/python -m app spec > .venv/openapi.yaml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(REDOCLY) lint .venv/openapi.yaml
 
 fix: install-dev ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation, before each backend
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) --timeout 0 tests/contract/test_fuzz.py
+
+coverage: install-dev ## run every test and fail below the coverage that pyproject.toml asks for
+	@$(PYTEST) --cov --cov-report term --cov-report html tests
+
 spec: install ## print the OpenAPI document
 	@$(BIN)/python -m app spec
 
 lock: install-dev ## resolve the lock files anew from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --upgrade \
-		-o requirements.lock pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --upgrade -c requirements.lock \
-		--group dev -o requirements-dev.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade -o requirements.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade -c requirements.lock --group dev -o requirements-dev.lock pyproject.toml
+
+# A stamp is touched last. Until then .venv/.unfinished names the make at work; one that was broken off is made anew.
+
+.venv/.runtime: requirements.lock
+	$(make-venv)
+	@$(PIP_INSTALL) -r requirements.lock
+	@rm .venv/.unfinished && touch $@
+
+.venv/.dev: requirements-dev.lock
+	$(make-venv)
+	@$(PIP_INSTALL) -r requirements-dev.lock
+	@rm .venv/.unfinished && touch .venv/.runtime $@
+
+define make-venv
+@if kill -0 "$$(cat .venv/.unfinished 2>/dev/null)" 2>/dev/null; then \
+	echo "another make is installing into .venv; let it finish, or remove .venv" >&2; exit 1; fi
+@test ! -e .venv/.unfinished && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	$(PYTHON) -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 11)' 2>/dev/null || { \
+		echo "$(PYTHON) must be Python 3.11 or newer with venv and ensurepip; name another: make PYTHON=python3.12" >&2; \
+		exit 1; }; \
+	$(PYTHON) -m venv --clear .venv; }
+@echo $$PPID > .venv/.unfinished
+@echo "installing into .venv" >&2
+endef
