@@ -3,6 +3,7 @@
 import datetime
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -59,6 +60,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the API until SIGTERM."""
+    warnings.filterwarnings("ignore", "Using `httpx` with")  # Connexion imports Starlette's test client
     from app import server  # noqa: PLC0415 - this command's alone
     from app.factory import create_app  # noqa: PLC0415 - this command's alone
 
