@@ -13,6 +13,7 @@ from app import auth
 from app.backend import Backend
 from app.contract.plan import Handler, Plan, PlanError
 from app.contract.routing import Resource, Router
+from app.errors import BackendError
 
 METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -72,7 +73,11 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
             return
         plan = resource.method(scope["method"])
         scope["operation_id"] = plan.operation_id
-        await plan(scope, receive, send, segments)
+        try:
+            await plan(scope, receive, send, segments)
+        except BackendError as error:
+            error.allow = resource.allow
+            raise
 
 
 async def _send_options(send: Send, resource: Resource[Plan]) -> None:

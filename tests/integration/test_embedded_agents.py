@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from app.agents.port import AgentError, Turn
+from app.backends.embedded.execution import Execution
+from app.backends.embedded.recorder import Recorder
 from app.types import RunStatus
 from tests.support.scripted import CALLER, FINISHED, STARTED, Play, Scripted, asked, echo, event, house
 
@@ -191,6 +193,20 @@ async def test_the_next_run_goes_on_when_the_agent_stays_after_its_end(tmp_path:
         await home.ended(session_id, await home.say(session_id, "two"))
         assert let_go[0] == "one"
         assert await home.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"] * 2
+
+
+async def test_the_run_ends_with_an_internal_error_when_the_engine_itself_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as home:
+        session_id = await home.running()
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "record", None)
+            patch.setattr(Execution, "_conclusion", None)
+            run = await home.ended(session_id, await home.say(session_id, "x"))
+        assert (run.status, run.event_count) == (RunStatus.ERROR, 2)
+        assert (await home.log(session_id, run.run_id))[-1]["code"] == "internal_error"
+        assert (await home.ended(session_id, await home.say(session_id, "x"))).status is RunStatus.COMPLETED
 
 
 async def test_another_agent_takes_over_when_one_cannot_be_made(tmp_path: Path) -> None:

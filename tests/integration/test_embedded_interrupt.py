@@ -9,8 +9,9 @@ import pytest
 
 from app.agents.port import Turn
 from app.backends.embedded import engine
+from app.backends.embedded.execution import PATIENT
 from app.errors import SessionNotFound, StorageUnavailable
-from app.types import Interruption, RunStatus, SessionStatus
+from app.types import Interruption, NewMessage, RunStatus, SessionStatus
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, Scripted, asked, echo, endless, event, house
 
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
@@ -54,6 +55,32 @@ async def test_the_queue_goes_on_when_its_first_run_is_interrupted(tmp_path: Pat
         assert await interrupt(home, session_id) is True
         for run_id in queued:
             assert (await home.ended(session_id, run_id)).status is RunStatus.COMPLETED
+
+
+async def test_the_run_counts_as_running_when_the_agent_has_not_let_go_yet(tmp_path: Path) -> None:
+    asked_to_stop, let_go = asyncio.Event(), asyncio.Event()
+
+    async def tidy(_turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        try:
+            await asyncio.Event().wait()
+        finally:
+            asked_to_stop.set()
+            await let_go.wait()
+
+    async with house(tmp_path, tidy, patience=PATIENT) as home:
+        session_id = await home.create()
+        [task] = await home.runs(session_id)
+        await home.active(session_id, task.run_id, at_least=1)
+        answer = asyncio.create_task(interrupt(home, session_id))
+        await asked_to_stop.wait()
+        for _ in range(5):
+            await home.backend.send_message(CALLER, session_id, NewMessage(content="a commit of its own"))
+        assert (await home.run(session_id, task.run_id)).status is RunStatus.RUNNING
+        assert not answer.done()
+        let_go.set()
+        assert await answer is True
+        assert (await home.run(session_id, task.run_id)).status is RunStatus.INTERRUPTED
 
 
 async def test_nothing_is_interrupted_when_nothing_runs(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from app.types import (
     SessionStatus,
     Workflow,
 )
-from tests.support.scripted import CALLER, STARTED, House, Scripted, asked, echo, endless, house, until
+from tests.support.scripted import CALLER, STARTED, House, Scripted, asked, echo, endless, event, house, until
 
 OTHER = Caller(token="t", project="other")
 
@@ -71,8 +71,8 @@ async def test_the_agent_gets_workspace_and_environment_when_it_takes_a_turn(tmp
 
     async def remember(turn: Turn) -> AsyncIterator[bytes]:
         turns.append(turn)
-        async for event in echo(turn):
-            yield event
+        async for each in echo(turn):
+            yield each
 
     async with house(tmp_path, remember) as home:
         session_id = await home.running(environment_variables={"A": "1"})
@@ -207,8 +207,8 @@ async def test_workspace_and_conversation_are_there_again_when_the_session_start
     async def remember(turn: Turn) -> AsyncIterator[bytes]:
         histories.append([message["content"] for message in turn.input["messages"]])
         await asyncio.to_thread((turn.workspace / "note").write_text, asked(turn))
-        async for event in echo(turn):
-            yield event
+        async for each in echo(turn):
+            yield each
 
     async with house(tmp_path, remember) as home:
         session_id = await home.running("one")
@@ -278,6 +278,24 @@ async def test_a_deleted_session_is_gone_at_once_when_its_agent_does_not_let_go(
         await deleting
         free.set()
         assert not await asyncio.to_thread((tmp_path / "workspaces" / "demo" / session_id).exists)
+
+
+async def test_no_error_is_logged_when_a_session_is_deleted_while_its_agent_talks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def chatter(_turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        while True:
+            yield event("CUSTOM", name="n", value=1)
+            await asyncio.sleep(0)
+
+    async with house(tmp_path, chatter) as home:
+        for _ in range(5):
+            session_id = await home.create()
+            [task] = await home.runs(session_id)
+            await home.active(session_id, task.run_id, at_least=2)
+            await home.backend.delete_session(CALLER, session_id)
+    assert caplog.messages == []
 
 
 async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(home: House) -> None:

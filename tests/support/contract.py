@@ -121,22 +121,27 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
     """Run an app's start-up before the block and its shutdown after; raises what the start raises."""
     incoming: asyncio.Queue[Message] = asyncio.Queue()
     outgoing: asyncio.Queue[Message] = asyncio.Queue()
-    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_serve(app, scope, incoming, outgoing))
-        await incoming.put({"type": "lifespan.startup"})
-        started = await outgoing.get()
-        assert started["type"] == "lifespan.startup.complete", started
-        yield
-        await incoming.put({"type": "lifespan.shutdown"})
-        ended = await outgoing.get()
-        assert ended["type"] == "lifespan.shutdown.complete", ended
+    served = asyncio.ensure_future(_serve(app, incoming, outgoing))
+    await incoming.put({"type": "lifespan.startup"})
+    await _reported(outgoing, served, "lifespan.startup.complete")
+    yield
+    await incoming.put({"type": "lifespan.shutdown"})
+    await _reported(outgoing, served, "lifespan.shutdown.complete")
+    await served
 
 
-async def _serve(
-    app: ASGIApp, scope: dict[str, Any], incoming: asyncio.Queue[Message], outgoing: asyncio.Queue[Message]
-) -> None:
-    await app(scope, incoming.get, outgoing.put)
+async def _serve(app: ASGIApp, incoming: asyncio.Queue[Message], outgoing: asyncio.Queue[Message]) -> None:
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, incoming.get, outgoing.put)
+
+
+async def _reported(outgoing: asyncio.Queue[Message], served: asyncio.Future[None], expected: str) -> None:
+    report = asyncio.ensure_future(outgoing.get())
+    waiting: set[asyncio.Future[Any]] = {report, served}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    if not report.done():
+        report.cancel()
+        served.result()  # raises what the start raised
+    assert report.result()["type"] == expected, report.result()
 
 
 class CannedBackend(Backend):

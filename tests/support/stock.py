@@ -1,5 +1,6 @@
 """Connexion as it comes, on the same document: the reference that the compiled contract is compared with."""
 
+from pathlib import Path
 from typing import Any
 
 import connexion
@@ -8,6 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import spec
 from app.contract.middleware import METHODS
+from app.factory import create_app
+from tests.support.contract import Answer, CannedBackend, Sent, call, settings
+from tests.support.server import Background
 
 
 def token_info(token: str, **_: Any) -> dict[str, str]:
@@ -28,8 +32,8 @@ def stock_app() -> ASGIApp:
     }
 
     def handler(operation_id: str) -> Any:
-        async def succeed(**_arguments: Any) -> tuple[dict[str, str], int]:
-            return {}, successes[operation_id]
+        async def succeed(body: dict[str, Any] | None = None, **_arguments: Any) -> tuple[dict[str, Any], int]:
+            return {"names": [name for name, _ in body.items()] if body else []}, successes[operation_id]
 
         return succeed
 
@@ -44,3 +48,21 @@ def stock_app() -> ASGIApp:
                 raise  # what fails in a request was answered with 500 before
 
     return answered
+
+
+class Pair:
+    """Two servers of one document, and what reached the backend of ours."""
+
+    def __init__(self, loop: Background, directory: Path) -> None:
+        self._loop = loop
+        self._stock = stock_app()
+        self.backend = CannedBackend()
+        self._ours = create_app(settings(directory), self.backend)
+
+    def stock(self, sent: Sent) -> Answer:
+        """What stock Connexion answers."""
+        return self._loop.run(call(self._stock, sent))
+
+    def ours(self, sent: Sent) -> Answer:
+        """What the compiled contract answers."""
+        return self._loop.run(call(self._ours, sent))

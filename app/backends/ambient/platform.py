@@ -49,7 +49,7 @@ class Platform:
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """DELETE a session, in any phase."""
         reply = await self._send("delete_session", HTTPMethod.DELETE, caller, session_id)
-        _found(reply).expect(HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
+        _found(reply).expect(HTTPStatus.NO_CONTENT)
 
     async def move(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> dict[str, Any]:
         """POST start or stop; the session as it was before.

@@ -194,6 +194,12 @@ def append(connection: Connection, run: RunRow, news: list[bytes], ending: Endin
     return True
 
 
+def break_off(connection: Connection, run: RunRow, failure: Failure) -> None:
+    """End a run whose execution is no more, as the log has it."""
+    recorder = Recorder(run, events.of_run(connection, run.session, run.run_id) or ())
+    append(connection, run, recorder.fail(failure, now_ms()), recorder.ending)
+
+
 async def close_agent(agent: Agent, patience: float) -> None:
     """Close an agent, waiting at most `patience` seconds; what it does after that is its own affair."""
     closing = asyncio.create_task(_close(agent), name="closing an agent")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from app.backends.embedded import events, lifecycle, runs, sessions, workspace
+from app.backends.embedded import lifecycle, runs, sessions, workspace
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
-from app.backends.embedded.execution import append
+from app.backends.embedded.execution import append, break_off
 from app.backends.embedded.lifecycle import Milestone
 from app.backends.embedded.recorder import SERVER_RESTARTED, Recorder
 from app.backends.embedded.sessions import SessionRow
@@ -142,8 +142,7 @@ def _halted(connection: Connection, number: int) -> None:
 def _close_runs(connection: Connection) -> None:
     """End every run that a server which is no more has left under way."""
     for run in runs.active(connection):
-        recorder = Recorder(run, events.of_run(connection, run.session, run.run_id) or ())
-        append(connection, run, recorder.fail(SERVER_RESTARTED, now_ms()), recorder.ending)
+        break_off(connection, run, SERVER_RESTARTED)
 
 
 def _workspaces(directory: Path) -> list[tuple[str, str]]:

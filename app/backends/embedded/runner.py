@@ -14,7 +14,8 @@ from app.backends.embedded import runs
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.conversation import agent_input
 from app.backends.embedded.database import Database
-from app.backends.embedded.execution import Cut, Execution, Patience, close_agent
+from app.backends.embedded.execution import Cut, Execution, Patience, break_off, close_agent
+from app.backends.embedded.recorder import INTERNAL_ERROR
 from app.backends.embedded.runs import RunRow
 from app.backends.embedded.writer import Observe
 
@@ -113,6 +114,9 @@ class Runner:
         self._changed.set()
         try:
             await execution.run(self._lease, partial(self._turn, run), self._run_timeout)
+        except Exception:
+            log.exception("a run could not be carried through")
+            await self._database.write_at_last(partial(break_off, run=run, failure=INTERNAL_ERROR))
         finally:
             self._execution = None
             if execution.agent_lost:

@@ -1,0 +1,146 @@
+"""Why stock Connexion and the compiled contract answer some requests differently: one table."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from tests.support.contract import Sent
+
+REFUSED, ACCEPTED, MOVED, CRASHED = 4, 2, 3, 5  # classes of statuses
+
+
+class Explanation(NamedTuple):
+    """Why stock Connexion answers with one class of status and the compiled contract with another."""
+
+    reason: str
+    stock: int
+    ours: int
+    applies: Callable[[Sent], bool]
+
+
+def header(sent: Sent, name: str) -> list[str]:
+    return [value for key, value in sent.headers if key.lower() == name.lower()]
+
+
+def query(sent: Sent) -> list[tuple[str, str]]:
+    return parse_qsl(sent.target.partition("?")[2], keep_blank_values=True)
+
+
+def path(sent: Sent) -> str:
+    return sent.target.partition("?")[0]
+
+
+def value(sent: Sent) -> Any:
+    try:
+        return json.loads(sent.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def sloppy_json(sent: Sent) -> bool:
+    """Whether there is a body that is not one strict JSON value in UTF-8."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError
+        return dict(pairs)
+
+    def constant(name: str) -> float:
+        raise ValueError(name)
+
+    if not sent.body:
+        return False
+    try:
+        read = json.loads(sent.body.decode(), object_pairs_hook=unique, parse_constant=constant)
+        json.dumps(read, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def bodiless(sent: Sent) -> bool:
+    return sent.method == "POST" and path(sent).endswith(("/start", "/stop", "/interrupt"))
+
+
+def utf8(text: str) -> bool:
+    try:
+        unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def strange_names(sent: Sent) -> bool:
+    body = value(sent)
+    if not isinstance(body, dict):
+        return False
+    variables = {**(body.get("environment_variables") or {}), **(body.get("environmentVariables") or {})}
+    return any(not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) for name in variables)
+
+
+EXPLANATIONS = [
+    Explanation("a body is one JSON value, strictly", ACCEPTED, REFUSED, sloppy_json),
+    Explanation("no body crashes the parser", CRASHED, REFUSED, sloppy_json),
+    Explanation(
+        "JSON is JSON with no type and in any case",
+        CRASHED,
+        ACCEPTED,
+        lambda sent: header(sent, "Content-Type") != ["application/json"],
+    ),
+    Explanation("a body may come in chunks", REFUSED, ACCEPTED, lambda sent: sent.chunked),
+    Explanation(
+        "another charset is refused", ACCEPTED, REFUSED, lambda sent: "charset" in "".join(header(sent, "Content-Type"))
+    ),
+    Explanation(
+        "a body that nobody asked for is refused", ACCEPTED, REFUSED, lambda sent: bodiless(sent) and bool(sent.body)
+    ),
+    Explanation("names in a map follow x-key-pattern", ACCEPTED, REFUSED, strange_names),
+    Explanation("a body has a limit", ACCEPTED, REFUSED, lambda sent: len(sent.body) > 1_048_576),
+    Explanation(
+        "integers are plain decimal",
+        ACCEPTED,
+        REFUSED,
+        lambda sent: any(
+            name in {"limit", "offset"} and not re.fullmatch("-?(0|[1-9][0-9]*)", text, re.ASCII)
+            for name, text in query(sent)
+        ),
+    ),
+    Explanation(
+        "a scalar is sent once",
+        ACCEPTED,
+        REFUSED,
+        lambda sent: any(
+            name != "status" and [key for key, _ in query(sent)].count(name) > 1 for name, _ in query(sent)
+        ),
+    ),
+    Explanation("a query is UTF-8", ACCEPTED, REFUSED, lambda sent: not utf8(sent.target)),
+    Explanation(
+        "$ is the end, not a newline before it",
+        ACCEPTED,
+        REFUSED,
+        lambda sent: "%0a" in sent.target.lower() or b'\\n"' in sent.body,
+    ),
+    Explanation(
+        "a header is sent once",
+        ACCEPTED,
+        REFUSED,
+        lambda sent: len({key.lower() for key, _ in sent.headers}) < len(sent.headers),
+    ),
+    Explanation(
+        "a malformed token is refused whatever stands beside it",
+        ACCEPTED,
+        REFUSED,
+        lambda sent: any(" " in text.partition(" ")[2] for text in header(sent, "Authorization")),
+    ),
+    Explanation(
+        "control characters are no spaces in a pattern",
+        REFUSED,
+        ACCEPTED,
+        lambda sent: bool(re.search(rb"\\u001[c-f]", sent.body)),
+    ),
+    Explanation("OPTIONS answers", REFUSED, ACCEPTED, lambda sent: sent.method == "OPTIONS"),
+    Explanation("a path with a slash more is no path", MOVED, REFUSED, lambda sent: path(sent).endswith("/")),
+    Explanation("there is no page at /v1/ui/", ACCEPTED, REFUSED, lambda sent: path(sent).startswith("/v1/ui")),
+]

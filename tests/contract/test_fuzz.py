@@ -1,0 +1,250 @@
+"""Schemathesis on the whole document against a real server, once before each backend.
+
+A few examples, always the same ones; FUZZ_EXAMPLES=n asks for n, and for new ones each time.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.core.transport import Response
+from schemathesis.generation.meta import TestPhase
+from schemathesis.schemas import BaseSchema
+
+from app import spec
+from app.agents import demo
+from app.backends.ambient.adapter import AmbientBackend
+from app.backends.embedded.keys import KeyRing
+from app.contract.middleware import METHODS
+from app.factory import create_app
+from app.settings import Settings
+from app.types import Role
+from tests.support.deadline import eventually
+from tests.support.platform import FakePlatform
+from tests.support.server import Background, serving
+
+FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+UNLIMITED: dict[str, Any] = {"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000}
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# A state that does not permit what is asked is no fault of the data.
+ACCEPTANCE = ["2xx", "401", "403", "404", "409", "422"]
+# Text that is too long for its field may be too large for a body first.
+REJECTION = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
+CHECKS = {
+    "positive_data_acceptance": {"expected-statuses": ACCEPTANCE},
+    "negative_data_rejection": {"expected-statuses": REJECTION},
+}
+# The platform answers an interrupt with 502 where the session has no runner, and what it says is passed on.
+NO_RUNNER = {
+    "include-operation-id": "interrupt_session",
+    "checks": {
+        "positive_data_acceptance": {"expected-statuses": [*ACCEPTANCE, "502"]},
+        "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "502"]},
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """The document, made stricter: without the `default` answers that would make any status a documented one, and with
+    limits on the names of maps said in words of JSON Schema."""
+    document: dict[str, Any] = with_names_limited(spec.load())
+    for item in document["paths"].values():
+        for method in METHODS:
+            item.get(method, {"responses": {}})["responses"].pop("default", None)
+    return document
+
+
+def with_names_limited(node: Any) -> Any:
+    if isinstance(node, list):
+        return [with_names_limited(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    copy = {key: with_names_limited(value) for key, value in node.items()}
+    if pattern := copy.pop("x-key-pattern", None):
+        copy |= {"patternProperties": {pattern: copy["additionalProperties"]}, "additionalProperties": False}
+    return copy
+
+
+def judge(*operations: dict[str, Any]) -> BaseSchema:
+    config = schemathesis.Config.from_dict({"checks": CHECKS, "operations": [*operations]})
+    return schemathesis.openapi.from_dict(document(), config=config)
+
+
+PLATFORM, EMBEDDED = judge(NO_RUNNER), judge()
+examples = settings(
+    max_examples=FUZZ_EXAMPLES or 5,
+    derandomize=not FUZZ_EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Service(NamedTuple):
+    """A server, how to get a token for a project, and the only repository that it may clone."""
+
+    url: str
+    token: Callable[[str], str]
+    needs_project: bool  # a platform's token has no project of its own
+    repository: str | None
+
+
+@pytest.fixture(scope="module")
+def ambient(loop: Background) -> Iterator[Service]:
+    with FakePlatform(auto=True) as platform:
+        backend = AmbientBackend(platform.url, 30, interrupt_deadline=2, poll_interval=0.05)
+
+        def token(project: str) -> str:
+            platform.tokens[f"token-{project}"] = (project, "admin")
+            return f"token-{project}"
+
+        with serving(create_app(Settings(backend_url=platform.url, **UNLIMITED), backend), loop) as url:
+            yield Service(f"{url}/v1", token, True, None)
+
+
+@pytest.fixture(scope="module")
+def embedded(loop: Background, tmp_path_factory: pytest.TempPathFactory, repository: str) -> Iterator[Service]:
+    chosen = Settings(data_dir=tmp_path_factory.mktemp("fuzz"), git_protocols=("file",), **UNLIMITED)
+
+    def token(project: str) -> str:
+        assert chosen.database is not None
+        with KeyRing.open(chosen.database) as ring:
+            return ring.create(project=project, role=Role.ADMIN)[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "WORD_SECONDS", 0)
+        with serving(create_app(chosen), loop) as url:
+            yield Service(f"{url}/v1", token, False, repository)
+
+
+class Client:
+    """A caller in a new project who makes what was generated fit there; nothing that is wrong on purpose is touched."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.project = f"p-{uuid4().hex[:12]}"
+        self.headers = {"Authorization": f"Bearer {service.token(self.project)}"}
+        self._session = ""
+
+    def fit(self, case: Case[Any]) -> None:
+        """Name the caller's own project, and only repositories that this server may clone, no two of them."""
+        project = case.headers.get("X-Ambient-Project", "")
+        if NAME.fullmatch(project) or (project == "" and self.service.needs_project):
+            case.headers["X-Ambient-Project"] = self.project
+        if self.service.repository and is_valid(case) and isinstance(case.body, dict):
+            clonable = {"branch": "main", "path": "docs"}
+            if case.body.get("repos"):
+                case.body["repos"] = [{"url": self.service.repository, "branch": "main"}]
+            if case.body.get("active_workflow"):
+                case.body["active_workflow"] = {"git_url": self.service.repository, **clonable}
+            if case.body.get("activeWorkflow"):
+                case.body["activeWorkflow"] = {"gitUrl": self.service.repository, **clonable}
+
+    def aim(self, case: Case[Any]) -> None:
+        """Put a running session in the place of one that does not exist."""
+        if "session_id" in case.path_parameters and is_valid(case) and is_random(case):
+            case.path_parameters["session_id"] = self.running_session()
+
+    def running_session(self) -> str:
+        """The id of a running session, a new one when the last one runs no more."""
+        if not self._session or self.status(self._session) != "running":
+            self._session = self._ask("POST", "/sessions", json={"task": "Say hello"})["id"]
+            self.wait(self._session)
+        return self._session
+
+    def wait(self, session_id: str) -> None:
+        """Return once a session is no longer on its way to where it is going."""
+        eventually(lambda: self.status(session_id) not in {"pending", "stopping"})
+
+    def status(self, session_id: str) -> str:
+        """The status of a session, "" of one that is gone."""
+        return str(self._ask("GET", f"/sessions/{session_id}").get("status", ""))
+
+    def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        headers = self.headers | {"X-Ambient-Project": self.project}
+        answer: dict[str, Any] = requests.request(
+            method, self.service.url + path, headers=headers, timeout=30, **options
+        ).json()
+        return answer
+
+
+def is_valid(case: Case[Any]) -> bool:
+    return case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
+
+
+def is_random(case: Case[Any]) -> bool:
+    return case.meta is None or case.meta.phase.name is TestPhase.FUZZING
+
+
+def fuzz(case: Case[Any], client: Client) -> None:
+    client.fit(case)
+    client.aim(case)
+    case.call_and_validate(client.service.url, headers=client.headers)
+
+
+def walk(schema: BaseSchema, service: Service) -> None:
+    """Follow the links of the document, from one operation to the next; each walk in a project of its own."""
+
+    class Walk(schema.as_state_machine()):  # type: ignore[misc]  # made at run time
+        def setup(self) -> None:
+            self.client = Client(service)
+
+        def before_call(self, case: Case[Any]) -> None:
+            self.client.fit(case)
+
+        def get_call_kwargs(self, case: Case[Any]) -> dict[str, Any]:  # noqa: ARG002 - the same for every case
+            return {"base_url": service.url, "headers": self.client.headers}
+
+        def after_call(self, response: Response, case: Case[Any]) -> None:
+            super().after_call(response, case)
+            if response.status_code in {201, 202} and "status" in response.json():
+                self.client.wait(response.json()["id"])
+
+    Walk.run(
+        settings=settings(examples, max_examples=FUZZ_EXAMPLES or 8, stateful_step_count=12, phases=[Phase.generate])
+    )
+
+
+@pytest.fixture(scope="module")
+def platform_client(ambient: Service) -> Client:
+    return Client(ambient)
+
+
+@pytest.fixture(scope="module")
+def embedded_client(embedded: Service) -> Client:
+    return Client(embedded)
+
+
+@pytest.mark.xdist_group("fuzz-ambient")
+@PLATFORM.parametrize()
+@examples
+def test_every_answer_fits_the_document_when_the_platform_runs_the_sessions(
+    case: Case[Any], platform_client: Client
+) -> None:
+    fuzz(case, platform_client)
+
+
+@pytest.mark.xdist_group("fuzz-embedded")
+@EMBEDDED.parametrize()
+@examples
+def test_every_answer_fits_the_document_when_the_server_runs_the_sessions(
+    case: Case[Any], embedded_client: Client
+) -> None:
+    fuzz(case, embedded_client)
+
+
+@pytest.mark.xdist_group("walk-ambient")
+def test_the_links_of_the_document_lead_on_when_the_platform_runs_the_sessions(ambient: Service) -> None:
+    walk(PLATFORM, ambient)
+
+
+@pytest.mark.xdist_group("walk-embedded")
+def test_the_links_of_the_document_lead_on_when_the_server_runs_the_sessions(embedded: Service) -> None:
+    walk(EMBEDDED, embedded)
