@@ -14,15 +14,16 @@ import pytest
 from tests.contract import probe_bodies, probe_headers, probe_lines
 from tests.contract.probe import CALLER, HOST, JSON, SECRET, Probe, get, post, request
 from tests.support.platform import FakePlatform
-from tests.support.server import server_process
+from tests.support.server import ROOT, server_process
 
 pytestmark = pytest.mark.xdist_group("probe")
 
 PROBES = [*probe_lines.PROBES, *probe_headers.PROBES, *probe_bodies.PROBES]
 OF_THE_SESSION = {"session_not_found", "run_not_found"}  # errors that only the backend can tell
 INTERNAL = re.compile(
-    r"Traceback|\.py\b|/work|/usr|/home|site-packages|127\.0\.0\.1|::1|[a-z]+\.[A-Z]\w+Error|<[a-z_.]+ object|"
-    r"connexion|starlette|uvicorn|httptools|jsonschema|msgspec|aiohttp|flask|asyncio|sqlalchemy|agentic-sessions",
+    re.escape(str(ROOT)) + r"|/(usr|home|root|opt|tmp|var)/|127\.0\.0\.1|::1|agentic-sessions|"
+    r"Traceback|\.py\b|site-packages|[a-z]+\.[A-Z]\w+Error|<[a-z_.]+ object|"
+    r"connexion|starlette|uvicorn|httptools|jsonschema|msgspec|aiohttp|flask|asyncio|sqlalchemy",
     re.IGNORECASE,
 )
 
