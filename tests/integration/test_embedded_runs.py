@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
+from app.backends.embedded.runner import claim
 from app.errors import NotRunning, RunExists, RunNotFound
 from app.types import EventLog, NewRun, OutputFormat, RunMessage, RunStatus, SessionStatus, Transcript
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
@@ -98,6 +100,14 @@ async def test_only_one_run_is_accepted_when_two_requests_bring_the_same_id(home
     attempts = [home.backend.create_run(CALLER, session_id, run) for _ in range(5)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["AcceptedRun"] + ["RunExists"] * 4
+
+
+async def test_no_run_is_taken_up_when_the_session_is_not_running(home: House) -> None:
+    session_id = await home.create()
+    await home.backend.stop_session(CALLER, session_id)
+    await home.status(session_id, SessionStatus.STOPPED)
+    assert [run.status for run in await home.runs(session_id)] == [RunStatus.QUEUED]
+    assert await home.backend._database.write(partial(claim, session=1)) is None
 
 
 async def test_a_run_is_refused_when_the_session_is_not_running(home: House) -> None:

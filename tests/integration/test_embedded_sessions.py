@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,6 +236,24 @@ async def test_the_task_runs_after_the_next_start_when_the_session_stopped_befor
         assert task.status is RunStatus.QUEUED
         await home.backend.start_session(CALLER, session_id)
         assert (await home.ended(session_id, task.run_id)).status is RunStatus.COMPLETED
+
+
+async def test_the_clone_is_broken_off_when_the_session_is_stopped_or_deleted(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        repos = [Repo(url=f"http://127.0.0.1:{server.getsockname()[1]}/stuck.git")]
+        async with house(tmp_path, git_protocols=("http",)) as home:
+            stopped = await home.create(repos=repos)
+            first, _ = await loop.sock_accept(server)
+            await home.backend.stop_session(CALLER, stopped)
+            await home.status(stopped, SessionStatus.STOPPED)
+            deleted = await home.create(repos=repos)
+            second, _ = await loop.sock_accept(server)
+            await home.backend.delete_session(CALLER, deleted)
+            assert not await asyncio.to_thread((tmp_path / "workspaces" / "demo" / deleted).exists)
+        first.close()
+        second.close()
 
 
 async def test_nothing_is_left_when_a_session_is_deleted_in_any_state(tmp_path: Path) -> None:
