@@ -60,11 +60,11 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the API until SIGTERM."""
+    chosen = _settings()
     warnings.filterwarnings("ignore", "Using `httpx` with")  # Connexion imports Starlette's test client
     from app import server  # noqa: PLC0415 - this command's alone
     from app.factory import create_app  # noqa: PLC0415 - this command's alone
 
-    chosen = _settings()
     logs.configure(chosen.log_level)
     # The port comes first: a second start must not revoke the key of the server that runs.
     try:

@@ -40,7 +40,9 @@ log = structlog.get_logger()
 Ready = Callable[[], Awaitable[None]]
 
 
-def wrap(app: ASGIApp, *, settings: Settings, metrics: Metrics, ready: Ready) -> ASGIApp:
+def wrap(
+    app: ASGIApp, *, settings: Settings, metrics: Metrics, ready: Ready, tracing: Tracing | None = None
+) -> ASGIApp:
     """`app` behind the edge. `ready` returns when sessions can be served and raises otherwise.
 
     The app puts `operation_id` into the scope it is given once it knows it, and finds `request_id` and `client` there.
@@ -49,7 +51,6 @@ def wrap(app: ASGIApp, *, settings: Settings, metrics: Metrics, ready: Ready) ->
     limited = Limits(own, limiter=RateLimiter(settings.rate_limit_rps, settings.rate_limit_burst))
     answered = Farewell(Errors(limited))
     shared = Cors(answered, settings.cors_allowed_origins)
-    tracing = Tracing(settings.otel_exporter_otlp_endpoint) if settings.otel_enabled else None
     return Observed(shared, metrics=metrics, tracing=tracing, trusted=settings.trusted_proxies)
 
 

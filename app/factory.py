@@ -18,7 +18,7 @@ from app.backend import Backend
 from app.contract.middleware import CompiledContract
 from app.contract.plan import Handler
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import Metrics, Tracing
 
 
 def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
@@ -27,7 +27,8 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
     Its lifespan opens and closes the backend.
     """
     metrics = Metrics()
-    backend = backend or make_backend(settings, metrics)
+    tracing = Tracing(settings.otel_exporter_otlp_endpoint) if settings.otel_enabled else None
+    backend = backend or make_backend(settings, metrics, tracing)
     document = spec.load()
 
     @asynccontextmanager
@@ -48,7 +49,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
         security_map=auth.SECURITY_MAP,
     )
     api.add_api(document)
-    return edge.wrap(api, settings=settings, metrics=metrics, ready=backend.ready)
+    return edge.wrap(api, settings=settings, metrics=metrics, ready=backend.ready, tracing=tracing)
 
 
 def find_handlers() -> dict[str, Handler]:
@@ -62,12 +63,13 @@ def find_handlers() -> dict[str, Handler]:
     }
 
 
-def make_backend(settings: Settings, metrics: Metrics) -> Backend:
+def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) -> Backend:
     """The adapter for BACKEND_URL; only the one that is used is imported."""
     if settings.database is None:
         from app.backends.ambient.adapter import AmbientBackend  # noqa: PLC0415
 
-        return AmbientBackend(settings.backend_url, settings.backend_timeout, metrics.observe)
+        tracer = tracing.tracer if tracing else None
+        return AmbientBackend(settings.backend_url, settings.backend_timeout, metrics.observe, tracer=tracer)
     from app.agents.select import agent_factory  # noqa: PLC0415
     from app.backends.embedded.adapter import EmbeddedBackend  # noqa: PLC0415
 

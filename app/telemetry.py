@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, Tracer
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -78,7 +78,7 @@ class Tracing:
         exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=2)
         self._provider = TracerProvider(resource=Resource.create({"service.name": "ambient-public-api"}))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("ambient-public-api")
+        self.tracer: Tracer = self._provider.get_tracer("ambient-public-api")
 
     @contextmanager
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator["Span"]:
@@ -88,7 +88,7 @@ class Tracing:
 
         context = TraceContextTextMapPropagator().extract(headers)
         attributes = {"http.request.method": method, "url.path": path, "url.scheme": "http"}
-        with self._tracer.start_as_current_span(
+        with self.tracer.start_as_current_span(
             method, context, kind=SpanKind.SERVER, attributes=attributes, record_exception=False
         ) as span:
             yield span

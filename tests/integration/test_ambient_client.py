@@ -223,13 +223,12 @@ async def test_every_call_is_observed_with_its_outcome(platform: FakePlatform) -
 
 
 async def test_call_is_a_client_span_whose_trace_goes_on_at_the_platform(
-    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+    platform: FakePlatform,
 ) -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    async with connected(platform.url) as backend:
+    async with connected(platform.url, tracer=provider.get_tracer("tests")) as backend:
         await backend.get_session(CALLER, "s1")
     (span,) = exporter.get_finished_spans()
     assert (span.name, span.kind) == ("GET get_session", trace.SpanKind.CLIENT)

@@ -11,6 +11,7 @@ from structlog.testing import CapturingLogger
 from app import edge, limits
 from app.errors import BackendUnavailable, BadRequest, Detail, NotFound, Unauthorized
 from app.limits import ClientDisconnected, read_body
+from app.telemetry import Tracing
 from tests.support.asgi import Answer, Client
 from tests.support.collector import collecting
 
@@ -386,7 +387,7 @@ async def test_the_lifespan_reaches_the_app() -> None:
 
 async def test_the_spans_of_all_requests_have_been_sent_when_the_server_has_stopped() -> None:
     with collecting() as collector:
-        client = Client(living, otel_enabled=True, otel_exporter_otlp_endpoint=collector.url)
+        client = Client(living, tracing=Tracing(collector.url))
         await client.get("/v1/sessions/s1", query=b"secret=1")
         await lifespan(client)
 

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message
 
 from app import edge
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import Metrics, Tracing
 
 
 class Answer:
@@ -40,9 +40,17 @@ class Answer:
 class Client:
     """Requests to an app behind the edge, without a network."""
 
-    def __init__(self, app: ASGIApp, ready: Callable[[], Awaitable[None]] | None = None, **chosen: Any) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        ready: Callable[[], Awaitable[None]] | None = None,
+        tracing: Tracing | None = None,
+        **chosen: Any,
+    ) -> None:
         self.metrics = Metrics()
-        self.app = edge.wrap(app, settings=Settings(**chosen), metrics=self.metrics, ready=ready or nothing)
+        self.app = edge.wrap(
+            app, settings=Settings(**chosen), metrics=self.metrics, ready=ready or nothing, tracing=tracing
+        )
 
     async def request(
         self,

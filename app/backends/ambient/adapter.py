@@ -1,5 +1,7 @@
 """The Ambient Code Platform as a backend: its parts put together."""
 
+from opentelemetry import trace
+
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.client import Client, Observe
 from app.backends.ambient.platform import Platform
@@ -12,10 +14,10 @@ from app.types import Caller, Credentials, Role
 class AmbientBackend(AmbientSessions, AmbientRuns):
     """The platform at `url`; `timeout` (seconds) bounds the wait for an answer's head and between its bytes.
 
-    `observe` is told of every call. Tokens and roles are judged by the platform. It keeps no list of the runs that it
-    accepted before their first event is stored, so this process remembers those for two minutes at most and reads
-    them as `queued`. The end of an interrupted run is looked for every `poll_interval` seconds until
-    `interrupt_deadline` seconds have passed.
+    `observe` is told of every call, and `tracer` makes a span of it. Tokens and roles are judged by the platform. It
+    keeps no list of the runs that it accepted before their first event is stored, so this process remembers those for
+    two minutes at most and reads them as `queued`. The end of an interrupted run is looked for every `poll_interval`
+    seconds until `interrupt_deadline` seconds have passed.
     """
 
     def __init__(
@@ -24,10 +26,11 @@ class AmbientBackend(AmbientSessions, AmbientRuns):
         timeout: float,
         observe: Observe | None = None,
         *,
+        tracer: trace.Tracer | None = None,
         interrupt_deadline: float = 10.0,
         poll_interval: float = 1.0,
     ) -> None:
-        self._client = Client(url, timeout, observe)
+        self._client = Client(url, timeout, observe, tracer)
         self._platform = Platform(self._client)
         self._accepted = AcceptedRuns()
         self._interrupt_deadline = interrupt_deadline

@@ -53,13 +53,15 @@ class Reply(msgspec.Struct, frozen=True):
 class Client:
     """Requests to one platform; `timeout` in seconds, to an answer's head and between its bytes."""
 
-    def __init__(self, url: str, timeout: float, observe: Observe | None = None) -> None:
+    def __init__(
+        self, url: str, timeout: float, observe: Observe | None = None, tracer: trace.Tracer | None = None
+    ) -> None:
         # User information would become a second Authorization.
         self._root = URL(url).with_user(None)
         self._timeout = timeout
         self._observe = observe or (lambda _operation, _seconds, _outcome: None)
         self._session: aiohttp.ClientSession | None = None
-        self._tracer = trace.get_tracer("app.backends.ambient")
+        self._tracer = tracer or trace.NoOpTracer()
 
     async def open(self) -> None:
         """Make the pool; no connection yet."""
