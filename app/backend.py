@@ -80,11 +80,11 @@ class Backend(ABC):
 
     @abstractmethod
     async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
-        """POST /v1/sessions/{session_id}/message; `NotRunning`."""
+        """POST /v1/sessions/{session_id}/message; `NotRunning`, `SessionBusy`."""
 
     @abstractmethod
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
-        """POST /v1/sessions/{session_id}/runs; `NotRunning`, `RunExists`."""
+        """POST /v1/sessions/{session_id}/runs; `NotRunning`, `RunExists`, `SessionBusy`."""
 
     @abstractmethod
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
@@ -93,6 +93,13 @@ class Backend(ABC):
     @abstractmethod
     async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
         """GET /v1/sessions/{session_id}/runs/{run_id}; `RunNotFound`."""
+
+    @abstractmethod
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
+        """DELETE /v1/sessions/{session_id}/runs/{run_id}: take a run out of the queue.
+
+        `RunNotFound`, `RunActive`, `RunEnded`; `NotSupported` where the queue cannot be reached.
+        """
 
     @abstractmethod
     async def get_session_output(

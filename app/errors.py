@@ -5,7 +5,7 @@ ApiError
 │   └── MissingProject 400 · ProjectMismatch 400
 ├── Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · RequestTimeout 408
 ├── Conflict 409
-│   └── UnknownState 409 · Stopping 409 · RunExists 409
+│   └── UnknownState 409 · SessionStopping 409 · RunExists 409 · SessionBusy 409 · RunActive 409 · RunEnded 409
 ├── PayloadTooLarge 413 · UnsupportedMediaType 415
 ├── InvalidState 422
 │   └── NotRunning · AlreadyRunning · AlreadyEnded · NotSupported
@@ -158,6 +158,24 @@ class RunExists(Conflict):
     """A run with this run_id exists already."""
 
     code = "run_exists"
+
+
+class SessionBusy(Conflict):
+    """The session is busy with another run."""
+
+    code = "session_busy"
+
+
+class RunActive(Conflict):
+    """The run has begun; interrupt the session to end it."""
+
+    code = "run_active"
+
+
+class RunEnded(Conflict):
+    """The run has ended already."""
+
+    code = "run_ended"
 
 
 class PayloadTooLarge(ApiError):

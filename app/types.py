@@ -40,6 +40,14 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class OnBusy(StrEnum):
+    """What becomes of a new run while another one is active or waits."""
+
+    ENQUEUE = "enqueue"
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+
+
 class OutputFormat(StrEnum):
     """How a session's log is read."""
 
@@ -141,6 +149,7 @@ class NewMessage(Value):
     """The body of send_message."""
 
     content: str
+    on_busy: OnBusy = OnBusy.ENQUEUE
 
 
 class RunMessage(Value):
@@ -152,7 +161,7 @@ class RunMessage(Value):
 
 
 class NewRun(Value):
-    """The body of create_run; the last four go to the agent as they are."""
+    """The body of create_run; `state` to `forwarded_props` go to the agent as they are."""
 
     messages: list[RunMessage]
     run_id: str | None = None
@@ -161,6 +170,7 @@ class NewRun(Value):
     tools: list[dict[str, Any]] | None = None
     context: list[dict[str, Any]] | None = None
     forwarded_props: dict[str, Any] | None = None
+    on_busy: OnBusy = OnBusy.ENQUEUE
 
 
 class AcceptedRun(Value):

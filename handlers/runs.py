@@ -1,4 +1,4 @@
-"""Runs: send, create, list, read."""
+"""Runs: send, create, list, read, cancel."""
 
 from urllib.parse import quote
 
@@ -24,6 +24,11 @@ async def list_runs(backend: Backend, caller: Caller, *, session_id: str, status
 async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> RunSummary:
     """Read one run's summary."""
     return await backend.get_run(caller, session_id, run_id)
+
+
+async def cancel_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> None:
+    """Take a queued run out of the queue."""
+    await backend.cancel_run(caller, session_id, run_id)
 
 
 def _at(session_id: str, run: AcceptedRun) -> Located:

@@ -16,7 +16,7 @@ def run_started(
     input: Any,  # noqa: A002  the member's own name
     timestamp: int,
 ) -> bytes:
-    """RUN_STARTED with the RunAgentInput that began it (a dict, or JSON as `msgspec.Raw`); `timestamp` in ms."""
+    """RUN_STARTED with the RunAgentInput that began it, if any (a dict, or JSON as `msgspec.Raw`); time in ms."""
     return _event("RUN_STARTED", thread_id, run_id, timestamp, input=input)
 
 

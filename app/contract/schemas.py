@@ -58,7 +58,7 @@ def draft4(schema: Any) -> Any:
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     schema["type"] = [schema["type"], "null"]
-    if "enum" in schema:
+    if "enum" in schema and None not in schema["enum"]:
         schema["enum"] = [*schema["enum"], None]
     return schema
 

@@ -22,6 +22,7 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "create_run": (("s1",), {"messages": [{"role": "user", "content": "Say hello"}]}),
     "list_runs": (("s1",), None),
     "get_run": (("s1", RUN), None),
+    "cancel_run": (("s1", RUN), None),
     "get_session_output": (("s1",), None),
 }
 """A valid request of each operation, for a session that does not exist."""

@@ -1,6 +1,7 @@
 """Messages and runs on every backend."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import ANY
 from uuid import UUID, uuid4
@@ -8,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.api import Api
-from tests.support.stage import STATES, EmbeddedStage, Stage
+from tests.support.stage import STATES, EmbeddedStage, PlatformStage, Stage
 
 MESSAGES = [{"role": "user", "content": "Say hello"}]
 
@@ -55,7 +56,8 @@ class TestSendMessage:
             ({"content": " \n"}, "body.content"),
             ({"content": ["text"]}, "body.content"),
             ({"content": "x" * 1_000_001}, "body.content"),
-            ({"content": "x", "on_busy": "reject"}, "body.on_busy"),
+            ({"content": "x", "on_busy": "drop"}, "body.on_busy"),
+            ({"content": "x", "onBusy": "reject"}, "body.onBusy"),
             ([], "body"),
             ("text", "body"),
         ],
@@ -121,7 +123,7 @@ class TestCreateRun:
         assert api.wait_for_run(session_id, answer.ok()["run_id"])["status"] == "completed"
 
     def test_nulls_read_as_absent(self, api: Api, session_id: str) -> None:
-        nulls = dict.fromkeys(("run_id", "thread_id", "state", "tools", "context", "forwarded_props"))
+        nulls = dict.fromkeys(("run_id", "thread_id", "state", "tools", "context", "forwarded_props", "on_busy"))
         answer = api.create_run(session_id, messages=MESSAGES, **nulls)
         assert answer.body == {"run_id": ANY, "thread_id": session_id}
         api.wait_for_run(session_id, answer.body["run_id"])
@@ -140,6 +142,7 @@ class TestCreateRun:
             ({"messages": MESSAGES, "thread_id": "a\nb"}, "body.thread_id"),
             ({"messages": MESSAGES, "runId": str(uuid4())}, "body.runId"),
             ({"messages": MESSAGES, "tools": [1]}, "body.tools[0]"),
+            ({"messages": MESSAGES, "on_busy": "now"}, "body.on_busy"),
             ({"messages": MESSAGES, "forwarded_props": []}, "body.forwarded_props"),
         ],
     )
@@ -197,6 +200,107 @@ class TestGetRun:
         assert api.get_run(stage.session(api, "running"), run_id).error == (404, "run_not_found")
 
 
+class TestBusySessions:
+    @pytest.mark.parametrize("on_busy", ["enqueue", "reject", "interrupt", None, ""])
+    def test_an_idle_session_takes_every_message(self, api: Api, session_id: str, on_busy: str | None) -> None:
+        [task] = api.list_runs(session_id).ok()["runs"]
+        run_id = api.send_message(session_id, "Say hello", on_busy=on_busy).ok()["run_id"]
+        assert api.wait_for_run(session_id, run_id)["status"] == "completed"
+        run_id = api.create_run(session_id, messages=MESSAGES, on_busy=on_busy).ok()["run_id"]
+        assert api.wait_for_run(session_id, run_id)["status"] == "completed"
+        assert api.get_run(session_id, task["run_id"]).ok()["status"] == "completed"
+
+    def test_a_busy_session_rejects_when_it_is_told_to(self, stage: Stage, api: Api, session_id: str) -> None:
+        stage.begin(api, session_id)
+        before = api.list_runs(session_id).ok()
+        assert api.send_message(session_id, "Say hello", on_busy="reject").error == (409, "session_busy")
+        assert api.create_run(session_id, messages=MESSAGES, on_busy="reject").error == (409, "session_busy")
+        assert [run["run_id"] for run in api.list_runs(session_id).ok()["runs"]] == [
+            run["run_id"] for run in before["runs"]
+        ]
+
+    def test_a_known_run_id_is_told_before_the_session_is_busy(self, stage: Stage, api: Api, session_id: str) -> None:
+        run_id = stage.begin(api, session_id)
+        answer = api.create_run(session_id, messages=MESSAGES, run_id=run_id, on_busy="reject")
+        assert answer.error == (409, "run_exists")
+
+    def test_a_message_interrupts_the_active_run_when_it_is_told_to(
+        self, stage: Stage, api: Api, session_id: str
+    ) -> None:
+        active = stage.begin(api, session_id)
+        run_id = api.send_message(session_id, "Say hello", on_busy="interrupt").ok()["run_id"]
+        assert api.wait_for_run(session_id, active)["status"] == stage.interrupted
+        assert api.wait_for_run(session_id, run_id)["status"] == "completed"
+
+    @pytest.mark.parametrize("on_busy", ["reject", "interrupt"])
+    @pytest.mark.parametrize("status", [status for status in STATES if status != "running"])
+    def test_a_session_that_is_not_running_takes_none(self, stage: Stage, api: Api, status: str, on_busy: str) -> None:
+        idle = stage.session(api, status)
+        assert api.send_message(idle, "Say hello", on_busy=on_busy).error == (422, "session_not_running")
+
+
+class TestCancelRunOnThePlatform:
+    def test_it_is_not_supported(self, platform: PlatformStage, platform_api: Api) -> None:
+        session_id = platform.session(platform_api, "running")
+        run_id = platform.begin(platform_api, session_id)
+        assert platform_api.cancel_run(session_id, run_id).error == (422, "not_supported")
+        assert platform_api.get_run(session_id, run_id).ok()["status"] == "running"
+
+
+class TestCancelRun:
+    @pytest.fixture
+    def busy(self, embedded: EmbeddedStage, embedded_api: Api) -> str:
+        session_id = embedded.session(embedded_api, "running")
+        embedded.begin(embedded_api, session_id)
+        return session_id
+
+    def test_a_queued_run_ends_as_interrupted_and_the_others_go_on(self, embedded_api: Api, busy: str) -> None:
+        api = embedded_api
+        [one, two, three] = [api.send_message(busy, f"the word {n}").ok()["run_id"] for n in ("one", "two", "three")]
+        answer = api.cancel_run(busy, two)
+        assert (answer.status, answer.content) == (204, b"")
+        run = api.get_run(busy, two).ok()
+        assert (run["status"], run["user_message"], run["event_count"]) == ("interrupted", "the word two", 2)
+        assert [each["run_id"] for each in api.list_runs(busy, status="queued").ok()["runs"]] == [one, three]
+        events = api.output(busy, format="events", run_id=two).ok()["events"]
+        assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_FINISHED"]
+        api.interrupt_session(busy).ok()
+        for run_id in (one, three):
+            assert api.wait_for_run(busy, run_id)["status"] == "completed"
+        api.say(busy, "what did I say?")
+        conversation = [message["content"] for message in api.output(busy).ok()["messages"]]
+        assert "the word one" in conversation
+        assert not any("word two" in content for content in conversation)
+
+    def test_a_run_that_has_begun_is_refused(self, embedded_api: Api, busy: str) -> None:
+        [active] = embedded_api.list_runs(busy, status="running").ok()["runs"]
+        assert embedded_api.cancel_run(busy, active["run_id"]).error == (409, "run_active")
+        assert embedded_api.get_run(busy, active["run_id"]).ok()["status"] == "running"
+
+    def test_a_run_that_has_ended_is_refused(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
+        session_id = embedded.session(embedded_api, "running")
+        run = embedded_api.say(session_id, "Say hello")
+        assert embedded_api.cancel_run(session_id, run["run_id"]).error == (409, "run_ended")
+        assert embedded_api.get_run(session_id, run["run_id"]).ok() == run
+
+    def test_a_second_time_is_refused(self, embedded_api: Api, busy: str) -> None:
+        run_id = embedded_api.send_message(busy, "never").ok()["run_id"]
+        assert embedded_api.cancel_run(busy, run_id.upper()).status == 204
+        assert embedded_api.cancel_run(busy, run_id).error == (409, "run_ended")
+
+    def test_an_unknown_run_is_not_found(self, embedded_api: Api, busy: str) -> None:
+        assert embedded_api.cancel_run(busy, "nothing").error == (404, "run_not_found")
+
+    @pytest.mark.parametrize("status", ["pending", "failed"])
+    def test_a_task_that_has_not_begun_can_be_cancelled(
+        self, embedded: EmbeddedStage, embedded_api: Api, status: str
+    ) -> None:
+        session_id = embedded.session(embedded_api, status)
+        [task] = embedded_api.list_runs(session_id).ok()["runs"]
+        assert embedded_api.cancel_run(session_id, task["run_id"]).status == 204
+        assert embedded_api.get_run(session_id, task["run_id"]).ok()["status"] == "interrupted"
+
+
 class TestTheQueue:
     """Runs of one session go one after another on the embedded backend; the platform has its own lock."""
 
@@ -213,6 +317,31 @@ class TestTheQueue:
         assert embedded_api.interrupt_session(session_id).body["interrupted"] is True
         for run_id in waiting:
             assert embedded_api.wait_for_run(session_id, run_id)["status"] == "completed"
+
+    def test_what_interrupts_goes_before_what_waits(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
+        session_id = embedded.session(embedded_api, "running")
+        active = embedded.begin(embedded_api, session_id)
+        waiting = embedded_api.send_message(session_id, "Say wait").ok()["run_id"]
+        urgent = embedded_api.send_message(session_id, "slow 3000", on_busy="interrupt").ok()["run_id"]
+        assert embedded_api.wait_for_run(session_id, active)["status"] == "interrupted"
+        embedded_api.wait_for_run(session_id, urgent, "running")
+        assert embedded_api.get_run(session_id, waiting).ok()["status"] == "queued"
+        embedded_api.interrupt_session(session_id).ok()
+        assert embedded_api.wait_for_run(session_id, waiting)["status"] == "completed"
+
+    def test_one_of_many_is_accepted_when_all_want_an_idle_session(
+        self, embedded: EmbeddedStage, embedded_api: Api
+    ) -> None:
+        session_id = embedded.session(embedded_api, "running")
+
+        def send(number: int) -> int:
+            with embedded_api.as_(token=embedded_api.token) as client:
+                return client.send_message(session_id, f"slow 3000, says {number}", on_busy="reject").status
+
+        with ThreadPoolExecutor(50) as clients:
+            assert sorted(clients.map(send, range(50))) == [202] + [409] * 49
+        assert len(embedded_api.list_runs(session_id, status="running").ok()["runs"]) <= 1
+        embedded_api.stop_session(session_id).ok()
 
     def test_a_stop_ends_the_active_run_and_those_that_wait(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")

@@ -197,8 +197,8 @@ class Api:
     def interrupt_session(self, session_id: str) -> Answer:
         return self.call("interrupt_session", session_id)
 
-    def send_message(self, session_id: str, content: str) -> Answer:
-        return self.call("send_message", session_id, body={"content": content})
+    def send_message(self, session_id: str, content: str, **more: Any) -> Answer:
+        return self.call("send_message", session_id, body={"content": content, **more})
 
     def create_run(self, session_id: str, **body: Any) -> Answer:
         return self.call("create_run", session_id, body=body)
@@ -208,6 +208,9 @@ class Api:
 
     def get_run(self, session_id: str, run_id: str) -> Answer:
         return self.call("get_run", session_id, run_id)
+
+    def cancel_run(self, session_id: str, run_id: str) -> Answer:
+        return self.call("cancel_run", session_id, run_id)
 
     def output(self, session_id: str, **query: Any) -> Answer:
         return self.call("get_session_output", session_id, query=query)

@@ -210,6 +210,9 @@ class CannedBackend(Backend):
         self._called("get_run", caller=caller, session_id=session_id, run_id=run_id)
         return self.run
 
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
+        self._called("cancel_run", caller=caller, session_id=session_id, run_id=run_id)
+
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:

@@ -7,7 +7,7 @@ from app.backend import Backend
 from app.backends.ambient import log, mapping
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.platform import Platform
-from app.errors import ApiError, NotRunning, RunExists, RunNotFound
+from app.errors import ApiError, NotRunning, NotSupported, RunExists, RunNotFound, SessionBusy
 from app.types import (
     AcceptedRun,
     Caller,
@@ -15,6 +15,7 @@ from app.types import (
     Interruption,
     NewMessage,
     NewRun,
+    OnBusy,
     OutputFormat,
     RunList,
     RunMessage,
@@ -49,19 +50,28 @@ class AmbientRuns(Backend):
 
     async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
         """Send a message as a run of its own; run id and message id are made here."""
-        await self._need_running(caller, session_id)
-        return await self._accept(
-            caller, session_id, NewRun(messages=[RunMessage(role="user", content=message.content)])
-        )
+        said = RunMessage(role="user", content=message.content)
+        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
 
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
-        """Start a run; RunExists if its id is that of one in the log or of one accepted before."""
+        """Start a run; RunExists if its id is that of one in the log or of one accepted before.
+
+        Whether the session is busy is read from the log: a run that another server starts at the same time is missed.
+        An interrupt is sent before the run, which then waits, on the platform, for the runs accepted before it.
+        """
         await self._need_running(caller, session_id)
         if run.run_id is not None:
             body = await self._platform.export(caller, session_id)
             in_log = await asyncio.to_thread(log.has_run, body, run.run_id)
             if in_log or self._accepted.get(caller.project, session_id, run.run_id):
                 raise RunExists
+        match run.on_busy:
+            case OnBusy.REJECT:
+                if any(each.status in GOING for each in await self._runs(caller, session_id, running=True)):
+                    raise SessionBusy
+            case OnBusy.INTERRUPT:
+                if await self._current(caller, session_id) != set():
+                    await self._platform.interrupt(caller, session_id)
         return await self._accept(caller, session_id, run)
 
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
@@ -75,6 +85,11 @@ class AmbientRuns(Backend):
             if run.run_id == run_id:
                 return run
         raise RunNotFound
+
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:  # noqa: ARG002 - it has no use
+        """Refuse: a run that the platform has taken stays in its queue."""
+        await self._platform.get_session(caller, session_id)
+        raise NotSupported
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None

@@ -185,18 +185,19 @@ class EmbeddedBackend(Backend):
 
     async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
         """A run with one user message."""
-        return await self.create_run(
-            caller, session_id, NewRun(messages=[RunMessage(role="user", content=message.content)])
-        )
+        said = RunMessage(role="user", content=message.content)
+        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
 
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
 
         async def accept() -> AcceptedRun:
-            accepted, session = await self._database.write(
+            accepted, session, cut = await self._database.write(
                 partial(operations.create_run, project=caller.project, session_id=session_id, run=run)
             )
             self._engine.wake(session)
+            if cut is not None:
+                self._engine.cut(session.number, cut)
             return accepted
 
         return await self._complete(accept())
@@ -215,6 +216,14 @@ class EmbeddedBackend(Backend):
         ):
             return summary
         raise RunNotFound
+
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
+        """One transaction: either the run leaves the queue here, or it has begun."""
+        await self._complete(
+            self._database.write(
+                partial(operations.cancel_run, project=caller.project, session_id=session_id, run_id=run_id)
+            )
+        )
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None

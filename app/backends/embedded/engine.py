@@ -60,6 +60,11 @@ class Engine:
             )
         runner.wake()
 
+    def cut(self, session: int, run: int) -> None:
+        """End that run of the session as interrupted, if it is still under way."""
+        if runner := self._runners.get(session):
+            runner.cut(run)
+
     async def interrupt(self, session: int) -> bool:
         """Cut the session's current run and see it end; False if there is none.
 

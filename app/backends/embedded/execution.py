@@ -57,6 +57,7 @@ class Execution:
     """One turn of an agent; `run` returns when the next turn may begin."""
 
     def __init__(self, database: Database, run: RunRow, patience: Patience) -> None:
+        self.number = run.number
         self.agent_lost = False
         self.ended: asyncio.Future[RunStatus | None] = asyncio.get_running_loop().create_future()
         self._database = database
@@ -198,6 +199,13 @@ def break_off(connection: Connection, run: RunRow, failure: Failure) -> None:
     """End a run whose execution is no more, as the log has it."""
     recorder = Recorder(run, events.of_run(connection, run.session, run.run_id) or ())
     append(connection, run, recorder.fail(failure, now_ms()), recorder.ending)
+
+
+def withdraw(connection: Connection, run: RunRow) -> None:
+    """End a run that waits in the queue as interrupted."""
+    runs.begin(connection, run.number, now_ms())
+    recorder = Recorder(run)
+    append(connection, run, recorder.withdraw(now_ms()), recorder.ending)
 
 
 async def close_agent(agent: Agent, patience: float) -> None:

@@ -3,6 +3,7 @@
 import secrets
 import time
 import uuid
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -10,19 +11,30 @@ from app.agui.compact import compact
 from app.agui.decode import decode
 from app.agui.transcript import transcript
 from app.backends.embedded import events, lifecycle, runs, sessions
+from app.backends.embedded.execution import withdraw
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.sessions import SessionRow
-from app.errors import RunExists, RunNotFound
+from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.types import (
     AcceptedRun,
     EventLog,
     NewRun,
     NewSession,
+    OnBusy,
     OutputFormat,
     RunMessage,
+    RunStatus,
     SessionStatus,
     Transcript,
 )
+
+
+class Enqueued(NamedTuple):
+    """A run that was accepted, its session, and the number of the run under way if that is to be cut for it."""
+
+    accepted: AcceptedRun
+    session: SessionRow
+    cut: int | None
 
 
 def create_session(connection: Connection, project: str, new: NewSession) -> SessionRow:
@@ -53,11 +65,28 @@ def act(connection: Connection, project: str, session_id: str, action: Action) -
     return sessions.find(connection, project, session_id)
 
 
-def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> tuple[AcceptedRun, SessionRow]:
-    """A run at the end of the queue of a running session."""
+def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> Enqueued:
+    """A run in the queue of a running session: last, or first where it interrupts the one under way."""
     session = sessions.find(connection, project, session_id)
     lifecycle.after(Action.RUN, session.status)
-    return _enqueue(connection, session, run), session
+    before = None if run.on_busy is OnBusy.ENQUEUE else runs.foremost(connection, session.number)
+    accepted = _enqueue(connection, session, run)
+    if before and run.on_busy is OnBusy.REJECT:
+        raise SessionBusy
+    return Enqueued(accepted, session, before.number if before and before.status is RunStatus.RUNNING else None)
+
+
+def cancel_run(connection: Connection, project: str, session_id: str, run_id: str) -> None:
+    """Take a run out of the queue and end it as interrupted."""
+    session = sessions.find(connection, project, session_id)
+    run = runs.find(connection, session.number, canonical(run_id))
+    if run is None:
+        raise RunNotFound
+    if run.status is RunStatus.RUNNING:
+        raise RunActive
+    if run.status is not RunStatus.QUEUED:
+        raise RunEnded
+    withdraw(connection, run)
 
 
 def output(
@@ -110,6 +139,7 @@ def _enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accept
             "context": run.context or [],
             "forwardedProps": run.forwarded_props or {},
         },
+        urgent=run.on_busy is OnBusy.INTERRUPT,
         user_message=next((message.content for message in reversed(run.messages) if message.role == "user"), None),
     )
     return AcceptedRun(run_id=run_id, thread_id=thread_id)

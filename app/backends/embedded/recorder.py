@@ -96,6 +96,12 @@ class Recorder:
         finished = run_cancelled(thread_id=self._run.thread_id, run_id=self._run.run_id, timestamp=now)
         return [*self._opening(now), *self._closing(now), finished]
 
+    def withdraw(self, now: int) -> list[bytes]:
+        """End a run that never began as interrupted; its messages do not become part of the conversation."""
+        self._started = True
+        started = run_started(thread_id=self._run.thread_id, run_id=self._run.run_id, input=None, timestamp=now)
+        return [started, *self.interrupt(now)]
+
     def _opening(self, now: int) -> list[bytes]:
         if self._started:
             return []

@@ -58,6 +58,11 @@ class Runner:
         if self._task is None and self._halt is None:
             self._task = asyncio.create_task(self._work(), name=f"runs of session {self._session}")
 
+    def cut(self, run: int) -> None:
+        """End a run as interrupted if it is the current one."""
+        if self._execution and self._execution.number == run:
+            self._execution.cut(Cut.INTERRUPT)
+
     async def interrupt(self) -> bool:
         """Cut the current run, or the one that is just being taken up, and see it end; False if there is none."""
         execution = await self._current()

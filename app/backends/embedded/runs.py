@@ -44,6 +44,8 @@ _SUMMARY = (
     RUNS.c.error,
 )
 
+_TURN = RUNS.c.urgent.desc(), RUNS.c.number
+
 
 def add(
     connection: Connection,
@@ -53,8 +55,9 @@ def add(
     thread_id: str,
     input: dict[str, Any],  # noqa: A002  AG-UI's name for it
     user_message: str | None,
+    urgent: bool = False,
 ) -> None:
-    """A new run at the end of its session's queue."""
+    """A new run at the end of its session's queue, or at the end of those in it that are urgent."""
     values = {
         "session": session,
         "run_id": run_id,
@@ -63,6 +66,7 @@ def add(
         "input": msgspec.json.encode(input),
         "user_message": user_message,
         "event_count": 0,
+        "urgent": urgent,
     }
     connection.execute(insert(RUNS), values)
 
@@ -80,7 +84,7 @@ def next_queued(connection: Connection, session: int) -> RunRow | None:
         .join(SESSIONS)
         .where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
         .where(SESSIONS.c.status == SessionStatus.RUNNING)
-        .order_by(RUNS.c.number)
+        .order_by(*_TURN)
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
@@ -88,14 +92,29 @@ def next_queued(connection: Connection, session: int) -> RunRow | None:
 
 
 def queued(connection: Connection, session: int) -> list[RunRow]:
-    """The queue of a session, in order of acceptance."""
+    """The queue of a session, in the order in which it will be worked off."""
     query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
-    return [_run(row) for row in connection.execute(query.order_by(RUNS.c.number))]
+    return [_run(row) for row in connection.execute(query.order_by(*_TURN))]
 
 
 def active(connection: Connection) -> list[RunRow]:
     """All runs of all sessions that are under way."""
     return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
+
+
+def find(connection: Connection, session: int, run_id: str) -> RunRow | None:
+    """The run of that id, if the session has one."""
+    query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.run_id == run_id)
+    row = connection.execute(query).one_or_none()
+    return row and _run(row)
+
+
+def foremost(connection: Connection, session: int) -> RunRow | None:
+    """The run of the session that is under way, else the one whose turn comes next; None if the session is idle."""
+    going = RUNS.c.status.in_((RunStatus.RUNNING, RunStatus.QUEUED))
+    query = select(*_COLUMNS).where(RUNS.c.session == session, going)
+    row = connection.execute(query.order_by(RUNS.c.status == RunStatus.QUEUED, *_TURN).limit(1)).one_or_none()
+    return row and _run(row)
 
 
 def first(connection: Connection, session: int) -> int | None:
@@ -122,11 +141,11 @@ def finish(connection: Connection, number: int, status: RunStatus, *, finished_a
 
 
 def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
-    """The session's runs in the order of their start, queued ones last."""
+    """The session's runs in the order of their start, then the queued ones in the order of their turn."""
     query = select(*_SUMMARY).where(RUNS.c.session == session)
     if status:
         query = query.where(RUNS.c.status == status)
-    ordered = query.order_by(RUNS.c.started_at.is_(None), RUNS.c.started_at, RUNS.c.number)
+    ordered = query.order_by(RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN)
     return [_summary(row) for row in connection.execute(ordered)]
 
 

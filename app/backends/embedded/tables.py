@@ -5,7 +5,19 @@ see, so that an event costs no repeated text. The log is clustered by session: r
 walk along the primary key (a run knows its first and last position, so it needs no index of its own).
 """
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
 
 METADATA = MetaData()
 
@@ -35,6 +47,7 @@ RUNS = Table(
     Column("run_id", Text, nullable=False),
     Column("thread_id", Text, nullable=False),
     Column("status", Text, nullable=False),
+    Column("urgent", Boolean, nullable=False, server_default=false()),  # goes before all that are not
     Column("input", LargeBinary, nullable=False),  # an AG-UI RunAgentInput that holds only this run's messages
     Column("user_message", Text),
     Column("started_at", Integer),
