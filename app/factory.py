@@ -78,6 +78,8 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
         settings.data_dir / "workspaces",
         agent_factory(settings.agent),
         run_timeout=settings.run_timeout,
+        idle_timeout=settings.idle_timeout,
+        max_running=settings.max_running_sessions,
         git_protocols=settings.git_protocols,
         observe=metrics.observe,
     )

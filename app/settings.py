@@ -111,6 +111,7 @@ def _setting(default: str, form: str, description: str, **constraints: Any) -> A
 
 
 _Duration = Annotated[float, BeforeValidator(parse_duration)]
+_Off = BeforeValidator(lambda value: None if value == "off" else value)
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -171,6 +172,16 @@ class Settings(BaseModel):
     )
     run_timeout: _Duration = _setting(
         "1h", "a duration such as 30m or 1h", "Longest run on the embedded backend; a longer one ends as an error."
+    )
+    idle_timeout: Annotated[_Duration | None, _Off] = _setting(
+        "off",
+        "a duration such as 30m or 12h, or off",
+        "How long a session of the embedded backend may have nothing to do before it is stopped.",
+    )
+    max_running_sessions: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, _Off] = _setting(
+        "off",
+        "a whole number from 1 to 1000000, or off",
+        "Sessions of the embedded backend that run at once; others wait as `pending`.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _Lower] = _setting(
         "info", "debug, info, warning or error", "Least severe log lines that are written."

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from app.agents.port import Turn
+from app.backends.embedded import removals, workspace
 from app.errors import StorageUnavailable
 from app.types import Repo, RunStatus, SessionStatus
-from tests.support.scripted import CALLER, STARTED, asked, echo, endless, house, make_backend
+from tests.support.scripted import CALLER, STARTED, House, asked, echo, endless, house, make_backend, until
 
 
 def crash_image(store: Path, copy: Path) -> Path:
@@ -88,14 +89,45 @@ async def test_sessions_are_carried_on_when_they_were_pending_or_stopping(tmp_pa
         assert (await home.ended(pending, run.run_id)).status is RunStatus.COMPLETED
 
 
-async def test_a_workspace_without_a_session_is_removed_when_the_server_starts(tmp_path: Path) -> None:
+async def test_a_workspace_is_removed_by_the_next_server_when_the_one_that_deleted_its_session_could_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_directory: Path) -> None:
+        raise workspace.WorkspaceError("The workspace could not be removed.")
+
     async with house(tmp_path) as home:
-        kept = await home.running()
-    orphan = tmp_path / "workspaces" / "demo" / "session-gone"
-    await asyncio.to_thread(shutil.copytree, orphan.with_name(kept), orphan)
-    async with house(tmp_path):
-        assert not await asyncio.to_thread(orphan.exists)
-        assert await asyncio.to_thread(orphan.with_name(kept).is_dir)
+        kept, gone = await home.running(), await home.running()
+        with monkeypatch.context() as patch:
+            patch.setattr(workspace, "remove", fail)
+            await home.backend.delete_session(CALLER, gone)
+    left = tmp_path / "workspaces" / "demo" / gone
+    assert await asyncio.to_thread(left.is_dir)
+    for _ in range(2):
+        async with house(tmp_path) as home:
+            await until(lambda: asyncio.to_thread(left.exists), lambda exists: not exists)
+            await until(lambda: removals_left(home), lambda pending: pending == [])
+            assert await asyncio.to_thread(left.with_name(kept).is_dir)
+
+
+async def removals_left(home: House) -> list[removals.Removal]:
+    return home.backend._database.read(removals.pending)
+
+
+async def test_what_the_store_did_not_make_stays_when_two_stores_share_a_directory(tmp_path: Path) -> None:
+    foreign = tmp_path / "workspaces" / "photos" / "holidays"
+    await asyncio.to_thread(foreign.mkdir, parents=True)
+    async with house(tmp_path) as home:
+        first = await home.running()
+    other = make_backend(tmp_path, database=tmp_path / "other.db")
+    await other.open()
+    second = await House(other).running()
+    await other.close()
+    async with house(tmp_path) as home:
+        await home.backend.delete_session(CALLER, first)
+        await home.running()
+    names = await asyncio.to_thread(lambda: {path.name for path in (tmp_path / "workspaces").glob("*/*")})
+    assert {"holidays", second} < names
+    assert first not in names
 
 
 async def test_a_second_server_is_refused_when_one_is_at_work_on_the_store(tmp_path: Path) -> None:

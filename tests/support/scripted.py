@@ -142,7 +142,8 @@ def make_backend(directory: Path, play: Play = echo, **options: Any) -> Embedded
         "patience": QUICK,
         **options,
     }
-    return EmbeddedBackend(directory / "store.db", directory / "workspaces", **arguments)
+    database = arguments.pop("database", directory / "store.db")
+    return EmbeddedBackend(database, directory / "workspaces", **arguments)
 
 
 @asynccontextmanager

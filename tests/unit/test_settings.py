@@ -17,6 +17,7 @@ def test_every_setting_has_its_documented_default_when_nothing_is_set() -> None:
     assert loaded.data_dir == Path("data").absolute()
     assert loaded.backend_url == f"sqlite:///{Path('data/ambient.db').absolute()}"
     assert (loaded.backend_timeout, loaded.run_timeout) == (30, 3600)
+    assert (loaded.idle_timeout, loaded.max_running_sessions) == (None, None)
     assert (loaded.rate_limit_rps, loaded.rate_limit_burst, loaded.max_body_bytes) == (100, 200, 1_048_576)
     assert loaded.cors_allowed_origins == ("http://localhost:3000", "http://localhost:8080")
     assert (loaded.trusted_proxies, loaded.git_protocols) == ((), ("https", "ssh"))
@@ -85,6 +86,10 @@ WRONG = [
     ("BACKEND_TIMEOUT", "30"),
     ("RUN_TIMEOUT", "-1h"),
     ("RUN_TIMEOUT", "1y"),
+    ("IDLE_TIMEOUT", "0s"),
+    ("IDLE_TIMEOUT", "never"),
+    ("MAX_RUNNING_SESSIONS", "0"),
+    ("MAX_RUNNING_SESSIONS", "many"),
     ("RATE_LIMIT_RPS", "0"),
     ("RATE_LIMIT_BURST", "many"),
     ("MAX_BODY_BYTES", "1MiB"),

@@ -17,6 +17,7 @@ from app.backends.embedded.execution import PATIENT, Patience
 from app.backends.embedded.life import Life
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.lock import StoreLock
+from app.backends.embedded.places import Places
 from app.backends.embedded.sessions import SessionRow
 from app.backends.embedded.writer import Observe
 from app.errors import RunNotFound
@@ -46,7 +47,11 @@ T = TypeVar("T")
 
 
 class EmbeddedBackend(Backend):
-    """Sessions in one SQLite file, their workspaces in a directory, their agents on this machine."""
+    """Sessions in one SQLite file, their workspaces in a directory, their agents on this machine.
+
+    A session without anything to do for `idle_timeout` seconds is stopped; beyond `max_running` sessions, others wait
+    as pending. None: neither.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,8 @@ class EmbeddedBackend(Backend):
         observe: Observe | None = None,
         git_protocols: Sequence[str] = ("https", "ssh"),
         patience: Patience = PATIENT,
+        idle_timeout: float | None = None,
+        max_running: int | None = None,
     ) -> None:
         self._path = database
         self._workspaces = workspaces
@@ -66,6 +73,8 @@ class EmbeddedBackend(Backend):
         self._observe: Observe = observe or _observe_nothing
         self._git_protocols = git_protocols
         self._patience = patience
+        self._idle_timeout = idle_timeout
+        self._max_running = max_running
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -90,8 +99,15 @@ class EmbeddedBackend(Backend):
             patience=self._patience,
             observe=self._observe,
         )
-        self._life = Life(self._database, self._engine, self._git_protocols, self._observe)
-        await self._life.recover(self._workspaces)
+        self._life = Life(
+            self._database,
+            self._engine,
+            self._git_protocols,
+            self._observe,
+            idle_timeout=self._idle_timeout,
+            places=Places(self._max_running),
+        )
+        await self._life.recover()
 
     async def close(self) -> None:
         """End active runs with RUN_ERROR `server_restarted`, leave queued ones queued, let go of the file."""
@@ -149,10 +165,10 @@ class EmbeddedBackend(Backend):
         """Delete the rows first: from then on the session is gone, whatever its agent still does."""
 
         async def delete() -> None:
-            session = await self._database.write(
+            removal = await self._database.write(
                 partial(operations.delete_session, project=caller.project, session_id=session_id)
             )
-            await self._life.bury(session)
+            await self._life.bury(removal)
 
         await self._complete(delete())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from app.agents.port import Agent
 from app.backends.embedded.database import Database
 from app.backends.embedded.execution import HURRIED, Cut, Patience
+from app.backends.embedded.removals import Removal
 from app.backends.embedded.runner import Runner
 from app.backends.embedded.sessions import SessionRow
 from app.backends.embedded.writer import Observe
@@ -37,8 +38,10 @@ class Engine:
         self._observe = observe
         self._runners: dict[int, Runner] = {}
         self._closing = False
+        self.rested: Callable[[int], None] = lambda _session: None
+        """Called when a session has nothing more to do."""
 
-    def workspace(self, session: SessionRow) -> Path:
+    def workspace(self, session: SessionRow | Removal) -> Path:
         """The session's own directory."""
         return self._workspaces / session.project / session.id
 
@@ -57,6 +60,7 @@ class Engine:
                 run_timeout=self._run_timeout,
                 patience=self._patience,
                 observe=self._observe,
+                rested=self.rested,
             )
         runner.wake()
 

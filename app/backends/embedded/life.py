@@ -5,56 +5,71 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
-from app.backends.embedded import lifecycle, runs, sessions, workspace
+from app.backends.embedded import lifecycle, removals, runs, sessions, workspace
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.execution import append, break_off
-from app.backends.embedded.lifecycle import Milestone
+from app.backends.embedded.idleness import Idleness
+from app.backends.embedded.lifecycle import Action, Milestone
+from app.backends.embedded.places import Places
 from app.backends.embedded.recorder import SERVER_RESTARTED, Recorder
+from app.backends.embedded.removals import Removal
 from app.backends.embedded.sessions import SessionRow
 from app.backends.embedded.writer import Observe
 from app.types import SessionStatus
 
 CLOSE_SECONDS = 2.0
-Step = Callable[[SessionRow], Awaitable[None]]
+Step = Callable[[], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
 class Life:
     """One step at a time for each session: a new one waits for the one before, and breaks off a preparation."""
 
-    def __init__(self, database: Database, engine: Engine, protocols: Sequence[str], observe: Observe) -> None:
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        protocols: Sequence[str],
+        observe: Observe,
+        *,
+        idle_timeout: float | None,
+        places: Places,
+    ) -> None:
         self._database = database
         self._engine = engine
         self._protocols = protocols
         self._observe = observe
+        self._places = places
+        self._idleness = Idleness(idle_timeout, self._stop_if_idle)
+        engine.rested = self._idleness.begin
         self._steps: dict[int, asyncio.Task[None]] = {}
         self._preparing: dict[int, asyncio.Task[None]] = {}
 
     def prepare(self, session: SessionRow) -> None:
         """Make the workspace of a pending session, then let it run."""
-        self._preparing[session.number] = self._begin(session, self._prepare)
+        self._preparing[session.number] = self._begin(session.number, partial(self._prepare, session))
 
     def halt(self, session: SessionRow) -> None:
         """Bring a stopping session to its end."""
-        self._begin(session, self._halt)
+        self._begin(session.number, partial(self._halt, session.number))
 
-    async def bury(self, session: SessionRow) -> None:
+    async def bury(self, removal: Removal) -> None:
         """Put away what is left of a deleted session: its agent and its workspace."""
-        await self._begin(session, self._bury)
+        await self._begin(removal.number, partial(self._bury, removal))
 
-    async def recover(self, directory: Path) -> None:
-        """Take up a store where another server left it, however that ended; `directory` holds all workspaces."""
-        orphans = set(await asyncio.to_thread(_workspaces, directory))
+    async def recover(self) -> None:
+        """Take up a store where another server left it, however that ended."""
         await self._database.write(_close_runs)
-        orphans -= self._database.read(sessions.known)
-        for project, session_id in sorted(orphans):
-            await _remove(directory / project / session_id)
+        for removal in self._database.read(removals.pending):
+            self._begin(removal.number, partial(self._bury, removal))
+        for number in self._database.read(partial(sessions.numbers, status=SessionStatus.RUNNING)):
+            self._places.keep(number)
+            self._idleness.begin(number)
         for session in self._database.read(partial(sessions.in_state, status=SessionStatus.PENDING)):
             self.prepare(session)
         for session in self._database.read(partial(sessions.in_state, status=SessionStatus.STOPPING)):
@@ -64,18 +79,19 @@ class Life:
 
     async def close(self) -> None:
         """Break off all steps; the next start carries them on."""
+        self._idleness.close()
         steps = set(self._steps.values())
         for step in steps:
             step.cancel()
         if steps:
             await asyncio.wait(steps, timeout=CLOSE_SECONDS)
 
-    def _begin(self, session: SessionRow, step: Step) -> "asyncio.Task[None]":
-        if preparing := self._preparing.pop(session.number, None):
+    def _begin(self, number: int, step: Step) -> "asyncio.Task[None]":
+        if preparing := self._preparing.pop(number, None):
             preparing.cancel()
-        task = asyncio.create_task(self._after(self._steps.get(session.number), step, session))
-        self._steps[session.number] = task
-        task.add_done_callback(partial(self._forget, session.number))
+        task = asyncio.create_task(self._after(self._steps.get(number), step))
+        self._steps[number] = task
+        task.add_done_callback(partial(self._forget, number))
         return task
 
     def _forget(self, number: int, task: "asyncio.Task[None]") -> None:
@@ -83,15 +99,16 @@ class Life:
             if tasks.get(number) is task:
                 del tasks[number]
 
-    async def _after(self, previous: "asyncio.Task[None] | None", step: Step, session: SessionRow) -> None:
+    async def _after(self, previous: "asyncio.Task[None] | None", step: Step) -> None:
         if previous:
             await asyncio.wait({previous})
         try:
-            await step(session)
+            await step()
         except Exception:
             log.exception("a step in the life of a session failed")
 
     async def _prepare(self, session: SessionRow) -> None:
+        await self._places.take(session.number)
         began = time.perf_counter()
         error: str | None = None
         try:
@@ -104,14 +121,27 @@ class Life:
         self._observe("workspace", time.perf_counter() - began, "error" if error else "ok")
         if await self._database.write_at_last(partial(_prepared, number=session.number, error=error)):
             self._engine.wake(session)
+        elif error:
+            self._places.leave(session.number)
 
-    async def _halt(self, session: SessionRow) -> None:
-        await self._engine.halt(session.number)
-        await self._database.write_at_last(partial(_halted, number=session.number))
+    async def _halt(self, number: int) -> None:
+        try:
+            await self._engine.halt(number)
+            await self._database.write_at_last(partial(_halted, number=number))
+        finally:
+            self._places.leave(number)
 
-    async def _bury(self, session: SessionRow) -> None:
-        await self._engine.halt(session.number)
-        await _remove(self._engine.workspace(session))
+    async def _bury(self, removal: Removal) -> None:
+        try:
+            await self._engine.halt(removal.number)
+        finally:
+            self._places.leave(removal.number)
+        await workspace.remove(self._engine.workspace(removal))
+        await self._database.write(partial(removals.done, number=removal.number))
+
+    async def _stop_if_idle(self, number: int) -> None:
+        if session := await self._database.write_at_last(partial(_stop_if_idle, number=number)):
+            self.halt(session)
 
 
 def _prepared(connection: Connection, number: int, error: str | None) -> bool:
@@ -145,13 +175,10 @@ def _close_runs(connection: Connection) -> None:
         break_off(connection, run, SERVER_RESTARTED)
 
 
-def _workspaces(directory: Path) -> list[tuple[str, str]]:
-    return [(path.parent.name, path.name) for path in directory.glob("*/*")]
-
-
-async def _remove(directory: Path) -> None:
-    """Remove a workspace; what cannot be removed now is tried again at the next start."""
-    try:
-        await workspace.remove(directory)
-    except Exception:
-        log.exception("a workspace could not be removed")
+def _stop_if_idle(connection: Connection, number: int) -> SessionRow | None:
+    """Let a running session that has no run under way or in its queue stop; the session if it does."""
+    session = sessions.get(connection, number)
+    if session is None or session.status is not SessionStatus.RUNNING or runs.foremost(connection, number):
+        return None
+    sessions.move(connection, number, lifecycle.after(Action.STOP, session.status))
+    return session

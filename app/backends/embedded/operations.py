@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from app.agui.compact import compact
 from app.agui.decode import decode
 from app.agui.transcript import transcript
-from app.backends.embedded import events, lifecycle, runs, sessions
+from app.backends.embedded import events, lifecycle, removals, runs, sessions
 from app.backends.embedded.execution import withdraw
 from app.backends.embedded.lifecycle import Action
+from app.backends.embedded.removals import Removal
 from app.backends.embedded.sessions import SessionRow
 from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.types import (
@@ -51,11 +52,13 @@ def create_session(connection: Connection, project: str, new: NewSession) -> Ses
     return session
 
 
-def delete_session(connection: Connection, project: str, session_id: str) -> SessionRow:
-    """The session as it was."""
+def delete_session(connection: Connection, project: str, session_id: str) -> Removal:
+    """What is left to remove."""
     session = sessions.find(connection, project, session_id)
+    removal = Removal(session.number, session.project, session.id)
     sessions.remove(connection, session.number)
-    return session
+    removals.add(connection, removal)
+    return removal
 
 
 def act(connection: Connection, project: str, session_id: str, action: Action) -> SessionRow:

@@ -36,6 +36,7 @@ class Runner:
         run_timeout: float,
         patience: Patience,
         observe: Observe,
+        rested: Callable[[int], None],
     ) -> None:
         self._session = session
         self._workspace = workspace
@@ -45,6 +46,7 @@ class Runner:
         self._run_timeout = run_timeout
         self._patience = patience
         self._observe = observe
+        self._rested = rested
         self._agent: Agent | None = None
         self._execution: Execution | None = None
         self._task: asyncio.Task[None] | None = None
@@ -104,6 +106,8 @@ class Runner:
                 self._more = False
                 while self._halt is None and (run := await self._claim()):
                     await self._execute(run)
+            if self._halt is None:
+                self._rested(self._session)
         finally:
             self._task = None
             self._changed.set()

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
 
 from app.agui.times import rfc3339
+from app.backends.embedded.clock import now_ms
 from app.backends.embedded.tables import RUNS, SESSIONS
 from app.errors import SessionNotFound
 from app.types import NewSession, RunStatus, Session, SessionStatus
@@ -69,6 +70,7 @@ def add(connection: Connection, *, session_id: str, project: str, request: NewSe
             "search": searched,
             "created_at": created_at,
             "last_position": 0,
+            "moved_at": created_at,
         },
     ).scalar_one()
     return SessionRow(number, session_id, project, SessionStatus.PENDING, request, created_at, None, None)
@@ -109,8 +111,14 @@ def page(
 
 
 def in_state(connection: Connection, status: SessionStatus) -> list[SessionRow]:
-    """All sessions of all projects that are in this state."""
-    return [_session(row) for row in connection.execute(select(*_COLUMNS).where(SESSIONS.c.status == status))]
+    """All sessions of all projects that are in this state, in the order in which they came into it."""
+    query = select(*_COLUMNS).where(SESSIONS.c.status == status)
+    return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.moved_at, SESSIONS.c.number))]
+
+
+def numbers(connection: Connection, status: SessionStatus) -> list[int]:
+    """The numbers of all sessions of all projects that are in this state."""
+    return list(connection.execute(select(SESSIONS.c.number).where(SESSIONS.c.status == status)).scalars())
 
 
 def with_queue(connection: Connection) -> list[SessionRow]:
@@ -118,11 +126,6 @@ def with_queue(connection: Connection) -> list[SessionRow]:
     waiting = select(RUNS.c.session).where(RUNS.c.status == RunStatus.QUEUED)
     query = select(*_COLUMNS).where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.number.in_(waiting))
     return [_session(row) for row in connection.execute(query)]
-
-
-def known(connection: Connection) -> set[tuple[str, str]]:
-    """Project and id of every session."""
-    return {(row.project, row.id) for row in connection.execute(select(SESSIONS.c.project, SESSIONS.c.id))}
 
 
 def count(connection: Connection, status: SessionStatus) -> int:
@@ -140,7 +143,7 @@ def move(
     error: str | None = None,
 ) -> None:
     """Put a session into a state."""
-    values = {"status": status, "completed_at": completed_at, "error": error}
+    values = {"status": status, "completed_at": completed_at, "error": error, "moved_at": now_ms()}
     connection.execute(update(SESSIONS).where(SESSIONS.c.number == number).values(values))
 
 

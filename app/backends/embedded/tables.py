@@ -1,4 +1,4 @@
-"""The tables of the store: sessions, their runs, their logs, and the keys to them.
+"""The tables of the store: sessions, their runs, their logs, what is left of deleted ones, and keys.
 
 Times are integer milliseconds since 1970. Sessions and runs have a small integer `number` beside the id that clients
 see, so that an event costs no repeated text. The log is clustered by session: reading one session, or one run, is one
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 METADATA = MetaData()
@@ -34,6 +35,7 @@ SESSIONS = Table(
     Column("completed_at", Integer),
     Column("error", Text),
     Column("last_position", Integer, nullable=False),
+    Column("moved_at", Integer, nullable=False, server_default=text("0")),  # when it came into its state
     Index("sessions_by_age", "project", "created_at", "id"),
     Index("sessions_by_status", "status"),
     sqlite_autoincrement=True,  # a number is never given again, so late work cannot hit a later session
@@ -69,6 +71,14 @@ EVENTS = Table(
     Column("run", Integer, nullable=False),
     Column("event", nullable=False),  # the JSON as it came
     sqlite_with_rowid=False,
+)
+
+REMOVALS = Table(
+    "removals",
+    METADATA,
+    Column("number", Integer, primary_key=True),  # the session's, which is gone
+    Column("project", Text, nullable=False),
+    Column("id", Text, nullable=False),
 )
 
 KEYS = Table(

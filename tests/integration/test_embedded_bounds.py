@@ -1,0 +1,138 @@
+"""How many sessions run at once, and how long one may have nothing to do."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from app.backends.embedded.places import Places
+from app.errors import NotRunning
+from app.types import Repo, RunStatus, SessionStatus
+from tests.support.scripted import CALLER, House, endless, house
+
+PENDING, RUNNING, STOPPED = SessionStatus.PENDING, SessionStatus.RUNNING, SessionStatus.STOPPED
+NO_REPO = [Repo(url="file:///nowhere/at-all")]
+
+
+async def statuses(home: House, *session_ids: str) -> list[SessionStatus]:
+    return [(await home.backend.get_session(CALLER, session_id)).status for session_id in session_ids]
+
+
+class TestMaxRunningSessions:
+    async def test_sessions_beyond_the_bound_wait_and_run_in_the_order_of_their_creation(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, max_running=2) as home:
+            ids = [await home.create(f"task {number}") for number in range(5)]
+            for session_id in ids[:2]:
+                await home.status(session_id, RUNNING)
+            for number, session_id in enumerate(ids[:3]):
+                waiting = ids[number + 2 :]
+                assert await statuses(home, *waiting) == [PENDING] * len(waiting)
+                with pytest.raises(NotRunning):
+                    await home.say(waiting[0], "too early")
+                await home.backend.stop_session(CALLER, session_id)
+                await home.status(waiting[0], RUNNING)
+
+    async def test_a_session_that_waits_can_be_stopped_and_deleted(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, max_running=1) as home:
+            first, second, third, fourth = [await home.create() for _ in range(4)]
+            await home.status(first, RUNNING)
+            await home.backend.stop_session(CALLER, second)
+            await home.status(second, STOPPED)
+            await home.backend.delete_session(CALLER, third)
+            await home.backend.delete_session(CALLER, first)
+            await home.status(fourth, RUNNING)
+
+    async def test_a_session_that_is_started_again_waits_behind_the_others(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, max_running=1) as home:
+            first, second = await home.create(), await home.create()
+            await home.status(first, RUNNING)
+            await home.backend.stop_session(CALLER, first)
+            await home.status(second, RUNNING)
+            third = await home.create()
+            await home.backend.start_session(CALLER, first)
+            await home.backend.stop_session(CALLER, second)
+            await home.status(third, RUNNING)
+            assert await statuses(home, first) == [PENDING]
+            await home.backend.delete_session(CALLER, third)
+            await home.status(first, RUNNING)
+
+    async def test_a_session_that_fails_gives_its_place_away(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, max_running=1, git_protocols=("file",)) as home:
+            failing = [await home.create(repos=NO_REPO) for _ in range(2)]
+            last = await home.create()
+            await home.status(last, RUNNING)
+            assert await statuses(home, *failing) == [SessionStatus.FAILED] * 2
+
+    async def test_the_order_outlives_the_server(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, max_running=1) as home:
+            first, second, third = [await home.create() for _ in range(3)]
+            await home.status(first, RUNNING)
+            await home.backend.stop_session(CALLER, second)
+            await home.status(second, STOPPED)
+            await home.backend.start_session(CALLER, second)
+        async with house(tmp_path, endless, max_running=1) as home:
+            assert await statuses(home, first, second, third) == [RUNNING, PENDING, PENDING]
+            await home.backend.stop_session(CALLER, first)
+            await home.status(third, RUNNING)
+            assert await statuses(home, second) == [PENDING]
+
+    async def test_sessions_that_run_already_go_on_when_the_bound_is_lowered(self, tmp_path: Path) -> None:
+        async with house(tmp_path) as home:
+            running = [await home.running() for _ in range(3)]
+        async with house(tmp_path, endless, max_running=2) as home:
+            waiting = await home.create()
+            assert await statuses(home, *running, waiting) == [RUNNING] * 3 + [PENDING]
+            for number, session_id in enumerate(running[:2]):
+                await home.backend.stop_session(CALLER, session_id)
+                await home.status(session_id, STOPPED)
+                await home.status(waiting, RUNNING if number == 1 else PENDING)
+
+    async def test_a_place_that_was_given_to_one_that_gave_up_is_given_on(self) -> None:
+        places = Places(1)
+        await places.take(1)
+        second, third = (asyncio.create_task(places.take(number)) for number in (2, 3))
+        await asyncio.sleep(0)
+        places.leave(1)
+        second.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await second
+        places.leave(2)
+        await third
+
+
+class TestIdleTimeout:
+    async def test_a_session_is_stopped_when_it_has_had_nothing_to_do_for_that_long(self, tmp_path: Path) -> None:
+        async with house(tmp_path, idle_timeout=0.05) as home:
+            session_id = await home.create()
+            await home.status(session_id, STOPPED)
+            assert [run.status for run in await home.runs(session_id)] == [RunStatus.COMPLETED]
+            await home.backend.start_session(CALLER, session_id)
+            await home.status(session_id, STOPPED)
+
+    async def test_a_session_with_a_run_is_not_idle(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, idle_timeout=0.02) as home:
+            busy, other = await home.create(), await home.create()
+            [task] = await home.runs(other)
+            await home.active(other, task.run_id)
+            await home.backend.interrupt_session(CALLER, other)
+            await home.status(other, STOPPED)
+            assert await statuses(home, busy) == [RUNNING]
+
+    async def test_a_session_that_an_earlier_server_left_idle_is_stopped(self, tmp_path: Path) -> None:
+        async with house(tmp_path) as home:
+            idle = await home.running()
+        async with house(tmp_path, idle_timeout=0.05) as home:
+            await home.status(idle, STOPPED)
+
+    async def test_idle_sessions_make_room_for_those_that_wait(self, tmp_path: Path) -> None:
+        async with house(tmp_path, idle_timeout=0.05, max_running=1) as home:
+            for session_id in [await home.create() for _ in range(4)]:
+                await home.status(session_id, STOPPED)
+                assert [run.status for run in await home.runs(session_id)] == [RunStatus.COMPLETED]
+
+    async def test_nothing_is_stopped_without_a_timeout(self, tmp_path: Path) -> None:
+        async with house(tmp_path) as home:
+            session_id = await home.running()
+            assert home.backend._life._idleness._timers == {}
+            assert await statuses(home, session_id) == [RUNNING]
