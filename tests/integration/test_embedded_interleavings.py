@@ -1,6 +1,9 @@
-"""Every interleaving of messages, interrupts, stops, starts, crashes and what agents do keeps the store's promises."""
+"""Every interleaving of what clients ask, what agents do and what befalls the server keeps the store's promises."""
 
 import asyncio
+import contextlib
+import shutil
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
@@ -9,98 +12,163 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from sqlalchemy import text
 
 from app.agents.port import AgentError, Turn
-from app.errors import AlreadyEnded, AlreadyRunning, NotRunning, SessionStopping
-from app.types import RunStatus, SessionStatus
+from app.backends.embedded import removals
+from app.errors import (
+    AlreadyEnded,
+    AlreadyRunning,
+    NotRunning,
+    RunActive,
+    RunEnded,
+    SessionBusy,
+    SessionNotFound,
+    SessionStopping,
+)
+from app.types import NewMessage, OnBusy, RunStatus, SessionStatus
 from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, House, asked, event, make_backend, until
 
 T = TypeVar("T")
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
 CLOSING = {"TEXT_MESSAGE_START": "TEXT_MESSAGE_END", "TOOL_CALL_START": "TOOL_CALL_END"}
-
-
-async def agent(turn: Turn) -> AsyncIterator[bytes]:
-    """Do what the message says: wait here or there, fail, end early, or be quick."""
-    order = asked(turn)
-    if order == "wait silently":
-        await asyncio.Event().wait()
-    yield STARTED
-    yield event("TEXT_MESSAGE_START", messageId=turn.input["runId"], role="assistant")
-    if order == "wait":
-        await asyncio.Event().wait()
-    if order == "fail":
-        raise AgentError("The agent failed.")
-    if order == "end early":
-        return
-    yield event("TEXT_MESSAGE_END", messageId=turn.input["runId"])
-    yield FINISHED
-    if order == "linger":
-        await asyncio.Event().wait()
-
-
+SETTLED = {SessionStatus.RUNNING, SessionStatus.STOPPED}
 ORDERS = st.sampled_from(["quick", "wait", "wait silently", "fail", "end early", "linger"])
+GAPS = """
+    SELECT count(*) FROM sessions
+    LEFT JOIN (SELECT session, count(*) AS n, min(position) AS low, max(position) AS high FROM events GROUP BY session)
+    ON session = number
+    WHERE last_position != coalesce(n, 0) OR (n > 0 AND (low != 1 OR high != n))
+"""
 
 
-class OneSession(RuleBasedStateMachine):
-    """One session, any steps in any order, with or without time between them."""
+class Sessions(RuleBasedStateMachine):
+    """A few sessions, any steps in any order, with or without time between them; at most two run, or all."""
+
+    sessions = Bundle("sessions")
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.directory = tempfile.TemporaryDirectory()
-        self.accepted: list[str] = []
+        self.directory = Path(tempfile.mkdtemp())
+        self.life = 0
+        self.accepted: dict[str, list[str]] = {}
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    @initialize(order=ORDERS)
-    def create(self, order: str) -> None:
+    @initialize(bound=st.sampled_from([None, 2]))
+    def begin(self, bound: int | None) -> None:
+        self.bound = bound
         self.do(self.open())
-        self.session_id = self.do(self.home.create(order))
-        [task] = self.do(self.home.runs(self.session_id))
-        self.accepted.append(task.run_id)
 
     async def open(self) -> None:
-        self.home = House(make_backend(Path(self.directory.name), agent))
+        self.gate = asyncio.Event()
+        self.home = House(make_backend(self.store, self.agent, max_running=self.bound))
         await self.home.backend.open()
 
-    @rule(order=ORDERS)
-    def say(self, order: str) -> None:
-        before = self.status()
+    @property
+    def store(self) -> Path:
+        return self.directory / str(self.life)
+
+    async def agent(self, turn: Turn) -> AsyncIterator[bytes]:
+        """Do what the message says: wait here or there, fail, end early, or be quick."""
+        order, gate = asked(turn), self.gate
+        if order == "wait silently":
+            await gate.wait()
+        yield STARTED
+        yield event("TEXT_MESSAGE_START", messageId=turn.input["runId"], role="assistant")
+        if order == "wait":
+            await gate.wait()
+        if order == "fail":
+            raise AgentError("The agent failed.")
+        if order == "end early":
+            return
+        yield event("TEXT_MESSAGE_END", messageId=turn.input["runId"])
+        yield FINISHED
+        if order == "linger":
+            await gate.wait()
+
+    # What clients ask
+
+    @precondition(lambda self: len(self.accepted) < 3)
+    @rule(target=sessions, order=ORDERS)
+    def create(self, order: str) -> str:
+        session_id = self.do(self.home.create(order))
+        [task] = self.do(self.home.runs(session_id))
+        self.accepted[session_id] = [task.run_id]
+        return session_id
+
+    @rule(session_id=sessions, order=ORDERS, on_busy=st.sampled_from(OnBusy))
+    def say(self, session_id: str, order: str, on_busy: OnBusy) -> None:
+        before, busy = self.status(session_id), self.unfinished(session_id)
+        message = NewMessage(content=order, on_busy=on_busy)
         try:
-            self.accepted.append(self.do(self.home.say(self.session_id, order)))
+            run = self.do(self.home.backend.send_message(CALLER, session_id, message))
         except NotRunning:
             assert before is not SessionStatus.RUNNING
+        except SessionBusy:
+            assert busy
+            assert on_busy is OnBusy.REJECT
+        else:
+            self.accepted[session_id].append(run.run_id)
+            assert on_busy is not OnBusy.REJECT or self.unfinished(session_id) <= {run.run_id}
 
-    @rule()
-    def interrupt(self) -> None:
-        before = {run.run_id: run.status for run in self.do(self.home.runs(self.session_id))}
-        interruption = self.do(self.home.backend.interrupt_session(CALLER, self.session_id))
-        assert interruption.interrupted is not None
-        if interruption.interrupted is False:
-            return
-        after = {run.run_id: run.status for run in self.do(self.home.runs(self.session_id))}
-        assert any(before[run_id] not in FINAL and after[run_id] in FINAL for run_id in before)
-
-    @rule()
-    def stop(self) -> None:
+    @rule(session_id=sessions, number=st.integers(0, 20))
+    def cancel(self, session_id: str, number: int) -> None:
+        run_id = self.accepted[session_id][number % len(self.accepted[session_id])]
+        before = self.do(self.home.run(session_id, run_id)).status
         try:
-            session = self.do(self.home.backend.stop_session(CALLER, self.session_id))
+            self.do(self.home.backend.cancel_run(CALLER, session_id, run_id))
+        except RunEnded:
+            assert self.do(self.home.run(session_id, run_id)).status in FINAL
+        except RunActive:
+            assert before in {RunStatus.QUEUED, RunStatus.RUNNING}
+        else:
+            assert before is RunStatus.QUEUED
+            assert self.do(self.home.run(session_id, run_id)).status is RunStatus.INTERRUPTED
+
+    @rule(session_id=sessions)
+    def interrupt(self, session_id: str) -> None:
+        before = self.unfinished(session_id)
+        interruption = self.do(self.home.backend.interrupt_session(CALLER, session_id))
+        assert interruption.interrupted is not None
+        if interruption.interrupted:
+            assert before - self.unfinished(session_id)
+
+    @rule(session_id=sessions)
+    def stop(self, session_id: str) -> None:
+        try:
+            session = self.do(self.home.backend.stop_session(CALLER, session_id))
             assert session.status is SessionStatus.STOPPING
         except AlreadyEnded:
-            assert self.status() is SessionStatus.STOPPED
+            assert self.status(session_id) is SessionStatus.STOPPED
 
-    @rule()
-    def start(self) -> None:
+    @rule(session_id=sessions)
+    def start(self, session_id: str) -> None:
         try:
-            session = self.do(self.home.backend.start_session(CALLER, self.session_id))
+            session = self.do(self.home.backend.start_session(CALLER, session_id))
             assert session.status is SessionStatus.PENDING
         except AlreadyRunning:
-            assert self.status() in {SessionStatus.PENDING, SessionStatus.RUNNING}
+            assert self.status(session_id) in {SessionStatus.PENDING, SessionStatus.RUNNING}
         except SessionStopping:
-            assert self.status() in {SessionStatus.STOPPING, SessionStatus.STOPPED}
+            assert self.status(session_id) in {SessionStatus.STOPPING, SessionStatus.STOPPED}
+
+    @rule(session_id=consumes(sessions))
+    def delete(self, session_id: str) -> None:
+        self.do(self.home.backend.delete_session(CALLER, session_id))
+        del self.accepted[session_id]
+        with contextlib.suppress(SessionNotFound):
+            raise AssertionError(self.status(session_id))
+        assert not (self.store / "workspaces" / CALLER.project / session_id).exists()
+
+    # What agents do, and what befalls the server
+
+    @rule()
+    def let_agents_go_on(self) -> None:
+        self.gate.set()
+        self.gate = asyncio.Event()
 
     @rule(turns=st.integers(1, 200))
     def let_time_pass(self, turns: int) -> None:
@@ -110,67 +178,106 @@ class OneSession(RuleBasedStateMachine):
 
         self.do(idle())
 
-    @rule()
-    def let_it_settle(self) -> None:
-        settled = {SessionStatus.RUNNING, SessionStatus.STOPPED}
-        self.do(until(lambda: self.home.backend.get_session(CALLER, self.session_id), lambda s: s.status in settled))
+    @rule(session_id=sessions)
+    def let_it_settle(self, session_id: str) -> None:
+        async def settled() -> bool:
+            running = await self.home.backend.list_sessions(
+                CALLER, limit=100, offset=0, search=None, status=[SessionStatus.RUNNING]
+            )
+            session = await self.home.backend.get_session(CALLER, session_id)
+            return session.status in SETTLED or running.total == self.bound
+
+        self.do(until(settled))
 
     @rule()
     def restart(self) -> None:
         self.do(self.home.backend.close())
         self.do(self.open())
 
-    def status(self) -> SessionStatus:
-        return self.do(self.home.backend.get_session(CALLER, self.session_id)).status
+    @rule()
+    def crash(self) -> None:
+        """Go on from the files as they are at this moment, whatever the server still wants to write."""
+        before, crashed = self.store, self.home.backend
+        self.life += 1
+        self.store.mkdir()
+        with contextlib.closing(sqlite3.connect(before / "store.db", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            for name in ("store.db", "store.db-wal"):
+                shutil.copy(before / name, self.store / name)
+        if (before / "workspaces").exists():
+            shutil.copytree(before / "workspaces", self.store / "workspaces", dirs_exist_ok=True)
+        self.do(crashed.close())
+        self.do(self.open())
+
+    # What holds at any time
 
     @invariant()
-    def the_log_and_the_summaries_agree(self) -> None:
-        if not self.accepted:
+    def every_accepted_run_is_there_and_none_has_two_ends(self) -> None:
+        for session_id, accepted in self.accepted.items():
+            runs = {run.run_id: run for run in self.do(self.home.runs(session_id))}
+            assert sorted(runs) == sorted(accepted)
+            assert len([run for run in runs.values() if run.status is RunStatus.RUNNING]) <= 1
+            log = self.do(self.home.log(session_id))
+            ends = Counter(each["runId"] for each in log if each["type"] in TERMINAL)
+            assert set(ends.values()) <= {1}
+            for run in runs.values():
+                # The log was read after the summaries, so it may know of an end that they do not.
+                assert run.status not in FINAL or ends[run.run_id] == 1
+
+    @invariant()
+    def positions_have_no_gaps_and_no_more_sessions_run_than_may(self) -> None:
+        if not hasattr(self, "home"):
             return
-        runs = {run.run_id: run for run in self.do(self.home.runs(self.session_id))}
-        assert set(runs) == set(self.accepted)
-        active = [run for run in runs.values() if run.status is RunStatus.RUNNING]
-        assert len(active) <= 1
-        log = self.do(self.home.log(self.session_id))
-        ends = Counter(each["runId"] for each in log if each["type"] in TERMINAL)
-        assert set(ends.values()) <= {1}
-        for run in runs.values():
-            # The log was read after the summaries, so it may know of an end that they do not.
-            assert run.status not in FINAL or ends[run.run_id] == 1
+        database = self.home.backend._database
+        assert database.read(lambda connection: connection.execute(text(GAPS)).scalar()) == 0
+        assert self.bound is None or self.home.backend.running_sessions() <= self.bound
+        assert {self.status(session_id) for session_id in self.accepted} <= {
+            *SETTLED,
+            SessionStatus.PENDING,
+            SessionStatus.STOPPING,
+        }
+
+    def status(self, session_id: str) -> SessionStatus:
+        return self.do(self.home.backend.get_session(CALLER, session_id)).status
+
+    def unfinished(self, session_id: str) -> set[str]:
+        return {run.run_id for run in self.do(self.home.runs(session_id)) if run.status not in FINAL}
+
+    # The end
 
     def teardown(self) -> None:
         try:
-            if self.accepted:
+            if hasattr(self, "home"):
                 self.do(self.finish())
         finally:
             self.runner.close()
-            self.directory.cleanup()
+            shutil.rmtree(self.directory)
 
     async def finish(self) -> None:
-        """Bring the session to rest: then every run but a task that never began has ended, well-formed."""
+        """Bring all to rest: then every run but a task that never began has ended, well-formed."""
         backend = self.home.backend
-        settled = {SessionStatus.RUNNING, SessionStatus.STOPPED}
-        session = await until(lambda: backend.get_session(CALLER, self.session_id), lambda s: s.status in settled)
-        if session.status is SessionStatus.RUNNING:
-            await backend.stop_session(CALLER, self.session_id)
-            await self.home.status(self.session_id, SessionStatus.STOPPED)
-        for run in await self.home.runs(self.session_id):
-            log = await self.home.log(self.session_id, run.run_id)
-            if run.status is RunStatus.QUEUED:
-                assert run.run_id == self.accepted[0]
-                assert log == []
-                continue
-            types = [each["type"] for each in log]
-            assert run.status in FINAL
-            assert (types[0], types.count("RUN_STARTED")) == ("RUN_STARTED", 1)
-            assert [type_ for type_ in types if type_ in TERMINAL] == [types[-1]]
-            assert run.event_count == len(log)
-            for opening, closing in CLOSING.items():
-                assert types.count(opening) == types.count(closing)
+        for session_id in self.accepted:
+            with contextlib.suppress(AlreadyEnded):
+                await backend.stop_session(CALLER, session_id)
+            await self.home.status(session_id, SessionStatus.STOPPED)
+            for run in await self.home.runs(session_id):
+                if run.status is RunStatus.QUEUED:
+                    assert run.run_id == self.accepted[session_id][0]
+                    assert await self.home.log(session_id, run.run_id) == []
+                else:
+                    assert run.status in FINAL
+                    self.check_log(await self.home.types(session_id, run.run_id), run.event_count)
+        assert backend._database.read(removals.pending) == []
         await backend.close()
 
+    def check_log(self, types: list[str], count: int) -> None:
+        assert (types[0], types.count("RUN_STARTED"), len(types)) == ("RUN_STARTED", 1, count)
+        assert [type_ for type_ in types if type_ in TERMINAL] == [types[-1]]
+        for opening, closing in CLOSING.items():
+            assert types.count(opening) == types.count(closing)
 
-OneSession.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+
+Sessions.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestOneSession = OneSession.TestCase
+TestSessions = Sessions.TestCase
