@@ -1,6 +1,7 @@
 """What the project says of itself outside of its code is true."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -82,3 +83,10 @@ def test_the_decisions_stand_newest_first() -> None:
     dates = re.findall(r"^\* \*\*(\d{4}-\d\d-\d\d): ", text("ARCHITECTURE.md"), re.MULTILINE)
     assert dates
     assert dates == sorted(dates, reverse=True)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a checkout has a list of its files")
+def test_nothing_is_kept_that_is_ignored() -> None:
+    """A link to another checkout's `.venv`, say: whoever pulls it loses what stands there."""
+    command = ("git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard")
+    assert subprocess.check_output(command, text=True) == ""  # noqa: S603 - our own command
