@@ -42,6 +42,10 @@ def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return make
 
 
+WAYS_OUT = [
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK"),
+]
 SLOW = "sleep 600 & echo $$ > $OUT.tmp; mv $OUT.tmp $OUT; wait"
 
 
@@ -79,7 +83,9 @@ class TestGitProcess:
     async def test_it_sees_nothing_of_this_service_when_it_runs(
         self, workspace: Path, fake_git: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in ("API_SECRET", "GIT_SSH", "GIT_TEMPLATE_DIR", "GIT_CONFIG_COUNT", "GIT_DIR", "SSH_AUTH_SOCK"):
+        for name in WAYS_OUT:
+            monkeypatch.delenv(name, raising=False)
+        for name in ("API_SECRET", "GIT_SSH", "GIT_TEMPLATE_DIR", "GIT_CONFIG_COUNT", "GIT_DIR", "GIT_SSL_NO_VERIFY"):
             monkeypatch.setenv(name, "0")
         out = fake_git("env > $OUT; exit 1")
         await failure(workspace, session("file:///api"))
@@ -101,6 +107,33 @@ class TestGitProcess:
         }
         assert lines["GIT_ALLOW_PROTOCOL"] == "file"
         assert lines["PWD"] == "/"
+
+    async def test_it_sees_the_ways_out_of_this_machine_when_there_are_some(
+        self, workspace: Path, fake_git: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in WAYS_OUT:
+            monkeypatch.setenv(name, f"the {name}")
+        out = fake_git("env > $OUT; exit 1")
+        await failure(workspace, session("file:///api"))
+        assert {f"{name}=the {name}" for name in WAYS_OUT} <= set(out.read_text().splitlines())
+
+    async def test_it_goes_through_the_proxy_when_there_is_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[bytes] = []
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readline())
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+        for name in WAYS_OUT:
+            monkeypatch.delenv(name, raising=False)
+        async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            with pytest.raises(CloneFailed):
+                await clone("http://git.invalid/x", None, tmp_path / "x", protocols=("http",), max_bytes=10**9)
+        assert asked[0].startswith(b"GET http://git.invalid/x/info/refs")
 
     async def test_a_flood_of_words_is_survived_when_it_fails(
         self, workspace: Path, fake_git: Callable[[str], Path]

@@ -14,6 +14,10 @@ import msgspec
 MAX_URL = 2048
 MAX_BRANCH = 255
 _STDERR_BYTES = 8192
+_PASSED_ON = (
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK"),
+)
 _SIZE_CHECK_SECONDS = 1.0
 
 _SCP_LIKE = re.compile(r"[A-Za-z0-9][\w.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^-:].*", re.ASCII)
@@ -140,8 +144,12 @@ def _secrets(url: str) -> set[str]:
 
 
 def _environment(protocols: Sequence[str]) -> dict[str, str]:
-    """Nothing of this service's own but PATH: no configuration, no stored credentials, no prompt, no other protocol."""
+    """What leads out of this machine, and nothing else of this service's own.
+
+    No configuration, no stored credentials, no prompt, no other protocol.
+    """
     return {
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C",
         "HOME": "/dev/null",  # a path below which nothing can be: no .gitconfig, no .netrc
