@@ -5,7 +5,8 @@ ApiError
 │   └── MissingProject 400 · ProjectMismatch 400
 ├── Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · RequestTimeout 408
 ├── Conflict 409
-│   └── UnknownState 409 · SessionStopping 409 · RunExists 409 · SessionBusy 409 · RunActive 409 · RunEnded 409
+│   ├── UnknownState 409 · SessionStopping 409 · RunExists 409 · SessionBusy 409 · RunActive 409 · RunEnded 409
+│   └── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409
 ├── PayloadTooLarge 413 · UnsupportedMediaType 415
 ├── InvalidState 422
 │   └── NotRunning · AlreadyRunning · AlreadyEnded · NotSupported
@@ -176,6 +177,24 @@ class RunEnded(Conflict):
     """The run has ended already."""
 
     code = "run_ended"
+
+
+class IdempotencyKeyReused(Conflict):
+    """This Idempotency-Key was sent with another request before."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInUse(Conflict):
+    """The first request with this Idempotency-Key is still under way; try again."""
+
+    code = "idempotency_key_in_use"
+
+
+class IdempotencyOutcomeUnknown(Conflict):
+    """The server was cut off from the first request with this Idempotency-Key; see what became of it."""
+
+    code = "idempotency_outcome_unknown"
 
 
 class PayloadTooLarge(ApiError):

@@ -69,7 +69,13 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
         from app.backends.ambient.adapter import AmbientBackend  # noqa: PLC0415
 
         tracer = tracing.tracer if tracing else None
-        return AmbientBackend(settings.backend_url, settings.backend_timeout, metrics.observe, tracer=tracer)
+        return AmbientBackend(
+            settings.backend_url,
+            settings.backend_timeout,
+            metrics.observe,
+            answers=settings.data_dir / "answers.db",
+            tracer=tracer,
+        )
     from app.agents.select import agent_factory  # noqa: PLC0415
     from app.backends.embedded.adapter import EmbeddedBackend  # noqa: PLC0415
 

@@ -127,7 +127,9 @@ class Settings(BaseModel):
         "8081", "a whole number from 0 to 65535", "Port to listen on; 0 takes a free one.", ge=0, le=65535
     )
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = _setting(
-        "data", "a directory", "Where the embedded backend keeps its database and workspaces."
+        "data",
+        "a directory",
+        "Where the embedded backend keeps its database and workspaces, a server before a platform its answers to keys.",
     )
     backend_url: Annotated[str, AfterValidator(_backend_url)] = _setting(
         "sqlite:///$DATA_DIR/ambient.db",

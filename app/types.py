@@ -63,11 +63,23 @@ class Credentials(msgspec.Struct, frozen=True):
     project: str | None
 
 
+class Once(msgspec.Struct):
+    """A request that is to have its effect once: digests of its Idempotency-Key with the sender, and of all it says.
+
+    `replayed` is set by the backend that gives the first answer again.
+    """
+
+    key: bytes
+    fingerprint: bytes
+    replayed: bool = False
+
+
 class Caller(msgspec.Struct, frozen=True):
     """A sender whose project is settled and whose role, as far as the backend judges it, suffices."""
 
     token: str
     project: str
+    once: Once | None = None
 
 
 class Value(msgspec.Struct, omit_defaults=True, kw_only=True):

@@ -10,9 +10,12 @@ from app.types import Located
 _encode = msgspec.json.Encoder().encode
 
 
-async def send_answer(send: Send, status: int, result: Any) -> None:
-    """Send what a handler returned: a value, one with its location, or None for an empty answer."""
-    headers: list[tuple[bytes, bytes]] = []
+async def send_answer(send: Send, status: int, result: Any, *, replayed: bool) -> None:
+    """Send what a handler returned: a value, one with its location, or None for an empty answer.
+
+    `replayed` says that it is the answer to an earlier request.
+    """
+    headers = [(b"idempotency-replayed", b"true")] if replayed else []
     if isinstance(result, Located):
         headers.append((b"location", result.location.encode("ascii")))
         result = result.body

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import auth
 from app.backend import Backend
+from app.contract.once import UnderWay
 from app.contract.plan import Handler, Plan, PlanError
 from app.contract.routing import Resource, Router
 from app.errors import BackendError
@@ -26,6 +27,7 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
         self._handlers = handlers
         self._backend = backend
         self._max_body = max_body
+        self._under_way = UnderWay()
         self._router: Router[Plan] = Router()
 
     def add_api(self, specification: Specification, *, security_map: dict[str, Any], **_options: Any) -> None:
@@ -60,6 +62,7 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
             authenticate=auth.authenticator(security.verification_fn),
             backend=self._backend,
             max_body=self._max_body,
+            under_way=self._under_way,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

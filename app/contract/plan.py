@@ -12,6 +12,7 @@ from app import auth
 from app.backend import Backend
 from app.contract.answer import send_answer
 from app.contract.body import Body, check_media_type
+from app.contract.once import HEADER, UnderWay, once
 from app.contract.parameters import Parameter, parse_query
 from app.contract.routing import decode_segment
 from app.limits import read_body
@@ -40,19 +41,23 @@ class Plan:
         authenticate: auth.Authenticate,
         backend: Backend,
         max_body: int,
+        under_way: UnderWay,
     ) -> None:
         self.operation_id: str = operation["operationId"]
         self._handler = handler
         self._authenticate = authenticate
         self._backend = backend
         self._max_body = max_body
+        self._under_way = under_way
         self._role = Role(operation["x-role"])
         self._status = next(int(status) for status in operation["responses"] if status.startswith("2"))
         parameters = [Parameter(definition) for definition in operation.get("parameters", [])]
         self._path = [parameter for parameter in parameters if parameter.place == "path"]
         self._query = [parameter for parameter in parameters if parameter.place == "query"]
         self._query_names = {parameter.name for parameter in self._query}
-        self._headers = [parameter for parameter in parameters if parameter.place == "header"]
+        headers = {parameter.name: parameter for parameter in parameters if parameter.place == "header"}
+        self._key = headers.pop(HEADER, None)
+        self._headers = headers.values()
         described = operation.get("requestBody")
         self._body = Body(described or NO_BODY) if method in {"POST", "PUT", "PATCH"} else None
         self._types = self._argument_types(with_body=described is not None)
@@ -87,10 +92,14 @@ class Plan:
             arguments[parameter.name] = self._typed(parameter.name, parameter.value(fields.get(parameter.name)))
         if self._body is not None:
             body = self._body.value(content)
+            if self._key and (key := request.header(HEADER)) is not None:
+                self._key.value([key])
+                caller = msgspec.structs.replace(caller, once=once(key, caller, [self.operation_id, arguments, body]))
             if "body" in self._types:
                 arguments["body"] = self._typed("body", body)
-        result = await self._handler(backend=self._backend, caller=caller, **arguments)
-        await send_answer(send, self._status, result)
+        with self._under_way.hold(caller.once):
+            result = await self._handler(backend=self._backend, caller=caller, **arguments)
+        await send_answer(send, self._status, result, replayed=caller.once is not None and caller.once.replayed)
 
     async def _read(self, request: Request, receive: Receive) -> bytes:
         if self._body is None:

@@ -38,6 +38,7 @@ ROLES = {
     "stop_session": "edit",
     "interrupt_session": "edit",
 }
+IDEMPOTENT = {"create_session", "send_message", "create_run"}
 ALWAYS = {"400", "401", "403", "405", "429", "431", "500", "502", "503", "504", "default"}
 TYPED = [name for name in SCHEMAS if hasattr(types, name)]
 
@@ -175,8 +176,10 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
         wanted |= {"507"}
     if "{" in path:
         wanted |= {"404"}
+    if operation_id in IDEMPOTENT | {"cancel_run", "start_session", "stop_session"}:
+        wanted |= {"409"}
     if operation_id in {"send_message", "create_run", "cancel_run", "start_session", "stop_session"}:
-        wanted |= {"409", "422"}
+        wanted |= {"422"}
     assert set(failures(operation_id)) == wanted
 
 
@@ -187,6 +190,8 @@ def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operat
         special["202"] = "Location"
     for status, response in responses(operation_id).items():
         extra = {special[status]} if status in special else set()
+        if operation_id in IDEMPOTENT and status.startswith("2"):
+            extra |= {"Idempotency-Replayed"}
         assert set(response["headers"]) == {"X-Request-ID"} | extra
         if status == "204":
             assert "content" not in response

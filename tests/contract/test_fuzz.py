@@ -97,9 +97,10 @@ class Service(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ambient(loop: Background) -> Iterator[Service]:
+def ambient(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    answers = tmp_path_factory.mktemp("fuzz") / "answers.db"
     with FakePlatform(auto=True) as platform:
-        backend = AmbientBackend(platform.url, 30, interrupt_deadline=2, poll_interval=0.05)
+        backend = AmbientBackend(platform.url, 30, answers=answers, interrupt_deadline=2, poll_interval=0.05)
 
         def token(project: str) -> str:
             platform.tokens[f"token-{project}"] = (project, "admin")
@@ -134,7 +135,9 @@ class Client:
         self._session = ""
 
     def fit(self, case: Case[Any]) -> None:
-        """Name the caller's own project, and only repositories that this server may clone, no two of them."""
+        """Name the caller's own project, keys of its own, and only repositories that may be cloned, no two of them."""
+        if case.headers.get("Idempotency-Key") and is_valid(case):
+            case.headers["Idempotency-Key"] = str(uuid4())
         project = case.headers.get("X-Ambient-Project", "")
         if NAME.fullmatch(project) or (project == "" and self.service.needs_project):
             case.headers["X-Ambient-Project"] = self.project

@@ -57,12 +57,17 @@ def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path
         assert api.say(session_id, "what did I say?")["status"] == "completed"
 
 
-def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done(tmp_path: Path) -> None:
+def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done_once(tmp_path: Path) -> None:
     key = make_key(tmp_path)
+    once: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "body": {"task": "list the files"}}
     with running(tmp_path, key) as (server, api):
-        session_id = api.create_session(task="list the files").ok()["id"]
+        created = api.call("create_session", **once)
+        session_id = created.ok()["id"]
         server.kill()
     with running(tmp_path, key) as (_, api):
+        again = api.call("create_session", **once)
+        assert (again.content, again.headers["Idempotency-Replayed"]) == (created.content, "true")
+        assert api.list_sessions().ok()["total"] == 1
         api.wait_for_status(session_id, "running")
         [run] = eventually(
             lambda: api.list_runs(session_id).ok()["runs"],

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from app.backends.ambient.adapter import AmbientBackend
@@ -9,12 +10,14 @@ from app.types import Caller
 
 CALLER = Caller(token="secret-token", project="demo")
 ELSEWHERE = Caller(token="secret-token", project="other")
+NOWHERE = Path("/dev/null/answers.db")
 
 
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[AmbientBackend]:
     """An open backend; by default its time limit is one that no healthy answer needs."""
-    backend = AmbientBackend(url, **({"timeout": 10.0} | options))
+    arguments: dict[str, Any] = {"timeout": 10.0, "answers": NOWHERE} | options
+    backend = AmbientBackend(url, **arguments)
     await backend.open()
     try:
         yield backend

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pytest
@@ -16,6 +17,7 @@ from app.settings import Settings
 from app.types import Role
 from tests.support.api import Api, Contract, served_contract, unique_project
 from tests.support.platform import FakePlatform
+from tests.support.platform_backend import NOWHERE
 from tests.support.server import Background, listening, serving
 
 STATES = ("pending", "running", "stopped", "failed")
@@ -204,14 +206,20 @@ def settings(**chosen: Any) -> Settings:
 @contextmanager
 def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[PlatformStage]:
     """A server before a fake platform, for which it waits `timeout` seconds."""
-    with FakePlatform() as platform, before(platform, loop, timeout) as stage:
+    with (
+        FakePlatform() as platform,
+        TemporaryDirectory() as data,
+        before(platform, loop, timeout, Path(data) / "answers.db") as stage,
+    ):
         yield stage
 
 
 @contextmanager
-def before(platform: FakePlatform, loop: Background, timeout: float) -> Iterator[PlatformStage]:
-    """A server before a platform that may be up or down."""
-    backend = AmbientBackend(platform.url, timeout, interrupt_deadline=2, poll_interval=0.05)
+def before(
+    platform: FakePlatform, loop: Background, timeout: float, answers: Path = NOWHERE
+) -> Iterator[PlatformStage]:
+    """A server before a platform that may be up or down; `answers` is the server's own file."""
+    backend = AmbientBackend(platform.url, timeout, answers=answers, interrupt_deadline=2, poll_interval=0.05)
     with serving(create_app(settings(backend_url=platform.url), backend), loop) as url:
         yield PlatformStage(url, served_contract(url), platform)
 

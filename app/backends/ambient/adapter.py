@@ -1,8 +1,11 @@
 """The Ambient Code Platform as a backend: its parts put together."""
 
+from pathlib import Path
+
 from opentelemetry import trace
 
 from app.backends.ambient.accepted import AcceptedRuns
+from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.client import Client, Observe
 from app.backends.ambient.platform import Platform
 from app.backends.ambient.runs import AmbientRuns
@@ -17,7 +20,8 @@ class AmbientBackend(AmbientSessions, AmbientRuns):
     `observe` is told of every call, and `tracer` makes a span of it. Tokens and roles are judged by the platform. It
     keeps no list of the runs that it accepted before their first event is stored, so this process remembers those for
     two minutes at most and reads them as `queued`. The end of an interrupted run is looked for every `poll_interval`
-    seconds until `interrupt_deadline` seconds have passed.
+    seconds until `interrupt_deadline` seconds have passed. First answers by idempotency key are kept in the
+    file `answers`.
     """
 
     def __init__(
@@ -26,6 +30,7 @@ class AmbientBackend(AmbientSessions, AmbientRuns):
         timeout: float,
         observe: Observe | None = None,
         *,
+        answers: Path,
         tracer: trace.Tracer | None = None,
         interrupt_deadline: float = 10.0,
         poll_interval: float = 1.0,
@@ -33,6 +38,7 @@ class AmbientBackend(AmbientSessions, AmbientRuns):
         self._client = Client(url, timeout, observe, tracer)
         self._platform = Platform(self._client)
         self._accepted = AcceptedRuns()
+        self._answers = FirstAnswers(answers)
         self._interrupt_deadline = interrupt_deadline
         self._poll_interval = poll_interval
 
@@ -41,8 +47,9 @@ class AmbientBackend(AmbientSessions, AmbientRuns):
         await self._client.open()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and the file."""
         await self._client.close()
+        await self._answers.close()
 
     async def ready(self) -> None:
         """Return if the platform is healthy."""

@@ -1,11 +1,13 @@
 """Runs on the platform: start them, interrupt them, and read what its log says of them."""
 
 import asyncio
+from functools import partial
 from uuid import uuid4
 
 from app.backend import Backend
 from app.backends.ambient import log, mapping
 from app.backends.ambient.accepted import AcceptedRuns
+from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.platform import Platform
 from app.errors import ApiError, NotRunning, NotSupported, RunExists, RunNotFound, SessionBusy
 from app.types import (
@@ -37,6 +39,7 @@ class AmbientRuns(Backend):
 
     _platform: Platform
     _accepted: AcceptedRuns
+    _answers: FirstAnswers
     _interrupt_deadline: float
     _poll_interval: float
 
@@ -59,6 +62,9 @@ class AmbientRuns(Backend):
         Whether the session is busy is read from the log: a run that another server starts at the same time is missed.
         An interrupt is sent before the run, which then waits, on the platform, for the runs accepted before it.
         """
+        return await self._answers.once(caller, AcceptedRun, partial(self._create_run, caller, session_id, run))
+
+    async def _create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         await self._need_running(caller, session_id)
         if run.run_id is not None:
             body = await self._platform.export(caller, session_id)

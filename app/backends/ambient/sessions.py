@@ -1,12 +1,14 @@
 """Sessions on the platform: list, create, read, delete, and the rules of start and stop that it does not have."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from app.backend import Backend
 from app.backends.ambient import mapping
 from app.backends.ambient.accepted import AcceptedRuns
+from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.platform import Platform
 from app.errors import AlreadyEnded, AlreadyRunning, ApiError, SessionStopping, UnknownState
 from app.types import Caller, CreatedSession, NewSession, Session, SessionPage, SessionStatus
@@ -20,6 +22,7 @@ class AmbientSessions(Backend):
 
     _platform: Platform
     _accepted: AcceptedRuns
+    _answers: FirstAnswers
 
     async def list_sessions(
         self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
@@ -42,6 +45,9 @@ class AmbientSessions(Backend):
 
     async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
         """Create a session and read it back; once the platform has made it, nothing is an error any more."""
+        return await self._answers.once(caller, CreatedSession, partial(self._create_session, caller, new))
+
+    async def _create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
         name = await self._platform.create_session(caller, mapping.new_session(new))
         try:
             session = mapping.session(await self._platform.get_session(caller, name), name)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import msgspec
 
 from app.agents.port import Agent
 from app.backend import Backend
-from app.backends.embedded import keys, operations, runs, sessions, workspace
+from app.backends.embedded import answers, keys, operations, runs, sessions, workspace
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.execution import PATIENT, Patience
@@ -149,13 +150,14 @@ class EmbeddedBackend(Backend):
         """Commit the session and its task as its first run, then make the workspace in the background."""
         workspace.check(new, self._git_protocols)
 
-        async def create() -> SessionRow:
-            session = await self._database.write(partial(operations.create_session, project=caller.project, new=new))
-            self._life.prepare(session)
-            return session
+        make = partial(operations.create_session, project=caller.project, new=new)
 
-        session = await self._complete(create())
-        return CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
+        async def create() -> CreatedSession:
+            session = await self._database.write(answers.once(caller.once, make, _created))
+            self._life.prepare(session)
+            return _created(session)
+
+        return await self._complete_once(caller, CreatedSession, create())
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """A point read."""
@@ -207,16 +209,16 @@ class EmbeddedBackend(Backend):
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
 
+        enqueue = partial(operations.create_run, project=caller.project, session_id=session_id, run=run)
+
         async def accept() -> AcceptedRun:
-            accepted, session, cut = await self._database.write(
-                partial(operations.create_run, project=caller.project, session_id=session_id, run=run)
-            )
+            accepted, session, cut = await self._database.write(answers.once(caller.once, enqueue, itemgetter(0)))
             self._engine.wake(session)
             if cut is not None:
                 self._engine.cut(session.number, cut)
             return accepted
 
-        return await self._complete(accept())
+        return await self._complete_once(caller, AcceptedRun, accept())
 
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
         """From the runs' own rows, never from the log."""
@@ -258,12 +260,25 @@ class EmbeddedBackend(Backend):
             partial(operations.act, project=caller.project, session_id=session_id, action=action)
         )
 
+    async def _complete_once(self, caller: Caller, kind: type[T], work: Coroutine[Any, Any, T]) -> T:
+        """Do `work`, or give the answer that it had when it was done before."""
+        try:
+            return await self._complete(work)
+        except answers.Answered as before:
+            if caller.once:
+                caller.once.replayed = True
+            return msgspec.json.decode(before.answer, type=kind)
+
     async def _complete(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end even if the client goes away meanwhile: what is committed must be set going."""
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
+
+
+def _created(session: SessionRow) -> CreatedSession:
+    return CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
 
 
 def _observe_nothing(operation: str, seconds: float, outcome: str) -> None:

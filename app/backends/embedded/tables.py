@@ -1,4 +1,4 @@
-"""The tables of the store: sessions, their runs, their logs, what is left of deleted ones, and keys.
+"""The tables of the store: sessions, their runs, their logs, what is left of deleted ones, first answers, and keys.
 
 Times are integer milliseconds since 1970. Sessions and runs have a small integer `number` beside the id that clients
 see, so that an event costs no repeated text. The log is clustered by session: reading one session, or one run, is one
@@ -79,6 +79,17 @@ REMOVALS = Table(
     Column("number", Integer, primary_key=True),  # the session's, which is gone
     Column("project", Text, nullable=False),
     Column("id", Text, nullable=False),
+)
+
+ANSWERS = Table(
+    "answers",
+    METADATA,
+    Column("key", LargeBinary, primary_key=True),  # a digest of project, token and idempotency key
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("kept_at", Integer, nullable=False),
+    Index("answers_by_age", "kept_at"),
+    sqlite_with_rowid=False,
 )
 
 KEYS = Table(

@@ -1,0 +1,46 @@
+"""First answers by idempotency key, each kept in the transaction that makes what it tells of."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select
+
+from app.backends.embedded.clock import now_ms
+from app.backends.embedded.tables import ANSWERS
+from app.errors import IdempotencyKeyReused
+from app.types import Once, Value
+
+T = TypeVar("T")
+KEPT_MS = 24 * 60 * 60 * 1000
+
+
+class Answered(Exception):
+    """The request has had its effect before; `answer` is what was said then, as JSON."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        super().__init__()
+
+
+def once(once: Once | None, work: Callable[[Connection], T], answer: Callable[[T], Value]) -> Callable[[Connection], T]:
+    """`work`, but where it was done before `Answered` is raised instead; `answer` tells of what it has made.
+
+    `IdempotencyKeyReused` if the key came with another request.
+    """
+    if once is None:
+        return work
+
+    def work_once(connection: Connection) -> T:
+        connection.execute(delete(ANSWERS).where(ANSWERS.c.kept_at <= now_ms() - KEPT_MS))
+        query = select(ANSWERS.c.fingerprint, ANSWERS.c.answer).where(ANSWERS.c.key == once.key)
+        if first := connection.execute(query).one_or_none():
+            if first.fingerprint != once.fingerprint:
+                raise IdempotencyKeyReused
+            raise Answered(first.answer)
+        made = work(connection)
+        kept = {"key": once.key, "fingerprint": once.fingerprint, "answer": msgspec.json.encode(answer(made))}
+        connection.execute(insert(ANSWERS), {**kept, "kept_at": now_ms()})
+        return made
+
+    return work_once
