@@ -1,6 +1,7 @@
 PYTHON ?= python3
 TESTS ?= tests
 FUZZ_EXAMPLES ?= 200
+CRASHES ?= 200
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
@@ -10,7 +11,7 @@ REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/npx 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help install install-dev run test check fix fuzz coverage spec lock
+.PHONY: help install install-dev run test check fix fuzz crash coverage spec lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +41,9 @@ fix: install-dev ## format, and mend what the linter can mend
 
 fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation, before each backend
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) --timeout 0 tests/contract/test_fuzz.py
+
+crash: install-dev ## kill a busy server CRASHES (200) times and see that nothing acknowledged is lost
+	@CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/e2e/test_crashes.py
 
 coverage: install-dev ## run every test and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests

@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 
 from app.backends.ambient.adapter import AmbientBackend
-from app.errors import BackendError, BackendUnavailable
-from app.types import Interruption, NewMessage, NewRun, RunMessage, RunStatus
+from app.errors import BackendError, BackendUnavailable, SessionBusy
+from app.types import Interruption, NewMessage, NewRun, OnBusy, RunMessage, RunStatus
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
@@ -163,3 +163,37 @@ async def test_interrupt_looks_again_when_the_log_cannot_be_read_for_a_while(
     await backend.send_message(CALLER, "s1", HELLO)
     assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
     assert platform.operations()[-4:] == ["export"] * 4
+
+
+async def test_a_message_that_interrupts_follows_its_signal_when_a_run_is_active(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    await backend.send_message(CALLER, "s1", HELLO)
+    await backend.send_message(CALLER, "s1", NewMessage(content="instead", on_busy=OnBusy.INTERRUPT))
+    assert platform.operations()[-2:] == ["interrupt", "run"]
+    assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING]
+
+
+async def test_a_message_that_interrupts_sends_no_signal_when_nothing_runs(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    await backend.send_message(CALLER, "s1", NewMessage(content="first", on_busy=OnBusy.INTERRUPT))
+    assert platform.operations() == ["get", "export", "run"]
+
+
+async def test_a_message_that_interrupts_is_not_sent_when_the_signal_fails(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    await backend.send_message(CALLER, "s1", HELLO)
+    platform.always("interrupt", failures.error(502, "x"))
+    with pytest.raises(BackendError):
+        await backend.send_message(CALLER, "s1", NewMessage(content="instead", on_busy=OnBusy.INTERRUPT))
+    assert platform.operations().count("run") == 1
+
+
+async def test_a_run_that_is_on_its_way_makes_the_session_busy(platform: FakePlatform, backend: AmbientBackend) -> None:
+    platform.runner.pace = "wait"
+    await backend.send_message(CALLER, "s1", HELLO)
+    with pytest.raises(SessionBusy):
+        await backend.send_message(CALLER, "s1", NewMessage(content="again", on_busy=OnBusy.REJECT))
+    assert platform.operations().count("run") == 1

@@ -1,0 +1,142 @@
+"""A store that is full or locked for a while: clients are told so, and nothing that was accepted is lost."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import Connection, text
+
+from app.agents import demo
+from app.agents.select import agent_factory
+from app.backends.embedded.adapter import EmbeddedBackend
+from app.backends.embedded.keys import KeyRing
+from app.factory import create_app
+from app.types import Role
+from tests.support.api import Api, served_contract
+from tests.support.server import Background, serving
+from tests.support.stage import settings
+
+LARGE = "x" * 100_000
+FINAL = ("completed", "error", "interrupted")
+
+
+class Place(NamedTuple):
+    """A server of its own, whose store can be made to fail."""
+
+    api: Api
+    backend: EmbeddedBackend
+    loop: Background
+    database: Path
+
+    def limit(self, pages: int) -> None:
+        """Let the store grow by so many pages from now on."""
+
+        def limit(connection: Connection) -> None:
+            present = connection.execute(text("PRAGMA page_count")).scalar_one()
+            connection.execute(text(f"PRAGMA max_page_count = {present + pages}"))
+
+        self.loop.run(self.backend._database.write(limit))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another process holds the lock for writers."""
+        with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+    def running_session(self) -> str:
+        session_id: str = self.api.create_session(task="slow 0").ok()["id"]
+        self.api.wait_for_status(session_id, "running")
+        return session_id
+
+    def busy_session(self) -> tuple[str, str]:
+        """A session and its run under way."""
+        session_id = self.running_session()
+        run_id = self.api.send_message(session_id, "slow 3000").ok()["run_id"]
+        self.api.wait_for_run(session_id, run_id, "running")
+        return session_id, run_id
+
+    def ends(self, session_id: str, run_id: str) -> list[str]:
+        events: list[dict[str, Any]] = self.api.output(session_id, format="events", run_id=run_id).ok()["events"]
+        return [event["type"] for event in events if event["type"] in {"RUN_FINISHED", "RUN_ERROR"}]
+
+
+@pytest.fixture
+def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
+    chosen = settings(data_dir=tmp_path)
+    assert chosen.database is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.backends.embedded.sqlite.BUSY_TIMEOUT_MS", 10)
+        patch.setattr("app.backends.embedded.database.LAST_RETRY", 0.1)
+        patch.setattr(demo, "TICK_SECONDS", 0.01)
+        with KeyRing.open(chosen.database) as ring:
+            _, key = ring.create(project="demo", role=Role.ADMIN)
+        backend = EmbeddedBackend(chosen.database, tmp_path / "workspaces", agent_factory("demo"), run_timeout=60)
+        with (
+            serving(create_app(chosen, backend), loop) as url,
+            Api(url, served_contract(url), token=key) as api,
+        ):
+            yield Place(api, backend, loop, chosen.database)
+
+
+def test_a_full_store_answers_507_and_goes_on_where_it_was_once_there_is_room(place: Place) -> None:
+    session_id, active = place.busy_session()
+    place.limit(pages=200)
+    accepted = []
+    for _ in range(100):
+        answer = place.api.send_message(session_id, LARGE)
+        if answer.status != 202:
+            break
+        accepted.append(answer.body["run_id"])
+    assert answer.error == (507, "storage_full")
+    assert accepted
+    assert place.api.create_session(task=LARGE).error == (507, "storage_full")
+    assert place.api.list_sessions().body["total"] == 1
+    runs = place.api.list_runs(session_id).ok()["runs"]
+    assert [run["run_id"] for run in runs[1:]] == [active, *accepted]
+    place.limit(pages=100_000)
+    place.api.interrupt_session(session_id).ok()
+    for run_id in (active, *accepted):
+        assert place.api.wait_for_run(session_id, run_id)["status"] in FINAL
+        assert len(place.ends(session_id, run_id)) == 1
+    place.api.say(session_id, "slow 0")
+
+
+def test_a_run_ends_once_when_the_store_was_full_at_its_end(place: Place) -> None:
+    session_id = place.running_session()
+    run_id = place.api.send_message(session_id, "slow 100").ok()["run_id"]
+    place.api.wait_for_run(session_id, run_id, "running")
+    place.limit(pages=0)
+    while place.api.send_message(session_id, "fill").status == 202:
+        pass
+    place.limit(pages=100_000)
+    assert place.api.wait_for_run(session_id, run_id)["status"] == "completed"
+    assert place.ends(session_id, run_id) == ["RUN_FINISHED"]
+    words = [message["content"] for message in place.api.output(session_id, run_id=run_id).ok()["messages"]]
+    assert words[-1] == "".join(f"tick {number} of 100\n" for number in range(1, 101))
+
+
+def test_a_locked_store_answers_503_to_changes_and_is_read_as_ever(place: Place) -> None:
+    session_id, active = place.busy_session()
+    waiting = place.api.send_message(session_id, "wait").ok()["run_id"]
+    with place.locked():
+        refused = (503, "storage_unavailable")
+        assert place.api.create_session(task="x").error == refused
+        assert place.api.send_message(session_id, "x").error == refused
+        assert place.api.send_message(session_id, "x", on_busy="interrupt").error == refused
+        assert place.api.cancel_run(session_id, waiting).error == refused
+        assert place.api.stop_session(session_id).error == refused
+        assert place.api.delete_session(session_id).error == refused
+        assert place.api.get_session(session_id).ok()["status"] == "running"
+        assert place.api.get_run(session_id, active).ok()["status"] == "running"
+        assert place.api.output(session_id).status == 200
+    assert place.api.list_sessions().body["total"] == 1
+    assert len(place.api.list_runs(session_id).ok()["runs"]) == 3
+    assert place.api.send_message(session_id, "x", on_busy="interrupt").status == 202
+    for run_id in (active, waiting):
+        place.api.wait_for_run(session_id, run_id)
+        assert len(place.ends(session_id, run_id)) == 1
