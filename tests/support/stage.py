@@ -16,6 +16,7 @@ from app.factory import create_app
 from app.settings import Settings
 from app.types import Role
 from tests.support.api import Api, Contract, served_contract, unique_project
+from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import NOWHERE
 from tests.support.server import Background, listening, serving
@@ -181,7 +182,7 @@ class EmbeddedStage(Stage):
 
     def begin(self, api: Api, session_id: str) -> str:
         run_id: str = api.send_message(session_id, "slow 3000").ok()["run_id"]
-        api.wait_for_run(session_id, run_id, "running")
+        eventually(lambda: api.get_run(session_id, run_id).ok(), lambda run: run["event_count"] > 0)
         return run_id
 
     def fail(self, api: Api, session_id: str) -> dict[str, Any]:
