@@ -93,11 +93,13 @@ class Sessions(RuleBasedStateMachine):
     # What clients ask
 
     @precondition(lambda self: len(self.accepted) < 3)
-    @rule(target=sessions, order=ORDERS)
-    def create(self, order: str) -> str:
+    @rule(target=sessions, order=ORDERS, patient=st.booleans())
+    def create(self, order: str, patient: bool) -> str:
         session_id = self.do(self.home.create(order))
         [task] = self.do(self.home.runs(session_id))
         self.accepted[session_id] = [task.run_id]
+        if patient:
+            self.let_it_settle(session_id)
         return session_id
 
     @rule(session_id=sessions, order=ORDERS, on_busy=st.sampled_from(OnBusy))
@@ -179,6 +181,9 @@ class Sessions(RuleBasedStateMachine):
         self.do(idle())
 
     @rule(session_id=sessions)
+    def see_it_settle(self, session_id: str) -> None:
+        self.let_it_settle(session_id)
+
     def let_it_settle(self, session_id: str) -> None:
         async def settled() -> bool:
             running = await self.home.backend.list_sessions(
@@ -278,6 +283,6 @@ class Sessions(RuleBasedStateMachine):
 
 
 Sessions.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestSessions = Sessions.TestCase
