@@ -102,6 +102,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """GET /v1/sessions/{session_id}/logs: at most the last `tail` lines; `NotSupported` where there are none."""
+
+    @abstractmethod
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:

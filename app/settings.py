@@ -129,7 +129,7 @@ class Settings(BaseModel):
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = _setting(
         "data",
         "a directory",
-        "Where the embedded backend keeps its database and workspaces, a server before a platform its answers to keys.",
+        "Where the embedded backend keeps its files, and a server before a platform the answers to idempotency keys.",
     )
     backend_url: Annotated[str, AfterValidator(_backend_url)] = _setting(
         "sqlite:///$DATA_DIR/ambient.db",

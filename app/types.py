@@ -254,6 +254,12 @@ class EventLog(Value):
     events: list[msgspec.Raw]
 
 
+class PlainText(msgspec.Struct, frozen=True):
+    """A handler's answer that is text as it stands."""
+
+    text: str
+
+
 class Located(msgspec.Struct, frozen=True):
     """A handler's answer that says in `Location` (a path) where the thing it made is found."""
 

@@ -1,7 +1,7 @@
 """The port between the engine and an agent: one turn in, AG-UI events out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
     `input` is an AG-UI RunAgentInput (camelCase, all of threadId, runId, state, messages, tools, context and
     forwardedProps present) whose messages are the whole conversation of the thread. `workspace` is the session's
-    own directory, `environment` what the session adds to the agent's environment.
+    own directory, `environment` what the session adds to the agent's environment. `tell` takes what the agent's process
+    says beside its events, in whole lines, for the session's log.
     """
 
     input: dict[str, Any]
     workspace: Path
     environment: dict[str, str]
+    tell: Callable[[str], None] = lambda _text: None
 
 
 class AgentError(Exception):

@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 from starlette.types import Send
 
-from app.types import Located
+from app.types import Located, PlainText
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def send_answer(send: Send, status: int, result: Any, *, replayed: bool) -> None:
-    """Send what a handler returned: a value, one with its location, or None for an empty answer.
+    """Send what a handler returned: a value, one with its location, text, or None for an empty answer.
 
     `replayed` says that it is the answer to an earlier request.
     """
@@ -19,9 +19,12 @@ async def send_answer(send: Send, status: int, result: Any, *, replayed: bool) -
     if isinstance(result, Located):
         headers.append((b"location", result.location.encode("ascii")))
         result = result.body
-    content = b""
-    if result is not None:
+    content, kind = b"", b"application/json"
+    if isinstance(result, PlainText):
+        content, kind = result.text.encode(), b"text/plain; charset=utf-8"
+    elif result is not None:
         content = _encode(result)
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    if result is not None:
+        headers += [(b"content-type", kind), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

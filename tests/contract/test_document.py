@@ -34,6 +34,7 @@ ROLES = {
     "get_run": "view",
     "cancel_run": "edit",
     "get_session_output": "view",
+    "get_session_logs": "view",
     "start_session": "edit",
     "stop_session": "edit",
     "interrupt_session": "edit",
@@ -178,7 +179,8 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
         wanted |= {"404"}
     if operation_id in IDEMPOTENT | {"cancel_run", "start_session", "stop_session"}:
         wanted |= {"409"}
-    if operation_id in {"send_message", "create_run", "cancel_run", "start_session", "stop_session"}:
+    moves = {"start_session", "stop_session"}
+    if operation_id in {"send_message", "create_run", "cancel_run", "get_session_logs"} | moves:
         wanted |= {"422"}
     assert set(failures(operation_id)) == wanted
 
@@ -196,8 +198,10 @@ def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operat
         if status == "204":
             assert "content" not in response
             continue
-        assert list(response["content"]) == ["application/json"]
-        assert response["content"]["application/json"]["examples"]
+        [media_type] = response["content"]
+        is_text = (operation_id, status) == ("get_session_logs", "200")
+        assert media_type == ("text/plain" if is_text else "application/json")
+        assert response["content"][media_type]["examples"]
         if status in failures(operation_id):
             assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
 

@@ -24,10 +24,11 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "get_run": (("s1", RUN), None),
     "cancel_run": (("s1", RUN), None),
     "get_session_output": (("s1",), None),
+    "get_session_logs": (("s1",), None),
 }
 """A valid request of each operation, for a session that does not exist."""
 
-READS = ["list_sessions", "get_session", "list_runs", "get_run", "get_session_output"]
+READS = ["list_sessions", "get_session", "list_runs", "get_run", "get_session_output", "get_session_logs"]
 BAD_NAMES = ["-", "a-", "-a", "A", "a.b", "a_b", "a b", "a\n", "ü", "a/b", "x" * 64, "a\x00", "%"]
 OF_A_SESSION = [name for name, (path, _) in OPERATIONS.items() if path]
 every_operation = pytest.mark.parametrize("operation", OPERATIONS)

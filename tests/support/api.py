@@ -59,9 +59,10 @@ class Contract:
         self._validate(header["schema"], int(text) if header["schema"]["type"] == "integer" else text)
 
     def _check_body(self, name: str, content: dict[str, Any], response: requests.Response) -> None:
-        media_type = response.headers["Content-Type"]
+        media_type = response.headers["Content-Type"].partition(";")[0]
         assert media_type in content, f"{name} is {media_type}"
-        self._validate(content[media_type]["schema"], response.json())
+        is_text = media_type == "text/plain"
+        self._validate(content[media_type]["schema"], response.text if is_text else response.json())
         if not response.ok:
             check_error(response)
 
@@ -214,6 +215,12 @@ class Api:
 
     def output(self, session_id: str, **query: Any) -> Answer:
         return self.call("get_session_output", session_id, query=query)
+
+    def logs(self, session_id: str, **query: Any) -> list[str]:
+        """The lines of the session's log."""
+        answer = self.call("get_session_logs", session_id, query=query)
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+        return answer.content.decode().splitlines()
 
     def wait_for_status(self, session_id: str, *statuses: str) -> dict[str, Any]:
         """The session once it is in one of these states."""

@@ -213,6 +213,10 @@ class CannedBackend(Backend):
     async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
         self._called("cancel_run", caller=caller, session_id=session_id, run_id=run_id)
 
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        self._called("get_session_logs", caller=caller, session_id=session_id, tail=tail)
+        return "a line\n"
+
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:

@@ -182,6 +182,7 @@ class FakePlatform:
             ("POST", one + "/agui/run", self._run),
             ("POST", one + "/agui/interrupt", self._interrupt),
             ("GET", one + "/export", self._export),
+            ("GET", one + "/logs", self._logs),
         ):
             operation = handler.__name__.strip("_").removesuffix("_session")
             app.router.add_route(method, path, self._reacting(operation, handler))
@@ -338,6 +339,10 @@ class FakePlatform:
         body = json.dumps(head).encode().removesuffix(b"}") + b',"aguiEvents":%b,"hasLegacy":false}' % events
         disposition = {"Content-Disposition": f'attachment; filename="{name}-export.json"'}
         return web.Response(body=body, content_type="application/json", headers=disposition)
+
+    async def _logs(self, _request: web.Request) -> web.Response:
+        """What a platform says that has no such endpoint."""
+        return web.Response(status=404, text="404 page not found")
 
 
 async def _object(request: web.Request) -> Json | None:

@@ -26,6 +26,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes
+    media_type: str
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; anything else raises BackendUnavailable."""
@@ -120,7 +121,7 @@ class Client:
                 )
                 async with request as response:
                     head.reschedule(None)
-                    return Reply(response.status, await response.read())
+                    return Reply(response.status, await response.read(), response.content_type)
 
 
 def _headers(token: str | None, body: Any) -> dict[str, str]:

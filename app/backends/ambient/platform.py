@@ -6,7 +6,7 @@ from typing import Any, Literal
 from app.backends.ambient import mapping
 from app.backends.ambient.client import Client, Reply
 from app.backends.ambient.texts import fit
-from app.errors import BackendTimeout, BackendUnavailable, SessionNotFound
+from app.errors import BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound
 from app.types import Caller
 
 
@@ -83,6 +83,15 @@ class Platform:
         """GET a session's log, in whatever project it is: read the session first. None where nothing has run yet."""
         reply = await self._send("export", HTTPMethod.GET, caller, session_id, "export")
         return None if reply.status == HTTPStatus.NOT_FOUND else reply.expect(HTTPStatus.OK).body
+
+    async def logs(self, caller: Caller, session_id: str, tail: int) -> str:
+        """GET the last lines that the runner wrote: read the session first. NotSupported if the platform has none."""
+        reply = await self._send("logs", HTTPMethod.GET, caller, session_id, "logs", query={"tailLines": tail})
+        if reply.status == HTTPStatus.NOT_FOUND:
+            raise NotSupported
+        if reply.expect(HTTPStatus.OK).media_type != "text/plain":
+            raise BackendUnavailable
+        return reply.body.decode("utf-8", "replace")
 
     async def _send(
         self,

@@ -59,6 +59,11 @@ class AmbientSessions(Backend):
         """Read a session."""
         return mapping.session(await self._platform.get_session(caller, session_id), session_id)
 
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """Read what the session's runner wrote, where the platform hands it out."""
+        await self._platform.get_session(caller, session_id)
+        return await self._platform.logs(caller, session_id, tail)
+
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete a session; its log stays on the platform's volume."""
         await self._platform.delete_session(caller, session_id)

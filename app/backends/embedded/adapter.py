@@ -243,6 +243,10 @@ class EmbeddedBackend(Backend):
             )
         )
 
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """From the session's own small files."""
+        return self._engine.logbook(self._find(caller, session_id)).tail(tail)
+
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:

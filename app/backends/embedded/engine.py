@@ -7,6 +7,7 @@ from pathlib import Path
 from app.agents.port import Agent
 from app.backends.embedded.database import Database
 from app.backends.embedded.execution import HURRIED, Cut, Patience
+from app.backends.embedded.logbook import Logbook
 from app.backends.embedded.removals import Removal
 from app.backends.embedded.runner import Runner
 from app.backends.embedded.sessions import SessionRow
@@ -32,6 +33,7 @@ class Engine:
     ) -> None:
         self._database = database
         self._workspaces = workspaces
+        self._logs = workspaces.with_name("logs")
         self._make_agent = make_agent
         self._run_timeout = run_timeout
         self._patience = patience
@@ -44,6 +46,18 @@ class Engine:
     def workspace(self, session: SessionRow | Removal) -> Path:
         """The session's own directory."""
         return self._workspaces / session.project / session.id
+
+    def logbook(self, session: SessionRow) -> Logbook:
+        """The session's log; values of its environment are not written there."""
+        secrets = (session.request.environment_variables or {}).values()
+        return Logbook(self._log(session), secrets)
+
+    def forget_log(self, session: Removal) -> None:
+        """Remove the log of a session that is deleted."""
+        Logbook(self._log(session)).remove()
+
+    def _log(self, session: SessionRow | Removal) -> Path:
+        return self._logs / session.project / f"{session.id}.log"
 
     def wake(self, session: SessionRow) -> None:
         """See to it that what is queued in a session is run."""
@@ -61,6 +75,7 @@ class Engine:
                 patience=self._patience,
                 observe=self._observe,
                 rested=self.rested,
+                logbook=self.logbook(session),
             )
         runner.wake()
 

@@ -70,6 +70,11 @@ class Execution:
         self._heard = False
         self._failure: Exception | None = None
 
+    @property
+    def ending(self) -> Ending | None:
+        """How the run ended, once it has."""
+        return self._recorder.ending
+
     def is_active(self, connection: Connection) -> bool:
         """Whether the run is under way still."""
         return runs.is_active(connection, self._run.number)

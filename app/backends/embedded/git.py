@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -77,8 +77,16 @@ def name_of(url: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", last)[:100].strip(".-") or "repo"
 
 
-async def clone(url: str, branch: str | None, target: Path, *, protocols: Sequence[str], max_bytes: int) -> None:
-    """Clone the tip of one branch into `target`, which must not exist; raise CloneFailed.
+async def clone(
+    url: str,
+    branch: str | None,
+    target: Path,
+    *,
+    protocols: Sequence[str],
+    max_bytes: int,
+    tell: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Clone the tip of one branch into `target`, which must not exist; raise CloneFailed. `tell` takes what git says.
 
     Cancelling ends git's whole process group. The caller has checked `url` and `branch`, limits the time, and removes
     what a failed clone leaves behind.
@@ -99,6 +107,7 @@ async def clone(url: str, branch: str | None, target: Path, *, protocols: Sequen
                 os.killpg(start.result().pid, signal.SIGKILL)
         await asyncio.wait({work, watch})
     status, stderr = work.result()
+    tell(stderr.decode("utf-8", "replace"))
     if status != 0:
         raise CloneFailed(reason(stderr, url))
 

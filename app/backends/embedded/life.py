@@ -56,6 +56,7 @@ class Life:
 
     def halt(self, session: SessionRow) -> None:
         """Bring a stopping session to its end."""
+        self._engine.logbook(session).write("session", "stops")
         self._begin(session.number, partial(self._halt, session.number))
 
     async def bury(self, removal: Removal) -> None:
@@ -111,14 +112,22 @@ class Life:
         await self._places.take(session.number)
         began = time.perf_counter()
         error: str | None = None
+        logbook = self._engine.logbook(session)
+        logbook.write("session", "the workspace is being made")
         try:
-            await workspace.prepare(self._engine.workspace(session), session.request, protocols=self._protocols)
+            await workspace.prepare(
+                self._engine.workspace(session),
+                session.request,
+                protocols=self._protocols,
+                tell=partial(logbook.write, "git"),
+            )
         except workspace.WorkspaceError as reason:
             error = str(reason)
         except Exception:
             log.exception("a workspace could not be made")
             error = "The workspace could not be made."
         self._observe("workspace", time.perf_counter() - began, "error" if error else "ok")
+        logbook.write("session", f"failed: {error}" if error else "the workspace is ready")
         if await self._database.write_at_last(partial(_prepared, number=session.number, error=error)):
             self._engine.wake(session)
         elif error:
@@ -137,6 +146,7 @@ class Life:
         finally:
             self._places.leave(removal.number)
         await workspace.remove(self._engine.workspace(removal))
+        self._engine.forget_log(removal)
         await self._database.write(partial(removals.done, number=removal.number))
 
     async def _stop_if_idle(self, number: int) -> None:

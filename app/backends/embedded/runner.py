@@ -15,6 +15,7 @@ from app.backends.embedded.clock import now_ms
 from app.backends.embedded.conversation import agent_input
 from app.backends.embedded.database import Database
 from app.backends.embedded.execution import Cut, Execution, Patience, break_off, close_agent
+from app.backends.embedded.logbook import Logbook
 from app.backends.embedded.recorder import INTERNAL_ERROR
 from app.backends.embedded.runs import RunRow
 from app.backends.embedded.writer import Observe
@@ -37,6 +38,7 @@ class Runner:
         patience: Patience,
         observe: Observe,
         rested: Callable[[int], None],
+        logbook: Logbook,
     ) -> None:
         self._session = session
         self._workspace = workspace
@@ -47,6 +49,7 @@ class Runner:
         self._patience = patience
         self._observe = observe
         self._rested = rested
+        self._logbook = logbook
         self._agent: Agent | None = None
         self._execution: Execution | None = None
         self._task: asyncio.Task[None] | None = None
@@ -121,6 +124,7 @@ class Runner:
         if self._halt:
             execution.cut(*self._halt)
         self._changed.set()
+        self._logbook.write(f"run {run.run_id}", "begins")
         try:
             await execution.run(self._lease, partial(self._turn, run), self._run_timeout)
         except Exception:
@@ -130,8 +134,9 @@ class Runner:
             self._execution = None
             if execution.agent_lost:
                 self._agent = None
-        if status := execution.ended.result():
-            self._observe("run", time.perf_counter() - began, status)
+        if ending := execution.ending:
+            self._observe("run", time.perf_counter() - began, ending.status)
+            self._logbook.write(f"run {run.run_id}", ": ".join(filter(None, (ending.status, ending.error))))
 
     def _lease(self) -> Agent:
         self._agent = self._agent or self._make_agent()
@@ -139,7 +144,8 @@ class Runner:
 
     async def _turn(self, run: RunRow) -> Turn:
         input_ = await self._database.read_heavy(partial(agent_input, run=run))
-        return Turn(input=input_, workspace=self._workspace, environment=self._environment)
+        tell = partial(self._logbook.write, "agent")
+        return Turn(input=input_, workspace=self._workspace, environment=self._environment, tell=tell)
 
 
 def claim(connection: Connection, session: int) -> RunRow | None:

@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -37,11 +37,17 @@ def check(new: NewSession, protocols: Sequence[str]) -> None:
 
 
 async def prepare(
-    directory: Path, new: NewSession, *, protocols: Sequence[str], limits: git.Limits = git.LIMITS
+    directory: Path,
+    new: NewSession,
+    *,
+    protocols: Sequence[str],
+    limits: git.Limits = git.LIMITS,
+    tell: Callable[[str], None] = lambda _text: None,
 ) -> None:
     """Make the workspace, or complete it: each repository in a directory of its name, the workflow in WORKFLOW.
 
-    What is there already is kept as it is. Raises WorkspaceError. Cancelling ends the clone at once.
+    What is there already is kept as it is. `tell` takes what is done and what git says of it. Raises WorkspaceError.
+    Cancelling ends the clone at once.
     """
     if refused := next(_refused(new, protocols), None):
         raise WorkspaceError(f"{refused.location.removeprefix('body.')} {refused.message}.")
@@ -51,7 +57,7 @@ async def prepare(
         for source in await asyncio.to_thread(_missing, directory, new):
             try:
                 async with asyncio.timeout_at(deadline):
-                    await _clone(source, directory, protocols, limits.bytes)
+                    await _clone(source, directory, protocols, limits.bytes, tell)
             except git.CloneFailed as error:
                 raise WorkspaceError(f"{source.title} could not be cloned: {error}.") from error
             except TimeoutError as error:
@@ -101,13 +107,20 @@ def _variants(base: str) -> Iterator[str]:
     yield from (f"{base}-{number}" for number in itertools.count(2))
 
 
-async def _clone(source: _Source, directory: Path, protocols: Sequence[str], max_bytes: int) -> None:
+async def _clone(
+    source: _Source, directory: Path, protocols: Sequence[str], max_bytes: int, tell: Callable[[str], None]
+) -> None:
     """Clone beside the place and move the repository there when it is whole."""
     # Not in a thread: a cancel that comes meanwhile would leave it behind.
     scratch = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=directory))
     try:
         whole = scratch / source.name
-        await git.clone(source.url, source.branch, whole, protocols=protocols, max_bytes=max_bytes)
+
+        def tell_of_it(text: str) -> None:
+            tell(text.replace(str(whole.absolute()), source.name))
+
+        tell(f"cloning {source.url} ({source.branch or 'its default branch'}) as {source.name}")
+        await git.clone(source.url, source.branch, whole, protocols=protocols, max_bytes=max_bytes, tell=tell_of_it)
         whole.rename(directory / source.name)
     finally:
         await asyncio.to_thread(_remove, scratch)

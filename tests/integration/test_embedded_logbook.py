@@ -1,0 +1,73 @@
+"""The file behind a session's log: bounded, without secrets, and no reason for anything to fail."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.agents.port import Turn
+from app.backends.embedded import logbook
+from app.backends.embedded.logbook import Logbook
+from tests.support.scripted import CALLER, FINISHED, STARTED, house
+
+
+def texts(book: Logbook, count: int = 10_000) -> list[str]:
+    return [line.partition(": ")[2] for line in book.tail(count).splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "demo" / "s1.log"
+
+
+def test_lines_come_in_order_with_time_and_source(path: Path) -> None:
+    book = Logbook(path)
+    assert book.tail(9) == ""
+    book.write("git", "one\n\n  two\r\nthree")
+    book.write("agent", "four\x1b[31m\x07\tü\ud800")
+    assert texts(book) == ["one", "  two", "three", "four[31m\tü"]
+    assert [line.split()[1] for line in book.tail(2).splitlines()] == ["git:", "agent:"]
+    assert book.tail(9).endswith("\n")
+
+
+def test_secrets_are_not_written(path: Path) -> None:
+    key = "ak_" + "x" * 43
+    book = Logbook(path, ["s3cret", "s3cret-and-more", "1", "", "two\nlines here"])
+    book.write("agent", f"s3cret s3cret-and-more 1 {key} https://u:p@host/ lines here\nAuthorization: Bearer abcdef")
+    assert texts(book) == ["*** *** 1 *** https://***@host/ ***", "Authorization: Bearer ***"]
+
+
+def test_the_newest_lines_stay_and_no_more_than_two_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logbook, "MAX_BYTES", 2000)
+    book = Logbook(path)
+    for number in range(500):
+        book.write("agent", f"line {number}")
+    kept = texts(book)
+    assert kept == [f"line {number}" for number in range(500 - len(kept), 500)]
+    assert texts(book, 3) == ["line 497", "line 498", "line 499"]
+    assert sum(file.stat().st_size for file in path.parent.iterdir()) < 4100
+    assert len(kept) > 40
+    book.write("agent", "x" * 100_000)
+    assert len(texts(book)[-1]) <= logbook.MAX_LINE
+    book.remove()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_disk_that_fails_loses_lines_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    book = Logbook(tmp_path / "logs" / "s1.log")
+    book.write("agent", "lost")
+    assert book.tail(9) == ""
+
+
+async def test_what_the_agents_process_says_is_in_the_log(tmp_path: Path) -> None:
+    async def talkative(turn: Turn) -> AsyncIterator[bytes]:
+        turn.tell("loading the model with hunter22\nready")
+        yield STARTED
+        yield FINISHED
+
+    async with house(tmp_path, talkative) as home:
+        session_id = await home.running(environment_variables={"PASSWORD": "hunter22"})
+        text = await home.backend.get_session_logs(CALLER, session_id, tail=100)
+    assert "Z agent: loading the model with ***\n" in text
+    assert "Z agent: ready\n" in text
