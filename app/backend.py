@@ -7,8 +7,12 @@ method is called. A session that does not exist in the caller's project raises `
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from app.errors import NotSupported
 from app.types import (
     AcceptedRun,
+    Approval,
+    ApprovalAnswer,
+    ApprovalList,
     Caller,
     CreatedSession,
     Credentials,
@@ -110,3 +114,26 @@ class Backend(ABC):
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:
         """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown."""
+
+    # What a backend need not be able to do.
+
+    async def list_approvals(
+        self,
+        caller: Caller,  # noqa: ARG002 - refused whoever asks
+        session_id: str,  # noqa: ARG002
+    ) -> ApprovalList:
+        """GET /v1/sessions/{session_id}/approvals: those that wait for an answer; `NotSupported`."""
+        raise NotSupported
+
+    async def answer_approval(
+        self,
+        caller: Caller,  # noqa: ARG002 - refused whoever asks
+        session_id: str,  # noqa: ARG002
+        approval_id: str,  # noqa: ARG002
+        answer: ApprovalAnswer,  # noqa: ARG002
+    ) -> Approval:
+        """POST /v1/sessions/{session_id}/approvals/{approval_id}.
+
+        `ApprovalNotFound`, `ApprovalClosed`, `NotRunning` where the answer needs a run; `NotSupported`.
+        """
+        raise NotSupported

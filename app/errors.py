@@ -6,7 +6,7 @@ ApiError
 ├── Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · RequestTimeout 408
 ├── Conflict 409
 │   ├── UnknownState 409 · SessionStopping 409 · RunExists 409 · SessionBusy 409 · RunActive 409 · RunEnded 409
-│   └── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409
+│   └── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409 · ApprovalClosed 409
 ├── PayloadTooLarge 413 · UnsupportedMediaType 415
 ├── InvalidState 422
 │   └── NotRunning · AlreadyRunning · AlreadyEnded · NotSupported
@@ -113,6 +113,12 @@ class RunNotFound(NotFound):
     code = "run_not_found"
 
 
+class ApprovalNotFound(NotFound):
+    """Approval not found."""
+
+    code = "approval_not_found"
+
+
 class MethodNotAllowed(ApiError):
     """This method is not allowed here."""
 
@@ -195,6 +201,12 @@ class IdempotencyOutcomeUnknown(Conflict):
     """The server was cut off from the first request with this Idempotency-Key; see what became of it."""
 
     code = "idempotency_outcome_unknown"
+
+
+class ApprovalClosed(Conflict):
+    """The approval is answered already or has expired."""
+
+    code = "approval_closed"
 
 
 class PayloadTooLarge(ApiError):

@@ -48,6 +48,30 @@ class OnBusy(StrEnum):
     INTERRUPT = "interrupt"
 
 
+class ApprovalPolicy(StrEnum):
+    """What happens when the agent asks before it does something."""
+
+    ASK = "ask"
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class ApprovalStatus(StrEnum):
+    """Where an approval is; the last three are final."""
+
+    PENDING = "pending"
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    EXPIRED = "expired"
+
+
+class Decision(StrEnum):
+    """The answer to an approval."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
 class OutputFormat(StrEnum):
     """How a session's log is read."""
 
@@ -113,6 +137,13 @@ class NewSession(Value):
     repos: list[Repo] | None = None
     active_workflow: Workflow | None = None
     environment_variables: dict[str, str] | None = None
+    approval_policy: ApprovalPolicy | None = None
+
+
+class WaitingFor(Value):
+    """The ids of the approvals that wait for an answer."""
+
+    approvals: list[str]
 
 
 class Session(Value):
@@ -128,6 +159,8 @@ class Session(Value):
     completed_at: str | None = None
     result: str | None = None
     error: str | None = None
+    approval_policy: ApprovalPolicy | None = None
+    waiting_for: WaitingFor | None = None
 
 
 class CreatedSession(Session, kw_only=True):
@@ -172,8 +205,16 @@ class RunMessage(Value):
     id: str | None = None
 
 
+class Resume(Value):
+    """The answer to one interrupt of an AG-UI agent."""
+
+    interrupt_id: str
+    status: Literal["resolved", "cancelled"]
+    payload: Any = None
+
+
 class NewRun(Value):
-    """The body of create_run; `state` to `forwarded_props` go to the agent as they are."""
+    """The body of create_run; `state` to `forwarded_props` and `resume` go to the agent as they are."""
 
     messages: list[RunMessage]
     run_id: str | None = None
@@ -183,6 +224,7 @@ class NewRun(Value):
     context: list[dict[str, Any]] | None = None
     forwarded_props: dict[str, Any] | None = None
     on_busy: OnBusy = OnBusy.ENQUEUE
+    resume: list[Resume] | None = None
 
 
 class AcceptedRun(Value):
@@ -210,6 +252,45 @@ class RunList(Value):
 
     session_id: str
     runs: list[RunSummary]
+
+
+# Approvals
+
+
+class ApprovalOption(Value):
+    """One of the answers that an agent offers."""
+
+    id: str
+    name: str | None = None
+    kind: str | None = None
+
+
+class Approval(Value):
+    """Something that the agent may do only once it is allowed; times are RFC 3339."""
+
+    id: str
+    run_id: str
+    status: ApprovalStatus
+    created_at: str
+    message: str | None = None
+    tool_name: str | None = None
+    args: Any = None
+    options: list[ApprovalOption] | None = None
+    response_schema: dict[str, Any] | None = None
+    expires_at: str | None = None
+
+
+class ApprovalList(Value):
+    """What the agent of a session waits for, oldest first."""
+
+    items: list[Approval]
+
+
+class ApprovalAnswer(Value):
+    """The body of answer_approval."""
+
+    decision: Decision
+    payload: dict[str, Any] | None = None
 
 
 # Output

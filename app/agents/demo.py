@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-
+from app.agents.demo_approval import doubt, settle
+from app.agents.events import event as _event
 from app.agents.port import Agent, Turn
 
 MAX_TICKS = 3000
@@ -22,11 +22,9 @@ TICK_SECONDS = 0.1
 HELP = (
     "I am the demo agent: built in, without a model or a network. "
     'Ask me to "list the files" and I call a tool on the workspace; "slow 50" and I take fifty ticks of a tenth of a '
-    'second, time enough to interrupt me; "fail" and the run ends with an error; "what did I say?" and I recall '
-    "our conversation."
+    'second, time enough to interrupt me; "fail" and the run ends with an error; "delete notes.txt" and I wait for '
+    'your approval, "ask" and I wait for it without a reason; "what did I say?" and I recall our conversation.'
 )
-
-_encode = msgspec.json.Encoder().encode
 
 
 class DemoAgent(Agent):
@@ -36,19 +34,41 @@ class DemoAgent(Agent):
         """Yield the events of one turn, AG-UI 1.0, words as they are said."""
         run = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
         yield _event("RUN_STARTED", **run, protocolVersion="1.0")
-        said = [_text(message) for message in turn.input["messages"] if message.get("role") == "user"]
+        messages: list[dict[str, Any]] = turn.input["messages"]
+        async for event in _take_up(turn.input.get("resume") or [], messages, turn.workspace):
+            yield event
+        said = [_text(message) for message in messages if message.get("role") == "user"]
         request = said[-1] if said else ""
-        if re.search(r"\bfail\b", request, re.IGNORECASE):
+        if "resume" in turn.input and messages and messages[-1].get("role") != "user":
+            yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
+        elif asked := doubt(request):
+            for event in asked.events:
+                yield event
+            async for event in _say(_words(asked.interrupt["message"])):
+                yield event
+            yield _event("RUN_FINISHED", **run, outcome={"type": "interrupt", "interrupts": [asked.interrupt]})
+        elif re.search(r"\bfail\b", request, re.IGNORECASE):
             async for event in _say(_words("This is as far as I come, for you asked me to")):
                 yield event
             yield _event("RUN_ERROR", message="The demo agent failed, as it was asked to.", code="demo_failure")
-            return
-        async for event in _answer(request, said[:-1], turn.workspace):
-            yield event
-        yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
+        else:
+            async for event in _answer(request, said[:-1], turn.workspace):
+                yield event
+            yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
 
     async def close(self) -> None:
         """Nothing outlives a turn."""
+
+
+async def _take_up(
+    answers: list[dict[str, Any]], messages: list[dict[str, Any]], workspace: Path
+) -> AsyncIterator[bytes]:
+    for entry in answers:
+        events, sentence = await asyncio.to_thread(settle, entry, messages, workspace)
+        for event in events:
+            yield event
+        async for event in _say(_words(sentence)):
+            yield event
 
 
 async def _answer(request: str, before: list[str], workspace: Path) -> AsyncIterator[bytes]:
@@ -141,7 +161,3 @@ def _text(message: dict[str, Any]) -> str:
         return content
     parts = content if isinstance(content, list) else []
     return "".join(str(part["text"]) for part in parts if isinstance(part, dict) and part.get("type") == "text")
-
-
-def _event(type_: str, **fields: Any) -> bytes:
-    return _encode({"type": type_, **fields})

@@ -7,6 +7,18 @@ from typing import Any
 
 import msgspec
 
+from app.types import ApprovalOption
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent may do only once it is allowed; `options` are the answers that it offers."""
+
+    message: str | None = None
+    tool_name: str | None = None
+    args: Any = None
+    options: list[ApprovalOption] | None = None
+    response_schema: dict[str, Any] | None = None
+
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an agent gets for one run.

@@ -33,6 +33,8 @@ ROLES = {
     "list_runs": "view",
     "get_run": "view",
     "cancel_run": "edit",
+    "list_approvals": "view",
+    "answer_approval": "edit",
     "get_session_output": "view",
     "get_session_logs": "view",
     "start_session": "edit",
@@ -179,8 +181,11 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
         wanted |= {"404"}
     if operation_id in IDEMPOTENT | {"cancel_run", "start_session", "stop_session"}:
         wanted |= {"409"}
+    if operation_id == "answer_approval":
+        wanted |= {"409"}
     moves = {"start_session", "stop_session"}
-    if operation_id in {"send_message", "create_run", "cancel_run", "get_session_logs"} | moves:
+    approvals = {"create_session", "list_approvals", "answer_approval"}
+    if operation_id in {"send_message", "create_run", "cancel_run", "get_session_logs"} | moves | approvals:
         wanted |= {"422"}
     assert set(failures(operation_id)) == wanted
 

@@ -14,7 +14,17 @@ from app import spec
 DOCUMENT = spec.load()
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS: dict[str, Any] = COMPONENTS["schemas"]
-REQUESTS = ["NewSession", "NewMessage", "NewRun", "RunMessage", "Repo", "Workflow", "DeprecatedWorkflow"]
+REQUESTS = [
+    "NewSession",
+    "NewMessage",
+    "NewRun",
+    "RunMessage",
+    "Resume",
+    "ApprovalAnswer",
+    "Repo",
+    "Workflow",
+    "DeprecatedWorkflow",
+]
 WORKFLOW = {"git_url": "https://github.com/example/workflows"}
 OLD_WORKFLOW = {"gitUrl": "https://github.com/example/workflows"}
 

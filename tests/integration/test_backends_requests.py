@@ -23,12 +23,22 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "list_runs": (("s1",), None),
     "get_run": (("s1", RUN), None),
     "cancel_run": (("s1", RUN), None),
+    "list_approvals": (("s1",), None),
+    "answer_approval": (("s1", "a1"), {"decision": "allow"}),
     "get_session_output": (("s1",), None),
     "get_session_logs": (("s1",), None),
 }
 """A valid request of each operation, for a session that does not exist."""
 
-READS = ["list_sessions", "get_session", "list_runs", "get_run", "get_session_output", "get_session_logs"]
+READS = [
+    "list_sessions",
+    "get_session",
+    "list_runs",
+    "get_run",
+    "list_approvals",
+    "get_session_output",
+    "get_session_logs",
+]
 BAD_NAMES = ["-", "a-", "-a", "A", "a.b", "a_b", "a b", "a\n", "ü", "a/b", "x" * 64, "a\x00", "%"]
 OF_A_SESSION = [name for name, (path, _) in OPERATIONS.items() if path]
 every_operation = pytest.mark.parametrize("operation", OPERATIONS)
@@ -83,7 +93,7 @@ class TestTheOrderOfChecks:
         with embedded.api(role=Role.VIEW) as viewer:
             assert viewer.call("create_session", data=b"not json").error == (403, "forbidden")
 
-    @pytest.mark.parametrize("operation", ["create_session", "send_message", "create_run"])
+    @pytest.mark.parametrize("operation", ["create_session", "send_message", "create_run", "answer_approval"])
     def test_size_and_type_go_before_the_input(self, stage: Stage, api: Api, operation: str) -> None:
         wrong_query = {"unknown": "1"}
         with stage.nothing_happens(api):
@@ -172,7 +182,11 @@ class TestMethods:
         for method, path, _ in contract.operations.values():
             methods.setdefault(path, {"OPTIONS"}).update({method} | ({"HEAD"} if method == "GET" else set()))
         for path, allowed in methods.items():
-            url = api.url + contract.base + path.replace("{session_id}", "s1").replace("{run_id}", RUN)
+            url = (
+                api.url
+                + contract.base
+                + path.replace("{session_id}", "s1").replace("{run_id}", RUN).replace("{approval_id}", "a1")
+            )
             told = api.http.options(url)
             assert (told.status_code, told.content) == (204, b"")
             refused = api.http.request("PROPFIND", url)

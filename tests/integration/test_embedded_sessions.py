@@ -54,6 +54,7 @@ async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(hom
         "task": "Fix it",
         "model": "m",
         "created_at": created.created_at,
+        "approval_policy": "ask",
         "message": "Session created",
     }
     await home.status(created.id, SessionStatus.RUNNING)

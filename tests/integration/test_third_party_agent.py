@@ -108,6 +108,20 @@ def test_the_events_are_the_agents_own_with_our_ids(api: Api, session_id: str) -
     assert events[0]["input"]["messages"] == [{"id": ANY, "role": "user", "content": "tool"}]
 
 
+@pytest.mark.parametrize(("decision", "result"), [("allow", "deleted a.txt"), ("deny", None)])
+def test_a_tool_waits_for_approval(api: Api, session_id: str, decision: str, result: str | None) -> None:
+    api.say(session_id, "delete a.txt")
+    [approval] = api.list_approvals(session_id).ok()["items"]
+    assert (approval["tool_name"], approval["args"]) == ("delete_file", {"name": "a.txt"})
+    api.answer_approval(session_id, approval["id"], decision).ok()
+    runs = eventually(lambda: api.list_runs(session_id).ok()["runs"], lambda runs: len(runs) == 3)
+    assert api.wait_for_run(session_id, runs[-1]["run_id"])["status"] == "completed"
+    messages = api.output(session_id).ok()["messages"]
+    [call] = [call for message in messages for call in message.get("tool_calls", [])]
+    assert call["status"] == "completed"
+    assert (call["result"] == "deleted a.txt") is (result is not None)
+
+
 def test_a_failure_is_told_and_the_session_goes_on(api: Api, session_id: str) -> None:
     run = api.say(session_id, "fail")
     assert (run["status"], run["error"]) == ("error", ANY)

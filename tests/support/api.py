@@ -213,6 +213,12 @@ class Api:
     def cancel_run(self, session_id: str, run_id: str) -> Answer:
         return self.call("cancel_run", session_id, run_id)
 
+    def list_approvals(self, session_id: str) -> Answer:
+        return self.call("list_approvals", session_id)
+
+    def answer_approval(self, session_id: str, approval_id: str, decision: str, **more: Any) -> Answer:
+        return self.call("answer_approval", session_id, approval_id, body={"decision": decision, **more})
+
     def output(self, session_id: str, **query: Any) -> Answer:
         return self.call("get_session_output", session_id, query=query)
 

@@ -14,6 +14,10 @@ from app.backend import Backend
 from app.settings import Settings, load
 from app.types import (
     AcceptedRun,
+    Approval,
+    ApprovalAnswer,
+    ApprovalList,
+    ApprovalStatus,
     Caller,
     CreatedSession,
     Credentials,
@@ -216,6 +220,16 @@ class CannedBackend(Backend):
     async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
         self._called("get_session_logs", caller=caller, session_id=session_id, tail=tail)
         return "a line\n"
+
+    async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
+        self._called("list_approvals", caller=caller, session_id=session_id)
+        return ApprovalList(items=[])
+
+    async def answer_approval(
+        self, caller: Caller, session_id: str, approval_id: str, answer: ApprovalAnswer
+    ) -> Approval:
+        self._called("answer_approval", caller=caller, session_id=session_id, approval_id=approval_id, answer=answer)
+        return Approval(id="a1", run_id=RUN, status=ApprovalStatus.ALLOWED, created_at="2026-11-23T21:00:00Z")
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None

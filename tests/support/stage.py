@@ -146,7 +146,7 @@ class EmbeddedStage(Stage):
     """The embedded backend with the demo agent; `stuck_url` is a git server that never answers."""
 
     name = "embedded"
-    defaults: ClassVar[dict[str, Any]] = {}
+    defaults: ClassVar[dict[str, Any]] = {"approval_policy": "ask"}
     interrupted = "interrupted"
 
     def __init__(self, url: str, contract: Contract, database: Path, stuck_url: str) -> None:

@@ -66,6 +66,8 @@ class AmbientRuns(Backend):
 
     async def _create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         await self._need_running(caller, session_id)
+        if run.resume is not None:
+            raise NotSupported
         if run.run_id is not None:
             body = await self._platform.export(caller, session_id)
             in_log = await asyncio.to_thread(log.has_run, body, run.run_id)

@@ -10,8 +10,18 @@ from app.backends.ambient import mapping
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.platform import Platform
-from app.errors import AlreadyEnded, AlreadyRunning, ApiError, SessionStopping, UnknownState
-from app.types import Caller, CreatedSession, NewSession, Session, SessionPage, SessionStatus
+from app.errors import AlreadyEnded, AlreadyRunning, ApiError, NotSupported, SessionStopping, UnknownState
+from app.types import (
+    Approval,
+    ApprovalAnswer,
+    ApprovalList,
+    Caller,
+    CreatedSession,
+    NewSession,
+    Session,
+    SessionPage,
+    SessionStatus,
+)
 
 PAGE = 100
 """Sessions per page when all are walked: the most that the platform gives."""
@@ -45,6 +55,8 @@ class AmbientSessions(Backend):
 
     async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
         """Create a session and read it back; once the platform has made it, nothing is an error any more."""
+        if new.approval_policy is not None:
+            raise NotSupported
         return await self._answers.once(caller, CreatedSession, partial(self._create_session, caller, new))
 
     async def _create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
@@ -63,6 +75,18 @@ class AmbientSessions(Backend):
         """Read what the session's runner wrote, where the platform hands it out."""
         await self._platform.get_session(caller, session_id)
         return await self._platform.logs(caller, session_id, tail)
+
+    async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
+        """Refuse, once the session is found: the platform's agents ask in their own way."""
+        await self._platform.get_session(caller, session_id)
+        return await super().list_approvals(caller, session_id)
+
+    async def answer_approval(
+        self, caller: Caller, session_id: str, approval_id: str, answer: ApprovalAnswer
+    ) -> Approval:
+        """Refuse, once the session is found."""
+        await self._platform.get_session(caller, session_id)
+        return await super().answer_approval(caller, session_id, approval_id, answer)
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete a session; its log stays on the platform's volume."""

@@ -11,7 +11,7 @@ import msgspec
 
 from app.agents.port import Agent
 from app.backend import Backend
-from app.backends.embedded import answers, keys, operations, runs, sessions, workspace
+from app.backends.embedded import answers, approvals, interrupts, keys, operations, runs, sessions, workspace
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.execution import PATIENT, Patience
@@ -24,6 +24,9 @@ from app.backends.embedded.writer import Observe
 from app.errors import RunNotFound
 from app.types import (
     AcceptedRun,
+    Approval,
+    ApprovalAnswer,
+    ApprovalList,
     Caller,
     CreatedSession,
     Credentials,
@@ -42,6 +45,7 @@ from app.types import (
     SessionPage,
     SessionStatus,
     Transcript,
+    WaitingFor,
 )
 
 T = TypeVar("T")
@@ -138,7 +142,7 @@ class EmbeddedBackend(Backend):
         rows, total = await self._database.read_heavy(query)
         after = offset + len(rows)
         return SessionPage(
-            items=[row.public() for row in rows],
+            items=self._shown(rows),
             total=total,
             limit=limit,
             offset=offset,
@@ -161,7 +165,7 @@ class EmbeddedBackend(Backend):
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """A point read."""
-        return self._find(caller, session_id).public()
+        return self._shown([self._find(caller, session_id)])[0]
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete the rows first: from then on the session is gone, whatever its agent still does."""
@@ -247,6 +251,27 @@ class EmbeddedBackend(Backend):
         """From the session's own small files."""
         return self._engine.logbook(self._find(caller, session_id)).tail(tail)
 
+    async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
+        """A point read."""
+        session = self._find(caller, session_id)
+        rows = self._database.read(partial(approvals.pending, session=session.number))
+        return ApprovalList(items=[row.public() for row in rows])
+
+    async def answer_approval(
+        self, caller: Caller, session_id: str, approval_id: str, answer: ApprovalAnswer
+    ) -> Approval:
+        """Commit the answer, then let go on whoever waits for it."""
+
+        async def respond() -> Approval:
+            session = self._find(caller, session_id)
+            answered = await self._database.write(
+                partial(interrupts.respond, session=session, approval_id=approval_id, said=answer)
+            )
+            self._engine.wake(session)
+            return answered
+
+        return await self._complete(respond())
+
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
     ) -> Transcript | EventLog:
@@ -255,6 +280,16 @@ class EmbeddedBackend(Backend):
         return await self._database.read_heavy(
             partial(operations.output, session=session, format=format, run_id=run_id and operations.canonical(run_id))
         )
+
+    def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
+        """What a client sees of sessions, with what each waits for."""
+        waiting = self._database.read(partial(approvals.waiting, sessions=[row.number for row in rows]))
+        return [
+            msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.number]))
+            if row.number in waiting
+            else row.public()
+            for row in rows
+        ]
 
     def _find(self, caller: Caller, session_id: str) -> SessionRow:
         return self._database.read(partial(sessions.find, project=caller.project, session_id=session_id))

@@ -60,3 +60,10 @@ def of_thread_without(connection: Connection, session: int, thread_id: str, run:
     others = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id, RUNS.c.number != run)
     query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.run.in_(others))
     return [msgspec.Raw(event) for event in connection.execute(query.order_by(EVENTS.c.position)).scalars()]
+
+
+def mentioning(connection: Connection, session: int, run: int, text: str) -> list[msgspec.Raw]:
+    """Those events of a run in whose bytes a text occurs."""
+    query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.run == run)
+    found = query.where(func.instr(EVENTS.c.event, text.encode()) > 0).order_by(EVENTS.c.position)
+    return [msgspec.Raw(event) for event in connection.execute(found).scalars()]

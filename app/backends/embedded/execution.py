@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agents.port import Agent, AgentError, Turn
-from app.backends.embedded import events, runs
+from app.backends.embedded import events, interrupts, runs
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import Database
 from app.backends.embedded.inbox import Inbox
@@ -197,6 +197,8 @@ def append(connection: Connection, run: RunRow, news: list[bytes], ending: Endin
     events.append(connection, run.session, run.number, news)
     if ending:
         runs.finish(connection, run.number, ending.status, finished_at=now_ms(), error=ending.error)
+        if ending.asked:
+            interrupts.keep(connection, run, ending.asked)
     return True
 
 

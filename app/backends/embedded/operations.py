@@ -3,7 +3,7 @@
 import secrets
 import time
 import uuid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,7 @@ from app.types import (
     NewSession,
     OnBusy,
     OutputFormat,
+    Resume,
     RunMessage,
     RunStatus,
     SessionStatus,
@@ -141,11 +142,31 @@ def _enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accept
             "tools": run.tools or [],
             "context": run.context or [],
             "forwardedProps": run.forwarded_props or {},
+            **({"resume": [_resume(entry) for entry in run.resume]} if run.resume else {}),
         },
         urgent=run.on_busy is OnBusy.INTERRUPT,
         user_message=next((message.content for message in reversed(run.messages) if message.role == "user"), None),
     )
     return AcceptedRun(run_id=run_id, thread_id=thread_id)
+
+
+def enqueue_resume(connection: Connection, session: SessionRow, thread_id: str, resume: list[dict[str, Any]]) -> None:
+    """A run without a message of its own that takes up the answers to an earlier run's questions."""
+    run_id = str(uuid.uuid4())
+    input_ = {"threadId": thread_id, "runId": run_id, "state": {}, "messages": [], "tools": [], "context": []}
+    runs.add(
+        connection,
+        session=session.number,
+        run_id=run_id,
+        thread_id=thread_id,
+        input={**input_, "forwardedProps": {}, "resume": resume},
+        user_message=None,
+    )
+
+
+def _resume(entry: Resume) -> dict[str, Any]:
+    said = {"interruptId": entry.interrupt_id, "status": entry.status}
+    return said if entry.payload is None else {**said, "payload": entry.payload}
 
 
 def _session_id(made_at: int) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from app.agui.decode import Event, decode
 from app.agui.endings import ending, error_message
+from app.agui.interrupts import Interrupt, interrupts
 from app.agui.splice import with_ids
 from app.agui.terminal import OpenParts, run_cancelled, run_error, run_started
 from app.backends.embedded.runs import RunRow
@@ -32,10 +33,11 @@ REPORTED = "The agent reported an error."
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How a run ended: a final status, and the error's text if it is one."""
+    """How a run ended: a final status, the error's text if it is one, and what the agent asks at the end."""
 
     status: RunStatus
     error: str | None = None
+    asked: tuple[Interrupt, ...] = ()
 
 
 class ProtocolError(Exception):
@@ -119,7 +121,7 @@ class Recorder:
             self._started = True
         elif status := ending(event):
             error = (error_message(event) or REPORTED) if status is RunStatus.ERROR else None
-            self.ending = Ending(status, error)
+            self.ending = Ending(status, error, tuple(interrupts(event)))
 
 
 def _parsed(raw: bytes) -> Event:

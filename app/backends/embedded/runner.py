@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from app.agents.port import Agent, Turn
-from app.backends.embedded import runs
+from app.backends.embedded import interrupts, runs
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.conversation import agent_input
 from app.backends.embedded.database import Database
@@ -153,4 +153,5 @@ def claim(connection: Connection, session: int) -> RunRow | None:
     run = runs.next_queued(connection, session)
     if run:
         runs.begin(connection, run.number, now_ms())
+        run = interrupts.settle(connection, run)
     return run

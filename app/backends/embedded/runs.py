@@ -134,6 +134,13 @@ def begin(connection: Connection, number: int, started_at: int) -> None:
     connection.execute(update(RUNS).where(RUNS.c.number == number).values(values))
 
 
+def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
+    """The run with another RunAgentInput."""
+    changed = msgspec.Raw(msgspec.json.encode(input))
+    connection.execute(update(RUNS).where(RUNS.c.number == run.number).values(input=bytes(changed)))
+    return msgspec.structs.replace(run, input=changed)
+
+
 def finish(connection: Connection, number: int, status: RunStatus, *, finished_at: int, error: str | None) -> None:
     """Put a run into a final state."""
     values = {"status": status, "finished_at": finished_at, "error": error}

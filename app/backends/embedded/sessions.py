@@ -10,7 +10,7 @@ from app.agui.times import rfc3339
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.tables import RUNS, SESSIONS
 from app.errors import SessionNotFound
-from app.types import NewSession, RunStatus, Session, SessionStatus
+from app.types import ApprovalPolicy, NewSession, RunStatus, Session, SessionStatus
 
 _SEPARATOR = "\x1f"  # between the searched texts, so that no match spans two of them
 _decode_request = msgspec.json.Decoder(NewSession).decode
@@ -40,6 +40,7 @@ class SessionRow(msgspec.Struct, frozen=True):
             created_at=rfc3339(self.created_at),
             completed_at=rfc3339(self.completed_at),
             error=self.error,
+            approval_policy=self.request.approval_policy or ApprovalPolicy.ASK,
         )
 
 

@@ -1,4 +1,4 @@
-"""The tables of the store: sessions, their runs, their logs, what is left of deleted ones, first answers, and keys.
+"""The tables of the store: sessions, runs, logs, what agents ask, what is left of deleted ones, first answers, keys.
 
 Times are integer milliseconds since 1970. Sessions and runs have a small integer `number` beside the id that clients
 see, so that an event costs no repeated text. The log is clustered by session: reading one session, or one run, is one
@@ -90,6 +90,23 @@ ANSWERS = Table(
     Column("kept_at", Integer, nullable=False),
     Index("answers_by_age", "kept_at"),
     sqlite_with_rowid=False,
+)
+
+APPROVALS = Table(
+    "approvals",
+    METADATA,
+    Column("number", Integer, primary_key=True),  # the order of the questions
+    Column("id", Text, nullable=False, unique=True),
+    Column("session", ForeignKey(SESSIONS.c.number, ondelete="CASCADE"), nullable=False),
+    Column("run", ForeignKey(RUNS.c.number, ondelete="CASCADE"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("interrupt_id", Text, nullable=False),  # the agent's name for the question
+    Column("question", LargeBinary, nullable=False),  # what a client sees of it, as JSON
+    Column("resume", LargeBinary),  # the answer to an interrupt, as AG-UI writes it
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Index("approvals_by_session", "session", "status"),
+    Index("approvals_by_run", "run"),
 )
 
 KEYS = Table(

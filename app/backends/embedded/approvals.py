@@ -1,0 +1,162 @@
+"""The SQL of approvals: what agents ask, and what was answered."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+
+from app.agents.port import Question
+from app.agui.times import rfc3339
+from app.backends.embedded.clock import now_ms
+from app.backends.embedded.tables import APPROVALS, RUNS
+from app.errors import ApprovalNotFound
+from app.types import Approval, ApprovalStatus
+
+_decode_question = msgspec.json.Decoder(Question).decode
+
+
+class ApprovalRow(msgspec.Struct, frozen=True):
+    """An approval as the store knows it; times in ms.
+
+    `interrupt_id` is the agent's name for the question, `resume` the answer in AG-UI's form.
+    """
+
+    number: int
+    id: str
+    run: int
+    run_id: str
+    thread_id: str
+    status: ApprovalStatus
+    interrupt_id: str
+    question: Question
+    resume: dict[str, Any] | None
+    created_at: int
+    expires_at: int | None
+
+    def public(self) -> Approval:
+        """What a client sees."""
+        return Approval(
+            id=self.id,
+            run_id=self.run_id,
+            status=self.status,
+            created_at=rfc3339(self.created_at) or "",
+            expires_at=rfc3339(self.expires_at),
+            **msgspec.structs.asdict(self.question),
+        )
+
+
+_COLUMNS = (
+    APPROVALS.c.number,
+    APPROVALS.c.id,
+    APPROVALS.c.run,
+    RUNS.c.run_id,
+    RUNS.c.thread_id,
+    APPROVALS.c.status,
+    APPROVALS.c.interrupt_id,
+    APPROVALS.c.question,
+    APPROVALS.c.resume,
+    APPROVALS.c.created_at,
+    APPROVALS.c.expires_at,
+)
+
+
+def add(
+    connection: Connection,
+    *,
+    session: int,
+    run: int,
+    question: Question,
+    interrupt_id: str,
+    expires_at: int | None,
+) -> str:
+    """A new approval that waits for its answer; its id."""
+    approval_id = str(uuid.uuid4())
+    values = {
+        "id": approval_id,
+        "session": session,
+        "run": run,
+        "status": ApprovalStatus.PENDING,
+        "interrupt_id": interrupt_id,
+        "question": msgspec.json.encode(question),
+        "created_at": now_ms(),
+        "expires_at": expires_at,
+    }
+    connection.execute(insert(APPROVALS), values)
+    return approval_id
+
+
+def find(connection: Connection, session: int, approval_id: str) -> ApprovalRow:
+    """The approval of that session; `ApprovalNotFound`."""
+    query = _rows(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
+    if row := connection.execute(query).one_or_none():
+        return _approval(row)
+    raise ApprovalNotFound
+
+
+def pending(connection: Connection, session: int) -> list[ApprovalRow]:
+    """Those of a session that wait for an answer, oldest first."""
+    rows = connection.execute(_rows(APPROVALS.c.session == session, _waits()))
+    return [_approval(row) for row in rows]
+
+
+def waiting(connection: Connection, sessions: Iterable[int]) -> dict[int, list[str]]:
+    """The ids of what waits for an answer, by session, oldest first."""
+    query = select(APPROVALS.c.session, APPROVALS.c.id).where(APPROVALS.c.session.in_(sessions), _waits())
+    found: dict[int, list[str]] = {}
+    for session, approval_id in connection.execute(query.order_by(APPROVALS.c.number)):
+        found.setdefault(session, []).append(approval_id)
+    return found
+
+
+def of_run(connection: Connection, run: int) -> list[ApprovalRow]:
+    """All interrupts with which a run has ended."""
+    return [_approval(row) for row in connection.execute(_rows(APPROVALS.c.run == run))]
+
+
+def open_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:
+    """The interrupts of a thread that nobody has answered, whether in time or not."""
+    query = _rows(
+        APPROVALS.c.session == session,
+        APPROVALS.c.status == ApprovalStatus.PENDING,
+        RUNS.c.thread_id == thread_id,
+    )
+    return [_approval(row) for row in connection.execute(query)]
+
+
+def close(connection: Connection, number: int, status: ApprovalStatus, resume: dict[str, Any] | None = None) -> None:
+    """Put an approval into a final state."""
+    values = {"status": status, "resume": None if resume is None else msgspec.json.encode(resume)}
+    connection.execute(update(APPROVALS).where(APPROVALS.c.number == number).values(values))
+
+
+def _waits() -> ColumnElement[bool]:
+    in_time = func.coalesce(APPROVALS.c.expires_at > now_ms(), True)
+    return (APPROVALS.c.status == ApprovalStatus.PENDING) & in_time
+
+
+def _rows(*conditions: ColumnElement[bool]) -> Any:
+    return (
+        select(*_COLUMNS).join(RUNS, RUNS.c.number == APPROVALS.c.run).where(*conditions).order_by(APPROVALS.c.number)
+    )
+
+
+def _approval(row: Row[*tuple[Any, ...]]) -> ApprovalRow:
+    number, id_, run, run_id, thread_id, status, interrupt_id, question, resume, created_at, expires_at = row
+    state = ApprovalStatus(status)
+    if state is ApprovalStatus.PENDING and expires_at is not None and expires_at <= now_ms():
+        state = ApprovalStatus.EXPIRED
+    return ApprovalRow(
+        number,
+        id_,
+        run,
+        run_id,
+        thread_id,
+        state,
+        interrupt_id,
+        _decode_question(question),
+        resume and msgspec.json.decode(resume),
+        created_at,
+        expires_at,
+    )

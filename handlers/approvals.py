@@ -1,0 +1,16 @@
+"""Approvals: list, answer."""
+
+from app.backend import Backend
+from app.types import Approval, ApprovalAnswer, ApprovalList, Caller
+
+
+async def list_approvals(backend: Backend, caller: Caller, *, session_id: str) -> ApprovalList:
+    """List what the agent waits for."""
+    return await backend.list_approvals(caller, session_id)
+
+
+async def answer_approval(
+    backend: Backend, caller: Caller, *, session_id: str, approval_id: str, body: ApprovalAnswer
+) -> Approval:
+    """Allow or deny what the agent asks for."""
+    return await backend.answer_approval(caller, session_id, approval_id, body)

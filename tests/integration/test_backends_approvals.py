@@ -1,0 +1,181 @@
+"""What an agent asks before it does something: listed, answered once, durable; refused where a backend knows none."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.deadline import eventually
+from tests.support.stage import EmbeddedStage, PlatformStage
+
+
+def ask(api: Api, session_id: str, content: str = "ask") -> dict[str, Any]:
+    """The approval that the agent asks for when told so."""
+    run = api.say(session_id, content)
+    assert run["status"] == "completed"
+    approval: dict[str, Any] = api.list_approvals(session_id).ok()["items"][-1]
+    assert approval["run_id"] == run["run_id"]
+    return approval
+
+
+def last_run(api: Api, session_id: str, number: int) -> dict[str, Any]:
+    """The last of that many runs, once it has ended."""
+    runs = eventually(lambda: api.list_runs(session_id).ok()["runs"], lambda runs: len(runs) == number)
+    return api.wait_for_run(session_id, runs[-1]["run_id"])
+
+
+def sayings(api: Api, session_id: str) -> list[tuple[str, str]]:
+    messages = api.output(session_id).ok()["messages"]
+    return [(message["role"], message["content"]) for message in messages if message.get("content")]
+
+
+@pytest.fixture
+def session_id(embedded: EmbeddedStage, embedded_api: Api) -> str:
+    return embedded.session(embedded_api, "running")
+
+
+class TestAnAgentThatEndsItsRunWithAQuestion:
+    def test_the_session_shows_what_it_waits_for(self, embedded_api: Api, session_id: str) -> None:
+        assert "waiting_for" not in embedded_api.get_session(session_id).ok()
+        approval = ask(embedded_api, session_id, "delete notes.txt")
+        assert approval == {
+            "id": approval["id"],
+            "run_id": approval["run_id"],
+            "status": "pending",
+            "message": "Delete notes.txt?",
+            "tool_name": "delete_file",
+            "args": {"path": "notes.txt"},
+            "response_schema": approval["response_schema"],
+            "created_at": approval["created_at"],
+        }
+        assert approval["response_schema"]["required"] == ["approved"]
+        waiting = {"approvals": [approval["id"]]}
+        assert embedded_api.get_session(session_id).ok()["waiting_for"] == waiting
+        [listed] = [one for one in embedded_api.list_sessions().ok()["items"] if one["id"] == session_id]
+        assert listed["waiting_for"] == waiting
+
+    @pytest.mark.parametrize(
+        ("decision", "status", "said"),
+        [("allow", "allowed", "Thank you, I go on."), ("deny", "denied", "Then I leave it at that.")],
+    )
+    def test_the_answer_is_taken_up_by_a_new_run(
+        self, embedded_api: Api, session_id: str, decision: str, status: str, said: str
+    ) -> None:
+        approval = ask(embedded_api, session_id)
+        answered = embedded_api.answer_approval(session_id, approval["id"], decision).ok()
+        assert answered == {**approval, "status": status}
+        run = last_run(embedded_api, session_id, 3)
+        assert (run["status"], "user_message" in run) == ("completed", False)
+        assert sayings(embedded_api, session_id)[-1] == ("assistant", said)
+        assert embedded_api.list_approvals(session_id).ok() == {"items": []}
+        assert "waiting_for" not in embedded_api.get_session(session_id).ok()
+
+    def test_a_file_is_deleted_only_when_that_is_allowed(
+        self, embedded: EmbeddedStage, embedded_api: Api, session_id: str
+    ) -> None:
+        file = embedded.database.parent / "workspaces" / str(embedded_api.project) / session_id / "notes.txt"
+        file.write_text("x")
+        for number, decision in ((3, "deny"), (5, "allow")):
+            approval = ask(embedded_api, session_id, "delete notes.txt")
+            assert file.exists()
+            embedded_api.answer_approval(session_id, approval["id"], decision).ok()
+            last_run(embedded_api, session_id, number)
+            assert file.exists() is (decision == "deny")
+        calls = [
+            call
+            for message in embedded_api.output(session_id).ok()["messages"]
+            for call in message.get("tool_calls", [])
+        ]
+        assert [call["result"] for call in calls] == ["The user did not allow it.", "Deleted notes.txt."]
+
+    def test_an_answer_is_taken_once(self, embedded_api: Api, session_id: str) -> None:
+        approval = ask(embedded_api, session_id)
+        embedded_api.answer_approval(session_id, approval["id"], "deny").ok()
+        for decision in ("deny", "allow"):
+            again = embedded_api.answer_approval(session_id, approval["id"], decision)
+            assert again.error == (409, "approval_closed")
+        last_run(embedded_api, session_id, 3)
+
+    def test_an_unknown_approval_is_not_found(
+        self, embedded: EmbeddedStage, embedded_api: Api, session_id: str
+    ) -> None:
+        approval = ask(embedded_api, session_id)
+        other = embedded.session(embedded_api, "running")
+        for where, which in ((session_id, "a1"), (session_id, "ü 1"), (other, approval["id"])):
+            assert embedded_api.answer_approval(where, which, "allow").error == (404, "approval_not_found")
+
+    def test_the_question_outlives_a_stop(self, embedded_api: Api, session_id: str) -> None:
+        approval = ask(embedded_api, session_id)
+        embedded_api.stop_session(session_id).ok()
+        embedded_api.wait_for_status(session_id, "stopped")
+        assert embedded_api.list_approvals(session_id).ok() == {"items": [approval]}
+        refused = embedded_api.answer_approval(session_id, approval["id"], "allow")
+        assert refused.error == (422, "session_not_running")
+        embedded_api.start_session(session_id).ok()
+        embedded_api.wait_for_status(session_id, "running")
+        embedded_api.answer_approval(session_id, approval["id"], "allow").ok()
+        assert last_run(embedded_api, session_id, 3)["status"] == "completed"
+
+    def test_a_message_instead_of_an_answer_drops_the_question(self, embedded_api: Api, session_id: str) -> None:
+        approval = ask(embedded_api, session_id)
+        embedded_api.say(session_id, "what did I say?")
+        assert embedded_api.list_approvals(session_id).ok() == {"items": []}
+        late = embedded_api.answer_approval(session_id, approval["id"], "allow")
+        assert late.error == (409, "approval_closed")
+        said = [text for role, text in sayings(embedded_api, session_id) if role == "assistant"]
+        assert said[-2:] == ["Then I leave it at that.", 'You said: "Say hello", then "ask".']
+
+    def test_a_run_may_carry_the_answer_itself(self, embedded_api: Api, session_id: str) -> None:
+        approval = ask(embedded_api, session_id)
+        events = embedded_api.output(session_id, format="events", run_id=approval["run_id"]).ok()["events"]
+        [interrupt] = events[-1]["outcome"]["interrupts"]
+        resume = [{"interrupt_id": interrupt["id"], "status": "resolved", "payload": {"approved": True}}]
+        messages = [{"role": "user", "content": "list"}]
+        run = embedded_api.create_run(session_id, messages=messages, resume=resume).ok()
+        embedded_api.wait_for_run(session_id, run["run_id"], "completed")
+        assert ("assistant", "Thank you, I go on.") in sayings(embedded_api, session_id)
+        assert embedded_api.answer_approval(session_id, approval["id"], "deny").error == (409, "approval_closed")
+
+    @pytest.mark.parametrize(
+        ("policy", "said"), [("allow", "Thank you, I go on."), ("deny", "Then I leave it at that.")]
+    )
+    def test_a_policy_answers_in_the_clients_place(
+        self, embedded: EmbeddedStage, embedded_api: Api, policy: str, said: str
+    ) -> None:
+        session_id = embedded.session(embedded_api, "running", approval_policy=policy)
+        assert embedded_api.get_session(session_id).ok()["approval_policy"] == policy
+        embedded_api.say(session_id, "ask")
+        last_run(embedded_api, session_id, 3)
+        assert sayings(embedded_api, session_id)[-1] == ("assistant", said)
+        assert embedded_api.list_approvals(session_id).ok() == {"items": []}
+
+    @pytest.mark.parametrize(
+        ("body", "fault"),
+        [
+            ({}, "body.decision"),
+            ({"decision": "maybe"}, "body.decision"),
+            ({"decision": "allow", "payload": []}, "body.payload"),
+            ({"decision": "allow", "reason": "x"}, "body.reason"),
+        ],
+    )
+    def test_a_malformed_answer_is_refused(
+        self, embedded_api: Api, session_id: str, body: dict[str, Any], fault: str
+    ) -> None:
+        answer = embedded_api.call("answer_approval", session_id, "a1", body=body)
+        assert (answer.error, answer.faults) == ((400, "invalid_request"), [fault])
+
+
+class TestAPlatformThatKnowsNoApprovals:
+    def test_it_refuses_what_it_cannot_do(self, platform: PlatformStage, platform_api: Api) -> None:
+        session_id = platform.session(platform_api, "running")
+        resume = [{"interrupt_id": "i1", "status": "cancelled"}]
+        messages = [{"role": "user", "content": "Say hello"}]
+        refusals = [
+            platform_api.list_approvals(session_id),
+            platform_api.answer_approval(session_id, "a1", "allow"),
+            platform_api.create_run(session_id, messages=messages, resume=resume),
+        ]
+        assert {refusal.error for refusal in refusals} == {(422, "not_supported")}
+        with platform.nothing_happens(platform_api):
+            refused = platform_api.create_session(task="x", approval_policy="allow")
+        assert refused.error == (422, "not_supported")
