@@ -4,13 +4,16 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from tests.support import platform_failures as failures
 from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
+from tests.support.platform import FakePlatform
 from tests.support.server import ServerProcess, run_command, server_process
 
 
@@ -75,6 +78,22 @@ def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done_once(tmp_
         )
         assert run["user_message"] == "list the files"
         assert run["status"] == "completed" or run["error"]
+
+
+def test_a_request_that_a_crash_cuts_off_from_the_platform_is_not_sent_twice(tmp_path: Path) -> None:
+    headers = {"Authorization": "Bearer t", "X-Ambient-Project": "demo", "Idempotency-Key": "k"}
+    with FakePlatform() as platform, ThreadPoolExecutor(1) as pool:
+        platform.next("create", failures.hang)
+        with server_process(tmp_path, BACKEND_URL=platform.url) as server:
+            url = f"{server.url}/v1/sessions"
+            first = pool.submit(requests.post, url, json={"task": "x"}, headers=headers, timeout=60)
+            eventually(lambda: "create" in platform.operations())
+            server.kill()
+            assert isinstance(first.exception(60), requests.ConnectionError)
+        with server_process(tmp_path, BACKEND_URL=platform.url) as server:
+            again = requests.post(f"{server.url}/v1/sessions", json={"task": "x"}, headers=headers, timeout=60)
+        assert (again.status_code, again.json()["code"]) == (409, "idempotency_outcome_unknown")
+        assert platform.operations().count("create") == 1
 
 
 def test_a_request_in_flight_is_answered_before_the_server_ends(tmp_path: Path) -> None:

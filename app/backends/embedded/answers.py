@@ -23,23 +23,25 @@ class Answered(Exception):
         super().__init__()
 
 
-def once(once: Once | None, work: Callable[[Connection], T], answer: Callable[[T], Value]) -> Callable[[Connection], T]:
+def once(
+    request: Once | None, work: Callable[[Connection], T], answer: Callable[[T], Value]
+) -> Callable[[Connection], T]:
     """`work`, but where it was done before `Answered` is raised instead; `answer` tells of what it has made.
 
     `IdempotencyKeyReused` if the key came with another request.
     """
-    if once is None:
+    if request is None:
         return work
 
     def work_once(connection: Connection) -> T:
         connection.execute(delete(ANSWERS).where(ANSWERS.c.kept_at <= now_ms() - KEPT_MS))
-        query = select(ANSWERS.c.fingerprint, ANSWERS.c.answer).where(ANSWERS.c.key == once.key)
+        query = select(ANSWERS.c.fingerprint, ANSWERS.c.answer).where(ANSWERS.c.key == request.key)
         if first := connection.execute(query).one_or_none():
-            if first.fingerprint != once.fingerprint:
+            if first.fingerprint != request.fingerprint:
                 raise IdempotencyKeyReused
             raise Answered(first.answer)
         made = work(connection)
-        kept = {"key": once.key, "fingerprint": once.fingerprint, "answer": msgspec.json.encode(answer(made))}
+        kept = {"key": request.key, "fingerprint": request.fingerprint, "answer": msgspec.json.encode(answer(made))}
         connection.execute(insert(ANSWERS), {**kept, "kept_at": now_ms()})
         return made
 
