@@ -22,6 +22,7 @@ from app.types import (
     NewRun,
     NewSession,
     OutputFormat,
+    Page,
     Role,
     RunList,
     RunStatus,
@@ -111,9 +112,13 @@ class Backend(ABC):
 
     @abstractmethod
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
     ) -> Transcript | EventLog:
-        """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown."""
+        """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown.
+
+        Without a page the whole log, which is the only way to a transcript; `CursorAhead` if the page begins behind
+        the end of the session's log.
+        """
 
     # What a backend need not be able to do.
 

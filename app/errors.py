@@ -6,7 +6,8 @@ ApiError
 ├── Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · RequestTimeout 408
 ├── Conflict 409
 │   ├── UnknownState 409 · SessionStopping 409 · RunExists 409 · SessionBusy 409 · RunActive 409 · RunEnded 409
-│   └── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409 · ApprovalClosed 409
+│   ├── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409 · ApprovalClosed 409
+│   └── CursorAhead 409
 ├── PayloadTooLarge 413 · UnsupportedMediaType 415
 ├── InvalidState 422
 │   └── NotRunning · AlreadyRunning · AlreadyEnded · NotSupported
@@ -207,6 +208,12 @@ class ApprovalClosed(Conflict):
     """The approval is answered already or has expired."""
 
     code = "approval_closed"
+
+
+class CursorAhead(Conflict):
+    """The log ends before this position; read it from the start."""
+
+    code = "cursor_ahead"
 
 
 class PayloadTooLarge(ApiError):

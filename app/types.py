@@ -327,12 +327,24 @@ class Transcript(Value):
     messages: list[Message]
 
 
+EventFormat = Literal[OutputFormat.COMPACT, OutputFormat.EVENTS]
+
+
 class EventLog(Value):
-    """A session's log read as AG-UI events, as stored or compacted."""
+    """A session's log read as AG-UI events, as stored or compacted; `next_after` leads on where there is more."""
 
     session_id: str
-    format: Literal[OutputFormat.COMPACT, OutputFormat.EVENTS]
+    format: EventFormat
     events: list[msgspec.Raw]
+    next_after: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which part of a log: behind the position `after`, at most `limit` events and `max_bytes` bytes, at least one."""
+
+    after: int = 0
+    limit: int | None = None
+    max_bytes: int = 1 << 20
 
 
 class PlainText(msgspec.Struct, frozen=True):

@@ -39,18 +39,24 @@ def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]:
     """The events of a log in order, counted from `first`; entries that are no JSON object are dropped."""
     position = first
     for raw in raws:
-        event = _event(raw)
-        if event is None:
-            continue
-        if not event.run_id:
-            event.run_id = event.snake_run_id or None
-        if not event.thread_id:
-            event.thread_id = event.snake_thread_id or None
-        if not event.message_id:
-            event.message_id = event.snake_message_id or None
-        if not event.tool_call_id:
-            event.tool_call_id = event.snake_tool_call_id or None
-        event.raw = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
-        event.position = position
-        position += 1
-        yield event
+        if event := decode_one(raw, position):
+            position += 1
+            yield event
+
+
+def decode_one(raw: Json, position: int) -> Event | None:
+    """The event at that position of a log; None for an entry that is no JSON object."""
+    event = _event(raw)
+    if event is None:
+        return None
+    if not event.run_id:
+        event.run_id = event.snake_run_id or None
+    if not event.thread_id:
+        event.thread_id = event.snake_thread_id or None
+    if not event.message_id:
+        event.message_id = event.snake_message_id or None
+    if not event.tool_call_id:
+        event.tool_call_id = event.snake_tool_call_id or None
+    event.raw = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
+    event.position = position
+    return event

@@ -125,6 +125,69 @@ class TestCompact:
         ]
 
 
+class TestPages:
+    @pytest.mark.parametrize("format", ["events", "compact"])
+    @pytest.mark.parametrize("limit", [1, 2, 7, 10_000])
+    @pytest.mark.parametrize("narrowed", [False, True])
+    def test_pages_put_together_are_the_whole(
+        self, api: Api, session_id: str, format: str, limit: int, narrowed: bool
+    ) -> None:
+        first, second = (api.say(session_id, text)["run_id"] for text in ("list the files", "Second"))
+        query: dict[str, Any] = {"format": format} | ({"run_id": first} if narrowed else {})
+        whole = api.output(session_id, **query).ok()
+        assert "next_after" not in whole
+        pages = [api.output(session_id, limit=limit, **query).ok()]
+        while after := pages[-1].get("next_after"):
+            pages.append(api.output(session_id, limit=limit, after=after, **query).ok())
+        assert [len(page["events"]) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+        assert 1 <= len(pages[-1]["events"]) <= limit
+        assert [event for page in pages for event in page["events"]] == whole["events"]
+        assert narrowed is not (second in {event.get("runId") for event in whole["events"]})
+
+    def test_a_position_is_that_of_the_session_s_log_whatever_is_asked(self, api: Api, session_id: str) -> None:
+        events = api.output(session_id, format="events").ok()["events"]
+        run_id = api.say(session_id, "Second")["run_id"]
+        own = api.output(session_id, format="events", run_id=run_id).ok()["events"]
+        page = api.output(session_id, format="events", run_id=run_id, limit=1).ok()
+        assert (page["events"], page["next_after"]) == (own[:1], len(events) + 1)
+        after = api.output(session_id, format="events", run_id=run_id, after=len(events) + 1).ok()
+        assert (after["events"], "next_after" in after) == (own[1:], False)
+
+    def test_a_page_of_a_message_s_deltas_holds_all_of_them(self, api: Api, session_id: str) -> None:
+        events = api.output(session_id, format="events").ok()["events"]
+        types = [event["type"] for event in events]
+        first = types.index("TEXT_MESSAGE_CONTENT")
+        last = first + sum(1 for _ in next(iter(groupby(types[first:])))[1])
+        page = api.output(session_id, format="compact", after=first, limit=1).ok()
+        assert (text_of(page["events"]), page["next_after"]) == (text_of(events[first:last]), last)
+
+    def test_the_end_of_the_log_is_an_empty_page_and_what_is_behind_it_is_refused(
+        self, stage: Stage, api: Api, session_id: str
+    ) -> None:
+        end = len(api.output(session_id, format="events").ok()["events"])
+        run_id = api.list_runs(session_id).ok()["runs"][0]["run_id"]
+        pending = stage.session(api, "pending")
+        for format in ("events", "compact"):
+            empty = api.output(session_id, format=format, after=end)
+            assert empty.body == {"session_id": session_id, "format": format, "events": []}
+            assert api.output(pending, format=format, after=0).body == empty.body | {"session_id": pending}
+            for behind in (end + 1, 2**53):
+                ahead = api.output(session_id, format=format, after=behind, run_id=run_id)
+                assert ahead.error == (409, "cursor_ahead")
+        unknown = api.output(session_id, format="events", after=end + 1, run_id=str(uuid4()))
+        assert unknown.error == (404, "run_not_found")
+
+    def test_a_page_ends_before_a_mebibyte_but_holds_one_event(
+        self, platform: PlatformStage, platform_api: Api
+    ) -> None:
+        session_id = platform.session(platform_api, "stopped")
+        for size in (2**20, 2**19, 2**18):
+            platform.platform.runner.append(session_id, {"type": "CUSTOM", "value": "x" * size})
+        pages = [platform_api.output(session_id, format="events", after=after).ok() for after in (0, 1)]
+        assert [(len(page["events"]), page.get("next_after")) for page in pages] == [(1, 1), (2, None)]
+        assert len(platform_api.output(session_id, format="events").ok()["events"]) == 3
+
+
 class TestEveryFormat:
     @pytest.mark.parametrize("format", FORMATS)
     @pytest.mark.parametrize(
@@ -174,6 +237,14 @@ class TestEveryFormat:
             ("run_id=0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11%0A", "query.run_id"),
             ("runId=0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11", "query.runId"),
             ("after=1", "query.after"),
+            ("limit=1&format=transcript", "query.limit"),
+            ("format=events&after=-1", "query.after"),
+            ("format=events&after=", "query.after"),
+            ("format=events&after=1.0", "query.after"),
+            ("format=events&after=9007199254740993", "query.after"),
+            ("format=events&after=1&after=1", "query.after"),
+            ("format=events&limit=0", "query.limit"),
+            ("format=events&limit=10001", "query.limit"),
         ],
     )
     def test_a_bad_query_is_refused_and_its_fault_is_named(

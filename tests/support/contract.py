@@ -27,6 +27,7 @@ from app.types import (
     NewRun,
     NewSession,
     OutputFormat,
+    Page,
     Role,
     RunList,
     RunStatus,
@@ -232,9 +233,11 @@ class CannedBackend(Backend):
         return Approval(id="a1", run_id=RUN, status=ApprovalStatus.ALLOWED, created_at="2026-11-23T21:00:00Z")
 
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
     ) -> Transcript | EventLog:
-        self._called("get_session_output", caller=caller, session_id=session_id, format=format, run_id=run_id)
+        self._called(
+            "get_session_output", caller=caller, session_id=session_id, format=format, run_id=run_id, page=page
+        )
         if format is OutputFormat.TRANSCRIPT:
             return Transcript(session_id=session_id, format=format, messages=[])
         return EventLog(session_id=session_id, format=format, events=[])

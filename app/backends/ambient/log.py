@@ -4,19 +4,21 @@ A body of None stands for the log of a session in which nothing has run yet.
 """
 
 import codecs
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from app.agui.compact import compact
-from app.agui.decode import decode
+from app.agui.decode import Event, decode
+from app.agui.page import cut
 from app.agui.runs import summaries as runs_of
 from app.agui.select import of_run
 from app.agui.transcript import transcript
 from app.backends.ambient.failures import translated
 from app.backends.ambient.texts import clean
-from app.errors import BackendUnavailable, RunNotFound
-from app.types import EventLog, OutputFormat, RunSummary, Transcript
+from app.errors import BackendUnavailable, CursorAhead, RunNotFound
+from app.types import EventLog, OutputFormat, Page, RunSummary, Transcript
 
 CHUNK = 1 << 20
 
@@ -71,18 +73,37 @@ def has_run(body: bytes | None, run_id: str) -> bool:
 
 
 def output(
-    body: bytes | None, session_id: str, format: OutputFormat, run_id: str | None, *, run_accepted: bool
+    body: bytes | None,
+    session_id: str,
+    format: OutputFormat,
+    run_id: str | None,
+    page: Page | None = None,
+    *,
+    run_accepted: bool,
 ) -> Transcript | EventLog:
-    """The log, or one run of it, in a format; RunNotFound for a run that is neither in it nor accepted."""
+    """The log, or one run of it, in a format, or a page of that.
+
+    RunNotFound for a run that is neither in it nor accepted, CursorAhead for a page that begins behind its end.
+    """
     events = list(decode(entries(body)))
+    end = len(events)
     if run_id is not None:
         events = list(of_run(events, run_id))
         if not events and not run_accepted:
             raise RunNotFound
-    match format:
-        case OutputFormat.TRANSCRIPT:
-            return Transcript(session_id=session_id, format=format, messages=transcript(events))
-        case OutputFormat.COMPACT:
-            return EventLog(session_id=session_id, format=format, events=[event.raw for event in compact(events)])
-        case OutputFormat.EVENTS:
-            return EventLog(session_id=session_id, format=format, events=[event.raw for event in events])
+    if page and page.after > end:
+        raise CursorAhead
+    if format is OutputFormat.TRANSCRIPT:
+        return Transcript(session_id=session_id, format=format, messages=transcript(events))
+    found, next_after = _page(events, page, compacted=format is OutputFormat.COMPACT)
+    return EventLog(session_id=session_id, format=format, events=[event.raw for event in found], next_after=next_after)
+
+
+def _page(events: list[Event], page: Page | None, *, compacted: bool) -> tuple[list[Event], int | None]:
+    """Those of the events that are on the page, all without one, and where it goes on if it does."""
+    after = page.after if page else 0
+    behind: Iterable[Event] = (event for event in events if event.position > after)
+    behind = compact(behind) if compacted else behind
+    found = list(cut(behind, page) if page else behind)
+    more = bool(found) and found[-1].position < events[-1].position
+    return found, found[-1].position if more else None

@@ -19,6 +19,7 @@ from app.types import (
     NewRun,
     OnBusy,
     OutputFormat,
+    Page,
     RunList,
     RunMessage,
     RunStatus,
@@ -100,13 +101,13 @@ class AmbientRuns(Backend):
         raise NotSupported
 
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
     ) -> Transcript | EventLog:
         """Read the log; a run that was accepted and is not in it yet has an empty one."""
         await self._platform.get_session(caller, session_id)
         body = await self._platform.export(caller, session_id)
         accepted = run_id is not None and self._accepted.get(caller.project, session_id, run_id) is not None
-        return await asyncio.to_thread(log.output, body, session_id, format, run_id, run_accepted=accepted)
+        return await asyncio.to_thread(log.output, body, session_id, format, run_id, page, run_accepted=accepted)
 
     async def _running(self, caller: Caller, session_id: str) -> bool:
         resource = await self._platform.get_session(caller, session_id)

@@ -11,7 +11,7 @@ import msgspec
 
 from app.agents.port import Agent
 from app.backend import Backend
-from app.backends.embedded import answers, approvals, interrupts, keys, operations, runs, sessions, workspace
+from app.backends.embedded import answers, approvals, interrupts, keys, operations, pages, runs, sessions, workspace
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.execution import PATIENT, Patience
@@ -36,6 +36,7 @@ from app.types import (
     NewRun,
     NewSession,
     OutputFormat,
+    Page,
     Role,
     RunList,
     RunMessage,
@@ -273,12 +274,16 @@ class EmbeddedBackend(Backend):
         return await self._complete(respond())
 
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
     ) -> Transcript | EventLog:
         """Read in a thread, as long logs take their time."""
-        session = self._find(caller, session_id)
+        session, run_id = self._find(caller, session_id), run_id and operations.canonical(run_id)
+        if page and format is not OutputFormat.TRANSCRIPT:
+            return await self._database.read_heavy(
+                partial(pages.page, session=session, format=format, run_id=run_id, page=page)
+            )
         return await self._database.read_heavy(
-            partial(operations.output, session=session, format=format, run_id=run_id and operations.canonical(run_id))
+            partial(operations.output, session=session, format=format, run_id=run_id)
         )
 
     def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:

@@ -1,11 +1,22 @@
 """The SQL of the logs: one numbered sequence of events per session, as bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.backends.embedded.tables import EVENTS, RUNS, SESSIONS
+from app.types import RunStatus
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Where a run stands in its session's log: `number` is the store's own, positions are 0 while it has no event."""
+
+    number: int
+    status: RunStatus
+    first: int
+    last: int
+
 
 # Made once, since they are executed for every batch of events.
 _ADVANCE = (
@@ -46,13 +57,33 @@ def of_session(connection: Connection, session: int) -> list[msgspec.Raw]:
 
 def of_run(connection: Connection, session: int, run_id: str) -> list[msgspec.Raw] | None:
     """The log of one run of the session; None if there is no such run."""
-    query = select(RUNS.c.number, RUNS.c.first_position, RUNS.c.last_position)
-    run = connection.execute(query.where(RUNS.c.session == session, RUNS.c.run_id == run_id)).one_or_none()
-    if run is None:
-        return None
-    stretch = EVENTS.c.position.between(run.first_position, run.last_position)
-    log = select(EVENTS.c.event).where(EVENTS.c.session == session, stretch, EVENTS.c.run == run.number)
-    return [msgspec.Raw(event) for event in connection.execute(log.order_by(EVENTS.c.position)).scalars()]
+    run = stretch(connection, session, run_id)
+    return None if run is None else [event for _, event in behind(connection, session, 0, run)]
+
+
+def last_position(connection: Connection, session: int) -> int | None:
+    """How many events the session's log has; None once the session is deleted."""
+    query = select(SESSIONS.c.last_position).where(SESSIONS.c.number == session)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def stretch(connection: Connection, session: int, run_id: str) -> Stretch | None:
+    """Where a run of the session stands; None if there is no such run."""
+    query = select(RUNS.c.number, RUNS.c.status, RUNS.c.first_position, RUNS.c.last_position)
+    row = connection.execute(query.where(RUNS.c.session == session, RUNS.c.run_id == run_id)).one_or_none()
+    return row and Stretch(row.number, RunStatus(row.status), row.first_position or 0, row.last_position or 0)
+
+
+def behind(
+    connection: Connection, session: int, after: int, run: Stretch | None = None
+) -> Iterator[tuple[int, msgspec.Raw]]:
+    """Position and event of all that follows `after` in the session's log, or in one run's; read as it is consumed."""
+    query = select(EVENTS.c.position, EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.position > after)
+    if run:
+        query = query.where(EVENTS.c.position.between(run.first, run.last), EVENTS.c.run == run.number)
+    with connection.execute(query.order_by(EVENTS.c.position)) as rows:
+        for position, event in rows:
+            yield position, msgspec.Raw(event)
 
 
 def of_thread_without(connection: Connection, session: int, thread_id: str, run: int) -> list[msgspec.Raw]:
