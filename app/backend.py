@@ -96,8 +96,8 @@ class Backend(ABC):
         """GET /v1/sessions/{session_id}/runs."""
 
     @abstractmethod
-    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        """GET /v1/sessions/{session_id}/runs/{run_id}; `RunNotFound`."""
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        """GET /v1/sessions/{session_id}/runs/{run_id}: once it has ended, or after `wait` seconds; `RunNotFound`."""
 
     @abstractmethod
     async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:

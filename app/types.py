@@ -39,6 +39,11 @@ class RunStatus(StrEnum):
     ERROR = "error"
     INTERRUPTED = "interrupted"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return self not in {RunStatus.QUEUED, RunStatus.RUNNING}
+
 
 class OnBusy(StrEnum):
     """What becomes of a new run while another one is active or waits."""

@@ -21,9 +21,9 @@ async def list_runs(backend: Backend, caller: Caller, *, session_id: str, status
     return await backend.list_runs(caller, session_id, status=status)
 
 
-async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> RunSummary:
-    """Read one run's summary."""
-    return await backend.get_run(caller, session_id, run_id)
+async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str, wait: int) -> RunSummary:
+    """Read one run's summary, once it has ended or after a while."""
+    return await backend.get_run(caller, session_id, run_id, wait=wait)
 
 
 async def cancel_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> None:

@@ -132,8 +132,8 @@ async def test_the_start_fails_when_a_handler_takes_other_arguments(handler: Han
 
 async def test_the_start_fails_when_the_document_gives_a_parameter_that_no_handler_takes() -> None:
     document = spec.load()
-    wait = {"name": "wait", "in": "query", "schema": {"type": "integer"}}
-    operations(document)["get_run"].setdefault("parameters", []).append(wait)
+    surprise = {"name": "surprise", "in": "query", "schema": {"type": "integer"}}
+    operations(document)["get_run"].setdefault("parameters", []).append(surprise)
     with pytest.raises(PlanError, match="get_run: the document gives"):
         await start(document, HANDLERS)
 

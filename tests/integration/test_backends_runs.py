@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from typing import Any
 from unittest.mock import ANY
 from uuid import UUID, uuid4
@@ -187,6 +188,7 @@ class TestGetRun:
 
     @pytest.mark.parametrize("run_id", ["nothing", "legacy migration", "ü", "a:b", str(UUID(int=0)), "x" * 255])
     def test_an_unknown_run_is_not_found(self, api: Api, session_id: str, run_id: str) -> None:
+        assert api.get_run(session_id, run_id, wait=60).error == (404, "run_not_found")
         assert api.get_run(session_id, run_id).error == (404, "run_not_found")
 
     @pytest.mark.parametrize("run_id", ["a/b", "a\nb", "a\x00", "x" * 256])
@@ -299,6 +301,44 @@ class TestCancelRun:
         [task] = embedded_api.list_runs(session_id).ok()["runs"]
         assert embedded_api.cancel_run(session_id, task["run_id"]).status == 204
         assert embedded_api.get_run(session_id, task["run_id"]).ok()["status"] == "interrupted"
+
+
+class TestWaiting:
+    def test_the_answer_comes_with_the_end_of_the_run(self, stage: Stage, api: Api, session_id: str) -> None:
+        run_id = stage.begin(api, session_id)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(stage.api(api.project).get_run, session_id, run_id, wait=60)
+            with pytest.raises(FuturesTimeoutError):
+                waiting.result(timeout=0.3)
+            api.interrupt_session(session_id).ok()
+            assert waiting.result().ok() == api.get_run(session_id, run_id).ok()
+        assert api.get_run(session_id, run_id).ok()["status"] == stage.interrupted
+
+    def test_a_queued_run_is_waited_for_too(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
+        session_id = embedded.session(embedded_api, "running")
+        embedded_api.send_message(session_id, "slow 2").ok()
+        run_id = embedded_api.send_message(session_id, "Say hello").ok()["run_id"]
+        assert embedded_api.get_run(session_id, run_id, wait=60).ok()["status"] == "completed"
+
+    def test_a_run_that_goes_on_is_shown_as_it_is(self, stage: Stage, api: Api, session_id: str) -> None:
+        run_id = stage.begin(api, session_id)
+        assert api.get_run(session_id, run_id, wait=1).ok()["status"] == "running"
+
+    def test_a_session_that_is_deleted_meanwhile_is_not_found(self, stage: Stage, api: Api, session_id: str) -> None:
+        run_id = stage.begin(api, session_id)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(stage.api(api.project).get_run, session_id, run_id, wait=60)
+            with pytest.raises(FuturesTimeoutError):
+                waiting.result(timeout=0.3)
+            api.delete_session(session_id).ok()
+            assert waiting.result().error == (404, "session_not_found")
+
+    @pytest.mark.parametrize("wait", ["-1", "61", "", "1.5", "true"])
+    def test_a_bad_wait_is_refused(self, stage: Stage, api: Api, session_id: str, wait: str) -> None:
+        run_id = api.list_runs(session_id).ok()["runs"][0]["run_id"]
+        with stage.nothing_happens(api):
+            answer = api.get_run(session_id, run_id, wait=wait)
+        assert (answer.error, answer.faults) == ((400, "invalid_request"), ["query.wait"])
 
 
 class TestTheQueue:

@@ -207,8 +207,8 @@ class Api:
     def list_runs(self, session_id: str, **query: Any) -> Answer:
         return self.call("list_runs", session_id, query=query)
 
-    def get_run(self, session_id: str, run_id: str) -> Answer:
-        return self.call("get_run", session_id, run_id)
+    def get_run(self, session_id: str, run_id: str, **query: Any) -> Answer:
+        return self.call("get_run", session_id, run_id, query=query)
 
     def cancel_run(self, session_id: str, run_id: str) -> Answer:
         return self.call("cancel_run", session_id, run_id)

@@ -211,8 +211,8 @@ class CannedBackend(Backend):
         self._called("list_runs", caller=caller, session_id=session_id, status=status)
         return RunList(session_id=session_id, runs=[self.run])
 
-    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        self._called("get_run", caller=caller, session_id=session_id, run_id=run_id)
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        self._called("get_run", caller=caller, session_id=session_id, run_id=run_id, wait=wait)
         return self.run
 
     async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:

@@ -88,8 +88,17 @@ class AmbientRuns(Backend):
         runs = await self._runs(caller, session_id, running=await self._running(caller, session_id))
         return RunList(session_id=session_id, runs=[run for run in runs if status in (None, run.status)])
 
-    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        """Read one run of those that list_runs lists."""
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        """Read one run of those that list_runs lists, every `poll_interval` seconds until it has ended."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + wait
+        while True:
+            run = await self._run(caller, session_id, run_id)
+            if run.status.is_final or now() >= deadline:
+                return run
+            await asyncio.sleep(min(self._poll_interval, deadline - now()))
+
+    async def _run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
         for run in await self._runs(caller, session_id, running=await self._running(caller, session_id)):
             if run.run_id == run_id:
                 return run

@@ -12,6 +12,7 @@ import msgspec
 from app.agents.port import Agent
 from app.backend import Backend
 from app.backends.embedded import answers, approvals, interrupts, keys, operations, pages, runs, sessions, workspace
+from app.backends.embedded.bell import rung_before
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.execution import PATIENT, Patience
@@ -231,12 +232,21 @@ class EmbeddedBackend(Backend):
         summaries = await self._database.read_heavy(partial(runs.summaries, session=session.number, status=status))
         return RunList(session_id=session.id, runs=summaries)
 
-    async def get_run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        """A point read; a uuid in any spelling finds its run."""
-        session = self._find(caller, session_id)
-        if summary := self._database.read(
-            partial(runs.summary, session=session.number, run_id=operations.canonical(run_id))
-        ):
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        """A point read, again after each commit that touched the session; a uuid in any spelling finds its run."""
+        deadline = asyncio.get_running_loop().time() + wait
+        with self._database.bell.watch(self._find(caller, session_id).number) as rung:
+            while True:
+                rung.clear()
+                summary = self._summary(caller, session_id, run_id)
+                if summary.status.is_final or not wait or not await rung_before(rung, deadline):
+                    return summary
+
+    def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
+        query = partial(
+            runs.summary, session=self._find(caller, session_id).number, run_id=operations.canonical(run_id)
+        )
+        if summary := self._database.read(query):
             return summary
         raise RunNotFound
 

@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine
 
+from app.backends.embedded.bell import Bell
 from app.backends.embedded.sqlite import reading_engine, translated, writing_engine
 from app.backends.embedded.writer import Observe, Writer
 from app.errors import StorageFull, StorageUnavailable
@@ -30,7 +31,8 @@ class Database:
         with translated():
             self._reader = self._reading.connect()
         self._heavy = ThreadPoolExecutor(HEAVY_READERS, thread_name_prefix="store-reader")
-        self._writer = Writer(self._writing, observe)
+        self.bell = Bell()
+        self._writer = Writer(self._writing, observe, self.bell.ring)
         self.write = self._writer.write
 
     async def write_at_last(self, function: Callable[[Connection], T]) -> T:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from app.backends.embedded.bell import touch
 from app.backends.embedded.tables import EVENTS, RUNS, SESSIONS
 from app.types import RunStatus
 
@@ -47,6 +48,7 @@ def append(connection: Connection, session: int, run: int, events: Sequence[byte
     ]
     connection.execute(insert(EVENTS), rows)
     connection.execute(_EXTEND, {"run_number": run, "added": added, "start": start, "end": end})
+    touch(connection, session)
 
 
 def of_session(connection: Connection, session: int) -> list[msgspec.Raw]:

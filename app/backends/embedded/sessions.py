@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 
 from app.agui.times import rfc3339
 from app.backends.embedded.clock import now_ms
+from app.backends.embedded.bell import touch
 from app.backends.embedded.tables import RUNS, SESSIONS
 from app.errors import SessionNotFound
 from app.types import ApprovalPolicy, NewSession, RunStatus, Session, SessionStatus
@@ -151,6 +152,7 @@ def move(
 def remove(connection: Connection, number: int) -> None:
     """Delete a session, its runs and its log."""
     connection.execute(delete(SESSIONS).where(SESSIONS.c.number == number))
+    touch(connection, number)
 
 
 def _session(row: Row[*tuple[Any, ...]]) -> SessionRow:

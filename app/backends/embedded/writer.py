@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, Engine, NestedTransaction
 from sqlalchemy.exc import DBAPIError
 
+from app.backends.embedded.bell import touched
 from app.backends.embedded.sqlite import translated
 from app.errors import StorageUnavailable
 
@@ -28,11 +29,15 @@ class _Request(NamedTuple):
 
 
 class Writer:
-    """The only one in this process that changes the file; functions run in the order in which they were handed in."""
+    """The only one in this process that changes the file; functions run in the order in which they were handed in.
 
-    def __init__(self, engine: Engine, observe: Observe) -> None:
+    After each commit `ring` is called in the event loop with the sessions that have news.
+    """
+
+    def __init__(self, engine: Engine, observe: Observe, ring: Callable[[set[int]], None]) -> None:
         self._engine = engine
         self._observe = observe
+        self._ring = ring
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._open = True
@@ -63,7 +68,7 @@ class Writer:
         while not last:
             group, last = self._take()
             if group:
-                self._settle(group, self._commit(group))
+                self._settle(group, *self._commit(group))
 
     def _take(self) -> tuple[list[_Request], bool]:
         """Everything that waits, at least one request, and whether the thread ends after it."""
@@ -74,19 +79,21 @@ class Writer:
                 return group, False
         return group, True
 
-    def _commit(self, group: list[_Request]) -> list[Any]:
-        """What became of each function: its value, or the exception that undid it."""
+    def _commit(self, group: list[_Request]) -> tuple[list[Any], set[int]]:
+        """What became of each function, its value or the exception that undid it; and the sessions that have news."""
+        news: set[int] = set()
         began = time.perf_counter()
         try:
             with translated(), self._engine.begin() as connection:
                 results = [self._run(connection, request.function) for request in group]
+                news = touched(connection)
         except Exception as error:
             log.warning("a commit failed", exc_info=True)
             results = [error] * len(group)
             self._report("error", began)
         else:
             self._report("ok", began)
-        return results
+        return results, news
 
     def _report(self, outcome: str, began: float) -> None:
         try:
@@ -106,9 +113,11 @@ class Writer:
             return error
         return value
 
-    def _settle(self, group: list[_Request], results: list[Any]) -> None:
+    def _settle(self, group: list[_Request], results: list[Any], news: set[int]) -> None:
         try:
             self._loop.call_soon_threadsafe(_answer, group, results)
+            if news:
+                self._loop.call_soon_threadsafe(self._ring, news)
         except RuntimeError:  # the loop is closed: nobody waits any more
             log.warning("%d writes were committed after their loop had ended", len(group))
 
