@@ -64,6 +64,11 @@ def bodiless(sent: Sent) -> bool:
     return sent.method == "POST" and path(sent).endswith(("/start", "/stop", "/interrupt"))
 
 
+def pages_of_a_transcript(sent: Sent) -> bool:
+    fields = dict(query(sent))
+    return bool(fields.keys() & {"after", "limit"}) and fields.get("format", "transcript") == "transcript"
+
+
 def utf8(text: str) -> bool:
     try:
         unquote_to_bytes(text).decode()
@@ -103,7 +108,7 @@ EXPLANATIONS = [
         ACCEPTED,
         REFUSED,
         lambda sent: any(
-            name in {"limit", "offset"} and not re.fullmatch("-?(0|[1-9][0-9]*)", text, re.ASCII)
+            name in {"limit", "offset", "after", "wait"} and not re.fullmatch("-?(0|[1-9][0-9]*)", text, re.ASCII)
             for name, text in query(sent)
         ),
     ),
@@ -115,6 +120,7 @@ EXPLANATIONS = [
             name != "status" and [key for key, _ in query(sent)].count(name) > 1 for name, _ in query(sent)
         ),
     ),
+    Explanation("a transcript has no pages", ACCEPTED, REFUSED, pages_of_a_transcript),
     Explanation("a query is UTF-8", ACCEPTED, REFUSED, lambda sent: not utf8(sent.target)),
     Explanation(
         "$ is the end, not a newline before it",

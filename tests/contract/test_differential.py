@@ -76,6 +76,7 @@ FIXED = [
     get(f"{SESSIONS}/s1/output?format=compact&run_id={RUN}"),
     get(f"{SESSIONS}/s1/output?run_id={RUN}%0A"),
     get(f"{SESSIONS}/s1/output?format=xml"),
+    get(f"{SESSIONS}/s1/output?limit=1"),
     get(f"{SESSIONS}/s1/runs/{RUN}"),
     get(SESSIONS, ("X-Ambient-Project", "b")),
     Sent("GET", SESSIONS, ()),

@@ -141,6 +141,8 @@ class Client:
         project = case.headers.get("X-Ambient-Project", "")
         if NAME.fullmatch(project) or (project == "" and self.service.needs_project):
             case.headers["X-Ambient-Project"] = self.project
+        if is_valid(case) and case.path.endswith("/output") and case.query.keys() & {"after", "limit"}:
+            case.query["format"] = "events"
         if self.service.repository and is_valid(case) and isinstance(case.body, dict):
             clonable = {"branch": "main", "path": "docs"}
             if case.body.get("repos"):
