@@ -17,6 +17,7 @@ from app.types import (
     CreatedSession,
     Credentials,
     EventLog,
+    EventStream,
     Interruption,
     NewMessage,
     NewRun,
@@ -118,6 +119,15 @@ class Backend(ABC):
 
         Without a page the whole log, which is the only way to a transcript; `CursorAhead` if the page begins behind
         the end of the session's log.
+        """
+
+    @abstractmethod
+    async def stream_session_events(
+        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+    ) -> EventStream:
+        """GET /v1/sessions/{session_id}/events: what is behind the position `after`, then what comes.
+
+        `CursorAhead`, `RunNotFound`. With `run_id` (a uuid) it ends after that run's end. Never a transcript.
         """
 
     # What a backend need not be able to do.

@@ -21,7 +21,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection.
 
     The parser of the base class grows without bound on a head, a chunk extension or a trailer that does not end, and
-    waits for ever for one that does not come. Here both have an end.
+    waits for ever for one that does not come. Here both have an end. A request finds its connection in the scope's
+    state: it can learn there that the server stops, and cut the connection.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -32,6 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._known_head = False
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
+        self.stopping = asyncio.Event()
 
     # Of the connection
 
@@ -44,6 +46,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let go."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Let an answer that would go on end, and close then."""
+        self.stopping.set()
+        super().shutdown()
+
+    def abort(self) -> None:
+        """Cut the connection and drop what has not been sent."""
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and give up on a client that sends and sends without getting anywhere."""
@@ -88,6 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._known_head:
             return
         super().on_message_begin()
+        self.scope["state"]["connection"] = self
         self._in_head = True
         if self._timer is None:
             self._start_timer()

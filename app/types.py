@@ -4,6 +4,7 @@ A field that is None is left out of an answer. Session times are RFC 3339 UTC st
 milliseconds since 1970. `msgspec.Raw` holds JSON that passes through byte for byte.
 """
 
+from collections.abc import AsyncGenerator
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -356,6 +357,19 @@ class PlainText(msgspec.Struct, frozen=True):
     """A handler's answer that is text as it stands."""
 
     text: str
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One event of a stream and its position in the session's log; None for an event that is not in the log."""
+
+    event: bytes | msgspec.Raw
+    position: int | None = None
+
+
+class EventStream(msgspec.Struct, frozen=True):
+    """An answer that goes on: pages of frames as they come to be; nothing is held until the iteration has begun."""
+
+    pages: AsyncGenerator[list[Frame], None]
 
 
 class Located(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from app.backend import Backend
 from app.errors import BadRequest, Detail
-from app.types import Caller, EventLog, OutputFormat, Page, Transcript
+from app.types import Caller, EventLog, EventStream, OutputFormat, Page, Transcript
 
 
 async def get_session_output(
@@ -18,6 +18,21 @@ async def get_session_output(
     """Read the session's log, or a page of it, as transcript, compact events or events."""
     page = _page(format, after=after, limit=limit)
     return await backend.get_session_output(caller, session_id, format=format, run_id=run_id, page=page)
+
+
+async def stream_session_events(
+    backend: Backend,
+    caller: Caller,
+    *,
+    session_id: str,
+    format: OutputFormat,
+    run_id: str | None,
+    after: int | None,
+    last_event_id: int | None,
+) -> EventStream:
+    """Follow the session's log; where a client comes back, its last event id goes before `after`."""
+    position = (after or 0) if last_event_id is None else last_event_id
+    return await backend.stream_session_events(caller, session_id, after=position, run_id=run_id, format=format)
 
 
 def _page(format: OutputFormat, **given: int | None) -> Page | None:

@@ -24,25 +24,41 @@ def compact(events: Iterable[Event]) -> Iterator[Event]:
     A joined event has the bytes of the first one but for its delta, and the position of the last one. Deltas without
     an id, or that are no string, are not joined. Linear in the bytes of the log.
     """
-    first: Event | None = None
-    last: Event | None = None
-    deltas: list[bytes] = []
+    joiner = Joiner()
     for event in events:
+        yield from joiner.take(event)
+    yield from joiner.rest()
+
+
+class Joiner:
+    """What `compact` does, for events that come one by one: deltas are held until it is clear that no more follow."""
+
+    def __init__(self) -> None:
+        self._first: Event | None = None
+        self._last: Event | None = None
+        self._deltas: list[bytes] = []
+
+    def take(self, event: Event) -> list[Event]:
+        """The events that are complete with this one."""
         delta = _joinable(event)
-        if first is not None and last is not None:
-            if delta is not None and _same(first, event):
-                deltas.append(delta)
-                last = event
-                continue
-            yield _joined(first, last, deltas)
-            first = last = None
+        if delta is not None and self._first is not None and _same(self._first, event):
+            self._deltas.append(delta)
+            self._last = event
+            return []
+        complete = self.rest()
         if delta is None:
-            yield event
-        else:
-            first = last = event
-            deltas = [delta]
-    if first is not None and last is not None:
-        yield _joined(first, last, deltas)
+            return [*complete, event]
+        self._first = self._last = event
+        self._deltas = [delta]
+        return complete
+
+    def rest(self) -> list[Event]:
+        """What is held, since nothing follows."""
+        if self._first is None or self._last is None:
+            return []
+        joined = _joined(self._first, self._last, self._deltas)
+        self._first = self._last = None
+        return [joined]
 
 
 def _same(one: Event, other: Event) -> bool:

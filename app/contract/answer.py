@@ -3,18 +3,22 @@
 from typing import Any
 
 import msgspec
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
-from app.types import Located, PlainText
+from app.streaming import send_stream
+from app.types import EventStream, Located, PlainText
 
 _encode = msgspec.json.Encoder().encode
 
 
-async def send_answer(send: Send, status: int, result: Any, *, replayed: bool) -> None:
-    """Send what a handler returned: a value, one with its location, text, or None for an empty answer.
+async def send_answer(scope: Scope, receive: Receive, send: Send, status: int, result: Any, *, replayed: bool) -> None:
+    """Send what a handler returned: a value, one with its location, text, a stream, or None for an empty answer.
 
     `replayed` says that it is the answer to an earlier request.
     """
+    if isinstance(result, EventStream):
+        await send_stream(scope, receive, send, status, result)
+        return
     headers = [(b"idempotency-replayed", b"true")] if replayed else []
     if isinstance(result, Located):
         headers.append((b"location", result.location.encode("ascii")))

@@ -57,13 +57,18 @@ class Plan:
         self._query_names = {parameter.name for parameter in self._query}
         headers = {parameter.name: parameter for parameter in parameters if parameter.place == "header"}
         self._key = headers.pop(HEADER, None)
+        taken = inspect.signature(handler).parameters
+        self._input_headers = {
+            argument_name(name): headers.pop(name) for name in list(headers) if argument_name(name) in taken
+        }
         self._headers = headers.values()
         described = operation.get("requestBody")
         self._body = Body(described or NO_BODY) if method in {"POST", "PUT", "PATCH"} else None
         self._types = self._argument_types(with_body=described is not None)
 
     def _argument_types(self, *, with_body: bool) -> dict[str, Any]:
-        names = {"backend", "caller", *self._query_names, *(parameter.name for parameter in self._path)}
+        names = {"backend", "caller", *self._query_names, *self._input_headers}
+        names |= {parameter.name for parameter in self._path}
         if with_body:
             names.add("body")
         taken = set(inspect.signature(self._handler).parameters)
@@ -81,15 +86,16 @@ class Plan:
         for parameter in self._path:
             text = decode_segment(parameter.name, segments[parameter.name])
             arguments[parameter.name] = parameter.value([text])
-        for parameter in self._headers:
-            value = request.header(parameter.name)
-            parameter.value([value] if value else None)
+        for header in self._headers:
+            _header_value(request, header)
         credentials = auth.credentials(request, token)
         caller = await self._backend.authorize(credentials, self._role)
         content = await self._read(request, receive)
         fields = parse_query(scope["query_string"], self._query_names)
         for parameter in self._query:
             arguments[parameter.name] = self._typed(parameter.name, parameter.value(fields.get(parameter.name)))
+        for name, header in self._input_headers.items():
+            arguments[name] = self._typed(name, _header_value(request, header))
         if self._body is not None:
             body = self._body.value(content)
             if self._key and (key := request.header(HEADER)) is not None:
@@ -99,7 +105,8 @@ class Plan:
                 arguments["body"] = self._typed("body", body)
         with self._under_way.hold(caller.once):
             result = await self._handler(backend=self._backend, caller=caller, **arguments)
-        await send_answer(send, self._status, result, replayed=caller.once is not None and caller.once.replayed)
+        replayed = caller.once is not None and caller.once.replayed
+        await send_answer(scope, receive, send, self._status, result, replayed=replayed)
 
     async def _read(self, request: Request, receive: Receive) -> bytes:
         if self._body is None:
@@ -111,3 +118,14 @@ class Plan:
 
     def _typed(self, name: str, value: Any) -> Any:
         return None if value is None else msgspec.convert(value, self._types[name])
+
+
+def argument_name(header: str) -> str:
+    """What a handler calls a header that it takes: `Last-Event-ID` is `last_event_id`."""
+    return header.lower().replace("-", "_")
+
+
+def _header_value(request: Request, header: Parameter) -> Any:
+    """The typed value of a header; an empty one reads as absent."""
+    text = request.header(header.name)
+    return header.value([text] if text else None)

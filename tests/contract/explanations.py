@@ -146,6 +146,7 @@ EXPLANATIONS = [
         ACCEPTED,
         lambda sent: bool(re.search(rb"\\u001[c-f]", sent.body)),
     ),
+    Explanation("a header may be a number", REFUSED, ACCEPTED, lambda sent: bool(header(sent, "Last-Event-ID"))),
     Explanation("OPTIONS answers", REFUSED, ACCEPTED, lambda sent: sent.method == "OPTIONS"),
     Explanation("a path with a slash more is no path", MOVED, REFUSED, lambda sent: path(sent).endswith("/")),
     Explanation("there is no page at /v1/ui/", ACCEPTED, REFUSED, lambda sent: path(sent).startswith("/v1/ui")),

@@ -77,6 +77,7 @@ FIXED = [
     get(f"{SESSIONS}/s1/output?run_id={RUN}%0A"),
     get(f"{SESSIONS}/s1/output?format=xml"),
     get(f"{SESSIONS}/s1/output?limit=1"),
+    get(f"{SESSIONS}/s1/events", ("Last-Event-ID", "5")),
     get(f"{SESSIONS}/s1/runs/{RUN}"),
     get(SESSIONS, ("X-Ambient-Project", "b")),
     Sent("GET", SESSIONS, ()),

@@ -37,11 +37,14 @@ ROLES = {
     "answer_approval": "edit",
     "get_session_output": "view",
     "get_session_logs": "view",
+    "stream_session_events": "view",
     "start_session": "edit",
     "stop_session": "edit",
     "interrupt_session": "edit",
 }
 IDEMPOTENT = {"create_session", "send_message", "create_run"}
+MEDIA_TYPES = {"get_session_logs": "text/plain", "stream_session_events": "text/event-stream"}
+WITH_POSITIONS = {"get_session_output", "stream_session_events"}
 ALWAYS = {"400", "401", "403", "405", "429", "431", "500", "502", "503", "504", "default"}
 TYPED = [name for name in SCHEMAS if hasattr(types, name)]
 
@@ -179,7 +182,7 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
         wanted |= {"507"}
     if "{" in path:
         wanted |= {"404"}
-    if operation_id in IDEMPOTENT | {"cancel_run", "start_session", "stop_session", "get_session_output"}:
+    if operation_id in IDEMPOTENT | WITH_POSITIONS | {"cancel_run", "start_session", "stop_session"}:
         wanted |= {"409"}
     if operation_id == "answer_approval":
         wanted |= {"409"}
@@ -199,14 +202,16 @@ def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operat
         extra = {special[status]} if status in special else set()
         if operation_id in IDEMPOTENT and status.startswith("2"):
             extra |= {"Idempotency-Replayed"}
+        extra |= {"Cache-Control"} if operation_id == "stream_session_events" and status == "200" else set()
         assert set(response["headers"]) == {"X-Request-ID"} | extra
         if status == "204":
             assert "content" not in response
             continue
-        [media_type] = response["content"]
-        is_text = (operation_id, status) == ("get_session_logs", "200")
-        assert media_type == ("text/plain" if is_text else "application/json")
-        assert response["content"][media_type]["examples"]
+        [(media_type, content)] = response["content"].items()
+        assert media_type == (
+            MEDIA_TYPES.get(operation_id, "application/json") if status == "200" else "application/json"
+        )
+        assert content["examples"]
         if status in failures(operation_id):
             assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
 

@@ -49,15 +49,24 @@ NO_RUNNER = {
         "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "502"]},
     },
 }
+FRAME = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"id": {"type": "string", "pattern": "^[1-9][0-9]*$"}, "data": {"type": "string", "minLength": 2}},
+}
 
 
 def document() -> dict[str, Any]:
     """The document, made stricter: without the `default` answers that would make any status a documented one, and with
-    limits on the names of maps said in words of JSON Schema."""
+    limits on the names of maps said in words of JSON Schema. A stream is judged frame by frame."""
     document: dict[str, Any] = with_names_limited(spec.load())
     for item in document["paths"].values():
         for method in METHODS:
-            item.get(method, {"responses": {}})["responses"].pop("default", None)
+            responses = item.get(method, {"responses": {}})["responses"]
+            responses.pop("default", None)
+            for response in responses.values():
+                if stream := response.get("content", {}).get("text/event-stream"):
+                    stream["schema"] = FRAME
     return document
 
 
@@ -155,7 +164,9 @@ class Client:
     def aim(self, case: Case[Any]) -> None:
         """Put a running session in the place of one that does not exist."""
         if "session_id" in case.path_parameters and is_valid(case) and is_random(case):
-            case.path_parameters["session_id"] = self.running_session()
+            case.path_parameters["session_id"] = session_id = self.running_session()
+            if case.path.endswith("/events"):
+                case.query["run_id"] = self.ended_run(session_id)  # without a run a stream has no end
 
     def running_session(self) -> str:
         """The id of a running session, a new one when the last one runs no more."""
@@ -163,6 +174,11 @@ class Client:
             self._session = self._ask("POST", "/sessions", json={"task": "Say hello"})["id"]
             self.wait(self._session)
         return self._session
+
+    def ended_run(self, session_id: str) -> str:
+        """The id of a session's first run, which has ended."""
+        [run, *_] = self._ask("GET", f"/sessions/{session_id}/runs")["runs"]
+        return str(self._ask("GET", f"/sessions/{session_id}/runs/{run['run_id']}", params={"wait": 60})["run_id"])
 
     def wait(self, session_id: str) -> None:
         """Return once a session is no longer on its way to where it is going."""

@@ -1,10 +1,10 @@
 """A small client of the API for tests: every answer that it hands out has been checked against the OpenAPI document."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from openapi_schema_validator import OAS30ReadValidator, oas30_format_checker
 
 from tests.support.deadline import eventually
 
+EVENT_STREAM = "text/event-stream"
 METHODS = ("get", "put", "post", "delete", "patch")
 ERROR_MEMBERS = {"error", "code", "request_id", "details"}
 
@@ -61,6 +62,8 @@ class Contract:
     def _check_body(self, name: str, content: dict[str, Any], response: requests.Response) -> None:
         media_type = response.headers["Content-Type"].partition(";")[0]
         assert media_type in content, f"{name} is {media_type}"
+        if media_type == EVENT_STREAM:
+            return  # it is read as it comes
         is_text = media_type == "text/plain"
         self._validate(content[media_type]["schema"], response.text if is_text else response.json())
         if not response.ok:
@@ -101,7 +104,12 @@ class Answer:
     def __init__(self, response: requests.Response) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.content = response.content
+        self.response = response
+
+    @cached_property
+    def content(self) -> bytes:
+        """The body's bytes."""
+        return self.response.content
 
     @cached_property
     def body(self) -> Any:
@@ -122,6 +130,52 @@ class Answer:
         """The body of a success; fails with the error otherwise."""
         assert self.status < 300, f"{self.status}: {self.content[:500]!r}"
         return self.body
+
+
+class StreamFrame(NamedTuple):
+    """One event of a stream; `id` is None where the frame has none."""
+
+    id: int | None
+    data: bytes
+
+    @property
+    def event(self) -> dict[str, Any]:
+        event: dict[str, Any] = json.loads(self.data)
+        return event
+
+
+class Stream:
+    """An open stream of events; iterating ends with the stream."""
+
+    def __init__(self, response: requests.Response) -> None:
+        assert response.headers["Content-Type"] == EVENT_STREAM, response.text
+        self.response = response
+        self.comments: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.response.close()
+
+    def __iter__(self) -> Iterator[StreamFrame]:
+        """Every whole frame; a connection that is cut raises what requests raises."""
+        unread = b""
+        for chunk in self.response.iter_content(None):
+            *blocks, unread = (unread + chunk).split(b"\n\n")
+            for block in blocks:
+                lines = [line.partition(b": ") for line in block.split(b"\n")]
+                ids = [int(value) for field, _, value in lines if field == b"id"]
+                data = [value for field, _, value in lines if field == b"data"]
+                self.comments += [value for field, _, value in lines if field == b""]
+                assert len(ids) <= 1
+                if data:
+                    yield StreamFrame(ids[0] if ids else None, b"\n".join(data))
+                else:
+                    assert not ids, "a frame without event moves the position"
+        assert unread == b""
 
 
 class Api:
@@ -227,6 +281,13 @@ class Api:
         answer = self.call("get_session_logs", session_id, query=query)
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
         return answer.content.decode().splitlines()
+
+    def stream(self, session_id: str, *, last_event_id: int | None = None, **query: Any) -> "Stream":
+        """A stream of events, read as it comes; to be closed."""
+        headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
+        return Stream(
+            self.call("stream_session_events", session_id, query=query, headers=headers, stream=True).response
+        )
 
     def wait_for_status(self, session_id: str, *statuses: str) -> dict[str, Any]:
         """The session once it is in one of these states."""

@@ -1,7 +1,7 @@
 """What the contract tests share: an ASGI app called byte by byte, its lifespan, and a backend with canned answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ from app.types import (
     CreatedSession,
     Credentials,
     EventLog,
+    EventStream,
+    Frame,
     Interruption,
     NewMessage,
     NewRun,
@@ -241,3 +243,14 @@ class CannedBackend(Backend):
         if format is OutputFormat.TRANSCRIPT:
             return Transcript(session_id=session_id, format=format, messages=[])
         return EventLog(session_id=session_id, format=format, events=[])
+
+    async def stream_session_events(
+        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+    ) -> EventStream:
+        arguments = {"after": after, "run_id": run_id, "format": format}
+        self._called("stream_session_events", caller=caller, session_id=session_id, **arguments)
+        return EventStream(_no_pages())
+
+
+async def _no_pages() -> AsyncGenerator[list[Frame], None]:
+    yield []

@@ -1,5 +1,7 @@
 """The two backends as tests meet them: one running server each, and sessions in whatever state a test needs."""
 
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -65,6 +67,10 @@ class Stage(ABC):
     @abstractmethod
     def fail(self, api: Api, session_id: str) -> dict[str, Any]:
         """The summary of a new run that the agent has ended with an error."""
+
+    @abstractmethod
+    def chatter(self, api: Api, session_id: str, deltas: int) -> AbstractContextManager[str]:
+        """The id of a new run that sends so many deltas, a few at a time, and then ends."""
 
     @abstractmethod
     def nothing_happens(self, api: Api) -> AbstractContextManager[None]:
@@ -133,6 +139,21 @@ class PlatformStage(Stage):
         return run
 
     @contextmanager
+    def chatter(self, api: Api, session_id: str, deltas: int) -> Iterator[str]:
+        run_id = self.begin(api, session_id)
+        talk = threading.Thread(target=self._talk, args=(session_id, run_id, deltas))
+        talk.start()
+        yield run_id
+        talk.join()
+
+    def _talk(self, session_id: str, run_id: str, deltas: int) -> None:
+        delta = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m1", "runId": run_id, "threadId": session_id}
+        for number in range(deltas):
+            self.platform.runner.append(session_id, delta | {"delta": f"{number} "})
+            time.sleep(0.001)
+        self.platform.runner.finish(session_id)
+
+    @contextmanager
     def nothing_happens(self, api: Api) -> Iterator[None]:  # noqa: ARG002 - the platform sees every project
         before = len(self.platform.requests)
         yield
@@ -187,6 +208,12 @@ class EmbeddedStage(Stage):
 
     def fail(self, api: Api, session_id: str) -> dict[str, Any]:
         return api.say(session_id, "fail")
+
+    @contextmanager
+    def chatter(self, api: Api, session_id: str, deltas: int) -> Iterator[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(demo, "TICK_SECONDS", 0.001)
+            yield api.send_message(session_id, f"slow {deltas}").ok()["run_id"]
 
     @contextmanager
     def nothing_happens(self, api: Api) -> Iterator[None]:

@@ -10,18 +10,20 @@ from app.backends.ambient.client import Client, Observe
 from app.backends.ambient.platform import Platform
 from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.sessions import AmbientSessions
+from app.backends.ambient.streams import AmbientStreams
+from app.backends.ambient.watch import Watches
 from app.errors import MissingProject
 from app.types import Caller, Credentials, Role
 
 
-class AmbientBackend(AmbientSessions, AmbientRuns):
+class AmbientBackend(AmbientSessions, AmbientRuns, AmbientStreams):
     """The platform at `url`; `timeout` (seconds) bounds the wait for an answer's head and between its bytes.
 
     `observe` is told of every call, and `tracer` makes a span of it. Tokens and roles are judged by the platform. It
     keeps no list of the runs that it accepted before their first event is stored, so this process remembers those for
     two minutes at most and reads them as `queued`. The end of an interrupted run is looked for every `poll_interval`
-    seconds until `interrupt_deadline` seconds have passed. First answers by idempotency key are kept in the
-    file `answers`.
+    seconds until `interrupt_deadline` seconds have passed; as often is a log read that somebody follows. First answers
+    by idempotency key are kept in the file `answers`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class AmbientBackend(AmbientSessions, AmbientRuns):
         self._platform = Platform(self._client)
         self._accepted = AcceptedRuns()
         self._answers = FirstAnswers(answers)
+        self._watches = Watches(self._platform, poll_interval)
         self._interrupt_deadline = interrupt_deadline
         self._poll_interval = poll_interval
 

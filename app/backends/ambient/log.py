@@ -4,7 +4,7 @@ A body of None stands for the log of a session in which nothing has run yet.
 """
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -107,3 +107,28 @@ def _page(events: list[Event], page: Page | None, *, compacted: bool) -> tuple[l
     found = list(cut(behind, page) if page else behind)
     more = bool(found) and found[-1].position < events[-1].position
     return found, found[-1].position if more else None
+
+
+class Log(msgspec.Struct, frozen=True):
+    """A log as it was read at a time: `begun` (of the event loop, s), its entries and events, the session's state.
+
+    `last` is the last entry, by which a log that was rewritten is told from one that has grown.
+    """
+
+    begun: float = -1.0
+    running: bool = False
+    entries: int = 0
+    last: bytes = b""
+    events: Sequence[Event] = ()
+
+
+def extended(known: Log, body: bytes | None, *, begun: float, running: bool) -> Log:
+    """The log that an export holds; only what the known one does not have is decoded."""
+    raws = entries(body)
+    grown = len(raws) >= known.entries and (known.entries == 0 or bytes(raws[known.entries - 1]) == known.last)
+    before, new = (known.events, raws[known.entries :]) if grown else ((), raws)
+    # Copied, since an entry would keep the whole export in memory.
+    news = list(decode((raw.copy() for raw in new), first=len(before) + 1))
+    last = bytes(raws[-1]) if raws else b""
+    events = [*before, *news] if news else before
+    return Log(begun=begun, running=running, entries=len(raws), last=last, events=events)

@@ -11,7 +11,18 @@ import msgspec
 
 from app.agents.port import Agent
 from app.backend import Backend
-from app.backends.embedded import answers, approvals, interrupts, keys, operations, pages, runs, sessions, workspace
+from app.backends.embedded import (
+    answers,
+    approvals,
+    interrupts,
+    keys,
+    operations,
+    pages,
+    runs,
+    sessions,
+    tail,
+    workspace,
+)
 from app.backends.embedded.bell import rung_before
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
@@ -32,6 +43,7 @@ from app.types import (
     CreatedSession,
     Credentials,
     EventLog,
+    EventStream,
     Interruption,
     NewMessage,
     NewRun,
@@ -295,6 +307,15 @@ class EmbeddedBackend(Backend):
         return await self._database.read_heavy(
             partial(operations.output, session=session, format=format, run_id=run_id)
         )
+
+    async def stream_session_events(
+        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+    ) -> EventStream:
+        """The store is read from one position on, the bell only says when."""
+        session, run_id = self._find(caller, session_id).number, run_id and operations.canonical(run_id)
+        self._database.read(partial(pages.position, session=session, after=after, run_id=run_id))
+        compacted = format is OutputFormat.COMPACT
+        return EventStream(tail.follow(self._database, session, after, run_id, compacted=compacted))
 
     def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
         """What a client sees of sessions, with what each waits for."""

@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
 
 from app.agui.times import rfc3339
-from app.backends.embedded.clock import now_ms
 from app.backends.embedded.bell import touch
+from app.backends.embedded.clock import now_ms
 from app.backends.embedded.tables import RUNS, SESSIONS
 from app.errors import SessionNotFound
 from app.types import ApprovalPolicy, NewSession, RunStatus, Session, SessionStatus

@@ -1,0 +1,60 @@
+"""Following a log: page after page by position, then whatever the next commits add."""
+
+from collections.abc import AsyncGenerator
+from functools import partial
+
+import msgspec
+from sqlalchemy import Connection
+
+from app.agui.compact import Joiner
+from app.agui.decode import Event, decode_one
+from app.agui.page import cut
+from app.backends.embedded import events
+from app.backends.embedded.database import Database
+from app.types import Frame, Page
+
+PAGE_EVENTS = 256
+PAGE_BYTES = 1 << 18
+
+
+class _News(msgspec.Struct, frozen=True):
+    """What is behind a position: events, whether that is all for now, and whether that is all for ever."""
+
+    events: list[Event]
+    all: bool
+    over: bool
+
+
+async def follow(
+    database: Database, session: int, after: int, run_id: str | None, *, compacted: bool
+) -> AsyncGenerator[list[Frame], None]:
+    """Pages of the session's log behind `after`, or of one run's until its end; ends once the session is deleted."""
+    joiner = Joiner()
+    with database.bell.watch(session) as rung:
+        news = _News([], all=False, over=False)
+        while not news.over:
+            if news.all:
+                await rung.wait()
+            rung.clear()
+            news = database.read(partial(_behind, session=session, after=after, run_id=run_id, decoded=compacted))
+            after = news.events[-1].position if news.events else after
+            found = [event for one in news.events for event in joiner.take(one)] if compacted else news.events
+            yield _frames(found)
+    yield _frames(joiner.rest())
+
+
+def _behind(connection: Connection, session: int, after: int, run_id: str | None, *, decoded: bool) -> _News:
+    end = events.last_position(connection, session)
+    if end is None:
+        return _News([], all=True, over=True)
+    run = events.stretch(connection, session, run_id) if run_id else None
+    rows = events.behind(connection, session, after, run)
+    log = (decode_one(raw, at) if decoded else Event(raw=raw, position=at) for at, raw in rows)
+    page = Page(limit=PAGE_EVENTS, max_bytes=PAGE_BYTES)
+    found = list(cut((event for event in log if event), page))
+    reached = (found[-1].position if found else after) >= (run.last if run else end)
+    return _News(found, all=reached, over=reached and run is not None and run.status.is_final)
+
+
+def _frames(found: list[Event]) -> list[Frame]:
+    return [Frame(event.raw, event.position) for event in found]

@@ -1,0 +1,128 @@
+"""Event streams over ASGI: frames, heartbeats, and the end of readers that leave or cannot keep up."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, Protocol
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from app.errors import ApiError
+from app.types import EventStream, Frame
+
+HEARTBEAT_SECONDS = 15.0
+SEND_SECONDS = 25.0
+"""How long a reader may take for what is sent at once; with the heartbeat less than the 45 s that are promised."""
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold frames back
+]
+
+log = structlog.get_logger()
+
+
+class Connection(Protocol):
+    """What the server offers in the scope's state as `connection`: to know of its stop, and to cut without farewell."""
+
+    stopping: asyncio.Event
+
+    def abort(self) -> None:
+        """Cut the connection and drop what has not been sent."""
+
+
+class TooSlow(Exception):
+    """The reader does not take what is sent."""
+
+
+async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, stream: EventStream) -> None:
+    """Send the stream until it ends, the reader leaves or the server stops; a broken stream cuts the connection."""
+    await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body"})
+        return
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    gone = asyncio.ensure_future(_disconnected(receive))
+    stopping = asyncio.ensure_future(_stopping(connection))
+    try:
+        await _relay(stream.pages, send, gone, stopping)
+    except (ApiError, TooSlow) as error:
+        if connection is None:
+            raise
+        log.warning("an event stream broke", reason=getattr(error, "code", "too_slow"))
+        connection.abort()
+        await gone
+    finally:
+        await _cancel(gone, stopping)
+
+
+async def _relay(
+    pages: AsyncGenerator[list[Frame], None],
+    send: Send,
+    gone: "asyncio.Future[None]",
+    stopping: "asyncio.Future[None]",
+) -> None:
+    upcoming: asyncio.Task[list[Frame] | None] | None = None
+    try:
+        while True:
+            upcoming = upcoming or asyncio.create_task(_next(pages))
+            awaited: set[asyncio.Future[Any]] = {upcoming, gone, stopping}
+            await asyncio.wait(awaited, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                return
+            if stopping.done():
+                await _send_in_time(send, b": the server stops\n\n", more=False)
+                return
+            if not upcoming.done():
+                await _send_in_time(send, b": heartbeat\n\n")
+                continue
+            page, upcoming = upcoming.result(), None
+            if page is None:
+                await _send_in_time(send, b"", more=False)
+                return
+            if page:
+                await _send_in_time(send, encode(page))
+    finally:
+        if upcoming:
+            await _cancel(upcoming)
+        await pages.aclose()
+
+
+async def _next(pages: AsyncGenerator[list[Frame], None]) -> list[Frame] | None:
+    return await anext(pages, None)
+
+
+def encode(frames: Iterable[Frame]) -> bytes:
+    """Server-sent events; a line break in an event, which JSON allows between its tokens, begins a new data line."""
+    return b"".join(
+        b"%b%b\n"
+        % (
+            b"" if frame.position is None else b"id: %d\n" % frame.position,
+            b"".join(b"data: %b\n" % line for line in bytes(frame.event).splitlines()),
+        )
+        for frame in frames
+    )
+
+
+async def _send_in_time(send: Send, chunk: bytes, *, more: bool = True) -> None:
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
+    except TimeoutError as error:
+        raise TooSlow from error
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stopping(connection: Connection | None) -> None:
+    await (connection.stopping if connection else asyncio.Event()).wait()
+
+
+async def _cancel(*tasks: "asyncio.Future[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

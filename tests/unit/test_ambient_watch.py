@@ -1,0 +1,95 @@
+"""Reading a platform's log again and again, once for all who follow."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.backends.ambient.log import Log, extended
+from app.backends.ambient.platform import Platform
+from app.backends.ambient.watch import Watches
+from app.errors import BackendUnavailable
+from app.types import Caller
+
+CALLER, OTHER = Caller("token", "demo"), Caller("another token", "demo")
+
+
+class Growing(Platform):
+    """A platform whose log has one event more at each reading, until it fails."""
+
+    def __init__(self, fails_after: int = 10**6) -> None:
+        self.readings = 0
+        self._fails_after = fails_after
+
+    async def get_session(self, caller: Caller, session_id: str) -> dict[str, Any]:  # noqa: ARG002 - the port's
+        return {"status": {"phase": "Running"}}
+
+    async def export(self, caller: Caller, session_id: str) -> bytes | None:  # noqa: ARG002 - the port's
+        self.readings += 1
+        if self.readings > self._fails_after:
+            raise BackendUnavailable
+        return export(*(b'{"n":%d}' % number for number in range(self.readings)))
+
+
+def export(*events: bytes) -> bytes:
+    return b'{"aguiEvents":[%b]}' % b",".join(events)
+
+
+async def test_followers_with_one_token_share_a_watch_and_others_do_not() -> None:
+    platform = Growing()
+    watches = Watches(platform, 0.001)
+    log = await watches.read(CALLER, "s1")
+    with watches.follow(CALLER, "s1", log) as one, watches.follow(CALLER, "s1", log) as two:
+        assert one is two
+        with watches.follow(OTHER, "s1", log) as other, watches.follow(CALLER, "s2", log) as elsewhere:
+            assert len({one, other, elsewhere}) == 3
+        first, second = await asyncio.gather(one.after(log), two.after(log))
+        assert first is second
+        assert [bytes(event.raw) for event in first.events[:2]] == [b'{"n":0}', b'{"n":1}']
+    assert watches._watches == {}
+
+
+async def test_nothing_is_read_once_nobody_follows() -> None:
+    platform = Growing()
+    watches = Watches(platform, 0)
+    log = await watches.read(CALLER, "s1")
+    with watches.follow(CALLER, "s1", log) as watch:
+        await watch.after(log)
+    before = platform.readings
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert platform.readings == before
+
+
+async def test_a_failure_reaches_every_follower_and_the_next_one_begins_anew() -> None:
+    watches = Watches(Growing(fails_after=1), 0)
+    log = await watches.read(CALLER, "s1")
+    with watches.follow(CALLER, "s1", log) as watch:
+        for _ in range(2):
+            with pytest.raises(BackendUnavailable):
+                await watch.after(log)
+        with watches.follow(CALLER, "s1", log) as anew:
+            assert anew is not watch
+
+
+async def test_a_reading_that_is_older_than_the_last_one_is_dropped() -> None:
+    watches = Watches(Growing(), 1000)
+    old = await watches.read(CALLER, "s1")
+    new = await watches.read(CALLER, "s1")
+    with watches.follow(CALLER, "s1", new) as watch:
+        watch.publish(old)
+        assert watch.log is new
+
+
+def test_only_what_is_new_is_decoded_and_what_was_rewritten_is_read_anew() -> None:
+    first = extended(Log(), export(b'{"a":1}', b"7", b'{"b":2}'), begun=1, running=True)
+    assert [(event.position, bytes(event.raw)) for event in first.events] == [(1, b'{"a":1}'), (2, b'{"b":2}')]
+    same = extended(first, export(b'{"a":1}', b"7", b'{"b":2}'), begun=2, running=False)
+    assert (same.events, same.running) == (first.events, False)
+    more = extended(first, export(b'{"a":1}', b"7", b'{"b":2}', b'{"c":3}'), begun=2, running=True)
+    assert more.events[0] is first.events[0]
+    assert (more.events[2].position, bytes(more.events[2].raw)) == (3, b'{"c":3}')
+    for other in (export(b'{"a":1}'), export(b'{"a":1}', b"7", b'{"x":2}', b'{"c":3}')):
+        anew = extended(first, other, begun=2, running=True)
+        assert anew.events[0] is not first.events[0]
+    assert list(extended(first, None, begun=2, running=True).events) == []

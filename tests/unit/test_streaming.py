@@ -1,0 +1,138 @@
+"""Event streams as ASGI messages."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from app import streaming
+from app.errors import BackendUnavailable
+from app.types import EventStream, Frame
+
+
+class Line:
+    """A connection and what went over it; `stuck` says that its reader takes nothing."""
+
+    def __init__(self, *, stuck: bool = False) -> None:
+        self.stopping = asyncio.Event()
+        self.aborted = False
+        self.left = asyncio.Event()
+        self.head: Message = {}
+        self.body = b""
+        self.complete = False
+        self._stuck = stuck
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.left.set()
+
+    async def receive(self) -> Message:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.head = message
+            return
+        if self._stuck:
+            await asyncio.Event().wait()
+        self.body += message.get("body", b"")
+        self.complete = not message.get("more_body", False)
+
+    async def take(self, pages: AsyncGenerator[list[Frame], None], method: str = "GET") -> None:
+        scope: dict[str, Any] = {"type": "http", "method": method, "state": {"connection": self}}
+        await streaming.send_stream(scope, self.receive, self.send, 200, EventStream(pages))
+
+
+class Pages:
+    """Pages that come when a test says so, and whether anybody still wants them."""
+
+    def __init__(self, *pages: list[Frame], then: Exception | None = None, end: bool = False) -> None:
+        self.begun = False
+        self.closed = False
+        self.waiting = asyncio.Event()
+        self._pages = pages
+        self._then = then
+        self._end = end
+
+    async def __call__(self) -> AsyncGenerator[list[Frame], None]:
+        self.begun = True
+        try:
+            for page in self._pages:
+                yield page
+            if self._then:
+                raise self._then
+            self.waiting.set()
+            if not self._end:
+                await asyncio.Event().wait()
+        finally:
+            self.closed = True
+
+
+def test_a_frame_is_an_id_and_data_line_by_line() -> None:
+    frames = [Frame(b'{"a":1}', 7), Frame(b'{\n"b":\r\n2\r}'), Frame(b'{"c":"\xe2\x80\xa8"}', 8)]
+    assert streaming.encode(frames) == (
+        b'id: 7\ndata: {"a":1}\n\ndata: {\ndata: "b":\ndata: 2\ndata: }\n\nid: 8\ndata: {"c":"\xe2\x80\xa8"}\n\n'
+    )
+
+
+async def test_a_stream_that_ends_is_complete() -> None:
+    line, pages = Line(), Pages([Frame(b"{}", 1)], [], [Frame(b"{}", 2)], end=True)
+    await line.take(pages())
+    assert (line.body, line.complete) == (b"id: 1\ndata: {}\n\nid: 2\ndata: {}\n\n", True)
+    assert (b"content-type", b"text/event-stream") in line.head["headers"]
+    assert (b"cache-control", b"no-cache") in line.head["headers"]
+
+
+async def test_head_begins_no_stream() -> None:
+    line, pages = Line(), Pages([Frame(b"{}", 1)])
+    await line.take(pages(), "HEAD")
+    assert (line.head["status"], line.body, line.complete, pages.begun) == (200, b"", True, False)
+
+
+async def test_silence_is_filled_with_comments_that_have_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "HEARTBEAT_SECONDS", 0.01)
+    line, pages = Line(), Pages([Frame(b"{}", 1)])
+    task = asyncio.create_task(line.take(pages()))
+    async with asyncio.timeout(10):
+        while line.body.count(b"\n\n") < 4:  # noqa: ASYNC110 - the line tells nobody
+            await asyncio.sleep(0.005)
+    line.left.set()
+    await task
+    assert line.body.startswith(b"id: 1\ndata: {}\n\n: heartbeat\n\n: heartbeat\n\n")
+    assert pages.closed
+
+
+async def test_a_reader_that_left_costs_nothing_after() -> None:
+    line, pages = Line(), Pages()
+    task = asyncio.create_task(line.take(pages()))
+    await pages.waiting.wait()
+    line.left.set()
+    await task
+    assert pages.closed
+    assert not line.aborted
+
+
+async def test_a_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SEND_SECONDS", 0.01)
+    line, pages = Line(stuck=True), Pages([Frame(b"{}", 1)], [Frame(b"{}", 2)])
+    await line.take(pages())
+    assert (line.aborted, line.complete, pages.closed) == (True, False, True)
+
+
+async def test_a_source_that_breaks_cuts_the_connection() -> None:
+    line, pages = Line(), Pages([Frame(b"{}", 1)], then=BackendUnavailable())
+    await line.take(pages())
+    assert (line.body, line.aborted, line.complete) == (b"id: 1\ndata: {}\n\n", True, False)
+
+
+async def test_a_server_that_stops_says_goodbye() -> None:
+    line, pages = Line(), Pages([Frame(b"{}", 1)])
+    task = asyncio.create_task(line.take(pages()))
+    await pages.waiting.wait()
+    line.stopping.set()
+    await task
+    assert (line.body, line.complete) == (b"id: 1\ndata: {}\n\n: the server stops\n\n", True)
+    assert pages.closed
