@@ -30,6 +30,7 @@ from app.types import (
     RunSummary,
     Session,
     SessionPage,
+    SessionPatch,
     SessionStatus,
     Transcript,
 )
@@ -56,17 +57,31 @@ class Backend(ABC):
 
     @abstractmethod
     async def list_sessions(
-        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        offset: int,
+        search: str | None,
+        status: Sequence[SessionStatus],
+        label: Sequence[str],
     ) -> SessionPage:
-        """GET /v1/sessions: newest first; an empty `status` means any."""
+        """GET /v1/sessions: newest first; an empty `status` means any, each `label` is `key=value` and must match."""
 
     @abstractmethod
     async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
-        """POST /v1/sessions: the session exists when this returns, pending or further."""
+        """POST /v1/sessions: the session exists when this returns, pending or further.
+
+        `BadRequest` for a reserved label, and for a parent that is no session of the project.
+        """
 
     @abstractmethod
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """GET /v1/sessions/{session_id}."""
+
+    @abstractmethod
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+        """PATCH /v1/sessions/{session_id}; `BadRequest`, `SessionRunning`, `TooManyLabels`, `NotSupported`."""
 
     @abstractmethod
     async def delete_session(self, caller: Caller, session_id: str) -> None:

@@ -5,12 +5,13 @@ ApiError
 │   └── MissingProject 400 · ProjectMismatch 400
 ├── Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · RequestTimeout 408
 ├── Conflict 409
-│   ├── UnknownState 409 · SessionStopping 409 · RunExists 409 · SessionBusy 409 · RunActive 409 · RunEnded 409
+│   ├── UnknownState 409 · SessionRunning 409 · SessionStopping 409 · SessionBusy 409
+│   ├── RunExists 409 · RunActive 409 · RunEnded 409
 │   ├── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409 · ApprovalClosed 409
 │   └── CursorAhead 409
 ├── PayloadTooLarge 413 · UnsupportedMediaType 415
 ├── InvalidState 422
-│   └── NotRunning · AlreadyRunning · AlreadyEnded · NotSupported
+│   └── NotRunning · AlreadyRunning · AlreadyEnded · TooManyLabels · NotSupported
 ├── TooManyRequests 429 · HeadersTooLarge 431
 ├── InternalError 500 · NotReady 503
 └── BackendError (status and text of the platform)
@@ -156,6 +157,12 @@ class UnknownState(Conflict):
     code = "session_state_unknown"
 
 
+class SessionRunning(Conflict):
+    """The session is running; stop it first."""
+
+    code = "session_running"
+
+
 class SessionStopping(Conflict):
     """The session is stopping; start it once it has stopped."""
 
@@ -253,6 +260,12 @@ class AlreadyEnded(InvalidState):
     """The session has ended already."""
 
     code = "session_already_ended"
+
+
+class TooManyLabels(InvalidState):
+    """The session would have more than 64 labels."""
+
+    code = "too_many_labels"
 
 
 class NotSupported(InvalidState):

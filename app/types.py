@@ -144,6 +144,29 @@ class NewSession(Value):
     active_workflow: Workflow | None = None
     environment_variables: dict[str, str] | None = None
     approval_policy: ApprovalPolicy | None = None
+    labels: dict[str, str] | None = None
+    timeout_seconds: int | None = None
+    parent_session_id: str | None = None
+
+
+class SessionPatch(Value):
+    """The body of update_session; what is None stays as it is, a label whose value is None goes."""
+
+    display_name: str | None = None
+    labels: dict[str, str | None] | None = None
+    timeout_seconds: int | None = None
+
+
+class Usage(Value):
+    """What runs have used of language models, as far as their agents report it."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    cost_usd: float | None = None
 
 
 class WaitingFor(Value):
@@ -167,6 +190,11 @@ class Session(Value):
     error: str | None = None
     approval_policy: ApprovalPolicy | None = None
     waiting_for: WaitingFor | None = None
+    labels: dict[str, str] | None = None
+    timeout_seconds: int | None = None
+    parent_session_id: str | None = None
+    active_run_id: str | None = None
+    usage: Usage | None = None
 
 
 class CreatedSession(Session, kw_only=True):
@@ -251,6 +279,7 @@ class RunSummary(Value):
     finished_at: int | None = None
     user_message: str | None = None
     error: str | None = None
+    usage: Usage | None = None
 
 
 class RunList(Value):

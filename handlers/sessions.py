@@ -1,7 +1,7 @@
-"""Sessions: list, create, read, delete."""
+"""Sessions: list, create, read, change, delete."""
 
 from app.backend import Backend
-from app.types import Caller, Located, NewSession, Session, SessionPage, SessionStatus
+from app.types import Caller, Located, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 
 
 async def list_sessions(
@@ -12,9 +12,12 @@ async def list_sessions(
     offset: int,
     search: str | None,
     status: list[SessionStatus] | None,
+    label: list[str] | None,
 ) -> SessionPage:
     """List the project's sessions, newest first."""
-    return await backend.list_sessions(caller, limit=limit, offset=offset, search=search, status=status or ())
+    return await backend.list_sessions(
+        caller, limit=limit, offset=offset, search=search, status=status or (), label=label or ()
+    )
 
 
 async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Located:
@@ -26,6 +29,11 @@ async def create_session(backend: Backend, caller: Caller, *, body: NewSession) 
 async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
     """Read one session."""
     return await backend.get_session(caller, session_id)
+
+
+async def update_session(backend: Backend, caller: Caller, *, session_id: str, body: SessionPatch) -> Session:
+    """Change name, labels or time limit of a session."""
+    return await backend.update_session(caller, session_id, body)
 
 
 async def delete_session(backend: Backend, caller: Caller, *, session_id: str) -> None:

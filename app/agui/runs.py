@@ -8,7 +8,8 @@ from app.agui.decode import Event
 from app.agui.endings import ending, error_message, worse
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
-from app.types import RunStatus, RunSummary
+from app.agui.usage import usage
+from app.types import RunStatus, RunSummary, Usage
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -33,6 +34,7 @@ class _Run(msgspec.Struct, eq=False):
     event_count: int = 0
     ending: RunStatus | None = None
     error: str | None = None
+    usage: Usage | None = None
     asked: str | None = None
     said: str | None = None
     snapshot: msgspec.Raw | None = None
@@ -57,6 +59,7 @@ class _Run(msgspec.Struct, eq=False):
             self.ending = worse(self.ending, status)
             self.finished_at = self.last_at
             self.error = error_message(event) or self.error
+            self.usage = usage(event) or self.usage
 
     def _start(self, event: Event) -> None:
         if not self.started:
@@ -98,6 +101,7 @@ def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSumm
             finished_at=run.finished_at,
             user_message=run.user_message(),
             error=run.error,
+            usage=run.usage,
         )
         for run in ordered
     ]

@@ -35,7 +35,7 @@ def draft4(schema: Any) -> Any:
     """The JSON Schema (draft 4) of an OpenAPI 3.0 schema whose references are resolved.
 
     `nullable` becomes a type or an alternative; `x-key-pattern`, which OpenAPI 3.0 has no keyword for, limits the
-    names of a map.
+    names of a map, and `x-key-words` says how to a client.
     """
     if isinstance(schema, list):
         return [draft4(item) for item in schema]
@@ -92,7 +92,8 @@ class Validator:
         elif kind == "additionalProperties":
             for name in value:
                 pattern = next(iter(schema.get("patternProperties", ())), None)
-                message = f"must have a name that matches {pattern}" if pattern else "is not known here"
+                fitting = schema.get("x-key-words", f"must have a name that matches {pattern}")
+                message = fitting if pattern else "is not known here"
                 yield Detail(f"{where}.{name[:MAX_NAME]}", message)
         elif kind == "type":
             types = value if isinstance(value, list) else [value]

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from app import spec
 from tests.support.contract import Sent
 
+SCHEMAS = spec.load()["components"]["schemas"]
+VARIABLE = SCHEMAS["NewSession"]["properties"]["environment_variables"]["x-key-pattern"]
+NAMES = {
+    "environment_variables": VARIABLE,
+    "environmentVariables": VARIABLE,
+    "labels": SCHEMAS["Labels"]["x-key-pattern"],
+}
 REFUSED, ACCEPTED, MOVED, CRASHED = 4, 2, 3, 5  # classes of statuses
 
 
@@ -81,8 +89,8 @@ def strange_names(sent: Sent) -> bool:
     body = value(sent)
     if not isinstance(body, dict):
         return False
-    variables = {**(body.get("environment_variables") or {}), **(body.get("environmentVariables") or {})}
-    return any(not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) for name in variables)
+    maps = [(pattern, given) for field, pattern in NAMES.items() if isinstance(given := body.get(field), dict)]
+    return any(not re.fullmatch(pattern, name) for pattern, given in maps for name in given)
 
 
 EXPLANATIONS = [
@@ -117,7 +125,8 @@ EXPLANATIONS = [
         ACCEPTED,
         REFUSED,
         lambda sent: any(
-            name != "status" and [key for key, _ in query(sent)].count(name) > 1 for name, _ in query(sent)
+            name not in {"status", "label"} and [key for key, _ in query(sent)].count(name) > 1
+            for name, _ in query(sent)
         ),
     ),
     Explanation("a transcript has no pages", ACCEPTED, REFUSED, pages_of_a_transcript),

@@ -33,7 +33,11 @@ METHODS = [
     Probe("OPTIONS of the server", line("OPTIONS * HTTP/1.1"), 404, NONE_SUCH),
     Probe("PUT", line("PUT /v1/sessions HTTP/1.1"), 405, NO_METHOD, headers=LIST),
     Probe(
-        "PATCH", line("PATCH /v1/sessions/s1 HTTP/1.1"), 405, NO_METHOD, headers={"allow": "DELETE, GET, HEAD, OPTIONS"}
+        "PUT of a session",
+        line("PUT /v1/sessions/s1 HTTP/1.1"),
+        405,
+        NO_METHOD,
+        headers={"allow": "DELETE, GET, HEAD, OPTIONS, PATCH"},
     ),
     Probe("TRACE", line("TRACE /v1/sessions HTTP/1.1"), 405, NO_METHOD, headers=LIST),
     Probe("PROPFIND", line("PROPFIND /v1/sessions HTTP/1.1"), 405, NO_METHOD, headers=LIST),

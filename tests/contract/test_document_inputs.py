@@ -16,6 +16,7 @@ COMPONENTS = DOCUMENT["components"]
 SCHEMAS: dict[str, Any] = COMPONENTS["schemas"]
 REQUESTS = [
     "NewSession",
+    "SessionPatch",
     "NewMessage",
     "NewRun",
     "RunMessage",
@@ -25,6 +26,7 @@ REQUESTS = [
     "Workflow",
     "DeprecatedWorkflow",
 ]
+MAPS = ["Labels", "LabelChanges"]
 WORKFLOW = {"git_url": "https://github.com/example/workflows"}
 OLD_WORKFLOW = {"gitUrl": "https://github.com/example/workflows"}
 
@@ -71,13 +73,13 @@ def query(name: str) -> dict[str, Any]:
 @each_request
 def test_an_optional_field_takes_null_and_if_it_is_a_text_the_empty_one(name: str) -> None:
     schema = SCHEMAS[name]
-    for field in set(schema["properties"]) - set(schema["required"]):
+    for field in set(schema["properties"]) - set(schema.get("required", [])):
         assert judge(schema["properties"][field]).is_valid(None), field
         if schema["properties"][field].get("type") == "string":
             assert text(schema["properties"][field]).is_valid(""), field
 
 
-@each_request
+@pytest.mark.parametrize("name", REQUESTS + MAPS)
 def test_texts_and_collections_are_bounded_and_a_text_holds_no_nul(name: str) -> None:
     for schema in inside(SCHEMAS[name]):
         if schema.get("type") == "string" and "enum" not in schema:
@@ -165,6 +167,22 @@ def test_names_of_environment_variables_follow_the_key_pattern() -> None:
     rules = text({"pattern": pattern})
     assert all(rules.is_valid(name) for name in ("A", "_", "a_1"))
     assert not any(rules.is_valid(name) for name in ("", "1A", "A-B", "A=B", "A\n", "\u00c4"))
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_labels_follow_the_syntax_of_kubernetes(name: str) -> None:
+    key, value = text({"pattern": SCHEMAS[name]["x-key-pattern"]}), text(SCHEMAS[name]["additionalProperties"])
+    assert all(key.is_valid(one) for one in ("a", "A.b_c-d", "x" * 63, "example.com/team", "a/b", "1.2-3/Z"))
+    bad = ("", "-a", "a-", "x" * 64, "/a", "a/", "a/b/c", "A.com/a", "a..b/c", "a b", "a\n", "\u00e9", "a=b")
+    assert not any(key.is_valid(one) for one in bad)
+    assert all(value.is_valid(one) for one in ("", "a", "A.b_c-d", "x" * 63))
+    assert not any(value.is_valid(one) for one in ("-a", "a-", "x" * 64, "a/b", "a b", "a\n", "\u00e9"))
+
+
+def test_a_label_to_filter_by_is_a_key_and_a_value() -> None:
+    label = text(query("label")["items"])
+    assert all(label.is_valid(one) for one in ("a=", "team=checkout", "example.com/team=a.b"))
+    assert not any(label.is_valid(one) for one in ("", "a", "=a", "a==b", "a=b=c", "a!=b", "a=b\n", "a= b"))
 
 
 def test_every_pattern_is_anchored_and_understood_by_each_regex_engine() -> None:

@@ -144,7 +144,7 @@ class Client:
         self._session = ""
 
     def fit(self, case: Case[Any]) -> None:
-        """Name the caller's own project, keys of its own, and only repositories that may be cloned, no two of them."""
+        """Name the caller's own project, keys of its own, no parent, and once the repository that may be cloned."""
         if case.headers.get("Idempotency-Key") and is_valid(case):
             case.headers["Idempotency-Key"] = str(uuid4())
         project = case.headers.get("X-Ambient-Project", "")
@@ -152,6 +152,8 @@ class Client:
             case.headers["X-Ambient-Project"] = self.project
         if is_valid(case) and case.path.endswith("/output") and case.query.keys() & {"after", "limit"}:
             case.query["format"] = "events"
+        if is_valid(case) and isinstance(case.body, dict):
+            case.body.pop("parent_session_id", None)
         if self.service.repository and is_valid(case) and isinstance(case.body, dict):
             clonable = {"branch": "main", "path": "docs"}
             if case.body.get("repos"):

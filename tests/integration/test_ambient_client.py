@@ -147,7 +147,7 @@ async def test_error_says_request_failed_when_it_has_no_sentence(platform: FakeP
     platform.always("list", failures.answer(404, body))
     async with connected(platform.url) as backend:
         with pytest.raises(BackendError) as raised:
-            await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=())
+            await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=())
     assert (raised.value.http_status, raised.value.message) == (404, "Request failed")
 
 

@@ -29,6 +29,7 @@ from app.types import (
     RunStatus,
     RunSummary,
     Transcript,
+    Usage,
 )
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
@@ -197,6 +198,7 @@ class TestListRuns:
             started_at=summary.started_at,
             finished_at=summary.finished_at,
             user_message="hello",
+            usage=Usage(input_tokens=3, output_tokens=71, total_tokens=74, cached_input_tokens=12, cost_usd=0.06),
         )
         assert await backend.get_run(CALLER, "s1", accepted.run_id) == summary
 

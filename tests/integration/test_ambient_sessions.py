@@ -38,7 +38,7 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 
 class TestListSessions:
     async def listed(self, backend: AmbientBackend, **asked: Any) -> SessionPage:
-        defaults: dict[str, Any] = {"limit": 20, "offset": 0, "search": None, "status": ()}
+        defaults: dict[str, Any] = {"limit": 20, "offset": 0, "search": None, "status": (), "label": ()}
         return await backend.list_sessions(CALLER, **(defaults | asked))
 
     async def test_page_and_total_are_the_platform_own(self, platform: FakePlatform, backend: AmbientBackend) -> None:
@@ -358,7 +358,7 @@ async def test_every_operation_is_a_504_when_the_platform_does_not_answer_in_tim
         platform.always(operation, failures.hang)
     async with connected(platform.url, timeout=0.2) as backend:
         for call in (
-            backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=()),
+            backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=()),
             backend.create_session(CALLER, NewSession(task="Go")),
             backend.get_session(CALLER, "s1"),
             backend.delete_session(CALLER, "s1"),

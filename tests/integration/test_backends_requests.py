@@ -14,6 +14,7 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "list_sessions": ((), None),
     "create_session": ((), {"task": "Say hello"}),
     "get_session": (("s1",), None),
+    "update_session": (("s1",), {"display_name": "Hello"}),
     "delete_session": (("s1",), None),
     "start_session": (("s1",), None),
     "stop_session": (("s1",), None),
@@ -93,7 +94,9 @@ class TestTheOrderOfChecks:
         with embedded.api(role=Role.VIEW) as viewer:
             assert viewer.call("create_session", data=b"not json").error == (403, "forbidden")
 
-    @pytest.mark.parametrize("operation", ["create_session", "send_message", "create_run", "answer_approval"])
+    @pytest.mark.parametrize(
+        "operation", ["create_session", "update_session", "send_message", "create_run", "answer_approval"]
+    )
     def test_size_and_type_go_before_the_input(self, stage: Stage, api: Api, operation: str) -> None:
         wrong_query = {"unknown": "1"}
         with stage.nothing_happens(api):

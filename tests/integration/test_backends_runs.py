@@ -21,14 +21,14 @@ def session_id(stage: Stage, api: Api) -> str:
 
 
 class TestSendMessage:
-    def test_a_run_is_accepted_and_reaches_its_end(self, api: Api, session_id: str) -> None:
+    def test_a_run_is_accepted_and_reaches_its_end(self, stage: Stage, api: Api, session_id: str) -> None:
         answer = api.send_message(session_id, "Say hello")
         run_id = answer.body["run_id"]
         assert answer.status == 202
         assert answer.body == {"run_id": str(UUID(run_id)), "thread_id": session_id}
         assert answer.headers["Location"] == f"/v1/sessions/{session_id}/runs/{run_id}"
         run = api.wait_for_run(session_id, run_id)
-        assert run == {
+        assert run == stage.usage | {
             "run_id": run_id,
             "thread_id": session_id,
             "status": "completed",

@@ -104,7 +104,7 @@ class TestCreateSession:
             ({"task": 1}, ["body.task"]),
             ({"task": "x" * 1_000_001}, ["body.task"]),
             ({"task": "x", "prompt": "y"}, ["body.prompt"]),
-            ({"task": "x", "Task": "y", "labels": {}}, ["body.Task", "body.labels"]),
+            ({"task": "x", "Task": "y", "label": {}}, ["body.Task", "body.label"]),
             ({"task": "x", "repos": [{}]}, ["body.repos[0].url"]),
             ({"task": "x", "repos": [{"url": "https://h/r", "depth": 1}]}, ["body.repos[0].depth"]),
             ({"task": "x", "repos": {"url": "https://h/r"}}, ["body.repos"]),

@@ -36,7 +36,9 @@ async def test_what_a_crash_leaves_has_both_the_session_and_its_answer(tmp_path:
         assert asking.once is not None
         assert asking.once.replayed
         await home.status(first.id, SessionStatus.RUNNING)
-        assert (await home.backend.list_sessions(CALLER, limit=9, offset=0, search=None, status=())).total == 1
+        assert (
+            await home.backend.list_sessions(CALLER, limit=9, offset=0, search=None, status=(), label=())
+        ).total == 1
 
 
 async def test_a_refusal_leaves_nothing(tmp_path: Path) -> None:

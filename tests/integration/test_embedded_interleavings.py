@@ -187,7 +187,7 @@ class Sessions(RuleBasedStateMachine):
     def let_it_settle(self, session_id: str) -> None:
         async def settled() -> bool:
             running = await self.home.backend.list_sessions(
-                CALLER, limit=100, offset=0, search=None, status=[SessionStatus.RUNNING]
+                CALLER, limit=100, offset=0, search=None, status=[SessionStatus.RUNNING], label=()
             )
             session = await self.home.backend.get_session(CALLER, session_id)
             return session.status in SETTLED or running.total == self.bound

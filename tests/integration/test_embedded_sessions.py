@@ -35,7 +35,7 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def ids(home: House, *, search: str | None = None, status: tuple[SessionStatus, ...] = ()) -> list[str]:
-    page = await home.backend.list_sessions(CALLER, limit=100, offset=0, search=search, status=status)
+    page = await home.backend.list_sessions(CALLER, limit=100, offset=0, search=search, status=status, label=())
     assert page.total == len(page.items)
     return [session.id for session in page.items]
 
@@ -127,14 +127,15 @@ async def test_nothing_is_seen_of_a_session_when_the_project_is_another(home: Ho
     ):
         with pytest.raises(SessionNotFound):
             await attempt
-    page = await backend.list_sessions(OTHER, limit=10, offset=0, search=None, status=())
+    page = await backend.list_sessions(OTHER, limit=10, offset=0, search=None, status=(), label=())
     assert (page.items, page.total, page.has_more) == ([], 0, False)
 
 
 async def test_sessions_are_listed_newest_first_and_in_pages_when_there_are_many(home: House) -> None:
     made = [await home.create(f"task {n}") for n in range(5)]
     pages = [
-        await home.backend.list_sessions(CALLER, limit=2, offset=offset, search=None, status=()) for offset in (0, 2, 4)
+        await home.backend.list_sessions(CALLER, limit=2, offset=offset, search=None, status=(), label=())
+        for offset in (0, 2, 4)
     ]
     assert [session.id for page in pages for session in page.items] == made[::-1]
     assert [(page.total, page.has_more, page.next_offset) for page in pages] == [
@@ -142,7 +143,7 @@ async def test_sessions_are_listed_newest_first_and_in_pages_when_there_are_many
         (5, True, 4),
         (5, False, None),
     ]
-    beyond = await home.backend.list_sessions(CALLER, limit=2, offset=2**31 - 1, search=None, status=())
+    beyond = await home.backend.list_sessions(CALLER, limit=2, offset=2**31 - 1, search=None, status=(), label=())
     assert (beyond.items, beyond.total, beyond.has_more) == ([], 5, False)
 
 

@@ -240,6 +240,9 @@ class Api:
     def get_session(self, session_id: str) -> Answer:
         return self.call("get_session", session_id)
 
+    def update_session(self, session_id: str, **body: Any) -> Answer:
+        return self.call("update_session", session_id, body=body)
+
     def delete_session(self, session_id: str) -> Answer:
         return self.call("delete_session", session_id)
 

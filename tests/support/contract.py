@@ -36,6 +36,7 @@ from app.types import (
     RunSummary,
     Session,
     SessionPage,
+    SessionPatch,
     SessionStatus,
     Transcript,
 )
@@ -173,9 +174,17 @@ class CannedBackend(Backend):
         return Caller(token=credentials.token, project=credentials.project or role)
 
     async def list_sessions(
-        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        offset: int,
+        search: str | None,
+        status: Sequence[SessionStatus],
+        label: Sequence[str],
     ) -> SessionPage:
-        self._called("list_sessions", caller=caller, limit=limit, offset=offset, search=search, status=status)
+        asked = {"limit": limit, "offset": offset, "search": search, "status": status, "label": label}
+        self._called("list_sessions", caller=caller, **asked)
         return SessionPage(items=[self.session], total=1, limit=limit, offset=offset, has_more=False)
 
     async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
@@ -184,6 +193,10 @@ class CannedBackend(Backend):
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         self._called("get_session", caller=caller, session_id=session_id)
+        return self.session
+
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+        self._called("update_session", caller=caller, session_id=session_id, patch=patch)
         return self.session
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:

@@ -5,9 +5,10 @@
         ... requests to platform.url ...
         assert platform.requests[-1].operation == "get"
 
-Operations: health list create get delete start stop run interrupt export. Any token may do anything unless `tokens`
-says otherwise; `next` and `always` script failures of `tests.support.platform_failures`. What the platform's operator
-would do later happens on `settle()`, or before each request with `auto=True`; runs go as `platform.runner.pace` says.
+Operations: health list create get update rename annotate delete start stop run interrupt export. Any token may do
+anything unless `tokens` says otherwise; `next` and `always` script failures of `tests.support.platform_failures`.
+What the platform's operator would do later happens on `settle()`, or before each request with `auto=True`; runs go as
+`platform.runner.pace` says.
 """
 
 import asyncio
@@ -31,6 +32,9 @@ PREFIX = "ambient-code.io/"
 MODELS = ("claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5", "gemini-2.5-flash", "gemini-2.5-pro")
 REFUSALS = {
     "create": (500, "Failed to create agentic session"),
+    "update": (500, "Failed to update agentic session"),
+    "rename": (403, "Unauthorized to update session in this project"),
+    "annotate": (500, "Failed to patch session"),
     "delete": (500, "Failed to delete agentic session"),
     "start": (500, "Failed to update session"),
     "stop": (500, "Failed to update session"),
@@ -176,6 +180,9 @@ class FakePlatform:
             ("GET", base, self._list),
             ("POST", base, self._create),
             ("GET", one, self._get),
+            ("PUT", one, self._update),
+            ("PUT", one + "/displayname", self._rename),
+            ("PATCH", one, self._annotate),
             ("DELETE", one, self._delete),
             ("POST", one + "/start", self._start),
             ("POST", one + "/stop", self._stop_session),
@@ -277,9 +284,12 @@ class FakePlatform:
         # The real one answers 500 to a second session within a second.
         self._last_name = max(int(time.time()), self._last_name + 1)
         name = f"session-{self._last_name}"
-        self.add_session(request.match_info["project"], name, phase=None, **spec)
-        made = {"message": "Agentic session created successfully", "name": name, "uid": f"uid-{name}"}
-        return web.json_response(made | {"autoBranch": f"ambient/{name}"}, status=201)
+        made = self.add_session(request.match_info["project"], name, phase=None, **spec)
+        made["metadata"]["annotations"] |= body.get("annotations") or {}
+        if parent := body.get("parent_session_id"):
+            made["metadata"]["annotations"]["vteam.ambient-code/parent-session-id"] = parent
+        reply = {"message": "Agentic session created successfully", "name": name, "uid": f"uid-{name}"}
+        return web.json_response(reply | {"autoBranch": f"ambient/{name}"}, status=201)
 
     def _found(self, request: web.Request) -> Json | None:
         return self.sessions[request.match_info["project"]].get(request.match_info["session"])
@@ -288,6 +298,38 @@ class FakePlatform:
         if (resource := self._found(request)) is None:
             return _error(404, "Session not found")
         return web.json_response(resource | {"autoBranch": f"ambient/{resource['metadata']['name']}"})
+
+    async def _update(self, request: web.Request) -> web.Response:
+        """Change the specification; a timeout is kept, and read as 0 all the same."""
+        body, resource = await _object(request), self._found(request)
+        if resource is None:
+            return _error(404, "Session not found")
+        if (phase := resource.get("status", {}).get("phase")) in {"Running", "Creating"}:
+            text = "Cannot modify session specification while the session is running"
+            return web.json_response({"error": text, "phase": phase}, status=409)
+        resource["spec"] |= {key: value for key, value in (body or {}).items() if key == "displayName"}
+        return web.json_response(resource)
+
+    async def _rename(self, request: web.Request) -> web.Response:
+        name, resource = str((await _object(request) or {}).get("displayName", "")), self._found(request)
+        if not name.strip():
+            return _error(400, "display name cannot be empty")
+        if len(name) > 50:
+            return _error(400, "display name cannot exceed 50 characters")
+        if resource is None:
+            return _error(404, "Session not found")
+        resource["spec"]["displayName"] = name
+        return web.json_response(resource)
+
+    async def _annotate(self, request: web.Request) -> web.Response:
+        """Take annotations and nothing else; null deletes none."""
+        body, resource = await _object(request), self._found(request)
+        if resource is None:
+            return _error(404, "Session not found")
+        kept: Json = resource["metadata"]["annotations"]
+        given = (body or {}).get("metadata", {}).get("annotations", {})
+        kept |= {key: value for key, value in given.items() if isinstance(value, str)}
+        return web.json_response({"message": "Session patched successfully", "annotations": kept})
 
     async def _delete(self, request: web.Request) -> web.Response:
         if self.sessions[request.match_info["project"]].pop(request.match_info["session"], None) is None:

@@ -75,7 +75,8 @@ class Runner:
         """Bring the open run to its end, then begin the next."""
         if (run := self._open.pop((name, thread or name), None)) is None:
             return
-        result = {"is_error": is_error, "duration_ms": 3300, "num_turns": 1, "total_cost_usd": 0.06}
+        result: Json = {"is_error": is_error, "duration_ms": 3300, "num_turns": 1, "total_cost_usd": 0.06}
+        result["usage"] = {"input_tokens": 3, "output_tokens": 71, "cache_read_input_tokens": 12}
         finished: Json = {"type": "RUN_FINISHED"} | _ids(run)
         if run["messages"] and run["messages"][-1].get("content"):
             self.append(name, *self._turn(run))

@@ -35,6 +35,8 @@ class Stage(ABC):
     name: str
     defaults: ClassVar[dict[str, Any]]
     """What a session shows besides what the client said."""
+    usage: ClassVar[dict[str, Any]]
+    """What a run that has ended shows of its use of models."""
     interrupted: str
     """The status of a run that an interrupt has ended."""
     task = TASK
@@ -82,6 +84,15 @@ class PlatformStage(Stage):
 
     name = "ambient"
     defaults: ClassVar[dict[str, Any]] = {"model": "sonnet"}
+    usage: ClassVar[dict[str, Any]] = {
+        "usage": {
+            "input_tokens": 3,
+            "output_tokens": 71,
+            "total_tokens": 74,
+            "cached_input_tokens": 12,
+            "cost_usd": 0.06,
+        }
+    }
     interrupted = "error"
 
     def __init__(self, url: str, contract: Contract, platform: FakePlatform) -> None:
@@ -168,6 +179,7 @@ class EmbeddedStage(Stage):
 
     name = "embedded"
     defaults: ClassVar[dict[str, Any]] = {"approval_policy": "ask"}
+    usage: ClassVar[dict[str, Any]] = {}
     interrupted = "interrupted"
 
     def __init__(self, url: str, contract: Contract, database: Path, stuck_url: str) -> None:

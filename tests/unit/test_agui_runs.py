@@ -17,6 +17,7 @@ def test_the_platforms_runs_are_summed_up() -> None:
         {
             "run_id": R1, "status": "completed", "event_count": 10, "thread_id": THREAD,
             "started_at": 1773061200389, "finished_at": 1773061203392, "user_message": "hello",
+            "usage": {"input_tokens": 3, "output_tokens": 71, "total_tokens": 74},
         },
         {
             "run_id": R2, "status": "error", "event_count": 2, "thread_id": THREAD,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.backends.ambient.texts import clean, fit
+from app.labels import is_label
 from app.types import NewRun, NewSession, Repo, Session, SessionPage, SessionStatus
 
 PHASES = {
@@ -20,6 +21,9 @@ PHASES = {
     "Stopping": SessionStatus.STOPPING,
     "Stopped": SessionStatus.STOPPED,
 }
+
+PARENT = "vteam.ambient-code/parent-session-id"
+"""The annotation under which the platform keeps the session that a session comes from."""
 
 _RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -44,6 +48,7 @@ def phase(resource: dict[str, Any]) -> SessionStatus | None:
 def session(resource: dict[str, Any], session_id: str) -> Session:
     """A session object of the platform, of any version; `session_id` stands in where it does not name itself."""
     metadata, spec, state = (_object(resource, key) for key in ("metadata", "spec", "status"))
+    annotations = _object(metadata, "annotations")
     status = phase(resource) or SessionStatus.PENDING
     return Session(
         id=name(resource) or session_id,
@@ -56,6 +61,9 @@ def session(resource: dict[str, Any], session_id: str) -> Session:
         completed_at=_time(state, "completionTime"),
         result=_text(state, "result"),
         error=_error(state, failed=status is SessionStatus.FAILED),
+        labels=_labels(annotations) or None,
+        timeout_seconds=_count(spec, "timeout") or None,  # present versions always say 0
+        parent_session_id=_text(annotations, PARENT),
     )
 
 
@@ -76,6 +84,9 @@ def as_requested(new: NewSession, session_id: str) -> Session:
         task=new.task,
         model=new.model,
         repos=new.repos or None,
+        labels=new.labels or None,
+        timeout_seconds=new.timeout_seconds,
+        parent_session_id=new.parent_session_id,
     )
 
 
@@ -92,6 +103,12 @@ def new_session(new: NewSession) -> dict[str, Any]:
         body["activeWorkflow"] = _present(gitUrl=workflow.git_url, branch=workflow.branch, path=workflow.path)
     if new.environment_variables:
         body["environmentVariables"] = new.environment_variables
+    if new.labels:
+        body["annotations"] = new.labels
+    if new.timeout_seconds is not None:
+        body["timeout"] = new.timeout_seconds
+    if new.parent_session_id is not None:
+        body["parent_session_id"] = new.parent_session_id
     return body
 
 
@@ -146,6 +163,12 @@ def _error(state: dict[str, Any], *, failed: bool) -> str | None:
         if message := _text(condition, "message"):
             return clean(message, fit(condition.get("reason")) or "Session failed")
     return None
+
+
+def _labels(annotations: dict[str, Any]) -> dict[str, str]:
+    """The annotations that a client could have set as labels."""
+    texts = ((key, value) for key, value in annotations.items() if isinstance(value, str))
+    return {key: value for key, value in texts if is_label(key, value)}
 
 
 def _repo(entry: dict[str, Any]) -> Repo | None:

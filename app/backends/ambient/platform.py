@@ -6,7 +6,7 @@ from typing import Any, Literal
 from app.backends.ambient import mapping
 from app.backends.ambient.client import Client, Reply
 from app.backends.ambient.texts import fit
-from app.errors import BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound
+from app.errors import BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound, SessionRunning
 from app.types import Caller
 
 
@@ -45,6 +45,25 @@ class Platform:
         """GET a session; SessionNotFound if the project has none of that name."""
         reply = await self._send("get_session", HTTPMethod.GET, caller, session_id)
         return _found(reply).expect(HTTPStatus.OK).object()
+
+    async def update_spec(self, caller: Caller, session_id: str, spec: dict[str, Any]) -> None:
+        """PUT parts of a session's specification; SessionRunning in the phases in which the platform refuses that."""
+        reply = await self._send("update_session", HTTPMethod.PUT, caller, session_id, body=spec)
+        if reply.status == HTTPStatus.CONFLICT:
+            raise SessionRunning
+        _found(reply).expect(HTTPStatus.OK).object()
+
+    async def rename(self, caller: Caller, session_id: str, display_name: str) -> None:
+        """PUT a display name, in any phase."""
+        body = {"displayName": display_name}
+        reply = await self._send("rename_session", HTTPMethod.PUT, caller, session_id, "displayname", body=body)
+        _found(reply).expect(HTTPStatus.OK).object()
+
+    async def annotate(self, caller: Caller, session_id: str, annotations: dict[str, str]) -> None:
+        """PATCH annotations, in any phase; those that are not named stay."""
+        body = {"metadata": {"annotations": annotations}}
+        reply = await self._send("annotate_session", HTTPMethod.PATCH, caller, session_id, body=body)
+        _found(reply).expect(HTTPStatus.OK).object()
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """DELETE a session, in any phase."""

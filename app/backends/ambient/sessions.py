@@ -1,16 +1,28 @@
-"""Sessions on the platform: list, create, read, delete, and the rules of start and stop that it does not have."""
+"""Sessions on the platform: all that the port asks, and the rules of start and stop that it does not have."""
 
 from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 
+from app import labels
 from app.backend import Backend
 from app.backends.ambient import mapping
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.answers import FirstAnswers
+from app.backends.ambient.changes import changes
 from app.backends.ambient.platform import Platform
-from app.errors import AlreadyEnded, AlreadyRunning, ApiError, NotSupported, SessionStopping, UnknownState
+from app.errors import (
+    AlreadyEnded,
+    AlreadyRunning,
+    ApiError,
+    BadRequest,
+    Detail,
+    NotSupported,
+    SessionNotFound,
+    SessionStopping,
+    UnknownState,
+)
 from app.types import (
     Approval,
     ApprovalAnswer,
@@ -20,6 +32,7 @@ from app.types import (
     NewSession,
     Session,
     SessionPage,
+    SessionPatch,
     SessionStatus,
 )
 
@@ -35,13 +48,24 @@ class AmbientSessions(Backend):
     _answers: FirstAnswers
 
     async def list_sessions(
-        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        offset: int,
+        search: str | None,
+        status: Sequence[SessionStatus],
+        label: Sequence[str],
     ) -> SessionPage:
-        """List one page of the platform's; with a `status`, which it cannot filter by, a page of all that match."""
-        if not status:
+        """List one page of the platform's; by status or label, which it cannot filter by, a page of all that match."""
+        if not status and not label:
             reply = await self._platform.list_sessions(caller, limit, offset, search)
             return mapping.page(reply, limit=limit, offset=offset)
-        matching = [session for session in await self._all(caller, search) if session.status in status]
+        matching = [
+            session
+            for session in await self._all(caller, search)
+            if (not status or session.status in status) and labels.matches(session.labels, label)
+        ]
         end = offset + limit
         more = end < len(matching)
         return SessionPage(
@@ -55,11 +79,14 @@ class AmbientSessions(Backend):
 
     async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
         """Create a session and read it back; once the platform has made it, nothing is an error any more."""
+        labels.check(new.labels)
         if new.approval_policy is not None:
             raise NotSupported
         return await self._answers.once(caller, CreatedSession, partial(self._create_session, caller, new))
 
     async def _create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+        if new.parent_session_id is not None:
+            await self._need_parent(caller, new.parent_session_id)
         name = await self._platform.create_session(caller, mapping.new_session(new))
         try:
             session = mapping.session(await self._platform.get_session(caller, name), name)
@@ -70,6 +97,18 @@ class AmbientSessions(Backend):
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """Read a session."""
         return mapping.session(await self._platform.get_session(caller, session_id), session_id)
+
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+        """Change a session part by part and read it back; what can be refused for its state goes first."""
+        labels.check(patch.labels)
+        wanted = changes(patch)
+        if wanted.spec is not None:
+            await self._platform.update_spec(caller, session_id, wanted.spec)
+        if wanted.display_name is not None:
+            await self._platform.rename(caller, session_id, wanted.display_name)
+        if wanted.annotations is not None:
+            await self._platform.annotate(caller, session_id, wanted.annotations)
+        return await self.get_session(caller, session_id)
 
     async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
         """Read what the session's runner wrote, where the platform hands it out."""
@@ -114,6 +153,13 @@ class AmbientSessions(Backend):
                 raise AlreadyEnded
         before = await self._platform.move(caller, session_id, "stop")
         return mapping.in_transition(before, session_id, SessionStatus.STOPPING)
+
+    async def _need_parent(self, caller: Caller, session_id: str) -> None:
+        try:
+            await self._platform.get_session(caller, session_id)
+        except SessionNotFound as error:
+            detail = Detail("body.parent_session_id", "must be a session of this project")
+            raise BadRequest(details=[detail]) from error
 
     async def _all(self, caller: Caller, search: str | None) -> list[Session]:
         """Every session of the project, page by page; the walk ends with a page that brings nothing new."""

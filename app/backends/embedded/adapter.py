@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from app import labels
 from app.agents.port import Agent
 from app.backend import Backend
 from app.backends.embedded import (
@@ -57,6 +58,7 @@ from app.types import (
     RunSummary,
     Session,
     SessionPage,
+    SessionPatch,
     SessionStatus,
     Transcript,
     WaitingFor,
@@ -149,10 +151,25 @@ class EmbeddedBackend(Backend):
         return self._database.read(partial(keys.verify, credentials=credentials, role=role))
 
     async def list_sessions(
-        self, caller: Caller, *, limit: int, offset: int, search: str | None, status: Sequence[SessionStatus]
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        offset: int,
+        search: str | None,
+        status: Sequence[SessionStatus],
+        label: Sequence[str],
     ) -> SessionPage:
         """One query for the page, one for the count."""
-        query = partial(sessions.page, project=caller.project, limit=limit, offset=offset, search=search, status=status)
+        query = partial(
+            sessions.page,
+            project=caller.project,
+            limit=limit,
+            offset=offset,
+            search=search,
+            status=status,
+            label=label,
+        )
         rows, total = await self._database.read_heavy(query)
         after = offset + len(rows)
         return SessionPage(
@@ -167,6 +184,7 @@ class EmbeddedBackend(Backend):
     async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
         """Commit the session and its task as its first run, then make the workspace in the background."""
         workspace.check(new, self._git_protocols)
+        labels.check(new.labels)
 
         make = partial(operations.create_session, project=caller.project, new=new)
 
@@ -180,6 +198,12 @@ class EmbeddedBackend(Backend):
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """A point read."""
         return self._shown([self._find(caller, session_id)])[0]
+
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+        """One transaction; a new time limit holds for the runs that begin after it."""
+        labels.check(patch.labels)
+        update = partial(operations.update_session, project=caller.project, session_id=session_id, patch=patch)
+        return self._shown([await self._database.write(update)])[0]
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete the rows first: from then on the session is gone, whatever its agent still does."""

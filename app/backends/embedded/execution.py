@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agents.port import Agent, AgentError, Turn
-from app.backends.embedded import events, interrupts, runs
+from app.backends.embedded import events, interrupts, runs, sessions
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import Database
 from app.backends.embedded.inbox import Inbox
@@ -196,7 +196,9 @@ def append(connection: Connection, run: RunRow, news: list[bytes], ending: Endin
         return False
     events.append(connection, run.session, run.number, news)
     if ending:
-        runs.finish(connection, run.number, ending.status, finished_at=now_ms(), error=ending.error)
+        runs.finish(connection, run.number, ending.status, finished_at=now_ms(), error=ending.error, usage=ending.usage)
+        if ending.usage:
+            sessions.add_usage(connection, run.session, ending.usage)
         if ending.asked:
             interrupts.keep(connection, run, ending.asked)
     return True

@@ -5,8 +5,10 @@ import time
 import uuid
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection
 
+from app import labels
 from app.agui.compact import compact
 from app.agui.decode import decode
 from app.agui.transcript import transcript
@@ -15,7 +17,7 @@ from app.backends.embedded.execution import withdraw
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.removals import Removal
 from app.backends.embedded.sessions import SessionRow
-from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
+from app.errors import BadRequest, Detail, RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.types import (
     AcceptedRun,
     EventLog,
@@ -26,6 +28,7 @@ from app.types import (
     Resume,
     RunMessage,
     RunStatus,
+    SessionPatch,
     SessionStatus,
     Transcript,
 )
@@ -40,7 +43,9 @@ class Enqueued(NamedTuple):
 
 
 def create_session(connection: Connection, project: str, new: NewSession) -> SessionRow:
-    """A pending session whose task is the first run in its queue."""
+    """A pending session whose task is the first run in its queue; its parent has to be in the same project."""
+    if new.parent_session_id and not sessions.exists(connection, project, new.parent_session_id):
+        raise BadRequest(details=[Detail("body.parent_session_id", "must be a session of this project")])
     made_at = time.time_ns()
     session = sessions.add(
         connection,
@@ -51,6 +56,19 @@ def create_session(connection: Connection, project: str, new: NewSession) -> Ses
     )
     _enqueue(connection, session, NewRun(messages=[RunMessage(role="user", content=new.task)]))
     return session
+
+
+def update_session(connection: Connection, project: str, session_id: str, patch: SessionPatch) -> SessionRow:
+    """The session with its changes."""
+    session = sessions.find(connection, project, session_id)
+    request = msgspec.structs.replace(
+        session.request,
+        display_name=patch.display_name or session.request.display_name,
+        timeout_seconds=patch.timeout_seconds or session.request.timeout_seconds,
+    )
+    labelled = labels.changed(session.labels, patch.labels or {})
+    sessions.update_request(connection, session, request, labelled)
+    return msgspec.structs.replace(session, request=request, labels=labelled)
 
 
 def delete_session(connection: Connection, project: str, session_id: str) -> Removal:

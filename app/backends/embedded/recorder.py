@@ -13,8 +13,9 @@ from app.agui.endings import ending, error_message
 from app.agui.interrupts import Interrupt, interrupts
 from app.agui.splice import with_ids
 from app.agui.terminal import OpenParts, run_cancelled, run_error, run_started
+from app.agui.usage import usage
 from app.backends.embedded.runs import RunRow
-from app.types import RunStatus
+from app.types import RunStatus, Usage
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -33,11 +34,12 @@ REPORTED = "The agent reported an error."
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How a run ended: a final status, the error's text if it is one, and what the agent asks at the end."""
+    """How a run ended: a final status, an error's text, what the agent asks at the end, what was used of models."""
 
     status: RunStatus
     error: str | None = None
     asked: tuple[Interrupt, ...] = ()
+    usage: Usage | None = None
 
 
 class ProtocolError(Exception):
@@ -121,7 +123,7 @@ class Recorder:
             self._started = True
         elif status := ending(event):
             error = (error_message(event) or REPORTED) if status is RunStatus.ERROR else None
-            self.ending = Ending(status, error, tuple(interrupts(event)))
+            self.ending = Ending(status, error, tuple(interrupts(event)), usage(event))
 
 
 def _parsed(raw: bytes) -> Event:

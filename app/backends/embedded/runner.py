@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from app.agents.port import Agent, Turn
-from app.backends.embedded import interrupts, runs
+from app.backends.embedded import interrupts, runs, sessions
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.conversation import agent_input
 from app.backends.embedded.database import Database
@@ -126,7 +126,7 @@ class Runner:
         self._changed.set()
         self._logbook.write(f"run {run.run_id}", "begins")
         try:
-            await execution.run(self._lease, partial(self._turn, run), self._run_timeout)
+            await execution.run(self._lease, partial(self._turn, run), self._limit())
         except Exception:
             log.exception("a run could not be carried through")
             await self._database.write_at_last(partial(break_off, run=run, failure=INTERNAL_ERROR))
@@ -137,6 +137,12 @@ class Runner:
         if ending := execution.ending:
             self._observe("run", time.perf_counter() - began, ending.status)
             self._logbook.write(f"run {run.run_id}", ": ".join(filter(None, (ending.status, ending.error))))
+
+    def _limit(self) -> float:
+        """Seconds that a run which begins now may take: the session's own limit, if that is the shorter one."""
+        session = self._database.read(partial(sessions.get, number=self._session))
+        asked = session.request.timeout_seconds if session else None
+        return min(asked or self._run_timeout, self._run_timeout)
 
     def _lease(self) -> Agent:
         self._agent = self._agent or self._make_agent()

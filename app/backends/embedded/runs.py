@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
 from app.backends.embedded.tables import RUNS, SESSIONS
-from app.types import RunStatus, RunSummary, SessionStatus
+from app.types import RunStatus, RunSummary, SessionStatus, Usage
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -42,7 +42,9 @@ _SUMMARY = (
     RUNS.c.finished_at,
     RUNS.c.user_message,
     RUNS.c.error,
+    RUNS.c.usage,
 )
+_decode_usage = msgspec.json.Decoder(Usage).decode
 
 _TURN = RUNS.c.urgent.desc(), RUNS.c.number
 
@@ -141,9 +143,22 @@ def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> 
     return msgspec.structs.replace(run, input=changed)
 
 
-def finish(connection: Connection, number: int, status: RunStatus, *, finished_at: int, error: str | None) -> None:
+def finish(
+    connection: Connection,
+    number: int,
+    status: RunStatus,
+    *,
+    finished_at: int,
+    error: str | None,
+    usage: Usage | None,
+) -> None:
     """Put a run into a final state."""
-    values = {"status": status, "finished_at": finished_at, "error": error}
+    values = {
+        "status": status,
+        "finished_at": finished_at,
+        "error": error,
+        "usage": usage and msgspec.json.encode(usage),
+    }
     connection.execute(update(RUNS).where(RUNS.c.number == number).values(values))
 
 
@@ -169,7 +184,7 @@ def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> RunSummary:
-    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error = row
+    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage = row
     return RunSummary(
         run_id=run_id,
         status=RunStatus(status),
@@ -179,4 +194,5 @@ def _summary(row: Row[*tuple[Any, ...]]) -> RunSummary:
         finished_at=finished_at,
         user_message=user_message,
         error=error,
+        usage=usage and _decode_usage(usage),
     )

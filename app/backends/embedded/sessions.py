@@ -7,18 +7,21 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
 
 from app.agui.times import rfc3339
+from app.agui.usage import total
 from app.backends.embedded.bell import touch
 from app.backends.embedded.clock import now_ms
-from app.backends.embedded.tables import RUNS, SESSIONS
+from app.backends.embedded.tables import LABELS, RUNS, SESSIONS
 from app.errors import SessionNotFound
-from app.types import ApprovalPolicy, NewSession, RunStatus, Session, SessionStatus
+from app.types import ApprovalPolicy, NewSession, RunStatus, Session, SessionStatus, Usage
 
 _SEPARATOR = "\x1f"  # between the searched texts, so that no match spans two of them
 _decode_request = msgspec.json.Decoder(NewSession).decode
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
+_decode_usage = msgspec.json.Decoder(Usage).decode
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as the store knows it; times in ms."""
+    """A session as the store knows it; times in ms, the labels apart from the request."""
 
     number: int
     id: str
@@ -28,6 +31,9 @@ class SessionRow(msgspec.Struct, frozen=True):
     created_at: int
     completed_at: int | None
     error: str | None
+    usage: Usage | None
+    labels: dict[str, str]
+    active_run_id: str | None
 
     def public(self) -> Session:
         """What a client sees; the environment stays inside."""
@@ -42,9 +48,25 @@ class SessionRow(msgspec.Struct, frozen=True):
             completed_at=rfc3339(self.completed_at),
             error=self.error,
             approval_policy=self.request.approval_policy or ApprovalPolicy.ASK,
+            labels=self.labels or None,
+            timeout_seconds=self.request.timeout_seconds,
+            parent_session_id=self.request.parent_session_id,
+            active_run_id=self.active_run_id,
+            usage=self.usage,
         )
 
 
+_LABELS_AS_JSON = (
+    select(func.json_group_object(LABELS.c.key, LABELS.c.value))
+    .where(LABELS.c.session == SESSIONS.c.number)
+    .scalar_subquery()
+)
+_ACTIVE_RUN = (
+    select(RUNS.c.run_id)
+    .where(RUNS.c.session == SESSIONS.c.number, RUNS.c.status == RunStatus.RUNNING)
+    .limit(1)
+    .scalar_subquery()
+)
 _COLUMNS = (
     SESSIONS.c.number,
     SESSIONS.c.id,
@@ -54,6 +76,9 @@ _COLUMNS = (
     SESSIONS.c.created_at,
     SESSIONS.c.completed_at,
     SESSIONS.c.error,
+    SESSIONS.c.usage,
+    _LABELS_AS_JSON,
+    _ACTIVE_RUN,
 )
 # Made once, since nearly every request asks it.
 _FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), SESSIONS.c.project == bindparam("project_"))
@@ -61,7 +86,8 @@ _FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), SESSIO
 
 def add(connection: Connection, *, session_id: str, project: str, request: NewSession, created_at: int) -> SessionRow:
     """A new session, pending."""
-    searched = _SEPARATOR.join((session_id, request.display_name or "", request.task)).casefold()
+    labels = request.labels or {}
+    request = msgspec.structs.replace(request, labels=None)
     number = connection.execute(
         insert(SESSIONS).returning(SESSIONS.c.number),
         {
@@ -69,13 +95,32 @@ def add(connection: Connection, *, session_id: str, project: str, request: NewSe
             "project": project,
             "status": SessionStatus.PENDING,
             "request": msgspec.json.encode(request),
-            "search": searched,
+            "search": _searched(session_id, request),
             "created_at": created_at,
             "last_position": 0,
             "moved_at": created_at,
         },
     ).scalar_one()
-    return SessionRow(number, session_id, project, SessionStatus.PENDING, request, created_at, None, None)
+    _label(connection, number, labels)
+    return SessionRow(
+        number, session_id, project, SessionStatus.PENDING, request, created_at, None, None, None, labels, None
+    )
+
+
+def update_request(connection: Connection, session: SessionRow, request: NewSession, labels: dict[str, str]) -> None:
+    """Change what is asked of a session, and its labels."""
+    values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
+    connection.execute(update(SESSIONS).where(SESSIONS.c.number == session.number).values(values))
+    connection.execute(delete(LABELS).where(LABELS.c.session == session.number))
+    _label(connection, session.number, labels)
+
+
+def add_usage(connection: Connection, number: int, used: Usage) -> None:
+    """Add what a run has used to the session's sum."""
+    mine = SESSIONS.c.number == number
+    before = connection.execute(select(SESSIONS.c.usage).where(mine)).scalar_one()
+    summed = total((before and _decode_usage(before), used))
+    connection.execute(update(SESSIONS).where(mine).values(usage=msgspec.json.encode(summed)))
 
 
 def find(connection: Connection, project: str, session_id: str) -> SessionRow:
@@ -83,6 +128,12 @@ def find(connection: Connection, project: str, session_id: str) -> SessionRow:
     if row := connection.execute(_FIND, {"session_id": session_id, "project_": project}).one_or_none():
         return _session(row)
     raise SessionNotFound
+
+
+def exists(connection: Connection, project: str, session_id: str) -> bool:
+    """Whether the project has a session of that id."""
+    query = select(SESSIONS.c.number).where(SESSIONS.c.id == session_id, SESSIONS.c.project == project)
+    return connection.execute(query).one_or_none() is not None
 
 
 def get(connection: Connection, number: int) -> SessionRow | None:
@@ -99,6 +150,7 @@ def page(
     offset: int,
     search: str | None,
     status: Sequence[SessionStatus],
+    label: Sequence[str],
 ) -> tuple[list[SessionRow], int]:
     """Some sessions of a project, newest first, and how many match in all."""
     conditions: list[ColumnElement[bool]] = [SESSIONS.c.project == project]
@@ -106,6 +158,10 @@ def page(
         conditions.append(func.instr(SESSIONS.c.search, search.casefold()) > 0)
     if status:
         conditions.append(SESSIONS.c.status.in_(status))
+    for wanted in label:
+        key, _, value = wanted.partition("=")
+        labelled = select(LABELS.c.session).where(LABELS.c.key == key, LABELS.c.value == value)
+        conditions.append(SESSIONS.c.number.in_(labelled))
     total = connection.execute(select(func.count()).select_from(SESSIONS).where(*conditions)).scalar_one()
     newest_first = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
     query = select(*_COLUMNS).where(*conditions).order_by(*newest_first).limit(limit).offset(offset)
@@ -155,8 +211,28 @@ def remove(connection: Connection, number: int) -> None:
     touch(connection, number)
 
 
+def _label(connection: Connection, number: int, labels: dict[str, str]) -> None:
+    if labels:
+        rows = [{"session": number, "key": key, "value": value} for key, value in labels.items()]
+        connection.execute(insert(LABELS), rows)
+
+
+def _searched(session_id: str, request: NewSession) -> str:
+    return _SEPARATOR.join((session_id, request.display_name or "", request.task)).casefold()
+
+
 def _session(row: Row[*tuple[Any, ...]]) -> SessionRow:
-    number, session_id, project, status, request, created_at, completed_at, error = row
+    number, session_id, project, status, request, created_at, completed_at, error, usage, labels, active_run_id = row
     return SessionRow(
-        number, session_id, project, SessionStatus(status), _decode_request(request), created_at, completed_at, error
+        number=number,
+        id=session_id,
+        project=project,
+        status=SessionStatus(status),
+        request=_decode_request(request),
+        created_at=created_at,
+        completed_at=completed_at,
+        error=error,
+        usage=usage and _decode_usage(usage),
+        labels=_decode_labels(labels),
+        active_run_id=active_run_id,
     )

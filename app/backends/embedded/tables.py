@@ -1,4 +1,4 @@
-"""The tables of the store: sessions, runs, logs, what agents ask, what is left of deleted ones, first answers, keys.
+"""The tables of the store: sessions, labels, runs, logs, what agents ask, what is left of deleted ones, answers, keys.
 
 Times are integer milliseconds since 1970. Sessions and runs have a small integer `number` beside the id that clients
 see, so that an event costs no repeated text. The log is clustered by session: reading one session, or one run, is one
@@ -29,16 +29,27 @@ SESSIONS = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("project", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("request", LargeBinary, nullable=False),  # the create body as JSON
+    Column("request", LargeBinary, nullable=False),  # the create body as JSON, changed since, without its labels
     Column("search", Text, nullable=False),  # case-folded id, display name and task
     Column("created_at", Integer, nullable=False),
     Column("completed_at", Integer),
     Column("error", Text),
     Column("last_position", Integer, nullable=False),
     Column("moved_at", Integer, nullable=False, server_default=text("0")),  # when it came into its state
+    Column("usage", LargeBinary),  # the sum over the ended runs, as JSON
     Index("sessions_by_age", "project", "created_at", "id"),
     Index("sessions_by_status", "status"),
     sqlite_autoincrement=True,  # a number is never given again, so late work cannot hit a later session
+)
+
+LABELS = Table(
+    "labels",
+    METADATA,
+    Column("session", ForeignKey(SESSIONS.c.number, ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("labels_by_value", "key", "value", "session"),
+    sqlite_with_rowid=False,
 )
 
 RUNS = Table(
@@ -58,6 +69,7 @@ RUNS = Table(
     Column("event_count", Integer, nullable=False),
     Column("first_position", Integer),
     Column("last_position", Integer),
+    Column("usage", LargeBinary),  # as JSON
     UniqueConstraint("session", "run_id", name="runs_by_id"),
     Index("runs_by_status", "status", "session"),
     sqlite_autoincrement=True,
