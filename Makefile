@@ -4,6 +4,7 @@ FUZZ_EXAMPLES ?= 200
 CRASHES ?= 200
 
 BIN := .venv/bin
+AGUI_CLIENT := tests/e2e/agui_client
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate
@@ -23,7 +24,7 @@ install-dev: .venv/.dev ## make .venv with what the tests need too
 run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
 	@$(BIN)/python -m app serve --demo-key
 
-test: install-dev ## run every test; TESTS=path runs some
+test: install-dev $(AGUI_CLIENT)/node_modules ## run every test; TESTS=path runs some
 	@$(PYTEST) $(TESTS)
 
 check: install-dev ## lint, types, import rules, dependencies, the OpenAPI document; changes nothing
@@ -45,7 +46,7 @@ fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation, be
 crash: install-dev ## kill a busy server CRASHES (200) times and see that nothing acknowledged is lost
 	@CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/e2e/test_crashes.py
 
-coverage: install-dev ## run every test and fail below the coverage that pyproject.toml asks for
+coverage: install-dev $(AGUI_CLIENT)/node_modules ## run every test and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests
 
 spec: install ## print the OpenAPI document
@@ -66,6 +67,10 @@ lock: install-dev ## resolve the lock files anew from pyproject.toml
 	$(make-venv)
 	@$(PIP_INSTALL) -r requirements-dev.lock
 	@rm .venv/.unfinished && touch .venv/.runtime $@
+
+$(AGUI_CLIENT)/node_modules: $(AGUI_CLIENT)/package-lock.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $(AGUI_CLIENT) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 define make-venv
 @if kill -0 "$$(cat .venv/.unfinished 2>/dev/null)" 2>/dev/null; then \

@@ -6,6 +6,7 @@ method is called. A session that does not exist in the caller's project raises `
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from app.errors import NotSupported
 from app.types import (
@@ -143,6 +144,14 @@ class Backend(ABC):
         """GET /v1/sessions/{session_id}/events: what is behind the position `after`, then what comes.
 
         `CursorAhead`, `RunNotFound`. With `run_id` (a uuid) it ends after that run's end. Never a transcript.
+        """
+
+    @abstractmethod
+    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
+        """POST /v1/sessions/{session_id}/agui: a run and its events, for AG-UI clients; `NotRunning`, `RunExists`.
+
+        `run_input` is a RunAgentInput. Its threadId is only echoed: the run is one of the session's own thread. The run
+        goes on when the reader leaves.
         """
 
     # What a backend need not be able to do.

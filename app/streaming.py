@@ -46,7 +46,7 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
     gone = asyncio.ensure_future(_disconnected(receive))
     stopping = asyncio.ensure_future(_stopping(connection))
     try:
-        await _relay(stream.pages, send, gone, stopping)
+        await _relay(stream, send, gone, stopping)
     except (ApiError, TooSlow) as error:
         if connection is None:
             raise
@@ -58,11 +58,12 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
 
 
 async def _relay(
-    pages: AsyncGenerator[list[Frame], None],
+    stream: EventStream,
     send: Send,
     gone: "asyncio.Future[None]",
     stopping: "asyncio.Future[None]",
 ) -> None:
+    pages = stream.pages
     upcoming: asyncio.Task[list[Frame] | None] | None = None
     try:
         while True:
@@ -72,7 +73,7 @@ async def _relay(
             if gone.done():
                 return
             if stopping.done():
-                await _send_in_time(send, b": the server stops\n\n", more=False)
+                await _send_in_time(send, encode(stream.parting()) + b": the server stops\n\n", more=False)
                 return
             if not upcoming.done():
                 await _send_in_time(send, b": heartbeat\n\n")

@@ -4,7 +4,7 @@ A field that is None is left out of an answer. Session times are RFC 3339 UTC st
 milliseconds since 1970. `msgspec.Raw` holds JSON that passes through byte for byte.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -396,9 +396,13 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class EventStream(msgspec.Struct, frozen=True):
-    """An answer that goes on: pages of frames as they come to be; nothing is held until the iteration has begun."""
+    """An answer that goes on: pages of frames as they come to be; nothing is held until the iteration has begun.
+
+    `parting` makes what a reader gets who has to go before the end, because the server stops.
+    """
 
     pages: AsyncGenerator[list[Frame], None]
+    parting: Callable[[], list[Frame]] = list
 
 
 class Located(msgspec.Struct, frozen=True):

@@ -1,9 +1,10 @@
 """Runs: send, create, list, read, cancel."""
 
+from typing import Any
 from urllib.parse import quote
 
 from app.backend import Backend
-from app.types import AcceptedRun, Caller, Located, NewMessage, NewRun, RunList, RunStatus, RunSummary
+from app.types import AcceptedRun, Caller, EventStream, Located, NewMessage, NewRun, RunList, RunStatus, RunSummary
 
 
 async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Located:
@@ -29,6 +30,11 @@ async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: 
 async def cancel_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> None:
     """Take a queued run out of the queue."""
     await backend.cancel_run(caller, session_id, run_id)
+
+
+async def run_agent(backend: Backend, caller: Caller, *, session_id: str, body: dict[str, Any]) -> EventStream:
+    """Take an AG-UI client's run and stream its events."""
+    return await backend.run_agent(caller, session_id, body)
 
 
 def _at(session_id: str, run: AcceptedRun) -> Located:

@@ -36,12 +36,13 @@ def _event(type_: str, thread_id: str, run_id: str, timestamp: int, **fields: An
     return _encode({"type": type_, "threadId": thread_id, "runId": run_id, "timestamp": timestamp, **present})
 
 
-class _Step(msgspec.Struct, gc=False):
+class _Named(msgspec.Struct, gc=False):
     step_name: str | None = msgspec.field(name="stepName", default=None)
     snake_step_name: str | None = msgspec.field(name="step_name", default=None)
+    subagent_run_id: str | None = msgspec.field(name="subagentRunId", default=None)
 
 
-_step = Lenient(_Step)
+_named = Lenient(_Named)
 
 # What opens a part, what closes it, and the member that both name it by.
 _PARTS = {
@@ -52,8 +53,18 @@ _PARTS = {
     "THINKING_TEXT_MESSAGE_START": ("THINKING_TEXT_MESSAGE_END", "messageId"),
     "TEXT_MESSAGE_START": ("TEXT_MESSAGE_END", "messageId"),
     "TOOL_CALL_START": ("TOOL_CALL_END", "toolCallId"),
+    "SUBAGENT_STARTED": ("SUBAGENT_FINISHED", "subagentRunId"),
 }
 _KEYS = dict(_PARTS.values())
+
+# What goes on with a part, or ends it another way, by what closes it.
+_CONTINUES = {
+    "REASONING_MESSAGE_CONTENT": "REASONING_MESSAGE_END",
+    "THINKING_TEXT_MESSAGE_CONTENT": "THINKING_TEXT_MESSAGE_END",
+    "TEXT_MESSAGE_CONTENT": "TEXT_MESSAGE_END",
+    "TOOL_CALL_ARGS": "TOOL_CALL_END",
+    "SUBAGENT_ERROR": "SUBAGENT_FINISHED",
+}
 
 
 class OpenParts:
@@ -73,6 +84,22 @@ class OpenParts:
             self._open[closing, _name(event, key)] = None
         elif kind in _KEYS:
             self._open.pop((kind, _name(event, _KEYS[kind])), None)
+        elif kind == "SUBAGENT_ERROR":
+            self._open.pop((_CONTINUES[kind], _name(event, "subagentRunId")), None)
+
+    def fits(self, event: Event) -> bool:
+        """Whether the event begins what is not open, or goes on with or ends what is; True for all that do neither.
+
+        A part whose name is missing does not fit, except where its type has no names.
+        """
+        kind = event.type or ""
+        closing = _PARTS[kind][0] if kind in _PARTS else _CONTINUES.get(kind, kind)
+        if closing not in _KEYS:
+            return True
+        name = _name(event, _KEYS[closing])
+        if name is None and not closing.startswith("THINKING"):
+            return False
+        return ((closing, name) in self._open) is not (kind in _PARTS)
 
     def close(self, thread_id: str, run_id: str, timestamp: int) -> list[bytes]:
         """The events that end whatever is open, what was begun last first; nothing is open afterwards."""
@@ -88,5 +115,6 @@ def _name(event: Event, key: str) -> str | None:
         return event.message_id
     if key == "toolCallId":
         return event.tool_call_id
-    step = _step(event.raw)
-    return (step.step_name or step.snake_step_name) if step else None
+    if (named := _named(event.raw)) is None:
+        return None
+    return named.subagent_run_id if key == "subagentRunId" else named.step_name or named.snake_step_name

@@ -36,6 +36,7 @@ ROLES = {
     "cancel_run": "edit",
     "list_approvals": "view",
     "answer_approval": "edit",
+    "run_agent": "edit",
     "get_session_output": "view",
     "get_session_logs": "view",
     "stream_session_events": "view",
@@ -43,8 +44,10 @@ ROLES = {
     "stop_session": "edit",
     "interrupt_session": "edit",
 }
+OPEN = {"AguiEvent", "AguiMessage", "RunAgentInput"}
 IDEMPOTENT = {"create_session", "send_message", "create_run"}
-MEDIA_TYPES = {"get_session_logs": "text/plain", "stream_session_events": "text/event-stream"}
+STREAMS = {"stream_session_events", "run_agent"}
+MEDIA_TYPES = {"get_session_logs": "text/plain", **dict.fromkeys(STREAMS, "text/event-stream")}
 WITH_POSITIONS = {"get_session_output", "stream_session_events"}
 ALWAYS = {"400", "401", "403", "405", "429", "431", "500", "502", "503", "504", "default"}
 OPTIONAL = {"SessionPatch", "Usage"}
@@ -185,14 +188,17 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
         wanted |= {"507"}
     if "{" in path:
         wanted |= {"404"}
-    with_409 = {"update_session", "cancel_run", "start_session", "stop_session"}
+    with_409 = {"update_session", "cancel_run", "run_agent", "start_session", "stop_session"}
     if operation_id in IDEMPOTENT | WITH_POSITIONS | with_409:
         wanted |= {"409"}
     if operation_id == "answer_approval":
         wanted |= {"409"}
     moves = {"update_session", "start_session", "stop_session"}
     approvals = {"create_session", "list_approvals", "answer_approval"}
-    if operation_id in {"send_message", "create_run", "cancel_run", "get_session_logs"} | moves | approvals:
+    if (
+        operation_id
+        in {"send_message", "create_run", "cancel_run", "run_agent", "get_session_logs"} | moves | approvals
+    ):
         wanted |= {"422"}
     assert set(failures(operation_id)) == wanted
 
@@ -206,7 +212,7 @@ def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operat
         extra = {special[status]} if status in special else set()
         if operation_id in IDEMPOTENT and status.startswith("2"):
             extra |= {"Idempotency-Replayed"}
-        extra |= {"Cache-Control"} if operation_id == "stream_session_events" and status == "200" else set()
+        extra |= {"Cache-Control"} if operation_id in STREAMS and status == "200" else set()
         assert set(response["headers"]) == {"X-Request-ID"} | extra
         if status == "204":
             assert "content" not in response
@@ -283,7 +289,7 @@ def test_every_parameter_is_described_and_has_an_example() -> None:
         assert "example" in parameter, where
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMAS if name != "AguiEvent"])
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if name not in OPEN])
 def test_an_object_names_its_fields_and_what_it_requires_and_forbids_others(name: str) -> None:
     schema = SCHEMAS[name]
     if schema["type"] == "object" and "x-key-pattern" not in schema:

@@ -26,6 +26,7 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "cancel_run": (("s1", RUN), None),
     "list_approvals": (("s1",), None),
     "answer_approval": (("s1", "a1"), {"decision": "allow"}),
+    "run_agent": (("s1",), {"threadId": "t", "runId": RUN, "messages": []}),
     "get_session_output": (("s1",), None),
     "get_session_logs": (("s1",), None),
 }

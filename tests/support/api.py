@@ -292,6 +292,11 @@ class Api:
             self.call("stream_session_events", session_id, query=query, headers=headers, stream=True).response
         )
 
+    def run_agent(self, session_id: str, **body: Any) -> "Stream":
+        """The stream of a run, as an AG-UI client starts it; to be closed."""
+        body = {"threadId": "t", "runId": str(uuid4()), "messages": []} | body
+        return Stream(self.call("run_agent", session_id, body=body, stream=True).response)
+
     def wait_for_status(self, session_id: str, *statuses: str) -> dict[str, Any]:
         """The session once it is in one of these states."""
         return eventually(lambda: self.get_session(session_id).ok(), lambda session: session["status"] in statuses)

@@ -264,6 +264,10 @@ class CannedBackend(Backend):
         self._called("stream_session_events", caller=caller, session_id=session_id, **arguments)
         return EventStream(_no_pages())
 
+    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
+        self._called("run_agent", caller=caller, session_id=session_id, run_input=run_input)
+        return EventStream(_no_pages())
+
 
 async def _no_pages() -> AsyncGenerator[list[Frame], None]:
     yield []

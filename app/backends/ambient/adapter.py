@@ -7,16 +7,15 @@ from opentelemetry import trace
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.client import Client, Observe
+from app.backends.ambient.native import AmbientNative
 from app.backends.ambient.platform import Platform
-from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.sessions import AmbientSessions
-from app.backends.ambient.streams import AmbientStreams
 from app.backends.ambient.watch import Watches
 from app.errors import MissingProject
 from app.types import Caller, Credentials, Role
 
 
-class AmbientBackend(AmbientSessions, AmbientRuns, AmbientStreams):
+class AmbientBackend(AmbientSessions, AmbientNative):
     """The platform at `url`; `timeout` (seconds) bounds the wait for an answer's head and between its bytes.
 
     `observe` is told of every call, and `tracer` makes a span of it. Tokens and roles are judged by the platform. It

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from app.backend import Backend
@@ -133,12 +134,16 @@ class AmbientRuns(Backend):
         return runs + [run.summary() for run in self._accepted.waiting(caller.project, session_id, in_log)]
 
     async def _accept(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
-        """Hand a run to the platform; it is remembered from before, so that its id cannot be taken twice meanwhile."""
-        project, run_id, thread_id = caller.project, run.run_id or str(uuid4()), run.thread_id or session_id
+        run_id, thread_id = run.run_id or str(uuid4()), run.thread_id or session_id
         body = mapping.run_input(
             run, run_id=run_id, thread_id=thread_id, message_ids=[str(uuid4()) for _ in run.messages]
         )
         asked = next((message.content for message in reversed(run.messages) if message.role == "user"), None)
+        return await self._hand_over(caller, session_id, body, asked)
+
+    async def _hand_over(self, caller: Caller, session_id: str, body: dict[str, Any], asked: str | None) -> AcceptedRun:
+        """Hand a RunAgentInput to the platform; it is remembered from before, so that its id is not taken twice."""
+        project, run_id, thread_id = caller.project, body["runId"], body["threadId"]
         self._accepted.add(project, session_id, run_id, thread_id, asked)
         try:
             said_run_id, said_thread_id = mapping.accepted_ids(await self._platform.run(caller, session_id, body))

@@ -11,12 +11,14 @@ import msgspec
 
 from app import labels
 from app.agents.port import Agent
+from app.agui.relay import relayed
 from app.backend import Backend
 from app.backends.embedded import (
     answers,
     approvals,
     interrupts,
     keys,
+    native,
     operations,
     pages,
     runs,
@@ -261,6 +263,27 @@ class EmbeddedBackend(Backend):
             return accepted
 
         return await self._complete_once(caller, AcceptedRun, accept())
+
+    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
+        """A run in the queue like any other; what its messages repeat is looked for before the transaction."""
+        session = self._find(caller, session_id)
+        known = await self._database.read_heavy(partial(native.known, session=session.number, thread_id=session.id))
+
+        async def accept() -> AcceptedRun:
+            accept = partial(native.accept, project=caller.project, session_id=session.id, given=run_input, known=known)
+            accepted, row = await self._database.write(accept)
+            self._engine.wake(row)
+            return accepted
+
+        accepted = await self._complete(accept())
+        events = partial(
+            self.stream_session_events,
+            *(caller, session.id),
+            after=known.end,
+            run_id=accepted.run_id,
+            format=OutputFormat.EVENTS,
+        )
+        return relayed(accepted, run_input["threadId"], events)
 
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
         """From the runs' own rows, never from the log."""

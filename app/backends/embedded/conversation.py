@@ -22,7 +22,9 @@ def agent_input(connection: Connection, run: RunRow) -> dict[str, Any]:
     log = events.of_thread_without(connection, run.session, run.thread_id, run.number)
     earlier = history(transcript(decode(log), session_running=False))
     new_ids = {message["id"] for message in input_["messages"]}
-    return {**input_, "messages": [message for message in earlier if message["id"] not in new_ids] + input_["messages"]}
+    answers = {message["toolCallId"] for message in input_["messages"] if message.get("toolCallId")}
+    repeated = [message for message in earlier if message["id"] in new_ids or message.get("toolCallId") in answers]
+    return {**input_, "messages": [message for message in earlier if message not in repeated] + input_["messages"]}
 
 
 def history(messages: Iterable[Message]) -> list[dict[str, Any]]:

@@ -88,6 +88,13 @@ def behind(
             yield position, msgspec.Raw(event)
 
 
+def of_thread(connection: Connection, session: int, thread_id: str, after: int) -> Iterator[msgspec.Raw]:
+    """What the log has of a thread behind the position `after`."""
+    runs = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
+    query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.position > after, EVENTS.c.run.in_(runs))
+    return map(msgspec.Raw, connection.execute(query).scalars())
+
+
 def of_thread_without(connection: Connection, session: int, thread_id: str, run: int) -> list[msgspec.Raw]:
     """What the log says of a thread's other runs: all earlier ones, if `run` is the one under way."""
     others = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id, RUNS.c.number != run)

@@ -99,6 +99,12 @@ def queued(connection: Connection, session: int) -> list[RunRow]:
     return [_run(row) for row in connection.execute(query.order_by(*_TURN))]
 
 
+def inputs_under_way(connection: Connection, session: int, thread_id: str) -> list[bytes]:
+    """The inputs of a thread's runs that have not ended: the log need not have them yet."""
+    query = select(RUNS.c.input).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
+    return list(connection.execute(query.where(RUNS.c.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]))).scalars())
+
+
 def active(connection: Connection) -> list[RunRow]:
     """All runs of all sessions that are under way."""
     return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
