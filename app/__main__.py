@@ -1,4 +1,4 @@
-"""The command line: serve (what happens without a command), keys, spec."""
+"""The command line: serve (what happens without a command), keys, spec, and a client: chat, tail, sessions."""
 
 import datetime
 import re
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from app import logs, settings, spec
+from app.cli import commands
 from app.errors import ApiError
 from app.types import Role
 
@@ -36,6 +37,9 @@ _plain: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pr
 main = typer.Typer(name="ambient-public-api", help="One REST API for agentic sessions.", epilog=_manual(), **_plain)
 keys = typer.Typer(help="Access keys of the embedded backend.", no_args_is_help=True, **_plain)
 main.add_typer(keys, name="keys")
+main.add_typer(commands.sessions, name="sessions")
+main.command("chat")(commands.chat)
+main.command("tail")(commands.tail)
 
 
 class SpecFormat(StrEnum):

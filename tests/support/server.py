@@ -144,6 +144,10 @@ class ServerProcess:
         """Ask it to end, as a service manager does."""
         self._process.send_signal(signal.SIGTERM)
 
+    def freeze(self) -> None:
+        """Let it neither read nor answer from now on; it keeps its connections."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._process.kill()

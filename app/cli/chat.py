@@ -1,0 +1,139 @@
+"""A conversation with one session: ask, see the answer grow, interrupt."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from app.cli.client import Client, Failure
+from app.cli.render import Renderer
+from app.cli.screen import Screen
+from app.cli.stream import follow
+
+POLL_SECONDS = 0.3
+
+_ON_THE_WAY = frozenset({"pending", "stopping"})
+
+
+class Chat:
+    """One session, and where its reader stands in its log."""
+
+    def __init__(self, client: Client, screen: Screen, session: str | None) -> None:
+        """Without a session (its id) the first message makes one."""
+        self._client = client
+        self._screen = screen
+        self.session = session
+        self._position = 0
+
+    def attach(self) -> None:
+        """Wait until the session takes messages, and show the run that is under way; raises Failure."""
+        if self.session is None:
+            return
+        session = arrive(self._client, self._screen, self.session)
+        if session["status"] != "running":
+            raise Failure(_why_not(session))
+        under_way = self._client.get("sessions", self.session, "runs", status="running")["runs"]
+        for run in under_way:
+            self._watch(self.session, run["run_id"], show_users=True)
+
+    def say(self, text: str) -> bool:
+        """Send a message and show the run that answers it; whether it completed. Raises Failure."""
+        if self.session is None:
+            self.session = self._client.create("sessions", task=text)["id"]
+            self._screen.note(f"Session {self.session}")
+            run = self._first_run(self.session)
+        else:
+            run = self._client.create("sessions", self.session, "message", content=text)["run_id"]
+        return self._watch(self.session, run, show_users=False)
+
+    def _first_run(self, session_id: str) -> str:
+        while True:
+            session = arrive(self._client, self._screen, session_id)
+            runs = self._client.get("sessions", session_id, "runs")["runs"]
+            if runs and session["status"] == "running":
+                return str(runs[0]["run_id"])
+            if session["status"] != "running":
+                raise Failure(_why_not(session))
+            time.sleep(POLL_SECONDS)  # a platform's run begins a while after its session
+
+    def _watch(self, session: str, run: str, *, show_users: bool) -> bool:
+        renderer = Renderer(self._screen, show_users=show_users)
+        self._screen.busy("Waiting for the agent")
+        with self._interrupting(session, run):
+            for frame in follow(self._client, session, after=self._position, run=run, lost=self._screen.note):
+                self._position = frame.position or self._position
+                renderer.show(frame.event)
+        self._screen.idle()
+        self._screen.finish_line()
+        status: str = self._client.get("sessions", session, "runs", run)["status"]
+        return status == "completed"
+
+    @contextmanager
+    def _interrupting(self, session: str, run: str) -> Iterator[None]:
+        """The first Ctrl-C interrupts the run and lets its end be seen, the second one leaves."""
+
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            threading.Thread(target=self._interrupt, args=(session, run), daemon=True).start()
+
+        before = signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, session: str, run: str) -> None:
+        self._screen.note("Interrupting the run; Ctrl-C again leaves it alone.")
+        try:
+            # The signal goes to whatever runs now, which is not ours to end while our own run still waits.
+            if self._client.get("sessions", session, "runs", run)["status"] == "queued":
+                self._client.delete("sessions", session, "runs", run)
+            else:
+                self._client.post("sessions", session, "interrupt")
+        except Failure as failure:
+            self._screen.error(f"The run was not interrupted: {failure}")
+
+
+def arrive(client: Client, screen: Screen, session_id: str) -> dict[str, Any]:
+    """The session once it is neither pending nor stopping; raises Failure."""
+    while True:
+        session: dict[str, Any] = client.get("sessions", session_id)
+        if session["status"] not in _ON_THE_WAY:
+            screen.idle()
+            return session
+        screen.busy(f"Session {session_id} is {session['status']}")
+        time.sleep(POLL_SECONDS)
+
+
+def converse(chat: Chat, screen: Screen) -> None:
+    """Ask at the terminal until Ctrl-D; raises Failure when the session cannot go on."""
+    import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
+
+    chat.attach()
+    while True:
+        try:
+            text = input("> ") if screen.is_terminal else _ask_aside()
+        except EOFError:
+            sys.stderr.write("\n")
+            return
+        if text.strip():
+            chat.say(text)
+
+
+def _ask_aside() -> str:
+    """Standard output goes elsewhere, and holds answers only."""
+    sys.stderr.write("> ")
+    sys.stderr.flush()
+    if line := sys.stdin.readline():
+        return line.removesuffix("\n")
+    raise EOFError
+
+
+def _why_not(session: dict[str, Any]) -> str:
+    why = f"The session is {session['status']}"
+    why += f": {session['error']}" if session.get("error") else "."
+    return f"{why} To take it up again: python -m app sessions start {session['id']}"

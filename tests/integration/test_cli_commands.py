@@ -1,0 +1,181 @@
+"""The commands about sessions, and what the client says when something is wrong."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from typer.testing import CliRunner, Result
+
+from app.__main__ import main
+from app.cli import stream
+from app.cli.client import Client, Failure
+from tests.support.api import Api
+from tests.support.cutting import cutting
+from tests.support.server import Background, free_port, serving
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(embedded_api: Api, tmp_path: Path) -> Invoke:
+    """Run a command in this process, as the caller of `embedded_api`; the key is never shown."""
+    key = embedded_api.token or ""
+
+    def invoke(*arguments: str, said: str = "", **environment: str) -> Result:
+        env = {"AMBIENT_URL": embedded_api.url, "AMBIENT_KEY": key, "AMBIENT_PROJECT": None, "HOME": str(tmp_path)}
+        result = CliRunner().invoke(main, arguments, input=said, env={**env, **environment})
+        assert isinstance(result.exception, SystemExit | None), result.exception
+        assert key not in result.output
+        return result
+
+    return invoke
+
+
+def test_a_session_goes_through_its_life(invoke: Invoke, embedded_api: Api) -> None:
+    made = invoke("sessions", "create", "slow 3000", "--name", "Shop", "--wait")
+    session = made.stdout.strip()
+    assert (made.exit_code, made.stderr) == (0, "")
+    [run] = embedded_api.list_runs(session).ok()["runs"]
+    embedded_api.wait_for_run(session, run["run_id"], "running")
+
+    assert invoke("sessions", "interrupt", session).stdout == "Interrupted.\n"
+    assert invoke("sessions", "interrupt", session).stdout == "Nothing was running.\n"
+    assert "status: stopped\n" in invoke("sessions", "stop", session, "--wait").stdout
+    assert "status: running\n" in invoke("sessions", "start", session, "--wait").stdout
+    assert "display_name: Shop\n" in invoke("sessions", "show", session).stdout
+    deleted = invoke("sessions", "delete", session)
+    assert (deleted.exit_code, deleted.output) == (0, "")
+    gone = invoke("sessions", "show", session)
+    assert (gone.exit_code, gone.stdout, gone.stderr) == (1, "", "Session not found.\n")
+
+
+def test_a_list_is_a_table_that_tells_of_its_next_page(invoke: Invoke, embedded_api: Api) -> None:
+    ids = [embedded_api.create_session(task="slow 0", display_name=name).ok()["id"] for name in ("a", "b\tb\x1b[2J")]
+
+    done = invoke("sessions", "list", "--limit", "1")
+
+    head, row = (line.split("\t") for line in done.stdout.splitlines())
+    assert head == ["id", "status", "created", "name"]
+    assert (row[0], row[3]) == (ids[1], "b b[2J")
+    assert done.stderr == "2 in all; --offset 1 shows the next.\n"
+
+
+def test_a_list_is_narrowed_by_text_and_status(invoke: Invoke, embedded_api: Api) -> None:
+    wanted = embedded_api.create_session(task="slow 0", display_name="wanted").ok()["id"]
+    embedded_api.create_session(task="slow 0", display_name="other")
+    embedded_api.wait_for_status(wanted, "running")
+
+    shown = invoke("sessions", "list", "--search", "wanted", "--status", "running", "--status", "failed", "--json")
+
+    assert [each["id"] for each in json.loads(shown.stdout)["items"]] == [wanted]
+
+
+@pytest.mark.parametrize("command", ["show", "stop", "start", "interrupt"])
+def test_an_answer_is_printed_as_json_when_it_is_asked_for(invoke: Invoke, embedded_api: Api, command: str) -> None:
+    session = embedded_api.create_session(task="slow 0").ok()["id"]
+    embedded_api.wait_for_status(session, "running")
+    if command == "start":
+        embedded_api.stop_session(session).ok()
+        embedded_api.wait_for_status(session, "stopped")
+
+    [line] = invoke("sessions", command, session, "--json").stdout.splitlines()
+
+    assert {"id", "message"} & set(json.loads(line))
+
+
+def test_a_session_is_made_of_options_environment_and_standard_input(invoke: Invoke) -> None:
+    options = ("--model", "m1", "--repo", "https://example.invalid/shop.git#next", "--env", "TOKEN")
+
+    done = invoke("sessions", "create", "-", *options, "--json", said="slow 0\nslow 0\n", TOKEN="hidden")
+
+    made = json.loads(done.stdout)
+    assert (made["task"], made["model"]) == ("slow 0\nslow 0", "m1")
+    assert made["repos"] == [{"url": "https://example.invalid/shop.git", "branch": "next"}]
+    assert "hidden" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        (("show", "nope"), {}, "Session not found."),
+        (("show", ".."), {}, "A session's id is 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends."),
+        (("create", " "), {}, "must not be blank"),
+        (("list",), {"AMBIENT_KEY": "ak_wrong"}, "AMBIENT_KEY names the key to use."),
+        (("list",), {"AMBIENT_KEY": ""}, "AMBIENT_KEY names the key to use."),
+        (("list",), {"AMBIENT_KEY": "ak\nx"}, "The key holds a character that no key has."),
+        (("list",), {"AMBIENT_PROJECT": "a\nb"}, "The project's name holds a character that no such name has."),
+        (("list",), {"AMBIENT_PROJECT": "another"}, "project"),
+        (("list",), {"AMBIENT_URL": "ftp://example.com"}, "The server's URL must be such as http://127.0.0.1:8081"),
+        (("list",), {"AMBIENT_URL": "http://me:secret@127.0.0.1:1"}, "without user, query or fragment."),
+        (("list",), {"AMBIENT_URL": f"http://127.0.0.1:{free_port()}"}, "cannot be reached. Is the server running?"),
+        (("list", "--status", "tired"), {}, "query.status"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    invoke: Invoke, arguments: tuple[str, ...], environment: dict[str, str], told: str
+) -> None:
+    done = invoke("sessions", *arguments, **environment)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert told in line
+    assert "secret" not in line
+
+
+def test_an_answer_of_another_server_is_not_taken_for_the_apis(invoke: Invoke, loop: Background) -> None:
+    async def welcome(_request: Request) -> Response:
+        return PlainTextResponse("Welcome")
+
+    site = Starlette(routes=[Route("/{path:path}", welcome, methods=["GET", "POST"])])
+    with serving(site, loop) as url:
+        for command in (("sessions", "list"), ("tail", "a"), ("sessions", "create", "slow 0")):
+            done = invoke(*command, AMBIENT_URL=url)
+            assert (done.exit_code, done.stdout) == (1, "")
+            assert done.stderr == f"What answers at {url} is not this API (status 200).\n"
+
+
+def test_a_session_is_made_once_when_the_connection_is_cut_before_the_answer(invoke: Invoke, embedded_api: Api) -> None:
+    with cutting(int(embedded_api.url.rpartition(":")[2]), 20, 250) as relay:
+        done = invoke("sessions", "create", "slow 0", AMBIENT_URL=relay.url)
+
+    assert done.exit_code == 0, done.stderr
+    assert [each["id"] for each in embedded_api.list_sessions().ok()["items"]] == [done.stdout.strip()]
+
+
+def test_a_variable_that_is_not_set_is_named(invoke: Invoke) -> None:
+    done = invoke("sessions", "create", "slow 0", "--env", "NOT_SET_ANYWHERE")
+
+    assert done.exit_code == 2
+    assert "NOT_SET_ANYWHERE is not set" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["chat"], ["tail"], ["sessions", "create"], ["sessions", "list"]])
+def test_help_names_the_variables_and_no_value(invoke: Invoke, command: list[str]) -> None:
+    text = invoke(*command, "--help").stdout
+
+    assert all(name in text for name in ("AMBIENT_URL", "AMBIENT_KEY", "AMBIENT_PROJECT"))
+
+
+def test_a_reader_gives_up_when_the_server_stays_away(embedded_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.0)
+    session = embedded_api.create_session(task="list the files").ok()["id"]
+    embedded_api.wait_for_status(session, "running")
+    [run] = embedded_api.list_runs(session).ok()["runs"]
+    embedded_api.wait_for_run(session, run["run_id"])
+    told: list[str] = []
+
+    def read() -> Iterator[stream.Frame]:
+        with cutting(int(embedded_api.url.rpartition(":")[2])) as relay:
+            client = Client(relay.url, key=embedded_api.token or "", project="")
+            frames = stream.follow(client, session, lost=told.append)
+            yield next(frames)
+        yield from frames
+
+    with pytest.raises(Failure, match="cannot be reached"):
+        list(read())
+    assert told == ["The connection was lost; trying again."]

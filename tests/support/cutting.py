@@ -1,0 +1,75 @@
+"""A TCP relay that cuts connections, as networks do."""
+
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.server import LOCALHOST, listening
+
+
+class CuttingRelay:
+    """Passes bytes on to a port; each connection is cut after the bytes of an answer that `cuts` has for it."""
+
+    def __init__(self, listener: socket.socket, port: int, cuts: tuple[int, ...]) -> None:
+        self.url = f"http://{LOCALHOST}:{listener.getsockname()[1]}"
+        self.connections = 0
+        self._listener = listener
+        self._port = port
+        self._cuts = itertools.chain(cuts, itertools.repeat(None))
+        self._clients: list[socket.socket] = []
+
+    def run(self) -> None:
+        """Take connections until the listener is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self.connections += 1
+                self._clients.append(client)
+                threading.Thread(target=self._relay, args=(client, next(self._cuts)), daemon=True).start()
+
+    def cut_all(self) -> None:
+        """Cut every connection that is left."""
+        for client in self._clients:
+            _cut(client)
+
+    def _relay(self, client: socket.socket, limit: int | None) -> None:
+        with client, socket.create_connection((LOCALHOST, self._port)) as server:
+            threading.Thread(target=_copy, args=(client, server, None), daemon=True).start()
+            _copy(server, client, limit)
+            _cut(client)
+            _cut(server)
+
+
+def _cut(connection: socket.socket) -> None:
+    """A close alone would wait for another thread that reads."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _copy(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    passed = 0
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65536 if limit is None else min(65536, limit - passed)):
+            sink.sendall(chunk)
+            passed += len(chunk)
+            if passed == limit:
+                return
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def cutting(port: int, *cuts: int) -> Iterator[CuttingRelay]:
+    """A relay to a local port: the first connections are cut after so many bytes, the others at the block's end."""
+    with listening() as listener:
+        relay = CuttingRelay(listener, port, cuts)
+        thread = threading.Thread(target=relay.run, daemon=True)
+        thread.start()
+        try:
+            yield relay
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            relay.cut_all()
