@@ -12,7 +12,7 @@ REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/npx 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help install install-dev run test check fix fuzz crash coverage spec lock
+.PHONY: help install install-dev run test test-browser check fix fuzz crash coverage spec lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,11 @@ run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a 
 
 test: install-dev $(AGUI_CLIENT)/node_modules ## run every test; TESTS=path runs some
 	@$(PYTEST) $(TESTS)
+
+test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
+	@test -x /usr/bin/chromium || { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
+		$$SUDO apt-get update --quiet=2 && $$SUDO apt-get install --yes --quiet=2 --no-install-recommends chromium; }
+	@$(BIN)/python -m pytest tests/browser
 
 check: install-dev ## lint, types, import rules, dependencies, the OpenAPI document; changes nothing
 	@$(BIN)/ruff check .
@@ -70,6 +75,10 @@ lock: install-dev ## resolve the lock files anew from pyproject.toml
 
 $(AGUI_CLIENT)/node_modules: $(AGUI_CLIENT)/package-lock.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $(AGUI_CLIENT) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+.venv/axe: .venv/.dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm install --silent --no-save --prefix $@ axe-core@4.14.1
 	@touch $@
 
 define make-venv

@@ -1,18 +1,29 @@
-"""The Flask app: the OpenAPI document as JSON and YAML, and its reference by Swagger UI, nothing from elsewhere."""
+"""The Flask app: the console, the OpenAPI document, and its reference by Swagger UI; nothing from elsewhere."""
 
+import functools
 import mimetypes
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, render_template, request
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]  # ships no types
 
 from app import spec
+from app.types import SessionStatus
 
+_STATIC = Path(__file__).parent / "static"
 _SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+_BASE_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; "
+)
+# Swagger UI sets style attributes and has images in its style sheet.
+_DOCS_POLICY = f"{_BASE_POLICY}style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+# Whatever becomes HTML in the console has gone through its sanitizer.
+_CONSOLE_POLICY = (
+    f"{_BASE_POLICY}style-src 'self'; img-src 'self'; require-trusted-types-for 'script'; trusted-types dompurify"
+)
 _HEADERS = {
-    # Swagger UI sets style attributes and has images in its style sheet; scripts come from here only.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -27,9 +38,9 @@ def create_flask_app(document: dict[str, Any]) -> Flask:
     title = document["info"]["title"]
     texts = {"json": spec.as_json(document), "yaml": spec.as_yaml(document).encode()}
     assets = {name: (swagger_ui_path / name).read_bytes() for name in _SWAGGER_FILES}
-    with app.open_resource("static/docs.js") as script, app.open_resource("static/docs.css") as style:
-        assets |= {"docs.js": script.read(), "docs.css": style.read()}
+    assets |= {name: (_STATIC / name).read_bytes() for name in ("docs.js", "docs.css")}
     names = ", ".join(f'"{name}"' for name in assets)
+    _add_console(app, title)
 
     @app.get("/v1/openapi.<any(json, yaml):kind>")
     def openapi(kind: str) -> Response:
@@ -46,9 +57,29 @@ def create_flask_app(document: dict[str, Any]) -> Flask:
     return app
 
 
-def _file(content: bytes, media_type: str, *, max_age: int) -> Response:
+def _add_console(app: Flask, title: str) -> None:
+    """The console at `/`, its files below `/static/` as they lie on the disk."""
+
+    @app.get("/")
+    def console() -> Response:
+        page = render_template("console.html", title=title, statuses=list(SessionStatus))
+        return _file(page.encode(), "text/html", max_age=0, policy=_CONSOLE_POLICY)
+
+    for part in ("console", "vendor"):
+        files = {path.name: path.read_bytes() for path in (_STATIC / part).iterdir()}
+        names = ", ".join(f'"{name}"' for name in files)
+        view = functools.partial(_console_file, files)
+        app.add_url_rule(f"/static/{part}/<any({names}):name>", endpoint=f"console_{part}", view_func=view)
+
+
+def _console_file(files: dict[str, bytes], name: str) -> Response:
+    # Modules of two versions do not fit together, so the browser asks each time.
+    return _file(files[name], mimetypes.guess_type(name)[0] or "text/plain", max_age=0)
+
+
+def _file(content: bytes, media_type: str, *, max_age: int, policy: str = _DOCS_POLICY) -> Response:
     """An answer with the headers of every page, or 304 where the client has it already."""
-    response = Response(content, mimetype=media_type, headers=_HEADERS)
+    response = Response(content, mimetype=media_type, headers={**_HEADERS, "Content-Security-Policy": policy})
     response.cache_control.public = True
     response.cache_control.max_age = max_age
     response.add_etag()

@@ -1,14 +1,16 @@
-"""The OpenAPI document and its reference, as a browser gets them."""
+"""The console, the OpenAPI document and its reference, as a browser gets them."""
 
 import json
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import yaml
 
 from app import pages
+from app.types import SessionStatus
 from tests.support.asgi import Client
 
 DOCUMENT: dict[str, Any] = {"openapi": "3.0.3", "info": {"title": "A <b> title", "version": "1"}, "paths": {}}
@@ -70,8 +72,42 @@ async def test_the_reference_keeps_to_a_strict_policy(client: Client) -> None:
     assert answer.header("x-content-type-options") == "nosniff"
 
 
-async def test_the_title_is_escaped(client: Client) -> None:
-    assert b"A &lt;b&gt; title" in (await client.get("/v1/docs")).body
+@pytest.mark.parametrize("path", ["/", "/v1/docs"])
+async def test_the_title_is_escaped(client: Client, path: str) -> None:
+    assert b"A &lt;b&gt; title" in (await client.get(path)).body
+
+
+async def test_the_console_needs_nothing_from_elsewhere(client: Client) -> None:
+    answer = await client.get("/")
+    page = Page(answer.body.decode())
+    waiting, seen = list(page.files), set[str]()
+    while waiting:
+        file = waiting.pop()
+        seen.add(file)
+        found = await client.get(file)
+        assert (found.status, found.header("x-content-type-options")) == (200, "nosniff")
+        imports = re.findall(r"^import [^;]*?\"(\.[^\"]*)\";$", found.body.decode(), re.MULTILINE)
+        waiting += {urljoin(file, path) for path in imports} - seen
+
+    assert (answer.status, answer.header("content-type")) == (200, "text/html; charset=utf-8")
+    assert {"/static/console/console.css", "/static/console/stream.js", "/static/vendor/purify.js"} <= seen
+
+
+async def test_the_console_keeps_to_a_stricter_policy(client: Client) -> None:
+    answer = await client.get("/")
+    policy = answer.header("content-security-policy") or ""
+
+    assert not Page(answer.body.decode()).inline
+    assert "default-src 'none'" in policy
+    assert "require-trusted-types-for 'script'; trusted-types dompurify" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+async def test_the_console_offers_every_status(client: Client) -> None:
+    offered = re.findall(r"<option>(\w+)</option>", (await client.get("/")).body.decode())
+
+    assert offered == list(SessionStatus)
 
 
 async def test_the_reference_reads_the_document_that_is_served(client: Client) -> None:
@@ -81,7 +117,9 @@ async def test_the_reference_reads_the_document_that_is_served(client: Client) -
     assert (await client.get(json.loads(url))).json == DOCUMENT
 
 
-@pytest.mark.parametrize("path", ["/v1/docs", "/v1/openapi.yaml", "/v1/docs/assets/swagger-ui.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/static/console/console.js", "/v1/docs", "/v1/openapi.yaml", "/v1/docs/assets/swagger-ui.css"]
+)
 async def test_a_page_is_not_sent_again_when_the_browser_has_it(client: Client, path: str) -> None:
     etag = (await client.get(path)).header("etag") or ""
 
@@ -90,8 +128,9 @@ async def test_a_page_is_not_sent_again_when_the_browser_has_it(client: Client, 
     assert (answer.status, answer.body) == (304, b"")
 
 
-NO_PAGES = ["/", "/v1", "/v1/docs/", "/v1/docs/assets/", "/v1/docs/assets/swagger-ui.js", "/v1/docs/assets/../docs.js"]
+NO_PAGES = ["/v1", "/v1/docs/", "/v1/docs/assets/", "/v1/docs/assets/swagger-ui.js", "/v1/docs/assets/../docs.js"]
 NO_PAGES += ["//v1/docs", "/v1//docs", "/v1/openapi.xml", "/v1/docs/assets/docs.js\n", "*", "/static/docs.js"]
+NO_PAGES += ["/index.html", "/static/console/", "/static/console/purify.js", "/static/vendor/../docs.js", "/console"]
 
 
 @pytest.mark.parametrize("path", NO_PAGES)

@@ -1,0 +1,69 @@
+// The public API with the user's key, and the last call as a curl command.
+
+import { stored } from "./key.js";
+
+/** An answer that is no success: `status`, `code` and the server's sentence; status 0 where there was no answer. */
+export class ApiError extends Error {
+  constructor(message, status = 0, code = "") {
+    super(message);
+    Object.assign(this, { status, code });
+  }
+}
+
+/** A GET that is not the user's own doing, so that it does not take the place of the last command. */
+export const read = (path, options = {}) => call("GET", path, { ...options, quiet: true });
+
+/** One call; the answer's JSON, null where it has none. Raises ApiError. */
+export async function call(method, path, options = {}) {
+  const response = await open(method, path, options);
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server's answer broke off.");
+  }
+}
+
+/** One call; its Response, once it is a success. Raises ApiError. */
+export async function open(method, path, { query = {}, body, headers = {}, signal, quiet = false } = {}) {
+  const credentials = stored();
+  if (!credentials) throw new ApiError("There is no key.", 401, "unauthorized");
+  const { key, project } = credentials;
+  const url = new URL(path, location.origin);
+  url.search = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== "" && value != null));
+  const sent = { ...headers };
+  if (project) sent["X-Ambient-Project"] = project;
+  if (body !== undefined) sent["Content-Type"] = "application/json";
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  if (!quiet) show(method, url, sent, text);
+  let response;
+  try {
+    const authorized = { ...sent, Authorization: `Bearer ${key}` };
+    response = await fetch(url, { method, headers: authorized, body: text, signal, credentials: "omit", cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server cannot be reached.");
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new ApiError(problem.error ?? `The server answered ${response.status}.`, response.status, problem.code ?? "");
+}
+
+const listeners = [];
+
+/** Calls `listener` with every command that the user gives, as a curl line without the key. */
+export const onCommand = (listener) => listeners.push(listener);
+
+function show(method, url, headers, text) {
+  const parts = ["curl -sS"];
+  if (headers.Accept === "text/event-stream") parts.push("-N");
+  if (method !== "GET") parts.push(`-X ${method}`);
+  parts.push('-H "Authorization: Bearer $AMBIENT_KEY"');
+  for (const [name, value] of Object.entries(headers)) parts.push(`-H ${quoted(`${name}: ${value}`)}`);
+  if (text !== undefined) parts.push(`--data-raw ${quoted(text)}`);
+  parts.push(quoted(url.href));
+  for (const listener of listeners) listener(parts.join(" "));
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;

@@ -1,0 +1,54 @@
+// Markdown as elements: HTML in it stays text, and what is left over is sanitized.
+
+import { marked } from "../vendor/marked.js";
+import DOMPurify from "../vendor/purify.js";
+
+/** Longer texts are shown as they are: reading Markdown takes more than linear time on some of them. */
+export const LONGEST = 20_000;
+
+const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+const escaped = (text) => text.replace(/[&<>"']/g, (mark) => ESCAPES[mark]);
+
+marked.use({
+  gfm: true,
+  breaks: true,
+  renderer: {
+    html: ({ raw }) => escaped(raw),
+    // An image would tell its server that this was read, and whatever the address holds.
+    image: ({ href, text }) => escaped(text ? `${text} (${href})` : href),
+    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
+  },
+});
+
+const ALLOWED = {
+  ALLOWED_TAGS: [
+    ..."p br hr strong em del code pre blockquote ul ol li a h1 h2 h3 h4 h5 h6".split(" "),
+    ..."table thead tbody tr th td".split(" "),
+  ],
+  ALLOWED_ATTR: ["href", "start"],
+  ALLOW_DATA_ATTR: false,
+  ALLOW_ARIA_ATTR: false,
+  ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
+  RETURN_DOM_FRAGMENT: true,
+};
+
+/** The elements of a text; where it cannot be read as Markdown, the text. */
+export function markdown(text) {
+  try {
+    const fragment = DOMPurify.sanitize(marked.parse(text), ALLOWED);
+    for (const link of fragment.querySelectorAll("a")) Object.assign(link, { rel: "noopener noreferrer", target: "_blank" });
+    for (const wide of fragment.querySelectorAll("pre, table")) wide.tabIndex = 0; // to scroll it by keyboard
+    for (const heading of fragment.querySelectorAll("h1, h2, h3, h4, h5, h6")) heading.replaceWith(demoted(heading));
+    return fragment;
+  } catch {
+    return document.createTextNode(text); // nested too deep
+  }
+}
+
+/** An agent's headings are below those of the page. */
+function demoted(heading) {
+  const lower = document.createElement("p");
+  lower.className = "heading";
+  lower.append(...heading.childNodes);
+  return lower;
+}

@@ -1,0 +1,119 @@
+"""A Chromium for all tests; for each test a page, an API to look behind it, and an eye on what goes wrong in it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+
+from app.backends.embedded.keys import KeyRing
+from app.factory import create_app
+from app.types import Role
+from tests.browser.console import Console
+from tests.browser.proxy import Proxy
+from tests.support.api import Api
+from tests.support.scripted import Play, make_backend
+from tests.support.server import Background, serving
+from tests.support.stage import EmbeddedStage, settings
+
+CHROMIUM = "/usr/bin/chromium"
+OPTIONS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+OPTIONS += " --disable-component-update --disable-sync"
+
+OpenConsole = Callable[..., Console]
+Scripted = Callable[[Play], AbstractContextManager[Console]]
+
+
+@pytest.fixture(scope="session")
+def browser(loop: Background) -> Iterator[Browser]:  # noqa: ARG001 - ends before the loop, for it holds the thread
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_console(browser: Browser) -> Iterator[OpenConsole]:
+    """Opens the console of a server in a browser profile of its own. What the page complains of fails the test."""
+    opened: list[Console] = []
+
+    def open_(url: str, *, dark: bool = False, phone: bool = False) -> Console:
+        context = browser.new_context(
+            color_scheme="dark" if dark else "light",
+            viewport={"width": 375, "height": 740} if phone else {"width": 1200, "height": 800},
+            has_touch=phone,
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(15_000)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        console = Console(page, url)
+        watch(page, console.complaints)
+        opened.append(console)
+        page.goto(f"{url}/")
+        return console
+
+    yield open_
+    complaints = [complaint for console in opened for complaint in console.complaints]
+    for console in opened:
+        console.page.context.close()
+    assert complaints == []
+
+
+def watch(page: Page, complaints: list[str]) -> None:
+    """Collect uncaught errors, dialogs, and whatever the policy of the page has refused."""
+
+    def dialog(opened: Dialog) -> None:
+        complaints.append(opened.message)
+        opened.dismiss()
+
+    def message(told: ConsoleMessage) -> None:
+        if "Content Security Policy" in told.text:
+            complaints.append(told.text)
+
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", dialog)
+    page.on("console", message)
+
+
+@pytest.fixture
+def key(embedded_api: Api) -> str:
+    """The key of an admin of the test's project."""
+    return str(embedded_api.token)
+
+
+@pytest.fixture
+def console(open_console: OpenConsole, embedded: EmbeddedStage, key: str) -> Console:
+    """The console, signed in as an admin of the test's project."""
+    console = open_console(embedded.url)
+    console.sign_in(key)
+    return console
+
+
+@pytest.fixture
+def proxied(
+    open_console: OpenConsole, embedded: EmbeddedStage, loop: Background, key: str
+) -> Iterator[tuple[Console, Proxy]]:
+    """The console, signed in, behind a proxy that cuts connections when it is told to."""
+    with Proxy.to(embedded.url, loop) as proxy:
+        console = open_console(proxy.url)
+        console.sign_in(key)
+        yield console, proxy
+
+
+@pytest.fixture
+def scripted(open_console: OpenConsole, loop: Background, tmp_path: Path) -> Scripted:
+    """The console, signed in, before an agent that plays a script."""
+
+    @contextmanager
+    def play(script: Play) -> Iterator[Console]:
+        backend = make_backend(tmp_path, script)
+        with serving(create_app(settings(), backend), loop) as url:
+            with KeyRing.open(tmp_path / "store.db") as ring:
+                _, key = ring.create(project="demo", role=Role.ADMIN, name="test", expires=None)
+            console = open_console(url)
+            console.sign_in(key)
+            yield console
+
+    return play

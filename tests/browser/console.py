@@ -1,0 +1,85 @@
+"""The console as its users meet it: by roles, labels and what can be read."""
+
+from playwright.sync_api import Locator, Page, expect
+
+
+class Console:
+    """One page; `complaints` is what went wrong in it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+
+    def sign_in(self, key: str, *, remember: bool = False) -> None:
+        """Give the key."""
+        self.field("Access key or token").fill(key)
+        if remember:
+            self.field("Keep it on this device").check()
+        self.press("Open")
+
+    def create(self, task: str, **fields: str) -> None:
+        """Make a session; it is open then."""
+        self.press("New session")
+        self.field("Task").fill(task)
+        for label, text in fields.items():
+            self.field(label).fill(text)
+        self.press("Create")
+        expect(self.page.locator("#detail")).to_be_visible()
+
+    def send(self, message: str) -> None:
+        """Say something to the open session, once it can hear."""
+        expect(self.button("Send")).to_be_enabled()
+        self.field("Message").fill(message)
+        self.press("Send")
+
+    def press(self, name: str) -> None:
+        """Press the button that has this name, in a dialog if there is one."""
+        self.button(name).click()
+
+    def button(self, name: str) -> Locator:
+        """The button with this name, in a dialog if there is one."""
+        return self._front.get_by_role("button", name=name, exact=True)
+
+    def field(self, label: str) -> Locator:
+        """The field with this label, in a dialog if there is one."""
+        return self._front.get_by_label(label)
+
+    @property
+    def _front(self) -> Locator:
+        dialog = self.page.locator("dialog[open]")
+        return dialog if dialog.count() else self.page.locator("body")
+
+    @property
+    def log(self) -> Locator:
+        """The conversation."""
+        return self.page.get_by_role("log")
+
+    @property
+    def state(self) -> Locator:
+        """The status of the open session."""
+        return self.page.locator("#state")
+
+    @property
+    def notice(self) -> Locator:
+        """What went wrong last."""
+        return self.page.locator("#notice-text")
+
+    @property
+    def sessions(self) -> Locator:
+        """The links of the list."""
+        return self.page.get_by_label("Sessions").get_by_role("listitem").get_by_role("link")
+
+    @property
+    def command(self) -> str:
+        """The last command."""
+        return self.page.locator("#command").inner_text()
+
+    @property
+    def id(self) -> str:
+        """The session that is open."""
+        return self.page.url.rpartition("/")[2]
+
+    def settled(self) -> None:
+        """Wait until no run is active."""
+        expect(self.page.locator("#working")).to_be_hidden()

@@ -1,0 +1,57 @@
+"""The key stays where its owner put it: in the tab or on the device, in no URL, no cookie and no page."""
+
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Request, expect
+
+from tests.browser.conftest import OpenConsole
+from tests.browser.console import Console
+from tests.support.stage import EmbeddedStage
+
+STORES = "[sessionStorage, localStorage].map(store => JSON.stringify({...store}))"
+
+
+def test_the_key_is_in_the_header_and_nowhere_else(
+    open_console: OpenConsole, embedded: EmbeddedStage, key: str
+) -> None:
+    console = open_console(embedded.url)
+    requests: list[Request] = []
+    console.page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in method
+    console.sign_in(key)
+    console.create("say hello")
+    expect(console.state).to_have_text("running")
+
+    calls = [request for request in requests if urlsplit(request.url).path.startswith("/v1/")]
+    assert {request.headers["authorization"] for request in calls} == {f"Bearer {key}"}
+    assert {urlsplit(request.url).netloc for request in requests} == {urlsplit(embedded.url).netloc}
+    assert not [request.url for request in requests if key in request.url]
+    assert key not in console.page.content()
+    assert console.page.context.cookies() == []
+
+
+def test_the_key_is_kept_in_the_tab_unless_asked_for_more(console: Console, key: str) -> None:
+    expect(console.button("New session")).to_be_visible()
+    in_tab, on_device = console.page.evaluate(STORES)
+    assert key in in_tab
+    assert on_device == "{}"
+
+
+def test_a_remembered_key_opens_the_next_tab_until_it_is_forgotten(
+    open_console: OpenConsole, embedded: EmbeddedStage, key: str
+) -> None:
+    console = open_console(embedded.url)
+    console.sign_in(key, remember=True)
+    expect(console.button("New session")).to_be_visible()
+    tab = console.page.context.new_page()
+    tab.goto(embedded.url)
+    tab.get_by_role("button", name="Forget key").click()
+    assert tab.evaluate(STORES) == ["{}", "{}"]
+    expect(tab.get_by_label("Access key or token")).to_be_focused()
+
+
+def test_a_wrong_key_is_refused_and_not_kept(open_console: OpenConsole, embedded: EmbeddedStage) -> None:
+    console = open_console(embedded.url)
+    console.sign_in("ak_wrong")
+    expect(console.notice).not_to_be_empty()
+    expect(console.field("Access key or token")).to_be_visible()
+    assert console.page.evaluate(STORES) == ["{}", "{}"]

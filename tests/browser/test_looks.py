@@ -1,0 +1,94 @@
+"""Everybody can read and reach everything (WCAG 2.2 AA as axe-core judges it), in light, in dark and on a phone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenConsole
+from tests.browser.console import Console
+from tests.support.api import Api
+from tests.support.server import ROOT
+from tests.support.stage import EmbeddedStage
+
+AXE = ROOT / ".venv/axe/node_modules/axe-core/axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+LOOKS = {"light": {}, "dark": {"dark": True}, "phone": {"phone": True}, "phone-dark": {"phone": True, "dark": True}}
+
+
+def faults(console: Console) -> list[Any]:
+    """What axe-core finds wrong with the page as it stands."""
+    console.page.evaluate(AXE.read_text())
+    found = console.page.evaluate(
+        "rules => axe.run(document, {runOnly: rules}).then(({violations}) => violations.map("
+        "({id, nodes}) => [id, nodes.map(node => node.html.slice(0, 200))]))",
+        RULES,
+    )
+    return list(found)
+
+
+@pytest.fixture(params=LOOKS)
+def look(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_view_keeps_to_wcag_aa(open_console: OpenConsole, embedded: EmbeddedStage, look: str, key: str) -> None:
+    console = open_console(embedded.url, **LOOKS[look])
+    assert faults(console) == []
+    console.sign_in("ak_wrong")
+    expect(console.notice).not_to_be_empty()
+    assert faults(console) == []
+    console.sign_in(key)
+    expect(console.page.get_by_text("There is no such session.")).to_be_visible()
+    assert faults(console) == []
+    console.press("Shortcuts")
+    assert faults(console) == []
+    console.press("Close")
+    console.press("New session")
+    assert faults(console) == []
+    console.press("Cancel")
+
+    console.create("list the files")
+    expect(console.log).to_contain_text("The workspace is empty.")
+    console.log.get_by_text("list_workspace").click()
+    console.send("fail")
+    expect(console.log).to_contain_text("as it was asked to")
+    assert faults(console) == []
+    console.press("Delete")
+    assert faults(console) == []
+
+
+def test_a_phone_shows_one_thing_at_a_time_and_nothing_beside_the_screen(
+    open_console: OpenConsole, embedded: EmbeddedStage, key: str
+) -> None:
+    console = open_console(embedded.url, phone=True)
+    console.sign_in(key)
+    console.create("list " + "the-files-" * 50)
+    expect(console.log).to_contain_text("The workspace is empty.")
+    expect(console.button("New session")).to_be_hidden()
+    expect(console.field("Message")).to_be_in_viewport()
+    assert console.page.evaluate("document.documentElement.scrollWidth") == 375
+    console.page.get_by_role("link", name="All sessions").tap()
+    expect(console.log).to_be_hidden()
+    expect(console.sessions).to_have_count(1)
+    assert console.page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_the_pictures_of_the_readme_are_taken(
+    open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api, look: str, key: str
+) -> None:
+    for name in ("Mend the checkout test", "Write a haiku", "Compare two branches"):
+        embedded_api.create_session(task="say hello", display_name=name).ok()
+    console = open_console(embedded.url, **LOOKS[look])
+    console.sign_in(key)
+    console.create("list the files", Name="Look around in the workspace")
+    expect(console.log).to_contain_text("The workspace is empty.")
+    console.send("what did I say?")
+    expect(console.log).to_contain_text('You said: "list the files".')
+    console.settled()
+    picture = console.page.screenshot()
+    assert picture.startswith(b"\x89PNG")
+    SCREENSHOTS.mkdir(exist_ok=True)
+    (SCREENSHOTS / f"{look}.png").write_bytes(picture)
