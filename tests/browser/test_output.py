@@ -81,6 +81,11 @@ def test_an_answer_is_read_as_markdown_and_reasoning_is_folded(scripted: Scripte
 
 def test_a_broken_connection_goes_on_without_a_word_twice(proxied: tuple[Console, Proxy], embedded_api: Api) -> None:
     console, proxy = proxied
+    positions: list[str | None] = []
+    console.page.on(
+        "request",
+        lambda request: positions.append(request.headers.get("last-event-id")) if "/events" in request.url else None,
+    )
     console.create("slow 40")
     for tick in (5, 12, 19, 26):
         expect(console.log).to_contain_text(f"tick {tick} of 40")
@@ -91,6 +96,10 @@ def test_a_broken_connection_goes_on_without_a_word_twice(proxied: tuple[Console
     shown = console.log.locator(".assistant .body").inner_text()
     [_, answer] = embedded_api.output(console.id).ok()["messages"]
     assert proxy.cuts >= 4
+    first, *resumed = positions
+    assert first is None
+    assert len(resumed) >= 4
+    assert all(resumed)
     assert shown.split() == answer["content"].split()
     expect(console.page.locator("#connection")).to_have_text("live")
 

@@ -1,8 +1,9 @@
-// A session's events as they come, each once: a broken connection goes on after the last event.
+// A session's events as they come, each once: a broken connection goes on after the last whole event.
 
 import { ApiError, open } from "./api.js";
 
-const PERIOD = 500;
+const SILENCE = 40_000; // the server says something every 15 seconds
+const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 8_000;
 
 /**
@@ -10,27 +11,84 @@ const LONGEST_PAUSE = 8_000;
  * is aborted. `onReset` says that the log begins anew. Raises ApiError where coming again is of no use.
  */
 export async function follow(session, { signal, onEvent, onState, onReset }) {
-  const path = `/v1/sessions/${session}/output`;
-  let position = null; // how many events were taken
-  let pause = PERIOD;
+  let position = 0;
+  let pause = FIRST_PAUSE;
   onState("connecting");
   while (!signal.aborted) {
+    const attempt = new AbortController();
+    const stop = () => attempt.abort();
+    signal.addEventListener("abort", stop, { once: true });
     try {
-      const query = { format: "events" };
-      const response = await open("GET", path, { query, signal, quiet: position !== null });
-      const { events } = await response.json();
-      if (events.length < position) onReset();
-      for (const event of events.slice(events.length < position ? 0 : position)) onEvent(event);
-      position = events.length;
-      pause = PERIOD;
+      const headers = { Accept: "text/event-stream", ...(position && { "Last-Event-ID": String(position) }) };
+      const path = `/v1/sessions/${session}/events`;
+      const response = await open("GET", path, { headers, signal: attempt.signal, quiet: position > 0 });
       onState("live");
+      for await (const frame of frames(response.body.getReader(), stop)) {
+        pause = FIRST_PAUSE;
+        if (frame.id <= position) continue;
+        position = frame.id;
+        onEvent(frame.event);
+      }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
-      onState("lost");
-      pause = Math.min(pause * 2, LONGEST_PAUSE);
+      if (error instanceof ApiError && error.code === "cursor_ahead") {
+        position = 0;
+        onReset();
+      } else if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) {
+        throw error;
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+      attempt.abort();
     }
+    if (signal.aborted) return;
+    onState("lost");
     await rest(pause, signal);
+    pause = Math.min(pause * 2, LONGEST_PAUSE);
+  }
+}
+
+/** The frames of a body that have an id; a frame that is cut off is none. */
+async function* frames(reader, stop) {
+  const decoder = new TextDecoder();
+  let id = 0;
+  let data = "";
+  for await (const line of lines(reader, decoder, stop)) {
+    if (line === "") {
+      const event = id && data ? parsed(data) : null;
+      if (event) yield { id, event };
+      id = 0;
+      data = "";
+    } else if (line.startsWith("id:")) {
+      id = Number(line.slice(3));
+    } else if (line.startsWith("data:")) {
+      data += line.slice(5);
+    }
+  }
+}
+
+/** Whole lines; the pieces of a long one are joined once. */
+async function* lines(reader, decoder, stop) {
+  let pieces = [];
+  for (;;) {
+    const silence = setTimeout(stop, SILENCE);
+    const { done, value } = await reader.read().finally(() => clearTimeout(silence));
+    if (done) return;
+    const [first, ...rest] = decoder.decode(value, { stream: true }).split("\n");
+    pieces.push(first);
+    for (const next of rest) {
+      yield pieces.join("").replace(/\r$/, "");
+      pieces = [next];
+    }
+  }
+}
+
+function parsed(data) {
+  try {
+    const event = JSON.parse(data);
+    return typeof event === "object" ? event : null;
+  } catch {
+    return null;
   }
 }
 
