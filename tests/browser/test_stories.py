@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from app.types import Role
 from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
+from tests.browser.test_looks import faults
 from tests.support.api import Api
 from tests.support.stage import EmbeddedStage
 
@@ -82,6 +83,23 @@ def test_a_session_lives_its_whole_life_by_keyboard(
     keyboard.press("Enter")
     expect(page.get_by_text("There is no such session.")).to_be_visible()
     assert embedded_api.list_sessions().ok()["total"] == 0
+
+
+def test_a_question_of_the_agent_is_answered(console: Console) -> None:
+    console.create("say hello")
+    console.send("ask")
+    question = console.page.get_by_label("Questions of the agent")
+    expect(question).to_contain_text("May I go on?")
+    assert faults(console) == []
+    console.press("Allow")
+    expect(question).to_be_hidden()
+    console.settled()
+    console.send("delete notes.txt")
+    expect(question).to_contain_text("Delete notes.txt?")
+    expect(question).to_contain_text('"path": "notes.txt"')
+    console.press("Deny")
+    expect(question).to_be_hidden()
+    expect(console.page.locator("#command")).to_contain_text('{"decision":"deny"}')
 
 
 def test_single_keys_do_nothing_once_they_are_switched_off(console: Console) -> None:

@@ -1,6 +1,7 @@
 // One session: its state, its conversation as it happens, and what the user can do with it.
 
 import { ApiError, call, read } from "./api.js";
+import { Approvals } from "./approvals.js";
 import { Conversation } from "./conversation.js";
 import { byId, element, notice, say, visible } from "./dom.js";
 import { nameOf } from "./sessions.js";
@@ -20,6 +21,7 @@ export class SessionView {
   constructor({ onProblem, onChange, onGone }) {
     Object.assign(this, { onProblem, onChange, onGone, id: "", queued: new Map() });
     this.transcript = new Transcript(byId("conversation"), () => this.drawRun());
+    this.approvals = new Approvals({ onProblem: (error) => this.problem(error), onAnswer: () => this.refresh() });
     for (const action of ["interrupt", "stop", "start"]) byId(action).addEventListener("click", () => this.act(action));
     byId("delete").addEventListener("click", () => byId("delete-dialog").showModal());
     byId("delete-form").addEventListener("submit", (event) => {
@@ -64,6 +66,7 @@ export class SessionView {
     this.session = null;
     this.queued.clear();
     this.transcript.clear();
+    this.approvals.update("", null);
     byId("detail").hidden = true;
   }
 
@@ -110,7 +113,13 @@ export class SessionView {
       if (error.status) return void this.problem(error);
     }
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.refresh(), CHANGING.includes(this.session?.status) ? 500 : 10_000);
+    this.timer = setTimeout(() => this.refresh(), this.pause());
+  }
+
+  /** Milliseconds until the state may be another; an agent at work may ask something. */
+  pause() {
+    if (CHANGING.includes(this.session?.status)) return 500;
+    return this.conversation.activeRun ? 2_000 : 10_000;
   }
 
   draw() {
@@ -122,6 +131,7 @@ export class SessionView {
     byId("failure").textContent = visible(session.error ?? "");
     byId("failure").hidden = !session.error;
     this.drawRun();
+    this.approvals.update(this.id, session);
   }
 
   drawRun() {

@@ -105,7 +105,7 @@ class ToolView {
 }
 
 /** A text as it is; a long one begins with its beginning and goes on when asked to. */
-class PlainText {
+export class PlainText {
   constructor(parent) {
     this.limit = LONGEST;
     this.text = "";
