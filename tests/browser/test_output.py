@@ -68,6 +68,12 @@ async def thoughtful(_turn: Turn) -> AsyncIterator[bytes]:
     yield FINISHED
 
 
+async def costly(_turn: Turn) -> AsyncIterator[bytes]:
+    """Tell what a turn has used."""
+    yield STARTED
+    yield event("RUN_FINISHED", usage=[{"inputTokens": 1234, "outputTokens": 5}])
+
+
 def test_an_answer_is_read_as_markdown_and_reasoning_is_folded(scripted: Scripted) -> None:
     with scripted(thoughtful) as console:
         console.create("say hello")
@@ -77,6 +83,12 @@ def test_an_answer_is_read_as_markdown_and_reasoning_is_folded(scripted: Scripte
         expect(console.log.get_by_text("Hm.")).to_be_hidden()
         console.log.get_by_text("Reasoning", exact=True).click()
         expect(console.log.get_by_text("Hm.")).to_be_visible()
+
+
+def test_what_the_agent_used_stands_beside_its_state(scripted: Scripted) -> None:
+    with scripted(costly) as console:
+        console.create("say hello")
+        expect(console.page.locator("#usage")).to_have_text("1,234 tokens in, 5 tokens out")
 
 
 def test_a_broken_connection_goes_on_without_a_word_twice(proxied: tuple[Console, Proxy], embedded_api: Api) -> None:

@@ -17,6 +17,19 @@ const CAN = {
 const CHANGING = ["pending", "stopping"];
 const CONNECTION = { connecting: "connecting…", live: "live", lost: "connection lost, trying again…" };
 
+const tokens = new Intl.NumberFormat("en");
+const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 4 });
+
+/** What the session used, in words; empty where its agent does not tell. */
+function used({ input_tokens: taken, output_tokens: written, cost_usd: cost }) {
+  const facts = [
+    taken !== undefined && `${tokens.format(taken)} tokens in`,
+    written !== undefined && `${tokens.format(written)} tokens out`,
+    cost !== undefined && dollars.format(cost),
+  ];
+  return facts.filter(Boolean).join(", ");
+}
+
 export class SessionView {
   constructor({ onProblem, onChange, onGone }) {
     Object.assign(this, { onProblem, onChange, onGone, id: "", queued: new Map() });
@@ -128,6 +141,7 @@ export class SessionView {
     byId("state").textContent = session.status;
     byId("state").className = `status ${session.status}`;
     for (const [action, states] of Object.entries(CAN)) byId(action).disabled = !states.includes(session.status);
+    byId("usage").textContent = used(session.usage ?? {});
     byId("failure").textContent = visible(session.error ?? "");
     byId("failure").hidden = !session.error;
     this.drawRun();
