@@ -82,7 +82,7 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
     backend = EmbeddedBackend(
         settings.database,
         settings.data_dir / "workspaces",
-        agent_factory(settings.agent),
+        agent_factory(settings.agent, settings.agent_env),
         run_timeout=settings.run_timeout,
         idle_timeout=settings.idle_timeout,
         max_running=settings.max_running_sessions,

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,6 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _GO_DURATION = re.compile(r"(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h|d))+")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]+")
 _ORIGIN = re.compile(r"https?://(?:(?:[a-z0-9*_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -94,8 +96,17 @@ def _network(value: object) -> Network:
     return ipaddress.ip_network(str(value), strict=False)
 
 
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError("not a name")
+    return value
+
+
 def _agent(value: str) -> str:
-    if value != "demo":
+    if value.startswith("acp:"):
+        if not shlex.split(value.removeprefix("acp:")):
+            raise ValueError("no command")
+    elif value != "demo":
         url = value.removeprefix("agui+")
         if url == value:
             raise ValueError("no known agent")
@@ -164,8 +175,13 @@ class Settings(BaseModel):
     )
     agent: Annotated[str, AfterValidator(_agent)] = _setting(
         "demo",
-        "demo, agui+http://<host>/<path> or agui+https://<host>/<path>",
-        "The agent of the embedded backend's sessions: the built-in one, or any that speaks AG-UI over HTTP.",
+        "demo, agui+http://<host>/<path>, agui+https://<host>/<path> or acp:<command line>",
+        "The agent of the embedded backend's sessions: the built-in one, any that speaks AG-UI over HTTP, or ACP.",
+    )
+    agent_env: Annotated[tuple[Annotated[str, AfterValidator(_variable)], ...], BeforeValidator(_words)] = _setting(
+        "",
+        "names of environment variables separated by commas",
+        "Environment variables of the server that an ACP agent sees too, such as its model's key.",
     )
     git_protocols: Annotated[tuple[Literal["https", "ssh", "http", "git", "file"], ...], BeforeValidator(_words)] = (
         _setting(

@@ -26,13 +26,16 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     `input` is an AG-UI RunAgentInput (camelCase, all of threadId, runId, state, messages, tools, context and
     forwardedProps present) whose messages are the whole conversation of the thread. `workspace` is the session's
     own directory, `environment` what the session adds to the agent's environment. `tell` takes what the agent's process
-    says beside its events, in whole lines, for the session's log.
+    says beside its events, in whole lines, for the session's log. The last `new_messages` of the messages are new
+    with this run; `allow` says whether the agent may do what it asks for, where it asks within its turn.
     """
 
     input: dict[str, Any]
     workspace: Path
     environment: dict[str, str]
     tell: Callable[[str], None] = lambda _text: None
+    new_messages: int = 1
+    allow: bool = False
 
 
 class AgentError(Exception):

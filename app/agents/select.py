@@ -1,25 +1,40 @@
 """Which agent the AGENT setting means."""
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
+from app.agents.acp.agent import AcpAgent
 from app.agents.agui import AguiAgent
 from app.agents.demo import DemoAgent
 from app.agents.port import Agent
 
-ACCEPTED = "demo, agui+http://host:port/path or agui+https://host:port/path"
+ACCEPTED = "demo, agui+http://host:port/path, agui+https://host:port/path or acp:<command line>"
 
 
-def agent_factory(setting: str) -> Callable[[], Agent]:
-    """Return what makes one agent for each session; raise ValueError that names the accepted forms, not the value."""
+def agent_factory(setting: str, names: Sequence[str] = ()) -> Callable[[], Agent]:
+    """Return what makes one agent for each session; raise ValueError that names the accepted forms, not the value.
+
+    An agent that is a process of this machine sees the environment variables `names`.
+    """
     if setting == "demo":
         return DemoAgent
+    if setting.startswith("acp:") and (command := command_of(setting)):
+        return partial(AcpAgent, command, names)
     url = setting.removeprefix("agui+")
     if url == setting or not _is_plain_url(url):
         raise ValueError(f"must be {ACCEPTED}")
     return partial(AguiAgent, url)
+
+
+def command_of(setting: str) -> list[str]:
+    """The words of an ACP agent's command line; none if it is not well-formed."""
+    try:
+        return shlex.split(setting.removeprefix("acp:"))
+    except ValueError:
+        return []
 
 
 def _is_plain_url(url: str) -> bool:

@@ -13,6 +13,7 @@ from app.backends.embedded.runner import Runner
 from app.backends.embedded.sessions import SessionRow
 from app.backends.embedded.writer import Observe
 from app.errors import StorageUnavailable
+from app.types import ApprovalPolicy
 
 INTERRUPT_SECONDS = 10.0
 CLOSE_SECONDS = 4.0
@@ -69,6 +70,7 @@ class Engine:
                 session.number,
                 self.workspace(session),
                 session.request.environment_variables or {},
+                allow=session.request.approval_policy is ApprovalPolicy.ALLOW,
                 database=self._database,
                 make_agent=self._make_agent,
                 run_timeout=self._run_timeout,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import Connection
 
 from app.agents.port import Agent, Turn
@@ -32,6 +33,7 @@ class Runner:
         workspace: Path,
         environment: dict[str, str],
         *,
+        allow: bool,
         database: Database,
         make_agent: Callable[[], Agent],
         run_timeout: float,
@@ -43,6 +45,7 @@ class Runner:
         self._session = session
         self._workspace = workspace
         self._environment = environment
+        self._allow = allow
         self._database = database
         self._make_agent = make_agent
         self._run_timeout = run_timeout
@@ -151,7 +154,14 @@ class Runner:
     async def _turn(self, run: RunRow) -> Turn:
         input_ = await self._database.read_heavy(partial(agent_input, run=run))
         tell = partial(self._logbook.write, "agent")
-        return Turn(input=input_, workspace=self._workspace, environment=self._environment, tell=tell)
+        return Turn(
+            input=input_,
+            workspace=self._workspace,
+            environment=self._environment,
+            tell=tell,
+            new_messages=len(msgspec.json.decode(run.input)["messages"]),
+            allow=self._allow,
+        )
 
 
 def claim(connection: Connection, session: int) -> RunRow | None:

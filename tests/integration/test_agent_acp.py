@@ -1,0 +1,157 @@
+"""Agents over the Agent Client Protocol, each a real process: what they say, and how they are ended."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.deadline import eventually
+from tests.support.server import Background
+from tests.support.stage import EmbeddedStage, embedded_stage
+
+pytestmark = pytest.mark.xdist_group("acp")
+SCRIPT = Path(__file__).parents[1] / "support" / "agents" / "acp_agent.py"
+AGENT = "acp:" + shlex.join([sys.executable, str(SCRIPT)])
+
+
+@pytest.fixture(scope="module")
+def acp(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStage]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PASSED_ON", "by the operator")
+        patch.setenv("SECRET_OF_THE_SERVICE", "not for agents")
+        with embedded_stage(loop, tmp_path_factory.mktemp("acp"), agent=AGENT, agent_env="PASSED_ON") as stage:
+            yield stage
+
+
+@pytest.fixture
+def api(acp: EmbeddedStage) -> Iterator[Api]:
+    with acp.api() as api:
+        yield api
+
+
+@pytest.fixture
+def session_id(acp: EmbeddedStage, api: Api) -> str:
+    return acp.session(api, "running", task="Say hello", environment_variables={"OWN": "of the session"})
+
+
+def events(api: Api, session_id: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.output(session_id, format="events", run_id=run["run_id"]).ok()["events"]
+    return found
+
+
+def said(api: Api, session_id: str, run: dict[str, Any]) -> str:
+    return "".join(each["delta"] for each in events(api, session_id, run) if each["type"] == "TEXT_MESSAGE_CONTENT")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_text_is_streamed_as_one_message(api: Api, session_id: str) -> None:
+    run = api.say(session_id, "one|two|three")
+    assert [each["type"] for each in events(api, session_id, run)] == [
+        "RUN_STARTED",
+        "TEXT_MESSAGE_START",
+        *["TEXT_MESSAGE_CONTENT"] * 3,
+        "TEXT_MESSAGE_END",
+        "RUN_FINISHED",
+    ]
+    assert said(api, session_id, run) == "2: onetwothree", "the agent remembers the session's first prompt"
+    end = events(api, session_id, run)[-1]
+    assert end["usage"] == [{"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}]
+    assert end["outcome"] == {"type": "success"}
+
+
+def test_thoughts_are_reasoning(api: Api, session_id: str) -> None:
+    run = api.say(session_id, "think aloud")
+    types = [each["type"] for each in events(api, session_id, run)]
+    assert types[1:7] == [
+        "REASONING_START",
+        "REASONING_MESSAGE_START",
+        "REASONING_MESSAGE_CONTENT",
+        "REASONING_MESSAGE_END",
+        "REASONING_END",
+        "TEXT_MESSAGE_START",
+    ]
+
+
+@pytest.mark.parametrize(("request_", "status"), [("tool", "completed"), ("tool failed", "error")])
+def test_a_tool_call_is_in_the_transcript(api: Api, session_id: str, request_: str, status: str) -> None:
+    run = api.say(session_id, request_)
+    messages = api.output(session_id, run_id=run["run_id"]).ok()["messages"]
+    [call] = [call for message in messages for call in message.get("tool_calls", [])]
+    assert (call["name"], call["args"], call["result"]) == ("Read file", '{"path":"a"}', "the text")
+    assert call["status"] == status
+
+
+def test_plans_and_usage_are_kept(api: Api, session_id: str) -> None:
+    _, plan, usage, _ = events(api, session_id, api.say(session_id, "plan"))
+    entry = {"content": "First", "priority": "high", "status": "pending"}
+    assert (plan["type"], plan["content"]) == ("ACTIVITY_SNAPSHOT", {"entries": [entry]})
+    assert (usage["type"], usage["name"], usage["value"]["used"]) == ("CUSTOM", "acp.usage_update", 10)
+
+
+@pytest.mark.parametrize(("policy", "chosen"), [("allow", "yes"), ("deny", "no"), (None, "no")])
+def test_the_policy_answers_what_the_agent_asks(acp: EmbeddedStage, api: Api, policy: str | None, chosen: str) -> None:
+    session_id = acp.session(api, "running", approval_policy=policy)
+    assert said(api, session_id, api.say(session_id, "permit")) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PASSED_ON", "by the operator"), ("OWN", "of the session"), ("SECRET_OF_THE_SERVICE", "unset")],
+)
+def test_the_agent_sees_only_its_own_environment(api: Api, session_id: str, name: str, value: str) -> None:
+    assert said(api, session_id, api.say(session_id, f"env {name}")) == value
+
+
+def test_an_agent_that_obeys_is_interrupted_and_lives_on(api: Api, session_id: str) -> None:
+    run_id = api.send_message(session_id, "hang").ok()["run_id"]
+    eventually(lambda: api.get_run(session_id, run_id).ok()["event_count"], lambda count: count > 2)
+    assert api.interrupt_session(session_id).ok()["interrupted"] is True
+    assert api.get_run(session_id, run_id).ok()["status"] == "interrupted"
+    assert said(api, session_id, api.say(session_id, "and now")) == "3: and now"
+
+
+def test_an_agent_that_does_not_is_ended_with_all_its_processes(api: Api, session_id: str) -> None:
+    run_id = api.send_message(session_id, "deaf").ok()["run_id"]
+    eventually(lambda: api.get_run(session_id, run_id).ok()["event_count"], lambda count: count > 2)
+    pids = [int(pid) for pid in said(api, session_id, {"run_id": run_id}).split()]
+    assert len(pids) == 2
+    assert all(alive(pid) for pid in pids)
+    assert api.interrupt_session(session_id).ok()["interrupted"] is True
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    answer = said(api, session_id, api.say(session_id, "hello"))
+    assert answer.startswith("1: Our conversation so far:"), "a new process is told what was said"
+    assert "user: Say hello" in answer
+    assert answer.endswith("hello")
+
+
+def test_a_stop_ends_the_process(api: Api, session_id: str) -> None:
+    run_id = api.send_message(session_id, "deaf").ok()["run_id"]
+    eventually(lambda: api.get_run(session_id, run_id).ok()["event_count"], lambda count: count > 2)
+    pids = [int(pid) for pid in said(api, session_id, {"run_id": run_id}).split()]
+    api.stop_session(session_id).ok()
+    api.wait_for_status(session_id, "stopped")
+    eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_an_agent_that_dies_ends_its_run_and_is_started_again(api: Api, session_id: str) -> None:
+    run = api.say(session_id, "die")
+    assert (run["status"], run["error"]) == ("error", "The agent ended or broke the protocol.")
+    assert api.say(session_id, "hello")["status"] == "completed"
+
+
+def test_an_agent_that_is_not_there_is_an_error(loop: Background, tmp_path: Path) -> None:
+    with embedded_stage(loop, tmp_path, agent="acp:/nonexistent/agent --acp") as stage, stage.api() as api:
+        session_id = stage.session(api, "running")
+        [run] = api.list_runs(session_id).ok()["runs"]
+    assert (run["status"], run["error"]) == ("error", "The agent could not be started.")
