@@ -76,17 +76,19 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
             answers=settings.data_dir / "answers.db",
             tracer=tracer,
         )
+    from app.agents.acp.leftovers import reap  # noqa: PLC0415
     from app.agents.select import agent_factory  # noqa: PLC0415
     from app.backends.embedded.adapter import EmbeddedBackend  # noqa: PLC0415
 
     backend = EmbeddedBackend(
         settings.database,
         settings.data_dir / "workspaces",
-        agent_factory(settings.agent, settings.agent_env),
+        agent_factory(settings.agent, settings.agent_env, settings.data_dir / "agents"),
         run_timeout=settings.run_timeout,
         idle_timeout=settings.idle_timeout,
         max_running=settings.max_running_sessions,
         git_protocols=settings.git_protocols,
+        clear=functools.partial(reap, settings.data_dir / "agents"),
         observe=metrics.observe,
     )
     metrics.watch_sessions(backend.running_sessions)

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.agents.acp.agent import AcpAgent
@@ -14,15 +15,16 @@ from app.agents.port import Agent
 ACCEPTED = "demo, agui+http://host:port/path, agui+https://host:port/path or acp:<command line>"
 
 
-def agent_factory(setting: str, names: Sequence[str] = ()) -> Callable[[], Agent]:
+def agent_factory(setting: str, names: Sequence[str] = (), records: Path = Path("agents")) -> Callable[[], Agent]:
     """Return what makes one agent for each session; raise ValueError that names the accepted forms, not the value.
 
-    An agent that is a process of this machine sees the environment variables `names`.
+    An agent that is a process of this machine sees the environment variables `names`, and is written down in the
+    directory `records` while it runs.
     """
     if setting == "demo":
         return DemoAgent
     if setting.startswith("acp:") and (command := command_of(setting)):
-        return partial(AcpAgent, command, names)
+        return partial(AcpAgent, command, names, records)
     url = setting.removeprefix("agui+")
     if url == setting or not _is_plain_url(url):
         raise ValueError(f"must be {ACCEPTED}")

@@ -1,13 +1,18 @@
 """Agents over the Agent Client Protocol, each a real process: what they say, and how they are ended."""
 
+import os
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.agents.acp import leftovers
 from tests.support.api import Api
 from tests.support.deadline import eventually
 from tests.support.server import Background
@@ -148,6 +153,27 @@ def test_an_agent_that_dies_ends_its_run_and_is_started_again(api: Api, session_
     run = api.say(session_id, "die")
     assert (run["status"], run["error"]) == ("error", "The agent ended or broke the protocol.")
     assert api.say(session_id, "hello")["status"] == "completed"
+
+
+def group() -> "subprocess.Popen[bytes]":
+    """A process that leads a group of its own, which has one more member."""
+    return subprocess.Popen(["/bin/sh", "-c", "sleep 600 & wait"], start_new_session=True)
+
+
+def test_what_a_killed_server_has_left_is_ended_at_the_next_start(loop: Background, tmp_path: Path) -> None:
+    left, other = group(), group()
+    try:
+        leftovers.record(tmp_path / "agents", left.pid)
+        leftovers.record(tmp_path / "agents", other.pid).write_text("another-boot 1")
+        with embedded_stage(loop, tmp_path, agent=AGENT):
+            assert left.wait(timeout=30) == -signal.SIGKILL
+            assert other.poll() is None
+        assert list((tmp_path / "agents").iterdir()) == []
+    finally:
+        for each in (left, other):
+            with suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGKILL)
+            each.wait()
 
 
 def test_an_agent_that_is_not_there_is_an_error(loop: Background, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 
 from acp import PROTOCOL_VERSION, RequestError, schema, text_block
@@ -21,10 +22,14 @@ _DONE = object()
 
 
 class AcpAgent(Agent):
-    """Runs `command` in the session's workspace; `names` are variables that it sees of this service's environment."""
+    """Runs `command` in the session's workspace; `names` are variables that it sees of this service's environment.
 
-    def __init__(self, command: Sequence[str], names: Sequence[str] = ()) -> None:
+    Its process is written down in the directory `records` for as long as it runs.
+    """
+
+    def __init__(self, command: Sequence[str], names: Sequence[str], records: Path) -> None:
         self._command = command
+        self._records = records
         self._names = names
         self._process: Process | None = None
         self._connection: ClientSideConnection | None = None
@@ -89,7 +94,7 @@ class AcpAgent(Agent):
 
     async def _connect(self, turn: Turn) -> ClientSideConnection:
         variables = environment(self._names, turn.environment)
-        self._process = await start(self._command, turn.workspace, variables, turn.tell)
+        self._process = await start(self._command, turn.workspace, variables, turn.tell, self._records)
         self._connection = connection = ClientSideConnection(
             cast("Any", self._client), self._process.writer, self._process.reader
         )

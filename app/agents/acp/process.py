@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from app.agents.acp.leftovers import record
 from app.agents.port import AgentError
 
 TERM_SECONDS = 1.0
@@ -29,8 +30,9 @@ def environment(names: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
 class Process:
     """One running agent and the group of processes that it leads."""
 
-    def __init__(self, process: asyncio.subprocess.Process, tell: Callable[[str], None]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, tell: Callable[[str], None], records: Path) -> None:
         self._process = process
+        self._record = record(records, process.pid)
         self._stderr = asyncio.create_task(self._listen(tell))
 
     @property
@@ -54,6 +56,7 @@ class Process:
         self._signal(signal.SIGKILL)
         await self._process.wait()
         self._stderr.cancel()
+        self._record.unlink(missing_ok=True)
 
     def _signal(self, number: int) -> bool:
         with suppress(ProcessLookupError):
@@ -72,9 +75,9 @@ class Process:
 
 
 async def start(
-    command: Sequence[str], workspace: Path, variables: Mapping[str, str], tell: Callable[[str], None]
+    command: Sequence[str], workspace: Path, variables: Mapping[str, str], tell: Callable[[str], None], records: Path
 ) -> Process:
-    """Start an agent in its workspace; `AgentError` if there is no such program."""
+    """Start an agent in its workspace, written down in `records`; `AgentError` if there is no such program."""
     # A task of its own, since a start that is cancelled half-way leaves the process behind.
     starting = asyncio.create_task(_start(command, workspace, variables))
     try:
@@ -82,11 +85,11 @@ async def start(
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         if not starting.cancelled() and not starting.exception():
-            await Process(starting.result(), tell).end()
+            await Process(starting.result(), tell, records).end()
         raise
     except OSError as error:
         raise AgentError("The agent could not be started.") from error
-    return Process(process, tell)
+    return Process(process, tell, records)
 
 
 async def _start(command: Sequence[str], workspace: Path, variables: Mapping[str, str]) -> asyncio.subprocess.Process:

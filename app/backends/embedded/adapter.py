@@ -85,6 +85,7 @@ class EmbeddedBackend(Backend):
         run_timeout: float,
         observe: Observe | None = None,
         git_protocols: Sequence[str] = ("https", "ssh"),
+        clear: Callable[[], None] = lambda: None,
         patience: Patience = PATIENT,
         idle_timeout: float | None = None,
         max_running: int | None = None,
@@ -95,6 +96,7 @@ class EmbeddedBackend(Backend):
         self._run_timeout = run_timeout
         self._observe: Observe = observe or _observe_nothing
         self._git_protocols = git_protocols
+        self._clear = clear
         self._patience = patience
         self._idle_timeout = idle_timeout
         self._max_running = max_running
@@ -113,6 +115,7 @@ class EmbeddedBackend(Backend):
             raise
 
     async def _take_up(self) -> None:
+        await asyncio.to_thread(self._clear)
         self._database = Database(self._path, self._observe)
         self._engine = Engine(
             self._database,
