@@ -19,7 +19,7 @@ class Stretch(msgspec.Struct, frozen=True):
     last: int
 
 
-# Made once, since they are executed for every batch of events.
+# Made once, since they are executed for every batch of events, and for each reader of one.
 _ADVANCE = (
     update(SESSIONS)
     .where(SESSIONS.c.number == bindparam("session_number"))
@@ -34,6 +34,15 @@ _EXTEND = (
         first_position=func.coalesce(RUNS.c.first_position, bindparam("start")),
         last_position=bindparam("end"),
     )
+)
+_LAST = select(SESSIONS.c.last_position).where(SESSIONS.c.number == bindparam("session_number"))
+_BEHIND = (
+    select(EVENTS.c.position, EVENTS.c.event)
+    .where(EVENTS.c.session == bindparam("session_number"), EVENTS.c.position > bindparam("after"))
+    .order_by(EVENTS.c.position)
+)
+_BEHIND_IN_RUN = _BEHIND.where(
+    EVENTS.c.position.between(bindparam("first"), bindparam("last")), EVENTS.c.run == bindparam("run_number")
 )
 
 
@@ -65,8 +74,7 @@ def of_run(connection: Connection, session: int, run_id: str) -> list[msgspec.Ra
 
 def last_position(connection: Connection, session: int) -> int | None:
     """How many events the session's log has; None once the session is deleted."""
-    query = select(SESSIONS.c.last_position).where(SESSIONS.c.number == session)
-    return connection.execute(query).scalar_one_or_none()
+    return connection.execute(_LAST, {"session_number": session}).scalar_one_or_none()
 
 
 def stretch(connection: Connection, session: int, run_id: str) -> Stretch | None:
@@ -80,10 +88,14 @@ def behind(
     connection: Connection, session: int, after: int, run: Stretch | None = None
 ) -> Iterator[tuple[int, msgspec.Raw]]:
     """Position and event of all that follows `after` in the session's log, or in one run's; read as it is consumed."""
-    query = select(EVENTS.c.position, EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.position > after)
+    start = {"session_number": session, "after": after}
     if run:
-        query = query.where(EVENTS.c.position.between(run.first, run.last), EVENTS.c.run == run.number)
-    with connection.execute(query.order_by(EVENTS.c.position)) as rows:
+        found = connection.execute(
+            _BEHIND_IN_RUN, {**start, "first": run.first, "last": run.last, "run_number": run.number}
+        )
+    else:
+        found = connection.execute(_BEHIND, start)
+    with found as rows:
         for position, event in rows:
             yield position, msgspec.Raw(event)
 
