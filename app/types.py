@@ -116,9 +116,6 @@ class Value(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Base of everything that is JSON on the wire."""
 
 
-# Sessions
-
-
 class Repo(Value):
     """A git repository in the session's workspace."""
 
@@ -221,9 +218,6 @@ class Interruption(Value):
     interrupted: bool | None
 
 
-# Runs
-
-
 class NewMessage(Value):
     """The body of send_message."""
 
@@ -289,9 +283,6 @@ class RunList(Value):
     runs: list[RunSummary]
 
 
-# Approvals
-
-
 class ApprovalOption(Value):
     """One of the answers that an agent offers."""
 
@@ -326,9 +317,6 @@ class ApprovalAnswer(Value):
 
     decision: Decision
     payload: dict[str, Any] | None = None
-
-
-# Output
 
 
 class ToolCall(Value):

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from app.agui.native import WellFormed
 from app.errors import ApiError
-from app.types import AcceptedRun, EventStream, Frame
+from app.types import AcceptedRun, EventStream, Frame, OutputFormat
 
 _BROKE_OFF = ("The events of the run ended before the run did.", "run_broke_off")
 _STOPS = ("The server stops; what becomes of the run can be read later.", "server_restarted")
@@ -15,16 +16,17 @@ _STOPS = ("The server stops; what becomes of the run can be read later.", "serve
 def relayed(
     run: AcceptedRun,
     thread_id: str,
-    follow: Callable[[], Awaitable[EventStream]],
+    follow: Callable[..., Awaitable[EventStream]],
     conversation: Sequence[dict[str, Any]] = (),
 ) -> EventStream:
     """The stream of an accepted run for a client that calls the thread `thread_id`; for both see `WellFormed`.
 
-    `follow` opens the run's own stream. It is called once the client reads, when it is too late for an HTTP error:
-    from then on what goes wrong is a RUN_ERROR.
+    `follow` opens the stream of a `run_id` in a `format`. It is called once the client reads, when it is too late for
+    an HTTP error: from then on what goes wrong is a RUN_ERROR.
     """
     form = WellFormed(thread_id, run.run_id, conversation)
-    return EventStream(_pages(form, follow), parting=lambda: _frames(form.break_off(*_STOPS, _now())))
+    events = partial(follow, run_id=run.run_id, format=OutputFormat.EVENTS)
+    return EventStream(_pages(form, events), parting=lambda: _frames(form.break_off(*_STOPS, _now())))
 
 
 async def _pages(form: WellFormed, follow: Callable[[], Awaitable[EventStream]]) -> AsyncGenerator[list[Frame], None]:

@@ -12,7 +12,7 @@ from app.backends.ambient.log import Log
 from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.streams import AmbientStreams
 from app.errors import NotRunning, RunExists
-from app.types import Caller, EventStream, OutputFormat
+from app.types import Caller, EventStream
 
 
 class AmbientNative(AmbientRuns, AmbientStreams):
@@ -28,13 +28,7 @@ class AmbientNative(AmbientRuns, AmbientStreams):
             raise RunExists
         ours = as_ours(run_input, thread_id=session_id, known=known)
         accepted = await self._hand_over(caller, session_id, ours, asked(ours))
-        events = partial(
-            self.stream_session_events,
-            *(caller, session_id),
-            after=len(log.events),
-            run_id=accepted.run_id,
-            format=OutputFormat.EVENTS,
-        )
+        events = partial(self.stream_session_events, caller, session_id, after=len(log.events))
         return relayed(accepted, run_input["threadId"], events, run_input["messages"])
 
 

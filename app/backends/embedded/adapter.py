@@ -94,7 +94,7 @@ class EmbeddedBackend(Backend):
         self._workspaces = workspaces
         self._make_agent = make_agent
         self._run_timeout = run_timeout
-        self._observe: Observe = observe or _observe_nothing
+        self._observe: Observe = observe or (lambda _operation, _seconds, _outcome: None)
         self._git_protocols = git_protocols
         self._clear = clear
         self._patience = patience
@@ -278,15 +278,8 @@ class EmbeddedBackend(Backend):
             self._engine.wake(row)
             return accepted
 
-        accepted = await self._complete(accept())
-        events = partial(
-            self.stream_session_events,
-            *(caller, session.id),
-            after=known.end,
-            run_id=accepted.run_id,
-            format=OutputFormat.EVENTS,
-        )
-        return relayed(accepted, run_input["threadId"], events)
+        events = partial(self.stream_session_events, caller, session.id, after=known.end)
+        return relayed(await self._complete(accept()), run_input["threadId"], events)
 
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
         """From the runs' own rows, never from the log."""
@@ -404,7 +397,3 @@ class EmbeddedBackend(Backend):
 
 def _created(session: SessionRow) -> CreatedSession:
     return CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
-
-
-def _observe_nothing(operation: str, seconds: float, outcome: str) -> None:
-    """Nobody measures."""
