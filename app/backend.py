@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from app.answers import EventStream
 from app.errors import NotSupported
 from app.types import (
     AcceptedRun,
@@ -18,7 +19,6 @@ from app.types import (
     CreatedSession,
     Credentials,
     EventLog,
-    EventStream,
     Interruption,
     NewMessage,
     NewRun,

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from app.answers import EventStream, Frame
 from app.errors import ApiError
-from app.types import EventStream, Frame
 
 HEARTBEAT_SECONDS = 15.0
 SEND_SECONDS = 25.0

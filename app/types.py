@@ -4,7 +4,6 @@ A field that is None is left out of an answer. Session times are RFC 3339 UTC st
 milliseconds since 1970. `msgspec.Raw` holds JSON that passes through byte for byte.
 """
 
-from collections.abc import AsyncGenerator, Callable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -368,33 +367,3 @@ class Page(msgspec.Struct, frozen=True):
     after: int = 0
     limit: int | None = None
     max_bytes: int = 1 << 20
-
-
-class PlainText(msgspec.Struct, frozen=True):
-    """A handler's answer that is text as it stands."""
-
-    text: str
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """One event of a stream and its position in the session's log; None for an event that is not in the log."""
-
-    event: bytes | msgspec.Raw
-    position: int | None = None
-
-
-class EventStream(msgspec.Struct, frozen=True):
-    """An answer that goes on: pages of frames as they come to be; nothing is held until the iteration has begun.
-
-    `parting` makes what a reader gets who has to go before the end, because the server stops.
-    """
-
-    pages: AsyncGenerator[list[Frame], None]
-    parting: Callable[[], list[Frame]] = list
-
-
-class Located(msgspec.Struct, frozen=True):
-    """A handler's answer that says in `Location` (a path) where the thing it made is found."""
-
-    body: Value
-    location: str

@@ -1,7 +1,8 @@
 """Logs: what happened behind a session."""
 
+from app.answers import PlainText
 from app.backend import Backend
-from app.types import Caller, PlainText
+from app.types import Caller
 
 
 async def get_session_logs(backend: Backend, caller: Caller, *, session_id: str, tail: int) -> PlainText:

@@ -1,8 +1,9 @@
 """Output: what the agent said and did."""
 
+from app.answers import EventStream
 from app.backend import Backend
 from app.errors import BadRequest, Detail
-from app.types import Caller, EventLog, EventStream, OutputFormat, Page, Transcript
+from app.types import Caller, EventLog, OutputFormat, Page, Transcript
 
 
 async def get_session_output(

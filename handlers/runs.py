@@ -3,8 +3,9 @@
 from typing import Any
 from urllib.parse import quote
 
+from app.answers import EventStream, Located
 from app.backend import Backend
-from app.types import AcceptedRun, Caller, EventStream, Located, NewMessage, NewRun, RunList, RunStatus, RunSummary
+from app.types import AcceptedRun, Caller, NewMessage, NewRun, RunList, RunStatus, RunSummary
 
 
 async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Located:

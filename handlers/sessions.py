@@ -1,7 +1,8 @@
 """Sessions: list, create, read, change, delete."""
 
+from app.answers import Located
 from app.backend import Backend
-from app.types import Caller, Located, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.types import Caller, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 
 
 async def list_sessions(

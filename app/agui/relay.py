@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from app.agui.native import WellFormed
+from app.answers import EventStream, Frame
 from app.errors import ApiError
-from app.types import AcceptedRun, EventStream, Frame, OutputFormat
+from app.types import AcceptedRun, OutputFormat
 
 _BROKE_OFF = ("The events of the run ended before the run did.", "run_broke_off")
 _STOPS = ("The server stops; what becomes of the run can be read later.", "server_restarted")

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from app.answers import EventStream, Located, PlainText
 from app.streaming import send_stream
-from app.types import EventStream, Located, PlainText
 
 _encode = msgspec.json.Encoder().encode
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 from starlette.types import ASGIApp, Message
 
+from app.answers import EventStream, Frame
 from app.backend import Backend
 from app.settings import Settings, load
 from app.types import (
@@ -22,8 +23,6 @@ from app.types import (
     CreatedSession,
     Credentials,
     EventLog,
-    EventStream,
-    Frame,
     Interruption,
     NewMessage,
     NewRun,

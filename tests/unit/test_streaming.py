@@ -8,8 +8,8 @@ import pytest
 from starlette.types import Message
 
 from app import streaming
+from app.answers import EventStream, Frame
 from app.errors import BackendUnavailable
-from app.types import EventStream, Frame
 
 
 class Line:

@@ -13,10 +13,11 @@ from app.agui.page import cut
 from app.agui.runs import summaries
 from app.agui.select import run_key
 from app.agui.terminal import OpenParts, run_error
+from app.answers import Frame
 from app.backends.ambient.log import Log
 from app.backends.ambient.watch import Watch
 from app.errors import SessionNotFound
-from app.types import Frame, Page
+from app.types import Page
 
 PAGE_EVENTS = 256
 PAGE_BYTES = 1 << 18

@@ -8,11 +8,12 @@ from app.agui.known import known_ids
 from app.agui.native import as_ours, asked
 from app.agui.relay import relayed
 from app.agui.select import of_run
+from app.answers import EventStream
 from app.backends.ambient.log import Log
 from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.streams import AmbientStreams
 from app.errors import NotRunning, RunExists
-from app.types import Caller, EventStream
+from app.types import Caller
 
 
 class AmbientNative(AmbientRuns, AmbientStreams):

@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator
 
 from app.agui.select import of_run
+from app.answers import EventStream, Frame
 from app.backend import Backend
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.following import FollowedRun, follow
 from app.backends.ambient.log import Log
 from app.backends.ambient.watch import Watches
 from app.errors import CursorAhead, RunNotFound
-from app.types import Caller, EventStream, Frame, OutputFormat
+from app.types import Caller, OutputFormat
 
 
 class AmbientStreams(Backend):

@@ -1,32 +1,23 @@
 """The embedded backend: the port's operations as transactions on the store, and what each sets going."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from app import labels
 from app.agents.port import Agent
-from app.agui.relay import relayed
-from app.backend import Backend
 from app.backends.embedded import (
     answers,
-    approvals,
-    interrupts,
     keys,
-    native,
     operations,
-    pages,
-    runs,
     sessions,
-    tail,
     workspace,
 )
-from app.backends.embedded.bell import rung_before
+from app.backends.embedded.adapter_runs import EmbeddedRuns
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.execution import PATIENT, Patience
@@ -36,40 +27,21 @@ from app.backends.embedded.lock import StoreLock
 from app.backends.embedded.places import Places
 from app.backends.embedded.sessions import SessionRow
 from app.backends.embedded.writer import Observe
-from app.errors import RunNotFound
 from app.types import (
-    AcceptedRun,
-    Approval,
-    ApprovalAnswer,
-    ApprovalList,
     Caller,
     CreatedSession,
     Credentials,
-    EventLog,
-    EventStream,
     Interruption,
-    NewMessage,
-    NewRun,
     NewSession,
-    OutputFormat,
-    Page,
     Role,
-    RunList,
-    RunMessage,
-    RunStatus,
-    RunSummary,
     Session,
     SessionPage,
     SessionPatch,
     SessionStatus,
-    Transcript,
-    WaitingFor,
 )
 
-T = TypeVar("T")
 
-
-class EmbeddedBackend(Backend):
+class EmbeddedBackend(EmbeddedRuns):
     """Sessions in one SQLite file, their workspaces in a directory, their agents on this machine.
 
     A session without anything to do for `idle_timeout` seconds is stopped; beyond `max_running` sessions, others wait
@@ -247,152 +219,6 @@ class EmbeddedBackend(Backend):
         running = session.status is SessionStatus.RUNNING
         interrupted = running and await self._engine.interrupt(session.number)
         return Interruption(message="Interrupt signal sent", interrupted=interrupted)
-
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
-        """A run with one user message."""
-        said = RunMessage(role="user", content=message.content)
-        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
-
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
-        """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
-
-        enqueue = partial(operations.create_run, project=caller.project, session_id=session_id, run=run)
-
-        async def accept() -> AcceptedRun:
-            accepted, session, cut = await self._database.write(answers.once(caller.once, enqueue, itemgetter(0)))
-            self._engine.wake(session)
-            if cut is not None:
-                self._engine.cut(session.number, cut)
-            return accepted
-
-        return await self._complete_once(caller, AcceptedRun, accept())
-
-    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
-        """A run in the queue like any other; what its messages repeat is looked for before the transaction."""
-        session = self._find(caller, session_id)
-        known = await self._database.read_heavy(partial(native.known, session=session.number, thread_id=session.id))
-
-        async def accept() -> AcceptedRun:
-            accept = partial(native.accept, project=caller.project, session_id=session.id, given=run_input, known=known)
-            accepted, row = await self._database.write(accept)
-            self._engine.wake(row)
-            return accepted
-
-        events = partial(self.stream_session_events, caller, session.id, after=known.end)
-        return relayed(await self._complete(accept()), run_input["threadId"], events)
-
-    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
-        """From the runs' own rows, never from the log."""
-        session = self._find(caller, session_id)
-        summaries = await self._database.read_heavy(partial(runs.summaries, session=session.number, status=status))
-        return RunList(session_id=session.id, runs=summaries)
-
-    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
-        """A point read, again after each commit that touched the session; a uuid in any spelling finds its run."""
-        deadline = asyncio.get_running_loop().time() + wait
-        with self._database.bell.watch(self._find(caller, session_id).number) as rung:
-            while True:
-                rung.clear()
-                summary = self._summary(caller, session_id, run_id)
-                if summary.status.is_final or not wait or not await rung_before(rung, deadline):
-                    return summary
-
-    def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        query = partial(
-            runs.summary, session=self._find(caller, session_id).number, run_id=operations.canonical(run_id)
-        )
-        if summary := self._database.read(query):
-            return summary
-        raise RunNotFound
-
-    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
-        """One transaction: either the run leaves the queue here, or it has begun."""
-        await self._complete(
-            self._database.write(
-                partial(operations.cancel_run, project=caller.project, session_id=session_id, run_id=run_id)
-            )
-        )
-
-    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
-        """From the session's own small files."""
-        return self._engine.logbook(self._find(caller, session_id)).tail(tail)
-
-    async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
-        """A point read."""
-        session = self._find(caller, session_id)
-        rows = self._database.read(partial(approvals.pending, session=session.number))
-        return ApprovalList(items=[row.public() for row in rows])
-
-    async def answer_approval(
-        self, caller: Caller, session_id: str, approval_id: str, answer: ApprovalAnswer
-    ) -> Approval:
-        """Commit the answer, then let go on whoever waits for it."""
-
-        async def respond() -> Approval:
-            session = self._find(caller, session_id)
-            answered = await self._database.write(
-                partial(interrupts.respond, session=session, approval_id=approval_id, said=answer)
-            )
-            self._engine.wake(session)
-            return answered
-
-        return await self._complete(respond())
-
-    async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog:
-        """Read in a thread, as long logs take their time."""
-        session, run_id = self._find(caller, session_id), run_id and operations.canonical(run_id)
-        if page and format is not OutputFormat.TRANSCRIPT:
-            return await self._database.read_heavy(
-                partial(pages.page, session=session, format=format, run_id=run_id, page=page)
-            )
-        return await self._database.read_heavy(
-            partial(operations.output, session=session, format=format, run_id=run_id)
-        )
-
-    async def stream_session_events(
-        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
-    ) -> EventStream:
-        """The store is read from one position on, the bell only says when."""
-        session, run_id = self._find(caller, session_id).number, run_id and operations.canonical(run_id)
-        self._database.read(partial(pages.position, session=session, after=after, run_id=run_id))
-        compacted = format is OutputFormat.COMPACT
-        return EventStream(tail.follow(self._database, session, after, run_id, compacted=compacted))
-
-    def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
-        """What a client sees of sessions, with what each waits for."""
-        waiting = self._database.read(partial(approvals.waiting, sessions=[row.number for row in rows]))
-        return [
-            msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.number]))
-            if row.number in waiting
-            else row.public()
-            for row in rows
-        ]
-
-    def _find(self, caller: Caller, session_id: str) -> SessionRow:
-        return self._database.read(partial(sessions.find, project=caller.project, session_id=session_id))
-
-    async def _act(self, caller: Caller, session_id: str, action: Action) -> SessionRow:
-        return await self._database.write(
-            partial(operations.act, project=caller.project, session_id=session_id, action=action)
-        )
-
-    async def _complete_once(self, caller: Caller, kind: type[T], work: Coroutine[Any, Any, T]) -> T:
-        """Do `work`, or give the answer that it had when it was done before."""
-        try:
-            return await self._complete(work)
-        except answers.Answered as before:
-            if caller.once:
-                caller.once.replayed = True
-            return msgspec.json.decode(before.answer, type=kind)
-
-    async def _complete(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do `work` to its end even if the client goes away meanwhile: what is committed must be set going."""
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
 
 
 def _created(session: SessionRow) -> CreatedSession:

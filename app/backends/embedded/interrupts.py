@@ -1,5 +1,6 @@
 """AG-UI agents that end a run with a question: kept until it is answered, answered with the next run."""
 
+import uuid
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from app.agents.port import Question
 from app.agui.decode import decode
 from app.agui.interrupts import Interrupt, answer, permits
 from app.agui.transcript import transcript
-from app.backends.embedded import approvals, events, lifecycle, operations, runs, sessions
+from app.backends.embedded import approvals, events, lifecycle, runs, sessions
 from app.backends.embedded.approvals import ApprovalRow
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.runs import RunRow
@@ -27,7 +28,7 @@ def keep(connection: Connection, run: RunRow, asked: tuple[Interrupt, ...]) -> N
     if session and policy in {ApprovalPolicy.ALLOW, ApprovalPolicy.DENY}:
         allowed = policy is ApprovalPolicy.ALLOW
         resume = [answer(each.id, each.response_schema, allowed=allowed, payload=None) for each in asked]
-        operations.enqueue_resume(connection, session, run.thread_id, resume)
+        _enqueue(connection, session, run.thread_id, resume)
         return
     for each in asked:
         approvals.add(
@@ -83,7 +84,7 @@ def _go_on(connection: Connection, session: SessionRow, run: int, thread_id: str
     if any(each.status is ApprovalStatus.PENDING for each in asked):
         return
     resume = [each.resume or _cancelled(each) for each in asked]
-    operations.enqueue_resume(connection, session, thread_id, resume)
+    _enqueue(connection, session, thread_id, resume)
 
 
 def _cancelled(approval: ApprovalRow) -> dict[str, Any]:
@@ -116,3 +117,17 @@ def _parsed(text: str | None) -> Any:
         return None if text is None else msgspec.json.decode(text)
     except _JSON_ERRORS:
         return text
+
+
+def _enqueue(connection: Connection, session: SessionRow, thread_id: str, resume: list[dict[str, Any]]) -> None:
+    """Queue a run without a message of its own that takes up the answers to an earlier run's questions."""
+    run_id = str(uuid.uuid4())
+    input_ = {"threadId": thread_id, "runId": run_id, "state": {}, "messages": [], "tools": [], "context": []}
+    runs.add(
+        connection,
+        session=session.number,
+        run_id=run_id,
+        thread_id=thread_id,
+        input={**input_, "forwardedProps": {}, "resume": resume},
+        user_message=None,
+    )

@@ -168,20 +168,6 @@ def _enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accept
     return AcceptedRun(run_id=run_id, thread_id=thread_id)
 
 
-def enqueue_resume(connection: Connection, session: SessionRow, thread_id: str, resume: list[dict[str, Any]]) -> None:
-    """A run without a message of its own that takes up the answers to an earlier run's questions."""
-    run_id = str(uuid.uuid4())
-    input_ = {"threadId": thread_id, "runId": run_id, "state": {}, "messages": [], "tools": [], "context": []}
-    runs.add(
-        connection,
-        session=session.number,
-        run_id=run_id,
-        thread_id=thread_id,
-        input={**input_, "forwardedProps": {}, "resume": resume},
-        user_message=None,
-    )
-
-
 def _resume(entry: Resume) -> dict[str, Any]:
     said = {"interruptId": entry.interrupt_id, "status": entry.status}
     return said if entry.payload is None else {**said, "payload": entry.payload}

@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from app.agui.compact import Joiner
 from app.agui.decode import Event, decode_one
 from app.agui.page import cut
+from app.answers import Frame
 from app.backends.embedded import events
 from app.backends.embedded.database import Database
-from app.types import Frame, Page
+from app.types import Page
 
 PAGE_EVENTS = 256
 PAGE_BYTES = 1 << 18

@@ -1,0 +1,37 @@
+"""What a handler answers with where a plain value does not say it all."""
+
+from collections.abc import AsyncGenerator, Callable
+
+import msgspec
+
+from app.types import Value
+
+
+class PlainText(msgspec.Struct, frozen=True):
+    """A handler's answer that is text as it stands."""
+
+    text: str
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One event of a stream and its position in the session's log; None for an event that is not in the log."""
+
+    event: bytes | msgspec.Raw
+    position: int | None = None
+
+
+class EventStream(msgspec.Struct, frozen=True):
+    """An answer that goes on: pages of frames as they come to be; nothing is held until the iteration has begun.
+
+    `parting` makes what a reader gets who has to go before the end, because the server stops.
+    """
+
+    pages: AsyncGenerator[list[Frame], None]
+    parting: Callable[[], list[Frame]] = list
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A handler's answer that says in `Location` (a path) where the thing it made is found."""
+
+    body: Value
+    location: str
