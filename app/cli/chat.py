@@ -1,11 +1,12 @@
 """A conversation with one session: ask, see the answer grow, interrupt."""
 
+import json
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -36,9 +37,8 @@ class Chat:
         session = arrive(self._client, self._screen, self.session)
         if session["status"] != "running":
             raise Failure(_why_not(session))
-        under_way = self._client.get("sessions", self.session, "runs", status="running")["runs"]
-        for run in under_way:
-            self._watch(self.session, run["run_id"], show_users=True)
+        for run in self._runs(self.session, status="running"):
+            self._watch(self.session, run, show_users=True)
 
     def say(self, text: str) -> bool:
         """Send a message and show the run that answers it; whether it completed. Raises Failure."""
@@ -49,6 +49,32 @@ class Chat:
         else:
             run = self._client.create("sessions", self.session, "message", content=text)["run_id"]
         return self._watch(self.session, run, show_users=False)
+
+    def questions(self) -> list[dict[str, Any]]:
+        """What the agent waits to be allowed, the approvals as the API gives them; raises Failure."""
+        if self.session is None:
+            return []
+        try:
+            found: list[dict[str, Any]] = self._client.get("sessions", self.session, "approvals")["items"]
+        except Failure as failure:
+            if failure.code == "not_supported":
+                return []
+            raise
+        return found
+
+    def answer(self, approval: str, *, allow: bool) -> None:
+        """Answer an approval (its id), and show the run that takes the answer up, if it begins now; raises Failure."""
+        if self.session is None:
+            return
+        known = self._runs(self.session)
+        decision = "allow" if allow else "deny"
+        self._client.post("sessions", self.session, "approvals", approval, decision=decision)
+        for run in self._runs(self.session):
+            if run not in known:
+                self._watch(self.session, run, show_users=False)
+
+    def _runs(self, session: str, **query: str) -> list[str]:
+        return [run["run_id"] for run in self._client.get("sessions", session, "runs", **query)["runs"]]
 
     def _first_run(self, session_id: str) -> str:
         while True:
@@ -111,22 +137,39 @@ def arrive(client: Client, screen: Screen, session_id: str) -> dict[str, Any]:
 
 def converse(chat: Chat, screen: Screen) -> None:
     """Ask at the terminal until Ctrl-D; raises Failure when the session cannot go on."""
-    import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
+    with suppress(ImportError):  # not every Python has it
+        import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
 
     chat.attach()
-    while True:
-        try:
-            text = input("> ") if screen.is_terminal else _ask_aside()
-        except EOFError:
-            sys.stderr.write("\n")
+    try:
+        while True:
+            _let_decide(chat, screen)
+            text = _ask("> ", screen)
+            if text.strip():
+                chat.say(text)
+    except EOFError:
+        sys.stderr.write("\n")
+
+
+def _let_decide(chat: Chat, screen: Screen) -> None:
+    """Put the agent's questions to the person; what is neither yes nor no leaves the rest open."""
+    while questions := chat.questions():
+        question = questions[0]
+        screen.line(
+            " ".join(filter(None, (question.get("message"), question.get("tool_name")))) or "May the agent go on?"
+        )
+        if "args" in question:
+            screen.line(f"  {json.dumps(question['args'], ensure_ascii=False)}", "dim")
+        decision = _ask("Allow? [y/n] ", screen).strip().lower()
+        if decision not in {"y", "yes", "n", "no"}:
             return
-        if text.strip():
-            chat.say(text)
+        chat.answer(question["id"], allow=decision.startswith("y"))
 
 
-def _ask_aside() -> str:
-    """Standard output goes elsewhere, and holds answers only."""
-    sys.stderr.write("> ")
+def _ask(prompt: str, screen: Screen) -> str:
+    if screen.is_terminal:
+        return input(prompt)
+    sys.stderr.write(prompt)  # standard output goes elsewhere, and holds answers only
     sys.stderr.flush()
     if line := sys.stdin.readline():
         return line.removesuffix("\n")

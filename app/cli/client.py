@@ -22,10 +22,11 @@ _HEADER = re.compile(r"[!-~]+")
 
 
 class Failure(Exception):
-    """What went wrong, as a sentence for a person; `passing` if the same request may succeed later."""
+    """What went wrong: a sentence for a person, the API's code, and whether it may be `passing`."""
 
-    def __init__(self, sentence: str, *, passing: bool = False, retry_after: float = 0.0) -> None:
+    def __init__(self, sentence: str, *, code: str = "", passing: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(sentence)
+        self.code = code
         self.passing = passing
         self.retry_after = retry_after
 
@@ -60,9 +61,9 @@ class Client:
         """The JSON body of a GET of /v1 and `path`; raises Failure."""
         return self._json(self._send("GET", path, query=query))
 
-    def post(self, *path: str) -> Any:
-        """The JSON body of the answer to a POST without a body; raises Failure."""
-        return self._json(self._send("POST", path))
+    def post(self, *path: str, **body: Any) -> Any:
+        """The JSON body of the answer to a POST, with a body if there is one; raises Failure."""
+        return self._json(self._send("POST", path, body=body or None))
 
     def create(self, *path: str, **body: Any) -> Any:
         """The JSON body of the answer to a POST that makes something; raises Failure.
@@ -130,7 +131,7 @@ class Client:
     def _refuse(self, response: requests.Response) -> NoReturn:
         try:
             answer = response.json()
-            sentence, code = str(answer["error"]), answer.get("code")
+            sentence, code = str(answer["error"]), str(answer.get("code"))
         except (requests.RequestException, LookupError, TypeError):
             self._stranger(response)
         if response.status_code == requests.codes.unauthorized:
@@ -139,6 +140,7 @@ class Client:
         kind = Lost if code == "idempotency_key_in_use" else Failure
         raise kind(
             sentence,
+            code=code,
             passing=response.status_code in _TRY_AGAIN,
             retry_after=float(waiting) if waiting.isdecimal() else 0.0,
         )

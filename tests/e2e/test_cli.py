@@ -178,6 +178,23 @@ class TestAtATerminal:
         assert environment["AMBIENT_KEY"] not in shown.text
         assert "Traceback" not in shown.text
 
+    def test_what_the_agent_asks_is_answered_at_the_prompt(self, environment: dict[str, str], api: Api) -> None:
+        session = running_session(api)
+        with terminal("chat", session, **environment) as shown:
+            shown.wait_for("> ")
+            shown.type("delete notes.txt\n")
+            assert "delete_file" in shown.wait_for("Allow? [y/n] ")
+            shown.type("n\n")
+            shown.wait_for("The user did not allow it.")
+            shown.wait_for("> ")
+            shown.type("ask\n")
+            shown.wait_for("Allow? [y/n] ")
+            shown.type("y\n")
+            shown.wait_for("Thank you, I go on.")
+            shown.wait_for("> ")
+            shown.type(CTRL_D)
+            assert shown.wait() == 0
+
     def test_ctrl_c_takes_back_a_message_that_waits(self, environment: dict[str, str], api: Api) -> None:
         session = running_session(api)
         with terminal("chat", session, **environment) as shown:
