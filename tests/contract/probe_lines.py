@@ -59,7 +59,7 @@ PATHS = [
     Probe("a path parameter of old", get("/v1/sessions;a=b"), 404, NONE_SUCH),
     Probe("an encoded question mark", get("/v1/sessions%3Flimit=1"), 404, NONE_SUCH),
     Probe("an asterisk", get("*"), 404, NONE_SUCH),
-    Probe("the root", get("/"), 404, NONE_SUCH),
+    Probe("the root with a query that is none", get("/?%zz"), 200),
     Probe("the base path", get("/v1"), 404, NONE_SUCH),
     Probe("a stranger", get(f"/{SECRET}"), 404, NONE_SUCH),
     Probe("no such path goes before no token", request("GET /v1/nothing HTTP/1.1", HOST), 404, NONE_SUCH),

@@ -28,6 +28,7 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "answer_approval": (("s1", "a1"), {"decision": "allow"}),
     "run_agent": (("s1",), {"threadId": "t", "runId": RUN, "messages": []}),
     "get_session_output": (("s1",), None),
+    "stream_session_events": (("s1",), None),
     "get_session_logs": (("s1",), None),
 }
 """A valid request of each operation, for a session that does not exist."""

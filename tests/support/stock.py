@@ -19,21 +19,29 @@ def token_info(token: str, **_: Any) -> dict[str, str]:
     return {"sub": token}
 
 
+def success(document: dict[str, Any], operation: dict[str, Any]) -> tuple[int, dict[str, str]]:
+    """Status and Content-Type of an operation's success, which stock Connexion wants to be told."""
+    status, response = next(found for found in operation["responses"].items() if found[0] < "3")
+    if "$ref" in response:
+        response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return int(status), {"Content-Type": next(iter(response.get("content", ["application/json"])))}
+
+
 def stock_app() -> ASGIApp:
     """The whole document served by an AsyncApp whose handlers answer each operation with its success."""
     document = spec.load()
     schemes = document["components"]["securitySchemes"]
     schemes["bearer"]["x-bearerInfoFunc"] = schemes["forwarded_token"]["x-apikeyInfoFunc"] = f"{__name__}.token_info"
     successes = {
-        item[method]["operationId"]: next(int(status) for status in item[method]["responses"] if status < "3")
+        item[method]["operationId"]: success(document, item[method])
         for item in document["paths"].values()
         for method in METHODS
         if method in item
     }
 
     def handler(operation_id: str) -> Any:
-        async def succeed(body: dict[str, Any] | None = None, **_arguments: Any) -> tuple[dict[str, Any], int]:
-            return {"names": [name for name, _ in body.items()] if body else []}, successes[operation_id]
+        async def succeed(body: dict[str, Any] | None = None, **_arguments: Any) -> tuple[Any, ...]:
+            return {"names": [name for name, _ in body.items()] if body else []}, *successes[operation_id]
 
         return succeed
 
