@@ -13,6 +13,7 @@ const LONGEST_PAUSE = 8_000;
 export async function follow(session, { signal, onEvent, onState, onReset }) {
   let position = 0;
   let pause = FIRST_PAUSE;
+  let again = false;
   onState("connecting");
   while (!signal.aborted) {
     const attempt = new AbortController();
@@ -21,7 +22,8 @@ export async function follow(session, { signal, onEvent, onState, onReset }) {
     try {
       const headers = { Accept: "text/event-stream", ...(position && { "Last-Event-ID": String(position) }) };
       const path = `/v1/sessions/${session}/events`;
-      const response = await open("GET", path, { headers, signal: attempt.signal, quiet: position > 0 });
+      const response = await open("GET", path, { headers, signal: attempt.signal, quiet: again });
+      again = true;
       onState("live");
       for await (const frame of frames(response.body.getReader(), stop)) {
         pause = FIRST_PAUSE;
