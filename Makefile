@@ -1,5 +1,6 @@
 PYTHON ?= python3
 TESTS ?= tests
+SCREENSHOTS ?=
 FUZZ_EXAMPLES ?= 200
 CRASHES ?= 200
 
@@ -30,7 +31,7 @@ test: install-dev $(AGUI_CLIENT)/node_modules ## run every test; TESTS=path runs
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
 	@test -x /usr/bin/chromium || { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
 		$$SUDO apt-get update --quiet=2 && $$SUDO apt-get install --yes --quiet=2 --no-install-recommends chromium; }
-	@$(BIN)/python -m pytest tests/browser
+	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest tests/browser
 
 check: install-dev ## lint, types, import rules, dependencies, the OpenAPI document; changes nothing
 	@$(BIN)/ruff check .

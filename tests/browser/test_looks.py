@@ -1,5 +1,6 @@
 """Everybody can read and reach everything (WCAG 2.2 AA as axe-core judges it), in light, in dark and on a phone."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from tests.support.stage import EmbeddedStage
 
 AXE = ROOT / ".venv/axe/node_modules/axe-core/axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-SCREENSHOTS = Path(__file__).parent / "screenshots"
 LOOKS = {"light": {}, "dark": {"dark": True}, "phone": {"phone": True}, "phone-dark": {"phone": True, "dark": True}}
 
 
@@ -77,18 +77,17 @@ def test_a_phone_shows_one_thing_at_a_time_and_nothing_beside_the_screen(
 
 
 def test_the_pictures_of_the_readme_are_taken(
-    open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api, look: str, key: str
+    open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api, look: str, tmp_path: Path
 ) -> None:
     for name in ("Mend the checkout test", "Write a haiku", "Compare two branches"):
         embedded_api.create_session(task="say hello", display_name=name).ok()
     console = open_console(embedded.url, **LOOKS[look])
-    console.sign_in(key)
+    console.sign_in(str(embedded_api.token))
     console.create("list the files", Name="Look around in the workspace")
     expect(console.log).to_contain_text("The workspace is empty.")
     console.send("what did I say?")
     expect(console.log).to_contain_text('You said: "list the files".')
     console.settled()
-    picture = console.page.screenshot()
+    directory = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    picture = console.page.screenshot(path=directory / f"{look}.png")
     assert picture.startswith(b"\x89PNG")
-    SCREENSHOTS.mkdir(exist_ok=True)
-    (SCREENSHOTS / f"{look}.png").write_bytes(picture)
