@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.agui_client import AguiClient, agui_client, installed, user
+from tests.support.agui_client import AguiClient, agui_client, user
 from tests.support.api import Api
 from tests.support.stage import EmbeddedStage, PlatformStage, Stage
-
-pytestmark = pytest.mark.skipif(not installed(), reason="make test installs the AG-UI client")
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ DIRECTORY = ROOT / "tests" / "e2e" / "agui_client"
 Event = dict[str, Any]
 
 
-def installed() -> bool:
-    """Whether the client's packages are there."""
-    return (DIRECTORY / "node_modules").is_dir()
-
-
 class AguiClient:
     """One client of one session, with a thread id of its own."""
 
