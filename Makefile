@@ -13,7 +13,7 @@ REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/npx 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help install install-dev run test test-browser check fix fuzz crash coverage spec lock
+.PHONY: help install install-dev run test test-browser check fix fuzz crash bench coverage spec lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation, be
 
 crash: install-dev ## kill a busy server CRASHES (200) times and see that nothing acknowledged is lost
 	@CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/e2e/test_crashes.py
+
+bench: install-dev ## measure requests beside event streams, and pages of long logs; prints a table
+	@$(BIN)/python -m tests.bench
 
 coverage: install-dev $(AGUI_CLIENT)/node_modules ## run every test and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests

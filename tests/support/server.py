@@ -114,6 +114,11 @@ class ServerProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         """What it wrote to standard output so far."""
         return self._stdout.read_text()
