@@ -83,7 +83,7 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
     backend = EmbeddedBackend(
         settings.database,
         settings.data_dir / "workspaces",
-        agent_factory(settings.agent, settings.agent_env, settings.data_dir / "agents"),
+        agent_factory(settings.agent, names=settings.agent_env, records=settings.data_dir / "agents"),
         run_timeout=settings.run_timeout,
         idle_timeout=settings.idle_timeout,
         max_running=settings.max_running_sessions,

@@ -15,7 +15,7 @@ from app.agents.port import Agent
 ACCEPTED = "demo, agui+http://host:port/path, agui+https://host:port/path or acp:<command line>"
 
 
-def agent_factory(setting: str, names: Sequence[str] = (), records: Path = Path("agents")) -> Callable[[], Agent]:
+def agent_factory(setting: str, *, names: Sequence[str], records: Path) -> Callable[[], Agent]:
     """Return what makes one agent for each session; raise ValueError that names the accepted forms, not the value.
 
     An agent that is a process of this machine sees the environment variables `names`, and is written down in the

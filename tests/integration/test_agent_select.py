@@ -1,14 +1,22 @@
 """The AGENT setting: what it accepts, and that a refusal keeps quiet about the value."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from app.agents.agui import AguiAgent
 from app.agents.demo import DemoAgent
+from app.agents.port import Agent
 from app.agents.select import ACCEPTED, agent_factory
 
 
+def factory(setting: str) -> Callable[[], Agent]:
+    return agent_factory(setting, names=(), records=Path("records"))
+
+
 def test_each_session_gets_an_agent_of_its_own_when_demo_is_set() -> None:
-    make = agent_factory("demo")
+    make = factory("demo")
     assert isinstance(make(), DemoAgent)
     assert make() is not make()
 
@@ -23,7 +31,7 @@ def test_each_session_gets_an_agent_of_its_own_when_demo_is_set() -> None:
     ],
 )
 def test_an_agui_agent_is_made_when_its_url_is_set(setting: str) -> None:
-    agent = agent_factory(setting)()
+    agent = factory(setting)()
     assert isinstance(agent, AguiAgent)
     assert agent._url == setting.removeprefix("agui+")
 
@@ -53,5 +61,5 @@ def test_an_agui_agent_is_made_when_its_url_is_set(setting: str) -> None:
 )
 def test_the_accepted_forms_and_not_the_value_are_told_when_a_setting_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match="must be demo") as caught:
-        agent_factory(setting)
+        factory(setting)
     assert str(caught.value) == f"must be {ACCEPTED}"

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from app.agents import demo
-from app.agents.select import agent_factory
+from app.agents.demo import DemoAgent
 from app.backends.embedded.adapter import EmbeddedBackend
 from app.backends.embedded.keys import KeyRing
 from app.factory import create_app
@@ -75,7 +75,7 @@ def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
         patch.setattr(demo, "TICK_SECONDS", 0.01)
         with KeyRing.open(chosen.database) as ring:
             _, key = ring.create(project="demo", role=Role.ADMIN)
-        backend = EmbeddedBackend(chosen.database, tmp_path / "workspaces", agent_factory("demo"), run_timeout=60)
+        backend = EmbeddedBackend(chosen.database, tmp_path / "workspaces", DemoAgent, run_timeout=60)
         with (
             serving(create_app(chosen, backend), loop) as url,
             Api(url, served_contract(url), token=key) as api,
