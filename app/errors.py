@@ -320,7 +320,7 @@ class BackendError(ApiError):
     def headers(self) -> dict[str, str]:
         """What a client may count on with the status, whoever gave it: when to come again, which methods there are."""
         match self.backend_status:
-            case 429:
+            case 429 | 503:
                 return {"Retry-After": "1"}
             case 405:
                 return {"Allow": self.allow}
@@ -346,6 +346,11 @@ class StorageUnavailable(ApiError):
 
     status = 503
     code = "storage_unavailable"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Locks are held for moments."""
+        return {"Retry-After": "1"}
 
 
 class NotReady(ApiError):

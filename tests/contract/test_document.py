@@ -205,7 +205,13 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
 
 @each_operation
 def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operation_id: str) -> None:
-    special = {"201": "Location", "401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
+    special = {
+        "201": "Location",
+        "401": "WWW-Authenticate",
+        "405": "Allow",
+        "429": "Retry-After",
+        "503": "Retry-After",
+    }
     if operation_id in {"send_message", "create_run"}:
         special["202"] = "Location"
     for status, response in responses(operation_id).items():

@@ -125,7 +125,8 @@ def test_a_locked_store_answers_503_to_changes_and_is_read_as_ever(place: Place)
     waiting = place.api.send_message(session_id, "wait").ok()["run_id"]
     with place.locked():
         refused = (503, "storage_unavailable")
-        assert place.api.create_session(task="x").error == refused
+        answer = place.api.create_session(task="x")
+        assert (answer.error, answer.headers["Retry-After"]) == (refused, "1")
         assert place.api.send_message(session_id, "x").error == refused
         assert place.api.send_message(session_id, "x", on_busy="interrupt").error == refused
         assert place.api.cancel_run(session_id, waiting).error == refused

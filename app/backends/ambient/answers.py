@@ -108,7 +108,7 @@ class FirstAnswers:
             with connection:
                 yield connection
         except sqlite3.Error as error:
-            full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            full = getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
             raise (StorageFull if full else StorageUnavailable) from error
         except OSError as error:
             raise StorageUnavailable from error

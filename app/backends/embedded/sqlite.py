@@ -20,6 +20,7 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
 }
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}  # the second beyond a quota or a limit of a file's size
 _PRIMARY_CODE = 0xFF  # an extended result code holds its primary code in the low byte
 
 
@@ -29,10 +30,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
-        if code == sqlite3.SQLITE_FULL:
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _FULL:
             raise StorageFull from error
-        if code in _UNAVAILABLE:
+        if code & _PRIMARY_CODE in _UNAVAILABLE:
             raise StorageUnavailable from error
         raise InternalError from error
 

@@ -48,7 +48,7 @@ class Writer:
         """Run `function` in the writer's transaction; return its value once that is on disk, or raise its error.
 
         An error undoes what this function did and nothing else. A caller that is cancelled stops waiting; its
-        function still runs.
+        function still runs, a second time if it was undone together with others that could not be committed.
         """
         if not self._open:
             raise StorageUnavailable
@@ -80,8 +80,10 @@ class Writer:
         return group, True
 
     def _commit(self, group: list[_Request]) -> tuple[list[Any], set[int]]:
-        """What became of each function, its value or the exception that undid it; and the sessions that have news."""
-        news: set[int] = set()
+        """What became of each function, its value or the exception that undid it; and the sessions that have news.
+
+        A group that cannot be committed, since one of it does not fit on the disk perhaps, is committed one by one.
+        """
         began = time.perf_counter()
         try:
             with translated(), self._engine.begin() as connection:
@@ -89,10 +91,13 @@ class Writer:
                 news = touched(connection)
         except Exception as error:
             log.warning("a commit failed", exc_info=True)
-            results = [error] * len(group)
             self._report("error", began)
-        else:
-            self._report("ok", began)
+            # A lock that others hold would be waited for by each request anew.
+            if len(group) == 1 or isinstance(error, StorageUnavailable):
+                return [error] * len(group), set()
+            apart = [self._commit([request]) for request in group]
+            return [result for [result], _ in apart], set().union(*(news for _, news in apart))
+        self._report("ok", began)
         return results, news
 
     def _report(self, outcome: str, began: float) -> None:

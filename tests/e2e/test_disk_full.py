@@ -1,0 +1,66 @@
+"""A server whose files can grow no more for a while, by the limit that the system sets to its process."""
+
+import contextlib
+import resource
+import sqlite3
+from pathlib import Path
+
+from tests.e2e.test_restart import make_key, running
+from tests.support.api import Api
+from tests.support.server import ServerProcess
+
+LARGE = "slow 0 " + "x" * 100_000
+ROOM = 500_000
+FULL = (507, "storage_full")
+
+
+def leave_room(server: ServerProcess, directory: Path, size: int) -> None:
+    """Let the store's journal, into which all writes go, grow by so many bytes."""
+    journal = (directory / "data" / "ambient.db-wal").stat().st_size
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (journal + size, resource.RLIM_INFINITY))
+
+
+def fill(api: Api, session_id: str, message: str) -> list[str]:
+    """Send a message again and again until it does not fit; the runs that were accepted."""
+    accepted = []
+    while (answer := api.send_message(session_id, message)).status == 202:
+        accepted.append(answer.body["run_id"])
+    assert answer.error == FULL
+    return accepted
+
+
+def test_a_full_disk_refuses_what_does_not_fit_and_loses_nothing(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id, spare = (api.create_session(task="slow 0").ok()["id"] for _ in range(2))
+        for made in (session_id, spare):
+            api.wait_for_status(made, "running")
+        active = api.send_message(session_id, "slow 3000").ok()["run_id"]
+        api.wait_for_run(session_id, active, "running")
+
+        leave_room(server, tmp_path, ROOM)
+        accepted = fill(api, session_id, LARGE)
+        assert accepted
+        leave_room(server, tmp_path, len(LARGE) // 2)
+        assert api.create_session(task=LARGE).error == FULL
+        assert api.delete_session(spare).status == 204
+        leave_room(server, tmp_path, 0)
+        accepted += fill(api, session_id, "slow 0")
+        assert api.list_sessions().ok()["total"] == 1
+        assert [run["run_id"] for run in api.list_runs(session_id).ok()["runs"]][1:] == [active, *accepted]
+        assert api.output(session_id).status == 200
+        assert api.get_run(session_id, active).ok()["status"] == "running"
+
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert api.interrupt_session(session_id).ok()["interrupted"] is True
+        log = api.output(session_id, format="events", run_id=active).ok()["events"]
+        ticks = [event["delta"] for event in log if event["type"] == "TEXT_MESSAGE_CONTENT"]
+        assert ticks == [f"tick {number} of 3000\n" for number in range(1, len(ticks) + 1)]
+        assert [event["type"] for event in log][-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+        for run_id in accepted:
+            assert api.wait_for_run(session_id, run_id)["status"] == "completed"
+        assert api.say(session_id, "slow 0")["status"] == "completed"
+        server.terminate()
+        assert server.wait() == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store:
+        assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
