@@ -9,7 +9,7 @@ import pytest
 from app.backends.embedded.places import Places
 from app.errors import NotRunning
 from app.types import Repo, RunStatus, SessionStatus
-from tests.support.scripted import CALLER, House, endless, house
+from tests.support.scripted import CALLER, House, endless, house, until
 
 PENDING, RUNNING, STOPPED = SessionStatus.PENDING, SessionStatus.RUNNING, SessionStatus.STOPPED
 NO_REPO = [Repo(url="file:///nowhere/at-all")]
@@ -17,6 +17,10 @@ NO_REPO = [Repo(url="file:///nowhere/at-all")]
 
 async def statuses(home: House, *session_ids: str) -> list[SessionStatus]:
     return [(await home.backend.get_session(CALLER, session_id)).status for session_id in session_ids]
+
+
+async def lines(home: House, session_id: str) -> list[str]:
+    return (await home.backend.get_session_logs(CALLER, session_id, tail=100)).splitlines()
 
 
 class TestMaxRunningSessions:
@@ -90,8 +94,10 @@ class TestMaxRunningSessions:
 
     async def test_a_place_that_was_given_to_one_that_gave_up_is_given_on(self) -> None:
         places = Places(1)
-        await places.take(1)
-        second, third = (asyncio.create_task(places.take(number)) for number in (2, 3))
+        told: list[str] = []
+        await places.take(1, told.append)
+        assert told == []
+        second, third = (asyncio.create_task(places.take(number, told.append)) for number in (2, 3))
         await asyncio.sleep(0)
         places.leave(1)
         second.cancel()
@@ -99,6 +105,18 @@ class TestMaxRunningSessions:
             await second
         places.leave(2)
         await third
+        assert len(told) == 3
+
+    async def test_the_log_of_a_session_tells_of_its_wait(self, tmp_path: Path) -> None:
+        async with house(tmp_path, endless, max_running=1) as home:
+            first, second = await home.create(), await home.create()
+            await home.status(first, RUNNING)
+            [waits] = await until(lambda: lines(home, second))
+            assert waits.endswith(" session: waits for a place, MAX_RUNNING_SESSIONS is 1")
+            await home.backend.stop_session(CALLER, first)
+            await home.status(second, RUNNING)
+            assert (await lines(home, second))[1].endswith(" session: has a place")
+            assert not any("place" in line for line in await lines(home, first))
 
 
 class TestIdleTimeout:

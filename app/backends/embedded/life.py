@@ -109,10 +109,10 @@ class Life:
             log.exception("a step in the life of a session failed")
 
     async def _prepare(self, session: SessionRow) -> None:
-        await self._places.take(session.number)
+        logbook = self._engine.logbook(session)
+        await self._places.take(session.number, partial(logbook.write, "session"))
         began = time.perf_counter()
         error: str | None = None
-        logbook = self._engine.logbook(session)
         logbook.write("session", "the workspace is being made")
         try:
             await workspace.prepare(

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 
 
 class Places:
@@ -16,14 +17,22 @@ class Places:
         """Give a session that runs already its place, even beyond the limit."""
         self._taken.add(session)
 
-    async def take(self, session: int) -> None:
-        """Return once the session has a place. One that is cancelled meanwhile may have it: `leave` is for that too."""
+    async def take(self, session: int, tell: Callable[[str], None]) -> None:
+        """Return once the session has a place; where it has to wait, `tell` is told so, and when it is over.
+
+        A session that is cancelled meanwhile may have the place: `leave` is for that too.
+        """
         if session in self._taken:
             return
         place = self._waiting[session] = asyncio.get_running_loop().create_future()
         self._admit()
+        waits = not place.done()
+        if waits:
+            tell(f"waits for a place, MAX_RUNNING_SESSIONS is {self._limit}")
         try:
             await place
+            if waits:
+                tell("has a place")
         finally:
             self._waiting.pop(session, None)
 
