@@ -70,17 +70,19 @@ def serve(
     from app.factory import create_app  # noqa: PLC0415 - this command's alone
 
     logs.configure(chosen.log_level)
-    # The port comes first: a second start must not revoke the key of the server that runs.
+    # Port and store come first: a second start must not revoke the key of the server that runs.
     try:
         sockets = server.listen(chosen.host, chosen.port)
     except server.ListenError as error:
         _fail(str(error), status=1)
     app = create_app(chosen)
-    if demo_key and chosen.database is not None:
+    if chosen.database is not None:
+        _see_that_it_is_free(chosen.database)
         with _key_ring(chosen.database) as ring:
-            _, secret = ring.replace(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY)
-        url = _local_url(chosen.host, sockets[0].getsockname()[1])
-        typer.echo(f'curl -H "Authorization: Bearer {secret}" {url}/v1/sessions')
+            if demo_key:
+                _, secret = ring.replace(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY)
+                url = _local_url(chosen.host, sockets[0].getsockname()[1])
+                typer.echo(f'curl -H "Authorization: Bearer {secret}" {url}/v1/sessions')
     server.serve(app, sockets, log_level=chosen.log_level)
 
 
@@ -147,13 +149,27 @@ def _key_ring(database: Path | None = None) -> Iterator["KeyRing"]:
     database = database or _settings().database
     if database is None:
         _fail("keys belong to the embedded backend; with this BACKEND_URL tokens come from the platform", status=2)
+    with _told_in_one_line(), KeyRing.open(database) as ring:
+        yield ring
+
+
+def _see_that_it_is_free(database: Path) -> None:
+    """End with one line if another server uses the store."""
+    from app.backends.embedded.lock import StoreLock  # noqa: PLC0415 - this command's alone
+
+    with _told_in_one_line():
+        StoreLock(database).release()
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """End with one line if the store cannot be used."""
     try:
-        with KeyRing.open(database) as ring:
-            yield ring
+        yield
     except ApiError as error:
         _fail(error.message, status=1)
     except OSError as error:
-        _fail(f"the key store cannot be used: {error.strerror}", status=1)
+        _fail(f"the session store cannot be used: {error.strerror}", status=1)
 
 
 def _lifetime(text: str) -> datetime.timedelta:

@@ -1,5 +1,7 @@
 """How the server starts, and how it says that it cannot."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,28 @@ def test_the_demo_key_of_a_running_server_outlives_a_second_start(tmp_path: Path
         again = run_command(tmp_path, "serve", "--demo-key", PORT=str(server.port))
         assert again.returncode == 1
         listed = run_command(tmp_path, "keys", "list")
+    [_, key] = listed.stdout.splitlines()
+    assert key.endswith("\t-")
+
+
+@pytest.mark.parametrize("arguments", [(), ("serve", "--demo-key"), ("keys", "list")])
+def test_a_store_of_a_newer_version_is_told_in_one_line_and_left_as_it_is(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    assert run_command(tmp_path, "keys", "list").returncode == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store, store:
+        store.execute("UPDATE alembic_version SET version_num = '9999'")
+    result = run_command(tmp_path, *arguments)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "The session store was written by a newer version of this server.\n"
+
+
+def test_a_store_that_another_server_uses_is_told_in_one_line_and_its_demo_key_stays(tmp_path: Path) -> None:
+    with server_process(tmp_path, "serve", "--demo-key"):
+        again = run_command(tmp_path, "serve", "--demo-key", PORT="0")
+        listed = run_command(tmp_path, "keys", "list")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == "Another server uses this session store.\n"
     [_, key] = listed.stdout.splitlines()
     assert key.endswith("\t-")
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from app.backends.embedded.bell import Bell
@@ -68,9 +69,15 @@ class Database:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the file of a writing engine to the present shape; whoever opens the store does this first."""
+    """Bring the file of a writing engine to the present shape; whoever opens the store does this first.
+
+    `StorageUnavailable` if it has a shape that is not known here.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with translated(), engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise StorageUnavailable("The session store was written by a newer version of this server.") from error
