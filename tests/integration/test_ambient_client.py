@@ -1,17 +1,14 @@
 """What goes over the wire to the platform, and what becomes of answers that are none."""
 
-import inspect
 from collections.abc import Iterator
 
 import pytest
 import structlog
-from aiohttp import client_exceptions
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.backends.ambient.failures import translated
 from app.errors import (
     ApiError,
     BackendError,
@@ -235,13 +232,3 @@ async def test_call_is_a_client_span_whose_trace_goes_on_at_the_platform(
     assert span.attributes == {"http.request.method": "GET", "http.response.status_code": 200}
     assert span.context is not None
     assert format(span.context.trace_id, "032x") in platform.asked("get").headers["traceparent"]
-
-
-def test_every_error_of_the_http_client_has_a_name_of_ours() -> None:
-    errors = [error for _, error in inspect.getmembers(client_exceptions, inspect.isclass)]
-    errors = [error for error in errors if error.__module__ == client_exceptions.__name__]
-    of_http = [error for error in errors if issubclass(error, Exception) and not error.__name__.startswith("WS")]
-    assert len(of_http) > 20
-    for error in of_http:
-        with pytest.raises((BackendUnavailable, BackendTimeout)), translated():
-            raise error.__new__(error)

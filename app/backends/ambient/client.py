@@ -1,21 +1,22 @@
-"""HTTP to the platform: one pool of connections, no redirects, no cookies, a time limit on every wait."""
+"""Requests to the platform as its operators see them: named, timed, traced."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPMethod
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import msgspec
 import structlog
 from opentelemetry import propagate, trace
-from yarl import URL
 
 from app.backends.ambient.failures import failure, translated
+from app.backends.ambient.http import Pool
 from app.errors import BackendTimeout, BackendUnavailable
 
 SUCCESSES = range(200, 300)
+_NO_SPAN = nullcontext()
 
 Observe = Callable[[str, float, str], None]
 """Told of every call: operation, seconds, and `ok`, `error`, `timeout`, `unavailable` or `cancelled`."""
@@ -57,28 +58,21 @@ class Client:
     def __init__(
         self, url: str, timeout: float, observe: Observe | None = None, tracer: trace.Tracer | None = None
     ) -> None:
-        # User information would become a second Authorization.
-        self._root = URL(url).with_user(None)
+        self._url = url
         self._timeout = timeout
         self._observe = observe or (lambda _operation, _seconds, _outcome: None)
-        self._session: aiohttp.ClientSession | None = None
-        self._tracer = tracer or trace.NoOpTracer()
+        self._pool: Pool | None = None
+        self._tracer = tracer
 
     async def open(self) -> None:
         """Make the pool; no connection yet."""
-        self._session = aiohttp.ClientSession(
-            # The edge decides how many requests are served at once; a queue here would only hide them.
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=self._timeout),
-            headers={"Accept": "application/json", "User-Agent": "ambient-public-api"},
-        )
+        self._pool = Pool(self._url, self._timeout)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
     async def send(
         self,
@@ -92,10 +86,10 @@ class Client:
         """Send one request and read its whole answer, whatever its status; `operation` names it to operators."""
         outcome, begun = "cancelled", perf_counter()
         try:
-            with self._tracer.start_as_current_span(f"{method} {operation}", kind=trace.SpanKind.CLIENT) as span:
-                span.set_attribute("http.request.method", method)
-                reply = await self._exchange(method, self._root.joinpath(*path), _headers(token, body), query, body)
-                span.set_attribute("http.response.status_code", reply.status)
+            with self._span(operation, method) as span:
+                reply = await self._exchange(method, path, token, query, body)
+                if span:
+                    span.set_attribute("http.response.status_code", reply.status)
         except BackendTimeout:
             outcome = "timeout"
             raise
@@ -108,30 +102,35 @@ class Client:
         finally:
             self._observe(operation, perf_counter() - begun, outcome)
 
+    def _span(self, operation: str, method: str) -> AbstractContextManager[trace.Span | None]:
+        if self._tracer is None:
+            return _NO_SPAN
+        attributes = {"http.request.method": method}
+        name = f"{method} {operation}"
+        return self._tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
+
     async def _exchange(
-        self, method: str, url: URL, headers: dict[str, str], query: Mapping[str, str | int] | None, body: Any
+        self, method: str, path: Sequence[str], token: str | None, query: Mapping[str, str | int] | None, body: Any
     ) -> Reply:
-        if self._session is None:
+        if self._pool is None:
             raise BackendUnavailable
-        data = None if body is None else msgspec.json.encode(body)
+        target = "/".join([self._pool.path, *(quote(segment, safe="") for segment in path)])
+        if query:
+            target += f"?{urlencode(query)}"
+        content = b"" if body is None else msgspec.json.encode(body)
         with translated():
-            async with asyncio.timeout(self._timeout) as head:
-                request = self._session.request(
-                    method, url, params=query, data=data, headers=headers, allow_redirects=False
-                )
-                async with request as response:
-                    head.reschedule(None)
-                    return Reply(response.status, await response.read(), response.content_type)
+            async with self._pool.exchange(method, target, self._headers(token, content), content) as answer:
+                return Reply(answer.status, await answer.read(), answer.media_type)
 
-
-def _headers(token: str | None, body: Any) -> dict[str, str]:
-    """What a request says besides its body: the caller's token, the request's id, the trace; nothing else of theirs."""
-    headers: dict[str, str] = {}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    if request_id := structlog.contextvars.get_contextvars().get("request_id"):
-        headers["X-Request-ID"] = request_id
-    propagate.inject(headers)
-    return headers
+    def _headers(self, token: str | None, content: bytes) -> dict[str, str]:
+        """What a request says besides its body: the caller's token, the request's id, the trace; nothing else."""
+        headers: dict[str, str] = {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if content:
+            headers["Content-Type"] = "application/json"
+        if request_id := structlog.contextvars.get_contextvars().get("request_id"):
+            headers["X-Request-ID"] = request_id
+        if self._tracer is not None:
+            propagate.inject(headers)
+        return headers

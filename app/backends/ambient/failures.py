@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-import aiohttp
 import msgspec
 
 from app.backends.ambient.texts import clean
@@ -23,7 +22,7 @@ def translated() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise BackendTimeout from error
-    except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BackendUnavailable from error
 
 
