@@ -85,6 +85,7 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
         settings.data_dir / "workspaces",
         agent_factory(settings.agent, names=settings.agent_env, records=settings.data_dir / "agents"),
         run_timeout=settings.run_timeout,
+        approval_timeout=settings.approval_timeout,
         idle_timeout=settings.idle_timeout,
         max_running=settings.max_running_sessions,
         git_protocols=settings.git_protocols,

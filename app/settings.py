@@ -191,6 +191,11 @@ class Settings(BaseModel):
     run_timeout: _Duration = _setting(
         "1h", "a duration such as 30m or 1h", "Longest run on the embedded backend; a longer one ends as an error."
     )
+    approval_timeout: _Duration = _setting(
+        "10m",
+        "a duration such as 10m or 1h",
+        "How long a question within a run of the embedded backend waits for an answer before it is denied.",
+    )
     idle_timeout: Annotated[_Duration | None, _Off] = _setting(
         "off",
         "a duration such as 30m or 12h, or off",

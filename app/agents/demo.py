@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from app.agents.demo_approval import doubt, settle
+from app.agents.demo_approval import ask_now, doubt, settle
 from app.agents.events import event as _event
 from app.agents.port import Agent, Turn
 
@@ -23,7 +23,8 @@ HELP = (
     "I am the demo agent: built in, without a model or a network. "
     'Ask me to "list the files" and I call a tool on the workspace; "slow 50" and I take fifty ticks of a tenth of a '
     'second, time enough to interrupt me; "fail" and the run ends with an error; "delete notes.txt" and I wait for '
-    'your approval, "ask" and I wait for it without a reason; "what did I say?" and I recall our conversation.'
+    'your approval, "ask" and I wait for it without a reason, "ask now" and I do so within my turn; "what did I say?" '
+    "and I recall our conversation."
 )
 
 
@@ -40,6 +41,10 @@ class DemoAgent(Agent):
         said = [_text(message) for message in messages if message.get("role") == "user"]
         request = said[-1] if said else ""
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
+            yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
+        elif sentence := await ask_now(turn.ask, request):
+            async for event in _say(_words(sentence)):
+                yield event
             yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
         elif asked := doubt(request):
             for event in asked.events:

@@ -1,4 +1,4 @@
-"""What the built-in agent does not do without leave: it ends its turn with a question and takes up the answer later."""
+"""What the built-in agent does not do without leave: it ends its turn with a question, or asks within it."""
 
 import re
 from pathlib import Path
@@ -8,9 +8,29 @@ from uuid import uuid4
 import msgspec
 
 from app.agents.events import event
+from app.agents.port import Ask, Question
+from app.types import ApprovalOption
 
+_NOW = Question(
+    message="May I go on?",
+    options=[
+        ApprovalOption(id="once", name="Yes, once", kind="allow_once"),
+        ApprovalOption(id="always", name="Yes, always", kind="allow_always"),
+        ApprovalOption(id="no", name="No", kind="reject_once"),
+    ],
+)
 _ASK, _DELETE = "ask:", "delete:"
+_AGREED, _REFUSED = "Thank you, I go on.", "Then I leave it at that."
 _SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"]}
+
+
+async def ask_now(ask: Ask, request: str) -> str | None:
+    """What to say to the answer, where the request is to ask within the turn."""
+    if not re.search(r"\bask now\b", request, re.IGNORECASE):
+        return None
+    answer = await ask(_NOW)
+    said = _AGREED if answer.allowed else _REFUSED
+    return f"{said} ({answer.option_id})"
 
 
 class Doubt(NamedTuple):
@@ -45,7 +65,7 @@ def settle(entry: dict[str, Any], messages: list[dict[str, Any]], workspace: Pat
     approved = entry["status"] == "resolved" and isinstance(payload, dict) and payload.get("approved") is True
     id_: str = entry["interruptId"]
     if not id_.startswith(_DELETE):
-        return [], "Thank you, I go on." if approved else "Then I leave it at that."
+        return [], _AGREED if approved else _REFUSED
     call = id_.removeprefix(_DELETE)
     result = _delete(workspace, _path(call, messages)) if approved else "The user did not allow it."
     said = event("TOOL_CALL_RESULT", messageId=f"{call}-result", toolCallId=call, content=result, role="tool")

@@ -1,7 +1,7 @@
 """The port between the engine and an agent: one turn in, AG-UI events out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,24 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     response_schema: dict[str, Any] | None = None
 
 
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether the agent may do what it asked for, and which of its options says so, if it offered one that does."""
+
+    allowed: bool
+    option_id: str | None = None
+
+
+DENIED = Answer(allowed=False)
+
+
+Ask = Callable[[Question], Awaitable[Answer]]
+
+
+async def deny(_question: Question) -> Answer:
+    """Nobody is there to be asked."""
+    return DENIED
+
+
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an agent gets for one run.
 
@@ -27,7 +45,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     forwardedProps present) whose messages are the whole conversation of the thread. `workspace` is the session's
     own directory, `environment` what the session adds to the agent's environment. `tell` takes what the agent's process
     says beside its events, in whole lines, for the session's log. The last `new_messages` of the messages are new
-    with this run; `allow` says whether the agent may do what it asks for, where it asks within its turn.
+    with this run. `ask` takes a question within the turn and returns when it is answered, by whomever; who cancels it
+    wants no answer any more.
     """
 
     input: dict[str, Any]
@@ -35,7 +54,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     tell: Callable[[str], None] = lambda _text: None
     new_messages: int = 1
-    allow: bool = False
+    ask: Ask = deny
 
 
 class AgentError(Exception):

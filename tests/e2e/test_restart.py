@@ -60,6 +60,26 @@ def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path
         assert api.say(session_id, "what did I say?")["status"] == "completed"
 
 
+def test_a_question_that_was_open_at_a_crash_is_closed_with_its_run(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        run_id = api.send_message(session_id, "ask now").ok()["run_id"]
+        [approval] = eventually(lambda: api.list_approvals(session_id).ok()["items"])
+        server.kill()
+    with running(tmp_path, key) as (_, api):
+        assert api.get_run(session_id, run_id).ok()["status"] == "error"
+        assert api.list_approvals(session_id).ok() == {"items": []}
+        assert api.answer_approval(session_id, approval["id"], "allow").error == (409, "approval_closed")
+        *_, resolved, end = api.output(session_id, format="events", run_id=run_id).ok()["events"]
+        assert (resolved["name"], resolved["value"]) == (
+            "approval.resolved",
+            {"id": approval["id"], "status": "expired"},
+        )
+        assert (end["type"], end["code"]) == ("RUN_ERROR", "server_restarted")
+
+
 def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done_once(tmp_path: Path) -> None:
     key = make_key(tmp_path)
     once: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "body": {"task": "list the files"}}

@@ -104,12 +104,6 @@ def test_plans_and_usage_are_kept(api: Api, session_id: str) -> None:
     assert (usage["type"], usage["name"], usage["value"]["used"]) == ("CUSTOM", "acp.usage_update", 10)
 
 
-@pytest.mark.parametrize(("policy", "chosen"), [("allow", "yes"), ("deny", "no"), (None, "no")])
-def test_the_policy_answers_what_the_agent_asks(acp: EmbeddedStage, api: Api, policy: str | None, chosen: str) -> None:
-    session_id = acp.session(api, "running", approval_policy=policy)
-    assert said(api, session_id, api.say(session_id, "permit")) == chosen
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [("PASSED_ON", "by the operator"), ("OWN", "of the session"), ("SECRET_OF_THE_SERVICE", "unset")],

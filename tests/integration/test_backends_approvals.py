@@ -165,6 +165,32 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
         assert (answer.error, answer.faults) == ((400, "invalid_request"), [fault])
 
 
+class TestAnAgentThatAsksWithinItsRun:
+    def test_the_run_goes_on_with_the_answer(self, embedded_api: Api, session_id: str) -> None:
+        run_id = embedded_api.send_message(session_id, "ask now").ok()["run_id"]
+        [approval] = eventually(lambda: embedded_api.list_approvals(session_id).ok()["items"])
+        assert (approval["message"], [option["id"] for option in approval["options"]]) == (
+            "May I go on?",
+            ["once", "always", "no"],
+        )
+        said = {"payload": {"option_id": "always"}}
+        answered = embedded_api.answer_approval(session_id, approval["id"], "allow", **said).ok()
+        assert answered == {**approval, "status": "allowed"}
+        embedded_api.wait_for_run(session_id, run_id, "completed")
+        assert sayings(embedded_api, session_id)[-1] == ("assistant", "Thank you, I go on. (always)")
+        assert len(embedded_api.list_runs(session_id).ok()["runs"]) == 2
+
+    def test_a_message_waits_behind_the_question_or_ends_it(self, embedded_api: Api, session_id: str) -> None:
+        asking = embedded_api.send_message(session_id, "ask now").ok()["run_id"]
+        eventually(lambda: embedded_api.list_approvals(session_id).ok()["items"])
+        waiting = embedded_api.send_message(session_id, "list").ok()["run_id"]
+        assert embedded_api.get_run(session_id, waiting).ok()["status"] == "queued"
+        now = embedded_api.call("send_message", session_id, body={"content": "list", "on_busy": "interrupt"}).ok()
+        for run_id, status in ((asking, "interrupted"), (now["run_id"], "completed"), (waiting, "completed")):
+            embedded_api.wait_for_run(session_id, run_id, status)
+        assert embedded_api.list_approvals(session_id).ok() == {"items": []}
+
+
 class TestAPlatformThatKnowsNoApprovals:
     def test_it_refuses_what_it_cannot_do(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")

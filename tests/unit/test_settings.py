@@ -86,6 +86,7 @@ WRONG = [
     ("BACKEND_TIMEOUT", "30"),
     ("RUN_TIMEOUT", "-1h"),
     ("RUN_TIMEOUT", "1y"),
+    ("APPROVAL_TIMEOUT", "0s"),
     ("IDLE_TIMEOUT", "0s"),
     ("IDLE_TIMEOUT", "never"),
     ("MAX_RUNNING_SESSIONS", "0"),

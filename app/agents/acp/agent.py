@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from app.agents.acp.client import Client
 from app.agents.acp.events import Translator, usage
+from app.agents.acp.permission import Permissions, Request
 from app.agents.acp.process import Process, environment, start
 from app.agents.events import event
 from app.agents.port import Agent, AgentError, Turn
@@ -44,6 +45,7 @@ class AcpAgent(Agent):
         ids = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
         translator, heard = Translator(), asyncio.Queue[Any]()
         self._client.heard = heard.put_nowait
+        self._client.permissions = permissions = Permissions(turn.ask, heard.put_nowait)
         prompting: asyncio.Task[schema.PromptResponse] | None = None
         try:
             with _agent_errors():
@@ -54,6 +56,10 @@ class AcpAgent(Agent):
                 )
                 prompting.add_done_callback(lambda _task: heard.put_nowait(_DONE))
                 while (update := await heard.get()) is not _DONE:
+                    if isinstance(update, Request):
+                        permissions.put(update)
+                        continue
+                    permissions.observe(update)
                     for each in translator.events(update):
                         yield each
                 answer = await prompting
@@ -64,7 +70,8 @@ class AcpAgent(Agent):
             await self.close()
             raise
         finally:
-            self._client.heard = None
+            self._client.heard = self._client.permissions = None
+            permissions.close()
             if prompting is not None and not prompting.done():
                 await self._cancel(prompting, self._sessions.get(ids["threadId"], ""))
 
@@ -83,7 +90,6 @@ class AcpAgent(Agent):
         """A connection with an ACP session for the turn's thread, and what to say in it."""
         async with asyncio.timeout(START_SECONDS):
             connection = self._connection or await self._connect(turn)
-            self._client.allow = turn.allow
             thread = turn.input["threadId"]
             known = thread in self._sessions
             if not known:

@@ -44,8 +44,8 @@ from app.types import (
 class EmbeddedBackend(EmbeddedRuns):
     """Sessions in one SQLite file, their workspaces in a directory, their agents on this machine.
 
-    A session without anything to do for `idle_timeout` seconds is stopped; beyond `max_running` sessions, others wait
-    as pending. None: neither.
+    A question within a turn is denied after `approval_timeout` seconds. A session without anything to do for
+    `idle_timeout` seconds is stopped; beyond `max_running` sessions, others wait as pending. None: neither.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class EmbeddedBackend(EmbeddedRuns):
         git_protocols: Sequence[str] = ("https", "ssh"),
         clear: Callable[[], None] = lambda: None,
         patience: Patience = PATIENT,
+        approval_timeout: float = 600.0,
         idle_timeout: float | None = None,
         max_running: int | None = None,
     ) -> None:
@@ -66,6 +67,7 @@ class EmbeddedBackend(EmbeddedRuns):
         self._workspaces = workspaces
         self._make_agent = make_agent
         self._run_timeout = run_timeout
+        self._approval_timeout = approval_timeout
         self._observe: Observe = observe or (lambda _operation, _seconds, _outcome: None)
         self._git_protocols = git_protocols
         self._clear = clear
@@ -94,6 +96,7 @@ class EmbeddedBackend(EmbeddedRuns):
             self._workspaces,
             self._make_agent,
             run_timeout=self._run_timeout,
+            approval_timeout=self._approval_timeout,
             patience=self._patience,
             observe=self._observe,
         )

@@ -10,7 +10,6 @@ from app.answers import EventStream
 from app.backends.embedded import (
     answers,
     approvals,
-    interrupts,
     native,
     operations,
     pages,
@@ -125,7 +124,13 @@ class EmbeddedRuns(EmbeddedParts):
         async def respond() -> Approval:
             session = self._find(caller, session_id)
             answered = await self._database.write(
-                partial(interrupts.respond, session=session, approval_id=approval_id, said=answer)
+                partial(
+                    operations.answer_approval,
+                    project=caller.project,
+                    session_id=session_id,
+                    approval_id=approval_id,
+                    said=answer,
+                )
             )
             self._engine.wake(session)
             return answered

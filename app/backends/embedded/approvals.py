@@ -1,6 +1,5 @@
 """The SQL of approvals: what agents ask, and what was answered."""
 
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +19,8 @@ _decode_question = msgspec.json.Decoder(Question).decode
 class ApprovalRow(msgspec.Struct, frozen=True):
     """An approval as the store knows it; times in ms.
 
-    `interrupt_id` is the agent's name for the question, `resume` the answer in AG-UI's form.
+    A question that ended its run has an `interrupt_id`, the agent's name for it, and its `answer` is an entry of
+    AG-UI's `resume`; one within a turn has none, and its `answer` is an `Answer`.
     """
 
     number: int
@@ -29,9 +29,9 @@ class ApprovalRow(msgspec.Struct, frozen=True):
     run_id: str
     thread_id: str
     status: ApprovalStatus
-    interrupt_id: str
+    interrupt_id: str | None
     question: Question
-    resume: dict[str, Any] | None
+    answer: dict[str, Any] | None
     created_at: int
     expires_at: int | None
 
@@ -56,23 +56,25 @@ _COLUMNS = (
     APPROVALS.c.status,
     APPROVALS.c.interrupt_id,
     APPROVALS.c.question,
-    APPROVALS.c.resume,
+    APPROVALS.c.answer,
     APPROVALS.c.created_at,
     APPROVALS.c.expires_at,
 )
+_ENDED_ITS_RUN = APPROVALS.c.interrupt_id.is_not(None)
 
 
 def add(
     connection: Connection,
     *,
+    approval_id: str,
     session: int,
     run: int,
     question: Question,
-    interrupt_id: str,
+    interrupt_id: str | None,
+    created_at: int,
     expires_at: int | None,
-) -> str:
-    """A new approval that waits for its answer; its id."""
-    approval_id = str(uuid.uuid4())
+) -> None:
+    """A new approval that waits for its answer."""
     values = {
         "id": approval_id,
         "session": session,
@@ -80,11 +82,10 @@ def add(
         "status": ApprovalStatus.PENDING,
         "interrupt_id": interrupt_id,
         "question": msgspec.json.encode(question),
-        "created_at": now_ms(),
+        "created_at": created_at,
         "expires_at": expires_at,
     }
     connection.execute(insert(APPROVALS), values)
-    return approval_id
 
 
 def find(connection: Connection, session: int, approval_id: str) -> ApprovalRow:
@@ -110,9 +111,22 @@ def waiting(connection: Connection, sessions: Iterable[int]) -> dict[int, list[s
     return found
 
 
-def of_run(connection: Connection, run: int) -> list[ApprovalRow]:
+def interrupts_of(connection: Connection, run: int) -> list[ApprovalRow]:
     """All interrupts with which a run has ended."""
-    return [_approval(row) for row in connection.execute(_rows(APPROVALS.c.run == run))]
+    return [_approval(row) for row in connection.execute(_rows(APPROVALS.c.run == run, _ENDED_ITS_RUN))]
+
+
+def questions_of(connection: Connection, run: int) -> list[ApprovalRow]:
+    """What a run has asked within its turn and nobody has answered, whether in time or not."""
+    query = _rows(APPROVALS.c.run == run, APPROVALS.c.status == ApprovalStatus.PENDING, ~_ENDED_ITS_RUN)
+    return [_approval(row) for row in connection.execute(query)]
+
+
+def is_closed(connection: Connection, session: int, approval_id: str) -> bool:
+    """Whether an approval has been put into a final state."""
+    query = select(APPROVALS.c.status).where(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
+    status = connection.execute(query).scalar_one_or_none()
+    return status is not None and status != ApprovalStatus.PENDING
 
 
 def open_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:
@@ -121,13 +135,21 @@ def open_interrupts(connection: Connection, session: int, thread_id: str) -> lis
         APPROVALS.c.session == session,
         APPROVALS.c.status == ApprovalStatus.PENDING,
         RUNS.c.thread_id == thread_id,
+        _ENDED_ITS_RUN,
     )
     return [_approval(row) for row in connection.execute(query)]
 
 
-def close(connection: Connection, number: int, status: ApprovalStatus, resume: dict[str, Any] | None = None) -> None:
+def answer_to(connection: Connection, session: int, approval_id: str) -> dict[str, Any] | None:
+    """What the agent is told of an approval; None if it is not answered, or gone."""
+    query = select(APPROVALS.c.answer).where(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
+    answer = connection.execute(query).scalar_one_or_none()
+    return answer and msgspec.json.decode(answer)
+
+
+def close(connection: Connection, number: int, status: ApprovalStatus, answer: object = None) -> None:
     """Put an approval into a final state."""
-    values = {"status": status, "resume": None if resume is None else msgspec.json.encode(resume)}
+    values = {"status": status, "answer": None if answer is None else msgspec.json.encode(answer)}
     connection.execute(update(APPROVALS).where(APPROVALS.c.number == number).values(values))
 
 
@@ -143,7 +165,7 @@ def _rows(*conditions: ColumnElement[bool]) -> Any:
 
 
 def _approval(row: Row[*tuple[Any, ...]]) -> ApprovalRow:
-    number, id_, run, run_id, thread_id, status, interrupt_id, question, resume, created_at, expires_at = row
+    number, id_, run, run_id, thread_id, status, interrupt_id, question, answer, created_at, expires_at = row
     state = ApprovalStatus(status)
     if state is ApprovalStatus.PENDING and expires_at is not None and expires_at <= now_ms():
         state = ApprovalStatus.EXPIRED
@@ -156,7 +178,7 @@ def _approval(row: Row[*tuple[Any, ...]]) -> ApprovalRow:
         state,
         interrupt_id,
         _decode_question(question),
-        resume and msgspec.json.decode(resume),
+        answer and msgspec.json.decode(answer),
         created_at,
         expires_at,
     )

@@ -8,6 +8,7 @@ from app.agents.port import Agent
 from app.backends.embedded.database import Database
 from app.backends.embedded.execution import HURRIED, Cut, Patience
 from app.backends.embedded.logbook import Logbook
+from app.backends.embedded.questions import Asking
 from app.backends.embedded.removals import Removal
 from app.backends.embedded.runner import Runner
 from app.backends.embedded.sessions import SessionRow
@@ -29,6 +30,7 @@ class Engine:
         make_agent: Callable[[], Agent],
         *,
         run_timeout: float,
+        approval_timeout: float,
         patience: Patience,
         observe: Observe,
     ) -> None:
@@ -37,6 +39,7 @@ class Engine:
         self._logs = workspaces.with_name("logs")
         self._make_agent = make_agent
         self._run_timeout = run_timeout
+        self._approval_timeout = approval_timeout
         self._patience = patience
         self._observe = observe
         self._runners: dict[int, Runner] = {}
@@ -70,7 +73,7 @@ class Engine:
                 session.number,
                 self.workspace(session),
                 session.request.environment_variables or {},
-                allow=session.request.approval_policy is ApprovalPolicy.ALLOW,
+                asking=Asking(session.request.approval_policy or ApprovalPolicy.ASK, self._approval_timeout),
                 database=self._database,
                 make_agent=self._make_agent,
                 run_timeout=self._run_timeout,

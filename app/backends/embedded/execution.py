@@ -2,24 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
 
-from app.agents.port import Agent, AgentError, Turn
-from app.backends.embedded import events, interrupts, runs, sessions
+from app.agents.port import Agent, AgentError, Ask, Turn
+from app.backends.embedded import events, interrupts, questions, runs, sessions
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import Database
 from app.backends.embedded.inbox import Inbox
+from app.backends.embedded.questions import Asked, Asking, Questions
 from app.backends.embedded.recorder import (
     ENDED_EARLY,
     INTERNAL_ERROR,
     PROTOCOL_ERROR,
     RUN_TIMEOUT,
     SERVER_RESTARTED,
+    TOO_MANY_QUESTIONS,
     Ending,
     Failure,
     ProtocolError,
@@ -40,6 +42,7 @@ class Cut(StrEnum):
     STOP = "stop"
     SHUTDOWN = "shutdown"
     TIMEOUT = "timeout"
+    QUESTIONS = "questions"
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -85,10 +88,14 @@ class Execution:
             self._cause, self._patience = cause, patience or self._patience
             self._inbox.cut()
 
-    async def run(self, agent: Callable[[], Agent], turn: Callable[[], Awaitable[Turn]], limit: float) -> None:
+    async def run(
+        self, agent: Callable[[], Agent], turn: Callable[[Ask], Awaitable[Turn]], limit: float, asking: Asking
+    ) -> None:
         """Drive the agent through its turn of at most `limit` seconds and store how it ended."""
         timer = asyncio.get_running_loop().call_later(limit, self.cut, Cut.TIMEOUT)
-        reader = asyncio.create_task(self._read(agent, turn), name=f"agent of {self._run.run_id}")
+        refuse = partial(self.cut, Cut.QUESTIONS)
+        asked = Questions(self._database, self._run, asking, limit=limit, put=self._inbox.put, refuse=refuse)
+        reader = asyncio.create_task(self._read(agent, partial(turn, asked.ask)), name=f"agent of {self._run.run_id}")
         try:
             over = await self._follow()
             timer.cancel()
@@ -129,23 +136,27 @@ class Execution:
         while batch := await self._inbox.take():
             self._heard = True
             news: list[bytes] = []
+            asked: list[Asked] = []
             try:
-                for event in batch:
-                    news += self._recorder.record(event, now_ms())
+                for said in batch:
+                    told = self._recorder.record(said.event if isinstance(said, Asked) else said, now_ms())
+                    if told and isinstance(said, Asked):
+                        asked.append(said)
+                    news += told
             except Exception as error:
                 self._failure = error
-            if not await self._append(news) or self._recorder.ending:
+            if not await self._append(news, asked) or self._recorder.ending:
                 return True
             if self._failure:
                 return False
         self._failure = self._inbox.failure
         return False
 
-    async def _append(self, news: list[bytes]) -> bool:
-        """Store events, and the run's end if they hold it; False if the run is gone or has ended already."""
+    async def _append(self, news: list[bytes], asked: Sequence[Asked] = ()) -> bool:
+        """Store events, what they ask, and the run's end if they hold it; False if the run is gone or has ended."""
         if not news:
             return True
-        store = partial(append, run=self._run, news=news, ending=self._recorder.ending)
+        store = partial(append, run=self._run, news=news, ending=self._recorder.ending, asked=asked)
         return await self._database.write_at_last(store)
 
     async def _let_go(self, reader: "asyncio.Task[None]") -> None:
@@ -177,6 +188,8 @@ class Execution:
                 failure = SERVER_RESTARTED
             case Cut.TIMEOUT:
                 failure = RUN_TIMEOUT
+            case Cut.QUESTIONS:
+                failure = TOO_MANY_QUESTIONS
             case None:
                 failure = ENDED_EARLY
             case ProtocolError():
@@ -190,10 +203,18 @@ class Execution:
         return self._recorder.fail(failure, now_ms())
 
 
-def append(connection: Connection, run: RunRow, news: list[bytes], ending: Ending | None) -> bool:
-    """Add events to the log of a run that is under way, and end it; False, and nothing done, if it is not."""
+def append(
+    connection: Connection, run: RunRow, news: list[bytes], ending: Ending | None, asked: Sequence[Asked] = ()
+) -> bool:
+    """Add events to the log of a run that is under way, and end it; False, and nothing done, if it is not.
+
+    `asked` are the questions among the events. What still waits for an answer when the run ends is closed with it.
+    """
     if not runs.is_active(connection, run.number):
         return False
+    questions.keep(connection, run, asked)
+    if ending:
+        news = [*news[:-1], *questions.drop(connection, run), news[-1]]
     events.append(connection, run.session, run.number, news)
     if ending:
         runs.finish(connection, run.number, ending.status, finished_at=now_ms(), error=ending.error, usage=ending.usage)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from app.backends.embedded.questions import Asked
+
 MAX_EVENTS = 1000
 MAX_BYTES = 8 * 1024 * 1024
 
@@ -10,7 +12,7 @@ class Inbox:
     """One producer, one consumer: everything that came during the last commit is taken at once."""
 
     def __init__(self) -> None:
-        self._events: list[bytes] = []
+        self._said: list[bytes | Asked] = []
         self._size = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -20,15 +22,15 @@ class Inbox:
         self._finished = False
         self.failure: Exception | None = None
 
-    async def put(self, event: bytes) -> bool:
-        """Hand in an event, waiting for room; False says that no more are wanted."""
+    async def put(self, said: bytes | Asked) -> bool:
+        """Hand in an event or a question, waiting for room; False says that no more are wanted."""
         await self._room.wait()
         if self._discarding:
             await asyncio.sleep(0)  # an agent that never waits must not hold the loop
         elif not self._cut:
-            self._events.append(event)
-            self._size += len(event)
-            if len(self._events) >= MAX_EVENTS or self._size >= MAX_BYTES:
+            self._said.append(said)
+            self._size += len(said.event if isinstance(said, Asked) else said)
+            if len(self._said) >= MAX_EVENTS or self._size >= MAX_BYTES:
                 self._room.clear()
             self._changed.set()
         return not self._cut
@@ -50,11 +52,11 @@ class Inbox:
         self._discarding = True
         self._room.set()
 
-    async def take(self) -> list[bytes]:
-        """All events that wait, at least one; none once the producer has finished or was cut."""
-        while not self._events and not self._finished and not self._cut:
+    async def take(self) -> list[bytes | Asked]:
+        """All that waits, at least one; none once the producer has finished or was cut."""
+        while not self._said and not self._finished and not self._cut:
             self._changed.clear()
             await self._changed.wait()
-        events, self._events, self._size = self._events, [], 0
+        said, self._said, self._size = self._said, [], 0
         self._room.set()
-        return events
+        return said

@@ -10,13 +10,12 @@ from app.agents.port import Question
 from app.agui.decode import decode
 from app.agui.interrupts import Interrupt, answer, permits
 from app.agui.transcript import transcript
-from app.backends.embedded import approvals, events, lifecycle, runs, sessions
+from app.backends.embedded import approvals, events, runs, sessions
 from app.backends.embedded.approvals import ApprovalRow
-from app.backends.embedded.lifecycle import Action
+from app.backends.embedded.clock import now_ms
 from app.backends.embedded.runs import RunRow
 from app.backends.embedded.sessions import SessionRow
-from app.errors import ApprovalClosed
-from app.types import Approval, ApprovalAnswer, ApprovalPolicy, ApprovalStatus, Decision
+from app.types import ApprovalAnswer, ApprovalPolicy, ApprovalStatus, Decision
 
 _JSON_ERRORS = (ValueError, RecursionError)
 
@@ -33,31 +32,24 @@ def keep(connection: Connection, run: RunRow, asked: tuple[Interrupt, ...]) -> N
     for each in asked:
         approvals.add(
             connection,
+            approval_id=str(uuid.uuid4()),
             session=run.session,
             run=run.number,
             question=_question(connection, run, each),
             interrupt_id=each.id,
+            created_at=now_ms(),
             expires_at=each.expires_at,
         )
 
 
-def respond(connection: Connection, session: SessionRow, approval_id: str, said: ApprovalAnswer) -> Approval:
-    """Store the answer; once a run's last question is answered, queue the run that carries the answers.
-
-    `ApprovalNotFound`, `ApprovalClosed`, `NotRunning`.
-    """
-    session = sessions.find(connection, session.project, session.id)
-    approval = approvals.find(connection, session.number, approval_id)
-    if approval.status is not ApprovalStatus.PENDING:
-        raise ApprovalClosed
+def respond(connection: Connection, session: SessionRow, approval: ApprovalRow, said: ApprovalAnswer) -> None:
+    """Store the answer; once a run's last question is answered, queue the run that carries the answers."""
     allowed = said.decision is Decision.ALLOW
     status = ApprovalStatus.ALLOWED if allowed else ApprovalStatus.DENIED
-    lifecycle.after(Action.RUN, session.status)
     schema = approval.question.response_schema
-    resume = answer(approval.interrupt_id, schema, allowed=allowed, payload=said.payload)
+    resume = answer(approval.interrupt_id or "", schema, allowed=allowed, payload=said.payload)
     approvals.close(connection, approval.number, status, resume)
     _go_on(connection, session, approval.run, approval.thread_id)
-    return approvals.find(connection, session.number, approval_id).public()
 
 
 def settle(connection: Connection, run: RunRow) -> RunRow:
@@ -69,10 +61,10 @@ def settle(connection: Connection, run: RunRow) -> RunRow:
     resume = input_.get("resume", [])
     given = {entry["interruptId"]: entry for entry in resume}
     asking = dict.fromkeys(approval.run for approval in waiting)
-    for approval in [each for number in asking for each in approvals.of_run(connection, number)]:
+    for approval in [each for number in asking for each in approvals.interrupts_of(connection, number)]:
         entry = given.get(approval.interrupt_id)
         if entry is None:
-            resume = [*resume, approval.resume or _cancelled(approval)]
+            resume = [*resume, approval.answer or _cancelled(approval)]
         if approval in waiting:
             approvals.close(connection, approval.number, _final(approval, entry))
     return runs.change_input(connection, run, {**input_, "resume": resume})
@@ -80,10 +72,10 @@ def settle(connection: Connection, run: RunRow) -> RunRow:
 
 def _go_on(connection: Connection, session: SessionRow, run: int, thread_id: str) -> None:
     """Queue a run with the answers, unless a question of theirs still waits; one that came too late is cancelled."""
-    asked = approvals.of_run(connection, run)
+    asked = approvals.interrupts_of(connection, run)
     if any(each.status is ApprovalStatus.PENDING for each in asked):
         return
-    resume = [each.resume or _cancelled(each) for each in asked]
+    resume = [each.answer or _cancelled(each) for each in asked]
     _enqueue(connection, session, thread_id, resume)
 
 

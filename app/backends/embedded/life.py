@@ -8,7 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from app.backends.embedded import lifecycle, removals, runs, sessions, workspace
+from app.backends.embedded import approvals, lifecycle, removals, runs, sessions, workspace
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
@@ -152,6 +152,8 @@ class Life:
     async def _stop_if_idle(self, number: int) -> None:
         if session := await self._database.write_at_last(partial(_stop_if_idle, number=number)):
             self.halt(session)
+        elif self._database.read(partial(approvals.waiting, sessions=[number])):
+            self._idleness.begin(number)  # a question may lapse without any news
 
 
 def _prepared(connection: Connection, number: int, error: str | None) -> bool:
@@ -186,9 +188,11 @@ def _close_runs(connection: Connection) -> None:
 
 
 def _stop_if_idle(connection: Connection, number: int) -> SessionRow | None:
-    """Let a running session that has no run under way or in its queue stop; the session if it does."""
+    """Let a running session stop that has no run under way or in its queue and waits for no answer; it, if it does."""
     session = sessions.get(connection, number)
     if session is None or session.status is not SessionStatus.RUNNING or runs.foremost(connection, number):
+        return None
+    if approvals.waiting(connection, [number]):
         return None
     sessions.move(connection, number, lifecycle.after(Action.STOP, session.status))
     return session

@@ -12,14 +12,17 @@ from app import labels
 from app.agui.compact import compact
 from app.agui.decode import decode
 from app.agui.transcript import transcript
-from app.backends.embedded import events, lifecycle, removals, runs, sessions
+from app.backends.embedded import approvals, events, interrupts, lifecycle, questions, removals, runs, sessions
 from app.backends.embedded.execution import withdraw
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.removals import Removal
 from app.backends.embedded.sessions import SessionRow
-from app.errors import BadRequest, Detail, RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
+from app.errors import ApprovalClosed, BadRequest, Detail, RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.types import (
     AcceptedRun,
+    Approval,
+    ApprovalAnswer,
+    ApprovalStatus,
     EventLog,
     NewRun,
     NewSession,
@@ -109,6 +112,22 @@ def cancel_run(connection: Connection, project: str, session_id: str, run_id: st
     if run.status is not RunStatus.QUEUED:
         raise RunEnded
     withdraw(connection, run)
+
+
+def answer_approval(
+    connection: Connection, project: str, session_id: str, approval_id: str, said: ApprovalAnswer
+) -> Approval:
+    """Store the answer to what waits for one, whether within its run or behind its end."""
+    session = sessions.find(connection, project, session_id)
+    approval = approvals.find(connection, session.number, approval_id)
+    if approval.status is not ApprovalStatus.PENDING:
+        raise ApprovalClosed
+    lifecycle.after(Action.RUN, session.status)
+    if approval.interrupt_id is None:
+        questions.respond(connection, session.number, approval, said)
+    else:
+        interrupts.respond(connection, session, approval, said)
+    return approvals.find(connection, session.number, approval_id).public()
 
 
 def output(

@@ -28,6 +28,7 @@ class Failure(msgspec.Struct, frozen=True):
 PROTOCOL_ERROR = Failure("agent_protocol_error", "The agent sent something that is no AG-UI event.")
 ENDED_EARLY = Failure("agent_ended_early", "The agent ended without saying how the run ended.")
 RUN_TIMEOUT = Failure("run_timeout", "The run took longer than it may and was ended.")
+TOO_MANY_QUESTIONS = Failure("too_many_questions", "The agent asked more than it may in one run.")
 SERVER_RESTARTED = Failure("server_restarted", "The server was restarted during the run.")
 INTERNAL_ERROR = Failure("internal_error", "The run ended because of an internal error.")
 REPORTED = "The agent reported an error."

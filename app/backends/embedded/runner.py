@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
-from app.agents.port import Agent, Turn
+from app.agents.port import Agent, Ask, Turn
 from app.backends.embedded import interrupts, runs, sessions
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.conversation import agent_input
 from app.backends.embedded.database import Database
 from app.backends.embedded.execution import Cut, Execution, Patience, break_off, close_agent
 from app.backends.embedded.logbook import Logbook
+from app.backends.embedded.questions import Asking
 from app.backends.embedded.recorder import INTERNAL_ERROR
 from app.backends.embedded.runs import RunRow
 from app.backends.embedded.writer import Observe
@@ -33,7 +34,7 @@ class Runner:
         workspace: Path,
         environment: dict[str, str],
         *,
-        allow: bool,
+        asking: Asking,
         database: Database,
         make_agent: Callable[[], Agent],
         run_timeout: float,
@@ -45,7 +46,7 @@ class Runner:
         self._session = session
         self._workspace = workspace
         self._environment = environment
-        self._allow = allow
+        self._asking = asking
         self._database = database
         self._make_agent = make_agent
         self._run_timeout = run_timeout
@@ -129,7 +130,7 @@ class Runner:
         self._changed.set()
         self._logbook.write(f"run {run.run_id}", "begins")
         try:
-            await execution.run(self._lease, partial(self._turn, run), self._limit())
+            await execution.run(self._lease, partial(self._turn, run), self._limit(), self._asking)
         except Exception:
             log.exception("a run could not be carried through")
             await self._database.write_at_last(partial(break_off, run=run, failure=INTERNAL_ERROR))
@@ -151,7 +152,7 @@ class Runner:
         self._agent = self._agent or self._make_agent()
         return self._agent
 
-    async def _turn(self, run: RunRow) -> Turn:
+    async def _turn(self, run: RunRow, ask: Ask) -> Turn:
         input_ = await self._database.read_heavy(partial(agent_input, run=run))
         tell = partial(self._logbook.write, "agent")
         return Turn(
@@ -160,7 +161,7 @@ class Runner:
             environment=self._environment,
             tell=tell,
             new_messages=len(msgspec.json.decode(run.input)["messages"]),
-            allow=self._allow,
+            ask=ask,
         )
 
 

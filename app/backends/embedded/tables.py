@@ -112,9 +112,9 @@ APPROVALS = Table(
     Column("session", ForeignKey(SESSIONS.c.number, ondelete="CASCADE"), nullable=False),
     Column("run", ForeignKey(RUNS.c.number, ondelete="CASCADE"), nullable=False),
     Column("status", Text, nullable=False),
-    Column("interrupt_id", Text, nullable=False),  # the agent's name for the question
+    Column("interrupt_id", Text),  # the agent's name for a question that ended its run; none within a turn
     Column("question", LargeBinary, nullable=False),  # what a client sees of it, as JSON
-    Column("resume", LargeBinary),  # the answer to an interrupt, as AG-UI writes it
+    Column("answer", LargeBinary),  # what the agent is told, as JSON
     Column("created_at", Integer, nullable=False),
     Column("expires_at", Integer),
     Index("approvals_by_session", "session", "status"),

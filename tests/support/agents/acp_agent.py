@@ -89,6 +89,29 @@ class ScriptedAgent:
         answer = await self.client.request_permission(session_id, call, options)
         await self.say(session_id, str(getattr(answer.outcome, "option_id", "cancelled")))
 
+    async def do_careful(self, session_id: str, rest: str) -> None:
+        """Announce a tool call with all its details, then ask with no more than its id, so many times."""
+        await self.say(session_id, str(os.getpid()))
+        call = start_tool_call("c3", "Edit notes.txt", kind="edit", status="pending", raw_input={"path": "notes.txt"})
+        await self.client.session_update(session_id, call)
+        options = [
+            schema.PermissionOption(option_id="ever", name="Always", kind="allow_always"),
+            schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once"),
+            schema.PermissionOption(option_id="no", name="No", kind="reject_once"),
+        ]
+        about = schema.ToolCallUpdate(tool_call_id="c3")
+        for _ in range(int(rest or 1)):
+            answer = await self.client.request_permission(session_id, about, options)
+        await self.say(session_id, f" {getattr(answer.outcome, 'option_id', 'cancelled')}")
+
+    async def do_show(self, session_id: str, _rest: str) -> None:
+        """Ask about a change that is shown, not told, and offer nothing but to allow it."""
+        diff = schema.FileEditToolCallContent(type="diff", path="/a", new_text="new")
+        options = [schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once")]
+        about = schema.ToolCallUpdate(tool_call_id="c4", content=[diff])
+        answer = await self.client.request_permission(session_id, about, options)
+        await self.say(session_id, str(getattr(answer.outcome, "option_id", "cancelled")))
+
     async def do_hang(self, session_id: str, _rest: str) -> str:
         await self.say(session_id, "Waiting")
         await self.stop.wait()

@@ -1,0 +1,308 @@
+"""What an agent asks within its turn: every way in which such a question can end, and every bound on it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.agents.port import Answer, Question, Turn
+from app.agui.times import millis
+from app.backends.embedded import questions
+from app.errors import ApprovalClosed, ApprovalNotFound, BadRequest, SessionNotFound
+from app.types import Approval, ApprovalAnswer, ApprovalOption, ApprovalPolicy, Decision, RunStatus, SessionStatus
+from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
+
+ALLOW, DENY = ApprovalAnswer(decision=Decision.ALLOW), ApprovalAnswer(decision=Decision.DENY)
+OPTIONS = [
+    ApprovalOption(id="always", name="Always", kind="allow_always"),
+    ApprovalOption(id="once", name="Once", kind="allow_once"),
+    ApprovalOption(id="never", name="Never", kind="reject_always"),
+    ApprovalOption(id="no", name="No", kind="reject_once"),
+]
+QUESTION = Question(message="Delete a", tool_name="delete", args={"path": "a"}, options=OPTIONS)
+Play = Callable[[Turn], AsyncIterator[bytes]]
+
+
+def asking(*asked: Question) -> Play:
+    """An agent that asks all of it at once, within its turn, and says what it was told."""
+
+    async def play(turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        yield event("CUSTOM", name="before", value=1)
+        for answer in await asyncio.gather(*map(turn.ask, asked)):
+            yield event("CUSTOM", name="told", value={"allowed": answer.allowed, "option_id": answer.option_id})
+        yield FINISHED
+
+    return play
+
+
+async def waiting(home: House, session_id: str, count: int = 1) -> list[Approval]:
+    """The approvals that wait, once there are so many."""
+
+    async def listed() -> list[Approval]:
+        return (await home.backend.list_approvals(CALLER, session_id)).items
+
+    return await until(listed, lambda items: len(items) == count)
+
+
+async def asked(home: House, **fields: Any) -> tuple[str, Approval]:
+    """A session whose first run asks, and what it asks."""
+    session_id = await home.create(**fields)
+    [approval] = await waiting(home, session_id)
+    return session_id, approval
+
+
+async def custom(home: House, session_id: str) -> list[tuple[str, Any]]:
+    return [(each["name"], each["value"]) for each in await home.log(session_id) if each["type"] == "CUSTOM"]
+
+
+async def ended(home: House, session_id: str) -> tuple[RunStatus, list[Any]]:
+    """How the only run ended, and what the agent was told in it."""
+    [run] = await home.runs(session_id)
+    run = await home.ended(session_id, run.run_id)
+    return run.status, [value for name, value in await custom(home, session_id) if name == "told"]
+
+
+async def closed(home: House, session_id: str, approval_id: str) -> None:
+    """Fail unless nobody can answer any more, and the log says that nobody has."""
+    assert (await home.backend.list_approvals(CALLER, session_id)).items == []
+    assert (await home.backend.get_session(CALLER, session_id)).waiting_for is None
+    with pytest.raises(ApprovalClosed):
+        await home.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
+    log = await home.log(session_id)
+    assert (log[-2]["name"], log[-2]["value"]) == ("approval.resolved", {"id": approval_id, "status": "expired"})
+    assert log[-1]["type"] in {"RUN_FINISHED", "RUN_ERROR"}
+
+
+class TestAQuestionWithinATurn:
+    async def test_it_is_shown_as_the_agent_asks_it(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            [run] = await home.runs(session_id)
+            assert (approval.run_id, run.status) == (run.run_id, RunStatus.RUNNING)
+            assert (approval.message, approval.tool_name, approval.args) == ("Delete a", "delete", {"path": "a"})
+            assert approval.options == OPTIONS
+            session = await home.backend.get_session(CALLER, session_id)
+            assert session.waiting_for
+            assert session.waiting_for.approvals == [approval.id]
+            names = [name for name, _ in await custom(home, session_id)]
+            assert names == ["before", "approval.requested"]
+            shown = dict(await custom(home, session_id))["approval.requested"]
+            assert (shown["id"], shown["expires_at"]) == (approval.id, approval.expires_at)
+
+    @pytest.mark.parametrize(
+        ("said", "status", "option"),
+        [
+            (ALLOW, "allowed", "once"),
+            (DENY, "denied", "no"),
+            (ApprovalAnswer(decision=Decision.ALLOW, payload={"option_id": "always"}), "allowed", "always"),
+            (ApprovalAnswer(decision=Decision.DENY, payload={"option_id": "never"}), "denied", "never"),
+        ],
+    )
+    async def test_the_run_goes_on_with_the_answer(
+        self, tmp_path: Path, said: ApprovalAnswer, status: str, option: str
+    ) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            answered = await home.backend.answer_approval(CALLER, session_id, approval.id, said)
+            assert answered.status == status
+            told = {"allowed": status == "allowed", "option_id": option}
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, [told])
+            resolved = dict(await custom(home, session_id))["approval.resolved"]
+            assert resolved == {"id": approval.id, "status": status, "option_id": option}
+            with pytest.raises(ApprovalClosed):
+                await home.backend.answer_approval(CALLER, session_id, approval.id, said)
+
+    @pytest.mark.parametrize(
+        ("said", "fault"),
+        [
+            (ApprovalAnswer(decision=Decision.ALLOW, payload={"option_id": "other"}), "body.payload.option_id"),
+            (ApprovalAnswer(decision=Decision.ALLOW, payload={"option_id": "no"}), "body.payload.option_id"),
+            (ApprovalAnswer(decision=Decision.DENY, payload={"option_id": "once"}), "body.payload.option_id"),
+            (ApprovalAnswer(decision=Decision.DENY, payload={"option_id": 7}), "body.payload.option_id"),
+            (ApprovalAnswer(decision=Decision.ALLOW, payload={"comment": "x"}), "body.payload"),
+        ],
+    )
+    async def test_an_answer_that_does_not_fit_is_refused_and_the_question_waits_on(
+        self, tmp_path: Path, said: ApprovalAnswer, fault: str
+    ) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            with pytest.raises(BadRequest) as refused:
+                await home.backend.answer_approval(CALLER, session_id, approval.id, said)
+            assert [detail.location for detail in refused.value.details] == [fault]
+            assert await waiting(home, session_id) == [approval]
+
+    async def test_what_the_agent_does_not_offer_cannot_be_decided(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(Question(options=OPTIONS[2:]), Question())) as home:
+            session_id = await home.create()
+            first, second = await waiting(home, session_id, 2)
+            with pytest.raises(BadRequest) as refused:
+                await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
+            assert [detail.location for detail in refused.value.details] == ["body.decision"]
+            for approval, said in ((first, DENY), (second, ALLOW)):
+                await home.backend.answer_approval(CALLER, session_id, approval.id, said)
+            told = [{"allowed": False, "option_id": "no"}, {"allowed": True, "option_id": None}]
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, told)
+
+    async def test_one_of_many_answers_at_once_wins(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            answers = [
+                home.backend.answer_approval(CALLER, session_id, approval.id, said) for said in (ALLOW, DENY) * 8
+            ]
+            results = await asyncio.gather(*answers, return_exceptions=True)
+            [won] = [result for result in results if isinstance(result, Approval)]
+            assert sum(isinstance(result, ApprovalClosed) for result in results) == len(results) - 1
+            _, [told] = await ended(home, session_id)
+            assert told["allowed"] is (won.status == "allowed")
+
+    async def test_a_question_that_nobody_answers_in_time_is_denied(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION), approval_timeout=0.05) as home:
+            session_id = await home.create()
+            await home.status(session_id, SessionStatus.RUNNING)
+            told = {"allowed": False, "option_id": "no"}
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, [told])
+            events = dict(await custom(home, session_id))
+            approval_id = events["approval.requested"]["id"]
+            assert events["approval.resolved"] == {"id": approval_id, "status": "expired"}
+            with pytest.raises(ApprovalClosed):
+                await home.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
+
+    @pytest.mark.parametrize(("policy", "option"), [(ApprovalPolicy.ALLOW, "once"), (ApprovalPolicy.DENY, "no")])
+    async def test_a_policy_answers_at_once(self, tmp_path: Path, policy: ApprovalPolicy, option: str) -> None:
+        async with house(tmp_path, asking(QUESTION, Question())) as home:
+            session_id = await home.create(approval_policy=policy)
+            await home.status(session_id, SessionStatus.RUNNING)
+            allowed = policy is ApprovalPolicy.ALLOW
+            told = [{"allowed": allowed, "option_id": option}, {"allowed": allowed, "option_id": None}]
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, told)
+            assert {name for name, _ in await custom(home, session_id)} == {"before", "told"}
+
+
+class TestTheEndOfARunThatAsks:
+    async def test_an_interrupt_closes_the_question(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            assert (await home.backend.interrupt_session(CALLER, session_id)).interrupted
+            await closed(home, session_id, approval.id)
+            assert await ended(home, session_id) == (RunStatus.INTERRUPTED, [])
+
+    async def test_a_stop_closes_the_question(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            await home.backend.stop_session(CALLER, session_id)
+            await home.status(session_id, SessionStatus.STOPPED)
+            await closed(home, session_id, approval.id)
+
+    async def test_a_deletion_removes_the_question(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+            other, _ = await asked(home)
+            with pytest.raises(ApprovalNotFound):
+                await home.backend.answer_approval(CALLER, other, approval.id, ALLOW)
+            await home.backend.delete_session(CALLER, session_id)
+            with pytest.raises(SessionNotFound):
+                await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+
+    async def test_the_time_limit_of_the_run_goes_on(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION), run_timeout=0.5) as home:
+            session_id = await home.create()
+            await home.status(session_id, SessionStatus.RUNNING)
+            assert await ended(home, session_id) == (RunStatus.ERROR, [])
+            assert (await home.log(session_id))[-1]["code"] == "run_timeout"
+            approval = dict(await custom(home, session_id))["approval.requested"]
+            assert (millis(approval["expires_at"]) or 0) <= (millis(approval["created_at"]) or 0) + 500
+            await closed(home, session_id, approval["id"])
+
+    async def test_an_agent_that_ends_with_its_question_open_closes_it(self, tmp_path: Path) -> None:
+        async def play(turn: Turn) -> AsyncIterator[bytes]:
+            yield STARTED
+            asking = asyncio.ensure_future(turn.ask(QUESTION))
+            await asyncio.sleep(0)
+            yield FINISHED
+            asking.cancel()
+
+        async with house(tmp_path, play) as home:
+            session_id = await home.create()
+            await home.status(session_id, SessionStatus.RUNNING)
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, [])
+            approval_id = dict(await custom(home, session_id))["approval.requested"]["id"]
+            await closed(home, session_id, approval_id)
+
+    async def test_a_server_that_stops_closes_the_question(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(QUESTION)) as home:
+            session_id, approval = await asked(home)
+        async with house(tmp_path) as home:
+            assert (await home.log(session_id))[-1]["code"] == "server_restarted"
+            await closed(home, session_id, approval.id)
+
+
+class TestBounds:
+    async def test_an_agent_that_asks_without_end_is_ended(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers: list[Answer] = []
+
+        async def play(turn: Turn) -> AsyncIterator[bytes]:
+            yield STARTED
+            while True:
+                answers.append(await turn.ask(QUESTION))
+                await asyncio.sleep(0)
+
+        monkeypatch.setattr(questions, "MAX_QUESTIONS", 5)
+        async with house(tmp_path, play) as home:
+            session_id = await home.create(approval_policy=ApprovalPolicy.ALLOW)
+            await home.status(session_id, SessionStatus.RUNNING)
+            assert await ended(home, session_id) == (RunStatus.ERROR, [])
+            end = (await home.log(session_id))[-1]
+            assert (end["code"], end["message"]) == (
+                "too_many_questions",
+                "The agent asked more than it may in one run.",
+            )
+        assert [answer.allowed for answer in answers[:6]] == [True] * 5 + [False]
+
+    async def test_a_question_that_is_too_large_ends_the_run(self, tmp_path: Path) -> None:
+        async with house(tmp_path, asking(Question(args="x" * questions.MAX_BYTES))) as home:
+            session_id = await home.create()
+            await home.status(session_id, SessionStatus.RUNNING)
+            assert await ended(home, session_id) == (RunStatus.ERROR, [])
+            assert (await home.log(session_id))[-1]["code"] == "too_many_questions"
+
+    async def test_only_so_many_questions_are_put_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(questions, "MAX_WAITING", 2)
+        async with house(tmp_path, asking(*[Question(message=str(number)) for number in range(3)])) as home:
+            session_id = await home.create()
+            first, _ = await waiting(home, session_id, 2)
+            await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
+            for approval in await until(
+                lambda: waiting(home, session_id, 2), lambda items: [each.message for each in items] == ["1", "2"]
+            ):
+                await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+            assert (await ended(home, session_id))[0] is RunStatus.COMPLETED
+
+    async def test_a_session_that_waits_for_an_answer_is_not_idle(self, tmp_path: Path) -> None:
+        async def play(turn: Turn) -> AsyncIterator[bytes]:
+            yield STARTED
+            outcome = {"type": "interrupt", "interrupts": [{"id": "i1", "reason": "r"}]}
+            yield FINISHED if "resume" in turn.input else event("RUN_FINISHED", outcome=outcome)
+
+        async with house(tmp_path, play, idle_timeout=0.02) as home:
+            session_id, approval = await asked(home)
+            idle = home.backend._life._idleness
+            begun = 0
+
+            def begin(session: int) -> None:
+                nonlocal begun
+                begun += 1
+                type(idle).begin(idle, session)
+
+            idle.begin = begin  # type: ignore[method-assign] # counts how often its time was over
+            await until(lambda: asyncio.sleep(0, begun), lambda count: count > 2)
+            assert (await home.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
+            await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+            await home.status(session_id, SessionStatus.STOPPED)
