@@ -5,13 +5,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from app.cli.client import Client, Failure
-from app.cli.render import Renderer
+from app.cli.render import Renderer, asked
 from app.cli.screen import Screen
 from app.cli.stream import follow
 
@@ -28,6 +29,8 @@ class Chat:
         self._client = client
         self._screen = screen
         self.session = session
+        self.decide: Callable[[dict[str, Any]], bool | None] = lambda _question: None
+        """Puts an approval to the person: whether the agent may, None for no decision."""
         self._position = 0
 
     def attach(self) -> None:
@@ -67,11 +70,13 @@ class Chat:
         if self.session is None:
             return
         known = self._runs(self.session)
-        decision = "allow" if allow else "deny"
-        self._client.post("sessions", self.session, "approvals", approval, decision=decision)
+        self._post(self.session, approval, allow=allow)
         for run in self._runs(self.session):
             if run not in known:
                 self._watch(self.session, run, show_users=False)
+
+    def _post(self, session: str, approval: str, *, allow: bool) -> None:
+        self._client.post("sessions", session, "approvals", approval, decision="allow" if allow else "deny")
 
     def _runs(self, session: str, **query: str) -> list[str]:
         return [run["run_id"] for run in self._client.get("sessions", session, "runs", **query)["runs"]]
@@ -93,10 +98,29 @@ class Chat:
             for frame in follow(self._client, session, after=self._position, run=run, lost=self._screen.note):
                 self._position = frame.position or self._position
                 renderer.show(frame.event)
+                if approval := asked(frame.event):
+                    self._screen.idle()
+                    self._let_decide(session, run, approval)
         self._screen.idle()
         self._screen.finish_line()
         status: str = self._client.get("sessions", session, "runs", run)["status"]
         return status == "completed"
+
+    def _let_decide(self, session: str, run: str, approval: str) -> None:
+        """Let the person answer what the agent asks within the run; here Ctrl-C interrupts the run at once."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            for question in self.questions():
+                if question["id"] == approval and (allow := self.decide(question)) is not None:
+                    self._post(session, approval, allow=allow)
+        except KeyboardInterrupt:
+            self._interrupt(session, run)
+        except Failure as failure:
+            if failure.code != "approval_closed":
+                raise
+            self._screen.note("Too late: the question is closed.")
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @contextmanager
     def _interrupting(self, session: str, run: str) -> Iterator[None]:
@@ -140,6 +164,7 @@ def converse(chat: Chat, screen: Screen) -> None:
     with suppress(ImportError):  # not every Python has it
         import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
 
+    chat.decide = partial(_decide, screen)
     chat.attach()
     try:
         while True:
@@ -155,15 +180,19 @@ def _let_decide(chat: Chat, screen: Screen) -> None:
     """Put the agent's questions to the person; what is neither yes nor no leaves the rest open."""
     while questions := chat.questions():
         question = questions[0]
-        screen.line(
-            " ".join(filter(None, (question.get("message"), question.get("tool_name")))) or "May the agent go on?"
-        )
-        if "args" in question:
-            screen.line(f"  {json.dumps(question['args'], ensure_ascii=False)}", "dim")
-        decision = _ask("Allow? [y/n] ", screen).strip().lower()
-        if decision not in {"y", "yes", "n", "no"}:
+        allow = _decide(screen, question)
+        if allow is None:
             return
-        chat.answer(question["id"], allow=decision.startswith("y"))
+        chat.answer(question["id"], allow=allow)
+
+
+def _decide(screen: Screen, question: dict[str, Any]) -> bool | None:
+    """Put one question to the person; None for an answer that is neither yes nor no."""
+    screen.line(" ".join(filter(None, (question.get("message"), question.get("tool_name")))) or "May the agent go on?")
+    if "args" in question:
+        screen.line(f"  {json.dumps(question['args'], ensure_ascii=False)}", "dim")
+    decision = _ask("Allow? [y/n] ", screen).strip().lower()
+    return decision.startswith("y") if decision in {"y", "yes", "n", "no"} else None
 
 
 def _ask(prompt: str, screen: Screen) -> str:

@@ -45,6 +45,8 @@ class Renderer:
             self._end(f"The run failed: {_text(event, 'message')}", "red")
         elif kind == "RUN_FINISHED":
             self._finish(event)
+        elif asked(event):
+            self._end("The agent waits for an approval.", "yellow")
 
     def _begin(self, event: dict[str, Any]) -> None:
         self._calls.clear()
@@ -114,6 +116,13 @@ class Renderer:
     def _end(self, text: str, style: str) -> None:
         self._end_part()
         self._screen.note(text, style)
+
+
+def asked(event: dict[str, Any]) -> str:
+    """The id of the approval that an event tells of, where the agent asks within its run; else nothing."""
+    asks = event.get("type") == "CUSTOM" and event.get("name") == "approval.requested"
+    value = event.get("value")
+    return _text(value, "id") if asks and isinstance(value, dict) else ""
 
 
 def _messages(holder: Any) -> list[dict[str, Any]]:

@@ -195,6 +195,34 @@ class TestAtATerminal:
             shown.type(CTRL_D)
             assert shown.wait() == 0
 
+    def test_what_the_agent_asks_within_its_run_is_answered_at_the_prompt(
+        self, environment: dict[str, str], api: Api
+    ) -> None:
+        session = running_session(api)
+        with terminal("chat", session, **environment) as shown:
+            shown.wait_for("> ")
+            for answer, said in (("y\n", "Thank you, I go on. (once)"), ("n\n", "Then I leave it at that. (no)")):
+                shown.type("ask now\n")
+                assert "May I go on?" in shown.wait_for("Allow? [y/n] ")
+                shown.type(answer)
+                shown.wait_for(said)
+                shown.wait_for("> ")
+            shown.type("ask now\n")
+            shown.wait_for("Allow? [y/n] ")
+            [approval] = api.list_approvals(session).ok()["items"]
+            api.answer_approval(session, approval["id"], "allow").ok()
+            shown.type("n\n")
+            shown.wait_for("Too late: the question is closed.")
+            shown.wait_for("Thank you, I go on. (once)")
+            shown.wait_for("> ")
+            shown.type("ask now\n")
+            shown.wait_for("Allow? [y/n] ")
+            shown.type(CTRL_C)
+            shown.wait_for("Interrupted.")
+            shown.wait_for("> ")
+            shown.type(CTRL_D)
+            assert shown.wait() == 0
+
     def test_ctrl_c_takes_back_a_message_that_waits(self, environment: dict[str, str], api: Api) -> None:
         session = running_session(api)
         with terminal("chat", session, **environment) as shown:

@@ -64,6 +64,12 @@ def test_a_run_that_left_only_a_snapshot_shows_its_last_answer(capsys: pytest.Ca
         ({"type": "RUN_FINISHED", "outcome": {"type": "cancelled"}}, "Interrupted.\n"),
         ({"type": "RUN_FINISHED", "outcome": {"type": "interrupt"}}, "The agent waits for an approval.\n"),
         ({"type": "RUN_FINISHED", "outcome": {"type": "success"}}, ""),
+        (
+            {"type": "CUSTOM", "name": "approval.requested", "value": {"id": "a"}},
+            "The agent waits for an approval.\n",
+        ),
+        ({"type": "CUSTOM", "name": "approval.requested", "value": "a"}, ""),
+        ({"type": "CUSTOM", "name": "approval.resolved", "value": {"id": "a"}}, ""),
     ],
 )
 def test_an_end_that_is_no_success_is_told_beside_the_answer(
