@@ -102,6 +102,25 @@ def test_a_question_of_the_agent_is_answered(console: Console) -> None:
     expect(console.page.locator("#command")).to_contain_text('{"decision":"deny"}')
 
 
+def test_a_question_within_a_run_is_answered_by_one_of_the_agents_options(console: Console) -> None:
+    console.create("say hello")
+    console.settled()
+    console.send("ask now")
+    question = console.page.get_by_label("Questions of the agent")
+    expect(question).to_contain_text("May I go on?")
+    expect(question).to_contain_text("denied after")
+    assert faults(console) == []
+    console.press("Yes, always")
+    expect(question).to_be_hidden()
+    console.settled()
+    expect(console.log).to_contain_text("Thank you, I go on. (always)")
+    assert "option_id" in console.command
+    console.send("ask now")
+    console.press("No")
+    expect(console.log).to_contain_text("Then I leave it at that. (no)")
+    expect(question).to_be_hidden()
+
+
 def test_single_keys_do_nothing_once_they_are_switched_off(console: Console) -> None:
     console.press("Shortcuts")
     console.field("Use these single keys").uncheck()

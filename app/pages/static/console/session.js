@@ -93,11 +93,16 @@ export class SessionView {
     const before = this.conversation.activeRun;
     this.conversation.apply(event);
     const now = this.conversation.activeRun;
+    if (event.type === "CUSTOM" && String(event.name).startsWith("approval.")) this.settle();
     if (event.type === "RUN_STARTED" && this.queued.delete(now)) this.drawQueue();
     if (before === now) return;
+    this.settle();
+    this.drawRun();
+  }
+
+  settle() {
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.settled(), 300); // a log that is read from its beginning says nothing
-    this.drawRun();
   }
 
   settled() {
