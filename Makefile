@@ -1,5 +1,6 @@
 PYTHON ?= python3
 TESTS ?= tests
+BENCH ?=
 SCREENSHOTS ?=
 FUZZ_EXAMPLES ?= 200
 CRASHES ?= 200
@@ -29,8 +30,7 @@ test: install-dev $(AGUI_CLIENT)/node_modules ## run every test; TESTS=path runs
 	@$(PYTEST) $(TESTS)
 
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
-	@test -x /usr/bin/chromium || { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
-		$$SUDO apt-get update --quiet=2 && $$SUDO apt-get install --yes --quiet=2 --no-install-recommends chromium; }
+	$(call apt-install,chromium)
 	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest tests/browser
 
 check: install-dev ## lint, types, import rules, dependencies, the OpenAPI document; changes nothing
@@ -52,8 +52,9 @@ fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation, be
 crash: install-dev ## kill a busy server CRASHES (200) times and see that nothing acknowledged is lost
 	@CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/e2e/test_crashes.py
 
-bench: install-dev ## measure requests beside event streams, and pages of long logs; prints a table
-	@$(BIN)/python -m tests.bench
+bench: install-dev ## measure the server beside others that do the same, with wrk, which apt installs; BENCH=small measures a part
+	$(call apt-install,wrk)
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 coverage: install-dev $(AGUI_CLIENT)/node_modules ## run every test and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests
@@ -84,6 +85,11 @@ $(AGUI_CLIENT)/node_modules: $(AGUI_CLIENT)/package-lock.json
 .venv/axe: .venv/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm install --silent --no-save --prefix $@ axe-core@4.14.1
 	@touch $@
+
+define apt-install
+@test -x /usr/bin/$(1) || { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
+	$$SUDO apt-get update --quiet=2 && $$SUDO apt-get install --yes --quiet=2 --no-install-recommends $(1); }
+endef
 
 define make-venv
 @if kill -0 "$$(cat .venv/.unfinished 2>/dev/null)" 2>/dev/null; then \

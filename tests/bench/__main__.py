@@ -1,25 +1,31 @@
-"""Run the benchmarks and print one Markdown table: `python -m tests.bench`."""
+"""Run the benchmarks, all or those that are named: `python -m tests.bench [small …]`."""
 
-from tests.bench import pages, streams
-from tests.bench.measure import Row
+import importlib
+import resource
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
-HEAD = ("case", "requests", "calibration ms", "p50 ms", "p99 ms", "server's RSS MiB")
+from tests.bench.machine import cores, facts, pinned
+from tests.bench.report import Report
+
+GROUPS = ("small", "streams", "pages")
+DIRECTORY = Path("build")
 
 
-def line(row: Row) -> str:
-    """A row of the table."""
-    figures = (row.calibration_ms, row.p50_ms, row.p99_ms, row.rss_mib)
-    shown = ("" if figure is None else f"{figure:.1f}" for figure in figures)
-    return f"| {' | '.join((row.case, str(row.requests), *shown))} |"
-
-
-def main() -> None:
-    """Print each row as soon as it is measured."""
-    print(f"| {' | '.join(HEAD)} |\n|---|{'--:|' * (len(HEAD) - 1)}", flush=True)  # noqa: T201 - the table
-    for benchmark in (streams, pages):
-        for row in benchmark.rows():
-            print(line(row), flush=True)  # noqa: T201 - the table
+def main(*names: str) -> None:
+    """Print each row as soon as it is measured, and leave the whole in build/bench.md and build/bench.json."""
+    if unknown := set(names) - set(GROUPS):
+        sys.exit(f"no benchmarks called {', '.join(sorted(unknown))}; there are: {', '.join(GROUPS)}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
+    report = Report({"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **facts()})
+    with pinned(cores().rest):
+        for name in names or GROUPS:
+            group = importlib.import_module(f"tests.bench.{name}")
+            report.add(group.TITLE, group.COLUMNS, group.rows())
+    report.write(DIRECTORY)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -10,9 +10,14 @@ from app.backends.embedded import events, sessions
 from app.backends.embedded.database import migrate
 from app.backends.embedded.sqlite import writing_engine
 from app.types import NewSession
-from tests.bench.measure import Row, calibration_ms, measured_server, timed
+from tests.bench.latency import timed
+from tests.bench.machine import calibration_ms, cores
+from tests.bench.result import Row
+from tests.bench.subjects import OURS, QUIET, embedded
 from tests.support.scripted import event
 
+TITLE = "The last page of a log"
+COLUMNS = ("p50 ms", "calibration ms")
 LENGTHS = (100, 10_000, 1_000_000)
 LIMIT = 100
 REQUESTS = 20
@@ -24,15 +29,16 @@ def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "data").mkdir()
         _fill(Path(directory) / "data" / "ambient.db")
-        with measured_server(Path(directory)) as (server, bearer):
+        with embedded(Path(directory), **QUIET) as server:
             for length in LENGTHS:
-                calibration = calibration_ms()
+                calibration = calibration_ms(cores().server)
                 path = f"/v1/sessions/s-{length}/output?format=events&after={length - LIMIT}&limit={LIMIT}"
-                times, body = timed(server, bearer, path, REQUESTS)
+                times, body = timed(server, path, REQUESTS)
                 page = json.loads(body)
                 assert page["events"][-1]["value"] == length - 1
                 assert len(page["events"]) == LIMIT
-                yield Row(f"last page of {length:,} events", REQUESTS, calibration, median(times))
+                figures = {"p50 ms": median(times), "calibration ms": calibration}
+                yield Row(f"last {LIMIT} of {length:,} events", OURS, figures)
 
 
 def _fill(file: Path) -> None:

@@ -1,0 +1,37 @@
+"""The server without a backend's work: its three measured operations answer what was made before."""
+
+from collections.abc import Sequence
+
+from app.backends.ambient import mapping
+from app.types import AcceptedRun, Caller, NewMessage, Session, SessionPage, SessionStatus
+from tests.bench.resources import RUN, page, resource
+from tests.support.contract import CannedBackend
+
+
+class CannedSessions(CannedBackend):
+    """Remembers no calls, as it gets too many."""
+
+    session = mapping.session(resource("s1"), "s1")
+    page = mapping.page(page(), limit=100, offset=0)
+    accepted = AcceptedRun(run_id=RUN, thread_id="s1")
+
+    async def get_session(self, caller: Caller, session_id: str) -> Session:  # noqa: ARG002 - the port's arguments
+        """The same session for any id."""
+        return self.session
+
+    async def list_sessions(
+        self,
+        caller: Caller,  # noqa: ARG002
+        *,
+        limit: int,  # noqa: ARG002
+        offset: int,  # noqa: ARG002
+        search: str | None,  # noqa: ARG002
+        status: Sequence[SessionStatus],  # noqa: ARG002
+        label: Sequence[str],  # noqa: ARG002
+    ) -> SessionPage:
+        """The same hundred for any page."""
+        return self.page
+
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:  # noqa: ARG002
+        """The same run for any message."""
+        return self.accepted

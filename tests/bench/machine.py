@@ -1,0 +1,86 @@
+"""The machine that measures: a core for each part, how fast the measured one is, what processes have used."""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+MEASURED_BY = ("connexion", "uvicorn", "uvloop", "aiohttp", "msgspec", "fastapi")
+
+
+class Cores(NamedTuple):
+    """Which core each part has to itself; the same one twice where there are too few."""
+
+    server: int
+    platform: int
+    load: int
+    rest: int
+
+
+@cache
+def cores() -> Cores:
+    """The cores of this process, dealt out; the first is the last to be used, for it has the interrupts."""
+    mine = sorted(os.sched_getaffinity(0), reverse=True)
+    return Cores(*(mine[min(number, len(mine) - 1)] for number in range(4)))
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Let this thread, and what it starts, run on one core only for the time of a block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def calibration_ms(core: int) -> float:
+    """CPU milliseconds that one core takes for the same piece of Python: figures of two hours compare by it."""
+    with pinned(core):
+        start = time.thread_time()
+        sum(i * i for i in range(1_500_000))
+        return 1000 * (time.thread_time() - start)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process with all its threads and descendants, those that ended and were waited for included."""
+    ended = sum(int(ticks) for ticks in _stat(pid)[13:15]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(~pid << 3 | 2) + ended + sum(cpu_seconds(child) for child in _children(pid))
+
+
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """Millions of bytes that a process and its descendants hold now; at most held at once each with `VmHWM`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [kib] = [line.split()[1] for line in status.splitlines() if line.startswith(f"{field}:")]
+    return int(kib) * 1024 / 1e6 + sum(memory_mb(child, field) for child in _children(pid))
+
+
+def facts() -> dict[str, str]:
+    """What a reader has to know of the machine."""
+    dealt, distinct = cores(), len(set(cores()))
+    crowd = "" if distinct >= len(dealt) - 1 else "; TOO FEW: server, platform and load share cores"
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": model[0].partition(": ")[2] if model else platform.machine(),
+        "cores": f"{os.cpu_count()}: server on {dealt.server}, platform {dealt.platform}, load {dealt.load}{crowd}",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": sys.version.split()[0],
+        **{name: version(name) for name in MEASURED_BY},
+    }
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name of the command, which may hold anything; the first is the third."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]

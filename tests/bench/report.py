@@ -1,0 +1,69 @@
+"""What was measured as Markdown and JSON: on standard output as it comes, and in files at the end."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tests.bench.result import Row, Target
+
+TARGETS = ("case", "figure", "asked", "reached", "met")
+
+
+class Report:
+    """Writes what it is told line by line, and keeps it."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        self._lines: list[str] = []
+        self._targets: list[Target] = []
+        self._kept: dict[str, object] = {"machine": dict(facts), "groups": {}}
+        for name, fact in facts.items():
+            self._tell(f"* {name}: {fact}")
+
+    def add(self, title: str, columns: Sequence[str], found: Iterable[Row | Target]) -> None:
+        """A table of what a group of benchmarks finds."""
+        self._tell("", f"## {title}", "", *_head(("case", "subject", *columns)))
+        rows = []
+        for each in found:
+            if isinstance(each, Target):
+                self._targets.append(each)
+            else:
+                rows.append({"case": each.case, "subject": each.subject, **each.figures})
+                figures = (number(each.figures[name]) if name in each.figures else "" for name in columns)
+                self._tell(_line((each.case, each.subject, *figures)))
+        groups = self._kept["groups"]
+        assert isinstance(groups, dict)
+        groups[title] = rows
+
+    def write(self, directory: Path) -> None:
+        """Tell of the targets, then leave `bench.md` and `bench.json` in a directory."""
+        if self._targets:
+            self._tell("", "## Targets", "", *_head(TARGETS), *map(_verdict, self._targets))
+        self._kept["targets"] = [target._asdict() | {"met": target.met} for target in self._targets]
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "bench.md").write_text("\n".join((*self._lines, "")))
+        (directory / "bench.json").write_text(json.dumps(self._kept, indent=1, ensure_ascii=False) + "\n")
+
+    def _tell(self, *lines: str) -> None:
+        self._lines += lines
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+
+
+def number(figure: float) -> str:
+    """A figure with as many digits as can be meant."""
+    digits = next((digits for digits, bound in ((0, 100), (1, 10), (2, 0.1)) if abs(figure) >= bound), 3)
+    return f"{figure:,.{digits}f}"
+
+
+def _verdict(target: Target) -> str:
+    bound = f"≥ {target.at_least:g}" if target.at_least is not None else f"≤ {target.at_most:g}"
+    return _line((target.case, target.asked, bound, number(target.reached), "yes" if target.met else "**no**"))
+
+
+def _head(names: Sequence[str]) -> tuple[str, str]:
+    return _line(names), f"|{'---|' * 2}{'--:|' * (len(names) - 2)}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,168 @@
+"""Small requests: how many in a second on one core, beside peers that do the same."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+
+from tests.bench import gateway, stub, subjects
+from tests.bench.load import Load, wrk
+from tests.bench.machine import calibration_ms, cores, cpu_seconds
+from tests.bench.result import Row, Target, medians
+from tests.bench.subjects import OURS, PEERS, QUIET, Subject
+from tests.support.deadline import eventually
+
+TITLE = "Small requests"
+COLUMNS = ("requests/s", "p50 ms", "p99 ms", "CPU µs/request", "calibration ms", "vs Go", "vs Go, strict", "vs FastAPI")
+CONNECTIONS = 32
+ROUNDS = 3
+SECONDS = 2
+SLOW = "slow 3000"  # keeps the demo agent busy for five minutes: what comes meanwhile is accepted and waits
+SESSIONS = 100
+FEW = 2  # subjects of each place that show what a connection that waits for each answer sees
+
+
+class Case(NamedTuple):
+    """One request; `path` is of a session."""
+
+    name: str
+    path: str
+    body: str | None = None
+    connections: int = CONNECTIONS
+
+
+class Place(NamedTuple):
+    """Subjects that do the same work: those of one place are compared with one another."""
+
+    name: str
+    subjects: Sequence[Subject]
+
+
+GET, LIST, POST = "GET session", "list of 100", "POST message"
+CASES = (
+    Case(GET, "/v1/sessions/{}"),
+    Case(f"{GET}, 1 connection", "/v1/sessions/{}", connections=1),
+    Case(LIST, "/v1/sessions?limit=100"),
+    Case(POST, "/v1/sessions/{}/message", '{"content":"Now add a test for the empty basket."}'),
+)
+STORE, PLATFORM, LOGGED, READY = "store", "platform", "platform, requests logged", "no backend"
+
+Loader = Callable[..., Load]
+Found = dict[tuple[str, str], dict[str, float]]
+"""Figures by place and subject."""
+
+
+def rows() -> Iterator[Row | Target]:
+    """A row for each subject in each case."""
+    with ExitStack() as stack:
+        behind = stack.enter_context(subjects.platform())
+        places = _places(stack, behind)
+        for case in CASES:
+            yield Row(case.name, behind.name, _straight(case, behind))
+            found = measured(case, places)
+            for (place, name), figures in found.items():
+                yield Row(case.name, f"{place}: {name}", figures)
+            yield from _targets(case, found)
+
+
+def measured(case: Case, places: Sequence[Place], load: Loader = wrk) -> Found:
+    """The medians of several rounds, in each of which the subjects take turns."""
+    figures = defaultdict(list)
+    for _ in range(ROUNDS):
+        for key, found in _round(case, places, load).items():
+            figures[key].append(found)
+    return {key: medians(found) for key, found in figures.items()}
+
+
+def _round(case: Case, places: Sequence[Place], load: Loader) -> Found:
+    """Each subject once, with what the others did in the same round."""
+    found: Found = {}
+    for place in places:
+        for subject in place.subjects if case.connections > 1 else place.subjects[:FEW]:
+            with _path(case, place, subject) as path:
+                found[place.name, subject.name] = _measure(subject, path, case, load)
+    for (place_name, _), figures in found.items():
+        if fastapi := found.get((place_name, PEERS["fastapi"])):
+            figures["vs FastAPI"] = figures["requests/s"] / fastapi["requests/s"]
+        if place_name in (PLATFORM, LOGGED):
+            quiet, busy = gateway.RATES[case.name].scaled(figures["calibration ms"])
+            figures["vs Go"], figures["vs Go, strict"] = figures["requests/s"] / quiet, figures["requests/s"] / busy
+    return found
+
+
+def _places(stack: ExitStack, behind: Subject) -> list[Place]:
+    def directory() -> Path:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+    store = stack.enter_context(subjects.embedded(directory(), **QUIET))
+    _fill(store)
+    ours = stack.enter_context(subjects.ambient(directory(), behind, **QUIET))
+    logged = stack.enter_context(subjects.ambient(directory(), behind))
+    with_hop = [stack.enter_context(subjects.peer(kind, behind)) for kind in PEERS if kind != "canned"]
+    without = [stack.enter_context(subjects.peer(kind)) for kind in PEERS]
+    return [Place(STORE, [store]), Place(PLATFORM, [ours, *with_hop]), Place(LOGGED, [logged]), Place(READY, without)]
+
+
+def _fill(store: Subject) -> None:
+    made = [store.created("hello") for _ in range(SESSIONS)]
+    for session in made:
+        eventually(lambda: store.runs(session), lambda statuses: statuses == ["completed"])  # noqa: B023 - called at once
+
+
+@contextmanager
+def _path(case: Case, place: Place, subject: Subject) -> Iterator[str]:
+    if place.name != STORE or case.name == LIST:
+        yield case.path.format("s1")
+        return
+    session = subject.created(SLOW if case.body else "hello")
+    eventually(lambda: subject.runs(session), lambda statuses: statuses == ["running" if case.body else "completed"])
+    yield case.path.format(session)
+    subject.deleted(session)
+
+
+def _measure(subject: Subject, path: str, case: Case, load: Loader) -> dict[str, float]:
+    answer = requests.request(
+        "POST" if case.body else "GET",
+        f"{subject.url}{path}",
+        headers={**subject.headers, **({"Content-Type": "application/json"} if case.body else {})},
+        data=case.body,
+        timeout=10,
+    )
+    answer.raise_for_status()
+    calibration = calibration_ms(cores().server)
+    before = cpu_seconds(subject.pid)
+    told = load(f"{subject.url}{path}", subject.headers, connections=case.connections, seconds=SECONDS, body=case.body)
+    used = cpu_seconds(subject.pid) - before
+    calibration = (calibration + calibration_ms(cores().server)) / 2
+    return {
+        "requests/s": told.rate,
+        "p50 ms": told.p50_ms,
+        "p99 ms": told.p99_ms,
+        "CPU µs/request": 1e6 * used / told.requests,
+        "calibration ms": calibration,
+    }
+
+
+def _straight(case: Case, behind: Subject) -> dict[str, float]:
+    root = f"/api/projects/{stub.PROJECT}/agentic-sessions"
+    path = case.path.format("s1").replace("/v1/sessions", root).replace("/message", "/agui/run")
+    return _measure(behind, path, case, wrk)
+
+
+_WANTED_OF_GO = {GET: 1.2, LIST: 6.0, POST: 1.1}
+_WANTED_OF_STORE = {GET: 4000, POST: 1500}
+
+
+def _targets(case: Case, found: Found) -> Iterator[Target]:
+    if case.name in _WANTED_OF_GO:
+        least = _WANTED_OF_GO[case.name]
+        yield Target(case.name, "vs Go, requests logged", found[LOGGED, OURS]["vs Go"], at_least=least)
+        yield Target(case.name, "vs FastAPI with a platform", found[PLATFORM, OURS]["vs FastAPI"], at_least=1.5)
+        yield Target(case.name, "vs FastAPI without a backend", found[READY, OURS]["vs FastAPI"], at_least=2.5)
+    if case.name in _WANTED_OF_STORE:
+        reached = found[STORE, OURS]["requests/s"]
+        yield Target(case.name, "requests/s of the store", reached, at_least=_WANTED_OF_STORE[case.name])

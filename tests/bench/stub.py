@@ -1,0 +1,81 @@
+"""A platform of canned bytes, far quicker than what stands before it: `python -m tests.bench.stub PORT NAME=FILE…`.
+
+Any session is there and runs; one that is named has the export in the file. It reads nothing but a request's first line
+and the length of its body.
+"""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+from tests.bench.resources import accepted, encoded, page, resource
+from tests.support.server import LOCALHOST
+
+PROJECT = "p1"
+_HEAD = re.compile(rb"(\w+) (\S+?)(?:\?\S*)? HTTP/1\.1\r\n", re.ASCII)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_SESSIONS = f"/api/projects/{PROJECT}/agentic-sessions".encode()
+
+
+def answers(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """Head and body by method and path."""
+    found = {(b"GET", b"/health"): b"{}", (b"GET", _SESSIONS): encoded(page())}
+    for name in ("s1", *exports):
+        session = b"%b/%b" % (_SESSIONS, name.encode())
+        found[b"GET", session] = encoded(resource(name))
+        found[b"POST", session + b"/agui/run"] = encoded(accepted())
+        if name in exports:
+            found[b"GET", session + b"/export"] = exports[name]
+    return {key: (_head(200, body), body) for key, body in found.items()}
+
+
+def _head(status: int, body: bytes) -> bytes:
+    return b"HTTP/1.1 %d Canned\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n" % (
+        status,
+        len(body),
+    )
+
+
+_NOTHING = b'{"error":"Session not found"}'
+_NOT_FOUND = _head(404, _NOTHING), _NOTHING
+
+
+class Canned(asyncio.Protocol):
+    """One connection; answers in the order of the requests."""
+
+    def __init__(self, answers: dict[tuple[bytes, bytes], tuple[bytes, bytes]]) -> None:
+        self._answers = answers
+        self._unread = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what answers are written to."""
+        self._transport = cast(asyncio.Transport, transport)  # which uvloop's is in all but name
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every request that is whole."""
+        self._unread += data
+        while (end := self._unread.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._unread, 0, end + 2)
+            size = end + 4 + (int(length[1]) if length else 0)
+            if len(self._unread) < size:
+                return
+            line = _HEAD.match(self._unread)
+            answer = self._answers.get((line[1], line[2]), _NOT_FOUND) if line else _NOT_FOUND
+            self._transport.writelines(answer)
+            self._unread = self._unread[size:]
+
+
+async def main(port: int, exports: dict[str, bytes]) -> None:
+    """Serve until killed."""
+    canned = answers(exports)
+    server = await asyncio.get_running_loop().create_server(lambda: Canned(canned), LOCALHOST, port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    named = dict(argument.split("=", 1) for argument in sys.argv[2:])
+    uvloop.run(main(int(sys.argv[1]), {name: Path(file).read_bytes() for name, file in named.items()}))

@@ -1,0 +1,94 @@
+"""The benchmarks measure what they say: their platform, their peers, and one round of them."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import requests
+from starlette.types import ASGIApp
+
+from app.factory import create_app
+from app.types import Caller, NewMessage, SessionStatus
+from tests.bench import small, subjects
+from tests.bench.canned import CannedSessions
+from tests.bench.load import Load
+from tests.bench.peers import connexion_app, fastapi_app
+from tests.bench.peers.sources import blocking_source, source
+from tests.bench.resources import RUN
+from tests.bench.small import PLATFORM, Case, Place
+from tests.bench.subjects import OURS
+from tests.support.contract import AUTH, TOKEN, Sent, call, settings
+from tests.support.platform_backend import connected
+
+JSON = (*AUTH.items(), ("Content-Type", "application/json"))
+GOOD = [
+    Sent("GET", "/v1/sessions/s1"),
+    Sent("GET", "/v1/sessions?limit=100"),
+    Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":"c"}'),
+]
+BAD = [
+    Sent("GET", "/v1/sessions/s1", ()),
+    Sent("GET", "/v1/sessions/s1", (("Authorization", TOKEN), ("X-Ambient-Project", "P1"))),
+    Sent("GET", "/v1/sessions/S1"),
+    Sent("GET", "/v1/sessions?limit=101"),
+    Sent("GET", "/v1/sessions?page=2"),
+    Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":" "}'),
+    Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":"c","more":1}'),
+]
+
+
+@pytest.fixture(scope="module", params=["fastapi", "asyncapp", "flaskapp"])
+def peer(request: pytest.FixtureRequest) -> ASGIApp:
+    match request.param:
+        case "fastapi":
+            return fastapi_app.make(source(None))
+        case "asyncapp":
+            return connexion_app.asynchronous(source(None))
+    return connexion_app.flask(blocking_source(None))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
+    return create_app(settings(tmp_path_factory.mktemp("server")), CannedSessions())
+
+
+@pytest.mark.parametrize("sent", GOOD, ids=lambda sent: sent.target)
+async def test_a_peer_answers_what_the_server_answers(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
+    ours, theirs = await call(server, sent), await call(peer, sent)
+    assert theirs.status == ours.status
+    assert theirs.json() == ours.json()
+
+
+@pytest.mark.parametrize("sent", BAD, ids=lambda sent: f"{sent.target} {sent.body.decode()}")
+async def test_a_peer_refuses_what_the_server_refuses(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
+    ours, theirs = await call(server, sent), await call(peer, sent)
+    assert theirs.status == ours.status
+
+
+async def test_the_canned_platform_is_one_for_the_adapter() -> None:
+    caller = Caller(token="t", project="p1")
+    with subjects.platform() as behind:
+        async with connected(behind.url) as backend:
+            assert (await backend.get_session(caller, "s1")).status is SessionStatus.RUNNING
+            page = await backend.list_sessions(caller, limit=100, offset=0, search=None, status=(), label=())
+            assert len(page.items) == 100
+            assert (await backend.send_message(caller, "s1", NewMessage(content="c"))).run_id == RUN
+
+
+def three(url: str, headers: Mapping[str, str], *, connections: int, seconds: int, body: str | None = None) -> Load:
+    """A load of three requests, whatever was asked for."""
+    assert connections > 0
+    assert seconds > 0
+    begun = time.perf_counter()
+    for _ in range(3):
+        requests.request("POST" if body else "GET", url, headers=headers, data=body, timeout=10).raise_for_status()
+    return Load(3, time.perf_counter() - begun, 1.0, 2.0, 0, 0)
+
+
+def test_a_case_is_measured_on_the_server_and_compared(tmp_path: Path) -> None:
+    with subjects.platform() as behind, subjects.ambient(tmp_path, behind) as ours:
+        found = small.measured(Case(small.GET, "/v1/sessions/{}"), [Place(PLATFORM, [ours])], three)
+    figures = found[PLATFORM, OURS]
+    assert set(figures) == set(small.COLUMNS) - {"vs FastAPI"}
+    assert all(figure > 0 for figure in figures.values())

@@ -1,0 +1,80 @@
+"""What the benchmarks work out from what they measure."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench import gateway, machine
+from tests.bench.report import Report, number
+from tests.bench.result import Row, Target, medians
+
+
+def test_the_gateway_is_as_much_slower_as_the_core_is() -> None:
+    assert gateway.Rate(quiet=4000, busy=3000).scaled(168.0) == (2000, 3000 * 147.5 / 168)
+
+
+def test_the_median_of_a_column_is_over_the_rounds_that_have_it() -> None:
+    assert medians([{"a": 1, "b": 5}, {"a": 9}, {"a": 2, "b": 6}]) == {"a": 2, "b": 5.5}
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (Target("c", "a", 1.2, at_least=1.2), True),
+        (Target("c", "a", 1.1, at_least=1.2), False),
+        (Target("c", "a", 15.0, at_most=15.0), True),
+        (Target("c", "a", 15.1, at_most=15.0), False),
+    ],
+)
+def test_a_target_is_met_at_its_bound(target: Target, met: bool) -> None:
+    assert target.met is met
+
+
+@pytest.mark.parametrize(
+    ("figure", "shown"), [(12345.6, "12,346"), (99.94, "99.9"), (3.14159, "3.14"), (0.0123, "0.012"), (0.0, "0.000")]
+)
+def test_a_figure_is_shown_with_the_digits_that_can_be_meant(figure: float, shown: str) -> None:
+    assert number(figure) == shown
+
+
+def test_a_report_holds_what_was_measured_and_what_was_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report({"cores": "1"})
+    report.add("A group", ("x", "y"), [Row("case", "one", {"y": 2.0}), Target("case", "y", 2.0, at_least=3.0)])
+    report.write(tmp_path / "build")
+    told = (tmp_path / "build" / "bench.md").read_text()
+    assert told == capsys.readouterr().out
+    assert "| case | one |  | 2.00 |\n" in told
+    assert "| case | y | ≥ 3 | 2.00 | **no** |\n" in told
+    kept = json.loads((tmp_path / "build" / "bench.json").read_text())
+    assert kept["groups"] == {"A group": [{"case": "case", "subject": "one", "y": 2.0}]}
+    assert kept["targets"][0]["met"] is False
+
+
+def test_a_core_is_given_back_after_a_block() -> None:
+    before = os.sched_getaffinity(0)
+    with machine.pinned(machine.cores().server):
+        assert os.sched_getaffinity(0) == {machine.cores().server}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_time_and_the_memory_of_children_count() -> None:
+    work = "b = bytearray(30_000_000)\nfor i in range(3_000_000): pass\nprint(flush=True)\ninput()"
+    parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", parent, work], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        used, held = machine.cpu_seconds(process.pid), machine.memory_mb(process.pid)
+        own = machine.cpu_seconds(os.getpid())
+        process.communicate(b"\n")
+    assert used > 0.03
+    assert held > 40
+    assert own > 0
