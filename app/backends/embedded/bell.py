@@ -1,38 +1,67 @@
 """Wakes those who wait for news of a session: the news itself they read from the store."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+T = TypeVar("T")
+KEPT = 2
 _TOUCHED = "sessions with news"
+
+
+class _Watched:
+    """Who watches a session, and the last things that they have read since it had news."""
+
+    def __init__(self) -> None:
+        self.bells: set[asyncio.Event] = set()
+        self.read: dict[Hashable, Any] = {}
 
 
 class Bell:
     """Rung after each commit for the sessions that it has changed; lives in the event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, set[asyncio.Event]] = {}
+        self._watched: dict[int, _Watched] = {}
 
     def ring(self, sessions: Iterable[int]) -> None:
         """Wake all who watch one of these sessions."""
         for session in sessions:
-            for rung in self._waiting.get(session, ()):
-                rung.set()
+            if watched := self._watched.get(session):
+                watched.read.clear()
+                for rung in watched.bells:
+                    rung.set()
 
     @contextmanager
     def watch(self, session: int) -> Iterator[asyncio.Event]:
         """An event that is set whenever the session has news: clear it before reading, and nothing is missed."""
         rung = asyncio.Event()
-        waiting = self._waiting.setdefault(session, set())
-        waiting.add(rung)
+        watched = self._watched.setdefault(session, _Watched())
+        watched.bells.add(rung)
         try:
             yield rung
         finally:
-            waiting.discard(rung)
-            if not waiting:
-                self._waiting.pop(session, None)
+            watched.bells.discard(rung)
+            if not watched.bells:
+                self._watched.pop(session, None)
+
+    def once(self, session: int, key: Hashable, read: Callable[[], T]) -> T:
+        """What `read` returns, or returned for another who watches the session and asked for `key` since it had news.
+
+        To be called while watching; only the last `KEPT` answers are at hand, and none where nobody else watches.
+        """
+        watched = self._watched[session]
+        if key in watched.read:
+            found: T = watched.read[key]
+            return found
+        found = read()
+        if len(watched.bells) > 1:
+            watched.read[key] = found
+            if len(watched.read) > KEPT:
+                del watched.read[next(iter(watched.read))]
+        return found
 
 
 async def rung_before(rung: asyncio.Event, deadline: float) -> bool:

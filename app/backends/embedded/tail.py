@@ -1,6 +1,6 @@
 """Following a log: page after page by position, then whatever the next commits add."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
 import msgspec
@@ -37,24 +37,30 @@ async def follow(
             if news.all:
                 await rung.wait()
             rung.clear()
-            news = database.read(partial(_behind, session=session, after=after, run_id=run_id, decoded=compacted))
+            read = partial(database.read, partial(_behind, session=session, after=after, run_id=run_id))
+            news = database.bell.once(session, (after, run_id), read)
             after = news.events[-1].position if news.events else after
-            found = [event for one in news.events for event in joiner.take(one)] if compacted else news.events
+            found = list(_compacted(joiner, news.events)) if compacted else news.events
             yield _frames(found)
     yield _frames(joiner.rest())
 
 
-def _behind(connection: Connection, session: int, after: int, run_id: str | None, *, decoded: bool) -> _News:
+def _behind(connection: Connection, session: int, after: int, run_id: str | None) -> _News:
     end = events.last_position(connection, session)
     if end is None:
         return _News([], all=True, over=True)
     run = events.stretch(connection, session, run_id) if run_id else None
     rows = events.behind(connection, session, after, run)
-    log = (decode_one(raw, at) if decoded else Event(raw=raw, position=at) for at, raw in rows)
-    page = Page(limit=PAGE_EVENTS, max_bytes=PAGE_BYTES)
-    found = list(cut((event for event in log if event), page))
+    log = (Event(raw=raw, position=at) for at, raw in rows)
+    found = list(cut(log, Page(limit=PAGE_EVENTS, max_bytes=PAGE_BYTES)))
     reached = (found[-1].position if found else after) >= (run.last if run else end)
     return _News(found, all=reached, over=reached and run is not None and run.status.is_final)
+
+
+def _compacted(joiner: Joiner, log: list[Event]) -> Iterator[Event]:
+    for one in log:
+        if event := decode_one(one.raw, one.position):
+            yield from joiner.take(event)
 
 
 def _frames(found: list[Event]) -> list[Frame]:

@@ -1,0 +1,114 @@
+"""Many who follow one session: what they read at the same position is read once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import event as listener
+
+from app.agents.port import Turn
+from app.answers import EventStream, Frame
+from app.backends.embedded.bell import KEPT, Bell
+from app.types import OutputFormat
+from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
+
+READERS = 30
+
+
+class Reader:
+    """Reads a stream to its end."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self.frames: list[Frame] = []
+        self.task = asyncio.create_task(self._read(stream))
+
+    async def _read(self, stream: EventStream) -> None:
+        async for page in stream.pages:
+            self.frames += page
+
+    @property
+    def deltas(self) -> list[str]:
+        events = [msgspec.json.decode(frame.event) for frame in self.frames]
+        return [each["delta"] for each in events if each["type"] == "TEXT_MESSAGE_CONTENT"]
+
+
+async def reader(home: House, session_id: str, format: OutputFormat, run_id: str | None = None) -> Reader:
+    return Reader(await home.backend.stream_session_events(CALLER, session_id, after=0, run_id=run_id, format=format))
+
+
+async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) -> None:
+    words: asyncio.Queue[str] = asyncio.Queue()
+
+    async def dictated(_turn: Turn) -> AsyncIterator[bytes]:
+        yield STARTED
+        yield event("TEXT_MESSAGE_START", messageId="m", role="assistant")
+        while word := await words.get():
+            yield event("TEXT_MESSAGE_CONTENT", messageId="m", delta=word)
+        yield event("TEXT_MESSAGE_END", messageId="m")
+        yield FINISHED
+
+    async with house(tmp_path, dictated) as home:
+        session_id = await home.create()
+        [run] = await home.runs(session_id)
+        await home.active(session_id, run.run_id, at_least=2)
+        readers = [await reader(home, session_id, OutputFormat.EVENTS) for _ in range(READERS)]
+        joined = await reader(home, session_id, OutputFormat.COMPACT)
+        narrowed = await reader(home, session_id, OutputFormat.EVENTS, run.run_id)
+        followers = [*readers, narrowed]
+
+        async def heard(word: str) -> None:
+            await words.put(word)
+
+            async def all_have_it() -> bool:
+                return all(word in each.deltas for each in followers)
+
+            await until(all_have_it)
+
+        await heard("first")
+        reads: list[str] = []
+
+        def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if "FROM events" in statement:
+                reads.append(statement)
+
+        listener.listen(home.backend._database._reading, "before_cursor_execute", count)
+        await heard("second")
+        listener.remove(home.backend._database._reading, "before_cursor_execute", count)
+        assert 0 < len(reads) < READERS
+        await words.put("")
+        await narrowed.task
+        await home.backend.delete_session(CALLER, session_id)
+        await asyncio.gather(joined.task, *(each.task for each in readers))
+        assert all(each.deltas == ["first", "second"] for each in followers)
+        assert [frame.position for frame in readers[0].frames] == list(range(1, 7))
+        assert joined.deltas == ["firstsecond"]
+
+
+class TestWhatIsReadOnce:
+    @pytest.fixture
+    def bell(self) -> Bell:
+        return Bell()
+
+    async def test_the_same_question_is_answered_from_memory_until_there_is_news(self, bell: Bell) -> None:
+        with bell.watch(1), bell.watch(1):
+            assert bell.once(1, "question", lambda: "old") == "old"
+            assert bell.once(1, "question", lambda: "new") == "old"
+            bell.ring([2])
+            assert bell.once(1, "question", lambda: "new") == "old"
+            bell.ring([1])
+            assert bell.once(1, "question", lambda: "new") == "new"
+
+    async def test_only_the_last_answers_are_kept(self, bell: Bell) -> None:
+        with bell.watch(1), bell.watch(1):
+            for number in range(KEPT + 1):
+                bell.once(1, number, lambda: "old")
+            assert bell.once(1, 0, lambda: "new") == "new"
+            assert bell.once(1, KEPT, lambda: "new") == "old"
+
+    async def test_nothing_is_kept_for_one_alone(self, bell: Bell) -> None:
+        with bell.watch(1):
+            assert bell.once(1, "question", lambda: "old") == "old"
+            assert bell.once(1, "question", lambda: "new") == "new"
