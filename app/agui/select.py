@@ -1,31 +1,28 @@
-"""The events of one run out of a session's log."""
+"""One run out of a session's log, by its id."""
 
 import re
 from collections.abc import Iterable, Iterator
+from uuid import UUID
 
 from app.agui.decode import Event
 
-_UUID = re.compile(
-    r"(?:urn:uuid:)?([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})"
-    r"|\{([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})\}"
-    r"|([0-9a-f]{32})",
-    re.ASCII | re.IGNORECASE,
-)
+_HEX = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
+_UUID = re.compile(rf"(?:urn:uuid:)?({_HEX})|\{{({_HEX})\}}", re.ASCII | re.IGNORECASE)
 
 
-def run_key(run_id: str) -> str:
-    """What two spellings of one run id have in common: 32 lower-case digits of a uuid, any other id as it is."""
-    uuid = _UUID.fullmatch(run_id)
-    return "".join(filter(None, uuid.groups())).lower() if uuid else run_id
+def canonical(run_id: str) -> str:
+    """A uuid in any spelling that the document takes, in lower case with hyphens; any other id as it is."""
+    found = _UUID.fullmatch(run_id)
+    return str(UUID(found[1] or found[2])) if found else run_id
 
 
 def of_run(events: Iterable[Event], run_id: str) -> Iterator[Event]:
     """The events of that run in order, none if the run is unknown; events without a run id belong to no run."""
-    wanted = run_key(run_id)
+    wanted = canonical(run_id)
     known: dict[str | None, bool] = {None: False}
     for event in events:
         belongs = known.get(event.run_id)
         if belongs is None:
-            belongs = known[event.run_id] = run_key(event.run_id or "") == wanted
+            belongs = known[event.run_id] = canonical(event.run_id or "") == wanted
         if belongs:
             yield event

@@ -11,7 +11,7 @@ from app.agui.compact import compact
 from app.agui.decode import decode
 from app.agui.endings import ending
 from app.agui.runs import summaries
-from app.agui.select import of_run, run_key
+from app.agui.select import canonical, of_run
 from app.agui.terminal import OpenParts
 from app.agui.transcript import transcript
 from tests.unit.agui_samples import PLATFORM_RUN, R1, THREAD, bytes_of, hostile_events, json_values, log, raw
@@ -113,7 +113,16 @@ def _is_object(entry: bytes) -> bool:
 
 @pytest.mark.parametrize(
     "spelling",
-    [R1, R1.upper(), R1.replace("-", ""), f"urn:uuid:{R1}", f"URN:UUID:{R1}", f"{{{R1}}}"],
+    [
+        R1,
+        R1.upper(),
+        R1.replace("-", ""),
+        f"urn:uuid:{R1}",
+        f"URN:UUID:{R1}",
+        f"urn:uuid:{R1.replace('-', '')}",
+        f"{{{R1}}}",
+        f"{{{R1.replace('-', '')}}}",
+    ],
 )
 def test_a_run_is_found_when_its_uuid_is_spelled(spelling: str) -> None:
     events = log(*PLATFORM_RUN, raw("CUSTOM", run=None), raw("CUSTOM", run="other"))
@@ -121,9 +130,22 @@ def test_a_run_is_found_when_its_uuid_is_spelled(spelling: str) -> None:
     assert bytes_of(of_run(log(raw("A", run=spelling)), R1)) == [raw("A", run=spelling)]
 
 
-@pytest.mark.parametrize("free", ["unknown", f"x{R1}", f"{R1}\n", f"{{{R1}", R1.replace("-", "_"), "\u0661" * 32, ""])
+@pytest.mark.parametrize(
+    "free",
+    [
+        "unknown",
+        f"x{R1}",
+        f"{R1}\n",
+        f"{{{R1}",
+        f"{{urn:uuid:{R1}}}",
+        f"{R1[:9]}-{R1[9:]}",
+        R1.replace("-", "_"),
+        "\u0661" * 32,
+        "",
+    ],
+)
 def test_an_id_that_is_no_uuid_is_compared_as_it_is(free: str) -> None:
-    assert run_key(free) == free
+    assert canonical(free) == free
 
 
 def test_nothing_is_found_when_the_run_is_unknown() -> None:

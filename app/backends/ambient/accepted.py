@@ -6,7 +6,7 @@ from time import monotonic
 
 import msgspec
 
-from app.agui.select import run_key
+from app.agui.select import canonical
 from app.types import RunStatus, RunSummary
 
 LIFETIME = 120.0
@@ -65,9 +65,9 @@ class AcceptedRuns:
 
     def get(self, project: str, session_id: str, run_id: str) -> AcceptedRun | None:
         """The run of that id, a uuid in any spelling, if it was accepted lately."""
-        wanted = run_key(run_id)
+        wanted = canonical(run_id)
         runs = self.waiting(project, session_id)
-        return next((run for run in runs if run_key(run.run_id) == wanted), None)
+        return next((run for run in runs if canonical(run.run_id) == wanted), None)
 
     def waiting(self, project: str, session_id: str, in_log: Collection[str] = ()) -> list[AcceptedRun]:
         """Return a session's runs that are still on their way, first accepted first; forget all others of it."""

@@ -11,7 +11,7 @@ from app.agui.decode import Event
 from app.agui.endings import ending
 from app.agui.page import cut
 from app.agui.runs import summaries
-from app.agui.select import run_key
+from app.agui.select import canonical
 from app.agui.terminal import OpenParts, run_error
 from app.answers import Frame
 from app.backends.ambient.log import Log
@@ -28,7 +28,7 @@ class FollowedRun:
     """One run in a log that may lack its end; `is_accepted` says whether a run without events is on its way still."""
 
     def __init__(self, run_id: str, thread_id: str, is_accepted: Callable[[], bool]) -> None:
-        self._key = run_key(run_id)
+        self._key = canonical(run_id)
         self._run_id = run_id
         self._thread_id = thread_id
         self._is_accepted = is_accepted
@@ -43,7 +43,7 @@ class FollowedRun:
         for event in events:
             if event.run_id is None:
                 continue
-            if run_key(event.run_id) != self._key:
+            if canonical(event.run_id) != self._key:
                 self._others = True
                 continue
             mine.append(event)
@@ -74,7 +74,7 @@ class FollowedRun:
 
     def _is_over(self, log: Log) -> bool:
         runs = summaries(log.events, session_running=log.running)
-        return any(run.status.is_final for run in runs if run_key(run.run_id) == self._key)
+        return any(run.status.is_final for run in runs if canonical(run.run_id) == self._key)
 
 
 async def follow(

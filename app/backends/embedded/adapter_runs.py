@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import Any
 
 from app.agui.relay import relayed
+from app.agui.select import canonical
 from app.answers import EventStream
 from app.backends.embedded import (
     answers,
@@ -91,9 +92,7 @@ class EmbeddedRuns(EmbeddedParts):
                     return summary
 
     def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        query = partial(
-            runs.summary, session=self._find(caller, session_id).number, run_id=operations.canonical(run_id)
-        )
+        query = partial(runs.summary, session=self._find(caller, session_id).number, run_id=canonical(run_id))
         if summary := self._database.read(query):
             return summary
         raise RunNotFound
@@ -141,7 +140,7 @@ class EmbeddedRuns(EmbeddedParts):
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
     ) -> Transcript | EventLog:
         """Read in a thread, as long logs take their time."""
-        session, run_id = self._find(caller, session_id), run_id and operations.canonical(run_id)
+        session, run_id = self._find(caller, session_id), run_id and canonical(run_id)
         if page and format is not OutputFormat.TRANSCRIPT:
             return await self._database.read_heavy(
                 partial(pages.page, session=session, format=format, run_id=run_id, page=page)
@@ -154,7 +153,7 @@ class EmbeddedRuns(EmbeddedParts):
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
     ) -> EventStream:
         """The store is read from one position on, the bell only says when."""
-        session, run_id = self._find(caller, session_id).number, run_id and operations.canonical(run_id)
+        session, run_id = self._find(caller, session_id).number, run_id and canonical(run_id)
         self._database.read(partial(pages.position, session=session, after=after, run_id=run_id))
         compacted = format is OutputFormat.COMPACT
         return EventStream(tail.follow(self._database, session, after, run_id, compacted=compacted))

@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 from app.agui.decode import decode
 from app.agui.known import known_ids
 from app.agui.native import as_ours, asked
+from app.agui.select import canonical
 from app.backends.embedded import events, lifecycle, runs, sessions
 from app.backends.embedded.lifecycle import Action
-from app.backends.embedded.operations import canonical
 from app.backends.embedded.sessions import SessionRow
 from app.errors import RunExists
 from app.types import AcceptedRun

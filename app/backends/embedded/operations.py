@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from app import labels
 from app.agui.compact import compact
 from app.agui.decode import decode
+from app.agui.select import canonical
 from app.agui.transcript import transcript
 from app.backends.embedded import approvals, events, interrupts, lifecycle, questions, removals, runs, sessions
 from app.backends.embedded.execution import withdraw
@@ -148,14 +149,6 @@ def output(
         case OutputFormat.TRANSCRIPT:
             messages = transcript(decode(log), session_running=session.status is SessionStatus.RUNNING)
             return Transcript(session_id=session.id, format=format, messages=messages)
-
-
-def canonical(run_id: str) -> str:
-    """A uuid of any standard spelling in lower case with hyphens; anything else as it is."""
-    try:
-        return str(uuid.UUID(run_id))
-    except ValueError:
-        return run_id
 
 
 def _enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:
