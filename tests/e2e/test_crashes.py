@@ -6,6 +6,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.server import ServerProcess, free_port, run_command, server_p
 
 CRASHES = int(os.environ.get("CRASHES", "15"))
 CLIENTS = 3
-MESSAGES = ("slow 0", "slow 2", "slow 30", "list the files", "fail")
+MESSAGES = ("slow 0", "slow 2", "slow 30", "list the files", "fail", "ask now")
 ON_BUSY = ("enqueue", "enqueue", "reject", "interrupt")
 UNLIMITED = {"RATE_LIMIT_RPS": "1000000", "RATE_LIMIT_BURST": "1000000"}
 ENDED = ("completed", "error", "interrupted")
@@ -31,6 +32,7 @@ class Promises:
         self.count = 0
         self.sessions: dict[str, set[str]] = {}
         self.cancelled: set[str] = set()
+        self.answered: dict[str, str] = {}
         self.deleted: set[str] = set()
         self.perhaps_deleted: set[str] = set()
 
@@ -67,7 +69,8 @@ class Client:
         if session_id is None or self.chance.random() < 0.1:
             self.create()
             return
-        act = self.chance.choice([self.send] * 8 + [self.cancel, self.interrupt, self.stop, self.start, self.delete])
+        rare = [self.cancel, self.interrupt, self.stop, self.start, self.delete]
+        act = self.chance.choice([self.send] * 8 + [self.answer] * 2 + rare)
         act(session_id)
 
     def create(self) -> None:
@@ -79,6 +82,13 @@ class Client:
         answer = self.api.send_message(session_id, content, on_busy=on_busy)
         if answer.status == 202:
             self.promises.keep(lambda: self.promises.sessions[session_id].add(answer.body["run_id"]))
+
+    def answer(self, session_id: str) -> None:
+        for approval in self.api.list_approvals(session_id).body.get("items", []):
+            answer = self.api.answer_approval(session_id, approval["id"], self.chance.choice(["allow", "deny"]))
+            if answer.status == 200:
+                given = {approval["id"]: answer.body["status"]}
+                self.promises.keep(partial(self.promises.answered.update, given))
 
     def cancel(self, session_id: str) -> None:
         with self.promises.lock:
@@ -176,9 +186,17 @@ def check_store(path: Path, promises: Promises) -> None:
             assert promises.sessions[session_id] <= runs[session_id]
         gaps = "SELECT 1 FROM events GROUP BY session HAVING min(position) != 1 OR max(position) != count(*)"
         assert store.execute(gaps).fetchall() == []
+        assert store.execute(ORPHANS).fetchall() == []
+        answers = dict(store.execute("SELECT id, status FROM approvals").fetchall())
+        for approval_id, status in promises.answered.items():
+            assert answers.get(approval_id, status) == status
         assert max((ends for ends, *_ in store.execute(ENDS)), default=0) <= 1
 
 
+ORPHANS = """
+    SELECT approvals.id FROM approvals JOIN runs ON run = runs.number
+    WHERE interrupt_id IS NULL AND approvals.status = 'pending' AND runs.status != 'running'
+"""
 ENDS = """
     SELECT count(position), runs.status, runs.run_id FROM runs LEFT JOIN events
     ON run = runs.number AND json_extract(CAST(event AS TEXT), '$.type') IN ('RUN_FINISHED', 'RUN_ERROR')

@@ -180,6 +180,19 @@ class TestAnAgentThatAsksWithinItsRun:
         assert sayings(embedded_api, session_id)[-1] == ("assistant", "Thank you, I go on. (always)")
         assert len(embedded_api.list_runs(session_id).ok()["runs"]) == 2
 
+    def test_an_agui_client_sees_the_question_and_then_the_rest_of_the_run(
+        self, embedded_api: Api, session_id: str
+    ) -> None:
+        message = {"id": "u1", "role": "user", "content": "ask now"}
+        types: list[str] = []
+        with embedded_api.run_agent(session_id, messages=[message]) as stream:
+            for frame in stream:
+                types.append(frame.event.get("name") or frame.event["type"])
+                if types[-1] == "approval.requested":
+                    embedded_api.answer_approval(session_id, frame.event["value"]["id"], "deny").ok()
+        assert types[:3] == ["RUN_STARTED", "approval.requested", "approval.resolved"]
+        assert types[-1] == "RUN_FINISHED"
+
     def test_a_message_waits_behind_the_question_or_ends_it(self, embedded_api: Api, session_id: str) -> None:
         asking = embedded_api.send_message(session_id, "ask now").ok()["run_id"]
         eventually(lambda: embedded_api.list_approvals(session_id).ok()["items"])

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, delete, select, text
 
 from app.backends.embedded.database import Database, migrate
 from app.backends.embedded.sqlite import writing_engine
-from app.backends.embedded.tables import METADATA
+from app.backends.embedded.tables import APPROVALS, METADATA, SESSIONS
 from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
 
 Commits = list[tuple[str, str]]
@@ -180,6 +180,31 @@ async def test_a_function_still_runs_when_its_caller_has_gone(database: Database
     writing.cancel()
     await database.write(put(2))
     assert database.read(numbers) == [1, 2]
+
+
+def test_questions_that_an_earlier_version_has_stored_stay(tmp_path: Path) -> None:
+    engine = writing_engine(tmp_path / "store.db")
+    migrate(engine, "0006")
+    rows: dict[str, dict[str, object]] = {
+        "sessions": {"number": 1, "id": "s", "project": "p", "status": "running", "request": b"{}", "search": ""}
+        | {"created_at": 1, "last_position": 0},
+        "runs": {"number": 1, "session": 1, "run_id": "r", "thread_id": "s", "status": "completed", "input": b"{}"}
+        | {"event_count": 0},
+        "approvals": {"number": 7, "id": "a", "session": 1, "run": 1, "status": "denied", "interrupt_id": "i"}
+        | {"question": b"{}", "resume": b"[]", "created_at": 5},
+    }
+    with engine.begin() as connection:
+        for table, values in rows.items():
+            names = ", ".join(values)
+            words = text(f"INSERT INTO {table} ({names}) VALUES (:{names.replace(', ', ', :')})")  # noqa: S608 - our own
+            connection.execute(words, values)
+    migrate(engine)
+    with engine.begin() as connection:
+        [row] = connection.execute(select(APPROVALS))
+        assert tuple(row) == (7, "a", 1, 1, "denied", "i", b"{}", b"[]", 5, None)
+        connection.execute(delete(SESSIONS))
+        assert connection.execute(select(APPROVALS)).all() == []
+    engine.dispose()
 
 
 def test_the_migrations_make_the_declared_tables_when_run_twice(tmp_path: Path) -> None:

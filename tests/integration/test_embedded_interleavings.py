@@ -7,19 +7,21 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from app.agents.port import AgentError, Turn
+from app.agents.port import AgentError, Question, Turn
 from app.backends.embedded import removals
 from app.errors import (
     AlreadyEnded,
     AlreadyRunning,
+    ApprovalClosed,
     NotRunning,
     RunActive,
     RunEnded,
@@ -27,14 +29,18 @@ from app.errors import (
     SessionNotFound,
     SessionStopping,
 )
-from app.types import NewMessage, OnBusy, RunStatus, SessionStatus
+from app.types import ApprovalAnswer, Decision, NewMessage, OnBusy, RunStatus, SessionStatus
 from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, House, asked, event, make_backend, until
 
 T = TypeVar("T")
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
 CLOSING = {"TEXT_MESSAGE_START": "TEXT_MESSAGE_END", "TOOL_CALL_START": "TOOL_CALL_END"}
 SETTLED = {SessionStatus.RUNNING, SessionStatus.STOPPED}
-ORDERS = st.sampled_from(["quick", "wait", "wait silently", "fail", "end early", "linger"])
+ORDERS = st.sampled_from(["quick", "wait", "wait silently", "fail", "end early", "linger", "ask"])
+ORPHANS = """
+    SELECT count(*) FROM approvals JOIN runs ON run = runs.number
+    WHERE interrupt_id IS NULL AND approvals.status = 'pending' AND runs.status != 'running'
+"""
 GAPS = """
     SELECT count(*) FROM sessions
     LEFT JOIN (SELECT session, count(*) AS n, min(position) AS low, max(position) AS high FROM events GROUP BY session)
@@ -73,7 +79,7 @@ class Sessions(RuleBasedStateMachine):
         return self.directory / str(self.life)
 
     async def agent(self, turn: Turn) -> AsyncIterator[bytes]:
-        """Do what the message says: wait here or there, fail, end early, or be quick."""
+        """Do what the message says: wait here or there, ask, fail, end early, or be quick."""
         order, gate = asked(turn), self.gate
         if order == "wait silently":
             await gate.wait()
@@ -81,6 +87,8 @@ class Sessions(RuleBasedStateMachine):
         yield event("TEXT_MESSAGE_START", messageId=turn.input["runId"], role="assistant")
         if order == "wait":
             await gate.wait()
+        if order == "ask":
+            await turn.ask(Question(message="May I?"))
         if order == "fail":
             raise AgentError("The agent failed.")
         if order == "end early":
@@ -130,6 +138,16 @@ class Sessions(RuleBasedStateMachine):
         else:
             assert before is RunStatus.QUEUED
             assert self.do(self.home.run(session_id, run_id)).status is RunStatus.INTERRUPTED
+
+    @rule(session_id=sessions, decision=st.sampled_from(Decision))
+    def answer(self, session_id: str, decision: Decision) -> None:
+        said = ApprovalAnswer(decision=decision)
+        for approval in self.do(self.home.backend.list_approvals(CALLER, session_id)).items:
+            with contextlib.suppress(ApprovalClosed, NotRunning):
+                self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, said))
+                with contextlib.suppress(ApprovalClosed, NotRunning):
+                    self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, said))
+                    raise AssertionError("answered twice")
 
     @rule(session_id=sessions)
     def interrupt(self, session_id: str) -> None:
@@ -230,11 +248,12 @@ class Sessions(RuleBasedStateMachine):
                 assert run.status not in FINAL or ends[run.run_id] == 1
 
     @invariant()
-    def positions_have_no_gaps_and_no_more_sessions_run_than_may(self) -> None:
+    def positions_have_no_gaps_no_question_outlives_its_run_and_no_more_sessions_run_than_may(self) -> None:
         if not hasattr(self, "home"):
             return
         database = self.home.backend._database
-        assert database.read(lambda connection: connection.execute(text(GAPS)).scalar()) == 0
+        for nothing in (GAPS, ORPHANS):
+            assert database.read(partial(scalar, query=nothing)) == 0
         assert self.bound is None or self.home.backend.running_sessions() <= self.bound
         assert {self.status(session_id) for session_id in self.accepted} <= {
             *SETTLED,
@@ -271,15 +290,25 @@ class Sessions(RuleBasedStateMachine):
                     assert await self.home.log(session_id, run.run_id) == []
                 else:
                     assert run.status in FINAL
-                    self.check_log(await self.home.types(session_id, run.run_id), run.event_count)
+                    log = await self.home.log(session_id, run.run_id)
+                    self.check_log([each["type"] for each in log], run.event_count)
+                    self.check_questions([each for each in log if each["type"] == "CUSTOM"])
         assert backend._database.read(removals.pending) == []
         await backend.close()
+
+    def check_questions(self, told: list[dict[str, Any]]) -> None:
+        assert [each["name"] for each in told] in ([], ["approval.requested", "approval.resolved"])
+        assert len({each["value"]["id"] for each in told}) <= 1
 
     def check_log(self, types: list[str], count: int) -> None:
         assert (types[0], types.count("RUN_STARTED"), len(types)) == ("RUN_STARTED", 1, count)
         assert [type_ for type_ in types if type_ in TERMINAL] == [types[-1]]
         for opening, closing in CLOSING.items():
             assert types.count(opening) == types.count(closing)
+
+
+def scalar(connection: Connection, query: str) -> Any:
+    return connection.execute(text(query)).scalar()
 
 
 Sessions.TestCase.settings = settings(

@@ -136,15 +136,21 @@ class TestAQuestionWithinATurn:
             assert await waiting(home, session_id) == [approval]
 
     async def test_what_the_agent_does_not_offer_cannot_be_decided(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(Question(options=OPTIONS[2:]), Question())) as home:
+        questions = Question(options=OPTIONS[2:]), Question(options=[]), Question()
+        async with house(tmp_path, asking(*questions)) as home:
             session_id = await home.create()
-            first, second = await waiting(home, session_id, 2)
-            with pytest.raises(BadRequest) as refused:
-                await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
-            assert [detail.location for detail in refused.value.details] == ["body.decision"]
-            for approval, said in ((first, DENY), (second, ALLOW)):
+            refusing, silent, plain = await waiting(home, session_id, 3)
+            for approval in (refusing, silent):
+                with pytest.raises(BadRequest) as refused:
+                    await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+                assert [detail.location for detail in refused.value.details] == ["body.decision"]
+            for approval, said in ((refusing, DENY), (silent, DENY), (plain, ALLOW)):
                 await home.backend.answer_approval(CALLER, session_id, approval.id, said)
-            told = [{"allowed": False, "option_id": "no"}, {"allowed": True, "option_id": None}]
+            told = [
+                {"allowed": False, "option_id": "no"},
+                {"allowed": False, "option_id": None},
+                {"allowed": True, "option_id": None},
+            ]
             assert await ended(home, session_id) == (RunStatus.COMPLETED, told)
 
     async def test_one_of_many_answers_at_once_wins(self, tmp_path: Path) -> None:

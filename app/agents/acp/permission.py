@@ -86,13 +86,21 @@ class Permissions:
                 request.answer.set_result(answer)
 
     def _known(self, call: schema.ToolCallStart | schema.ToolCallUpdate) -> dict[str, Any]:
-        said = {"message": call.title, "tool_name": call.kind, "args": _args(call)}
+        shown = call.model_dump(mode="json", by_alias=True, exclude_none=True, include={"content", "locations"})
+        said = {"title": call.title, "kind": call.kind, "input": call.raw_input, **shown}
         before = self._calls.get(call.tool_call_id, {})
-        return before | {name: value for name, value in said.items() if value is not None}
+        return before | {name: value for name, value in said.items() if value}
 
     def _question(self, request: Request) -> Question:
-        options = [ApprovalOption(id=each.option_id, name=each.name, kind=each.kind) for each in request.options]
-        return Question(**self._known(request.call), options=options)
+        """The arguments are the tool's input; where the agent does not tell it, what it shows, such as a diff."""
+        known = self._known(request.call)
+        shown = {name: known[name] for name in ("content", "locations") if name in known}
+        return Question(
+            message=known.get("title"),
+            tool_name=known.get("kind"),
+            args=known.get("input") or shown or None,
+            options=[ApprovalOption(id=each.option_id, name=each.name, kind=each.kind) for each in request.options],
+        )
 
 
 def response(answer: Answer) -> schema.RequestPermissionResponse:
@@ -101,11 +109,3 @@ def response(answer: Answer) -> schema.RequestPermissionResponse:
         return schema.RequestPermissionResponse(outcome=schema.DeniedOutcome(outcome=_CANCELLED))
     chosen = schema.AllowedOutcome(outcome=_SELECTED, option_id=answer.option_id)
     return schema.RequestPermissionResponse(outcome=chosen)
-
-
-def _args(call: schema.ToolCallStart | schema.ToolCallUpdate) -> Any:
-    """What the tool gets; where the agent does not say, what it shows of the call, such as a diff."""
-    if call.raw_input:
-        return call.raw_input
-    shown = call.model_dump(mode="json", by_alias=True, exclude_none=True, include={"content", "locations"})
-    return {name: value for name, value in shown.items() if value} or None

@@ -68,7 +68,7 @@ class Database:
         self._writing.dispose()
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring the file of a writing engine to the present shape; whoever opens the store does this first.
 
     `StorageUnavailable` if it has a shape that is not known here.
@@ -78,6 +78,6 @@ def migrate(engine: Engine) -> None:
     with translated(), engine.begin() as connection:
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
         except CommandError as error:
             raise StorageUnavailable("The session store was written by a newer version of this server.") from error

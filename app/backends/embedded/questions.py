@@ -165,7 +165,7 @@ def _given(question: Question, said: ApprovalAnswer) -> Answer:
         raise BadRequest(details=[Detail("body.payload", "may hold option_id and nothing else here")])
     if option_id is None:
         answer = _choice(question, allowed=allowed)
-        if allowed and question.options and answer.option_id is None:
+        if allowed and question.options is not None and answer.option_id is None:
             raise BadRequest(details=[Detail("body.decision", "is none that the agent offers")])
         return answer
     if not any(option.id == option_id and _allows(option) is allowed for option in question.options or []):

@@ -94,6 +94,8 @@ class ScriptedAgent:
         await self.say(session_id, str(os.getpid()))
         call = start_tool_call("c3", "Edit notes.txt", kind="edit", status="pending", raw_input={"path": "notes.txt"})
         await self.client.session_update(session_id, call)
+        content = [tool_content(text_block("soon"))]
+        await self.client.session_update(session_id, update_tool_call("c3", status="in_progress", content=content))
         options = [
             schema.PermissionOption(option_id="ever", name="Always", kind="allow_always"),
             schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once"),
