@@ -1,6 +1,7 @@
 """What an agent asks within its turn: every way in which such a question can end, and every bound on it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -270,8 +271,11 @@ class TestBounds:
             )
         assert [answer.allowed for answer in answers[:6]] == [True] * 5 + [False]
 
-    async def test_a_question_that_is_too_large_ends_the_run(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(Question(args="x" * questions.MAX_BYTES))) as home:
+    @pytest.mark.parametrize(
+        "args", ["x" * questions.MAX_BYTES, json.loads("[" * 101 + "]" * 101)], ids=["large", "deep"]
+    )
+    async def test_a_question_that_cannot_be_shown_ends_the_run(self, tmp_path: Path, args: Any) -> None:
+        async with house(tmp_path, asking(Question(args=args))) as home:
             session_id = await home.create()
             await home.status(session_id, SessionStatus.RUNNING)
             assert await ended(home, session_id) == (RunStatus.ERROR, [])

@@ -26,6 +26,7 @@ from app.types import Approval, ApprovalAnswer, ApprovalOption, ApprovalPolicy, 
 MAX_QUESTIONS = 1000  # in one run
 MAX_WAITING = 16  # at once; the next one is put when one of them is answered
 MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 100  # of the arguments
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ class Questions:
     async def ask(self, question: Question) -> Answer:
         """The answer; a question that nobody answers in time is denied."""
         self._count += 1
-        if self._count > MAX_QUESTIONS or len(msgspec.json.encode(question)) > MAX_BYTES:
+        if self._count > MAX_QUESTIONS or not _fits(question):
             self._refuse()
             return DENIED
         if self._asking.policy is not ApprovalPolicy.ASK:
@@ -154,6 +155,16 @@ def conclude(connection: Connection, run: RunRow, approval_id: str) -> Answer:
             return _choice(approval.question, allowed=False)
     answer = approvals.answer_to(connection, run.session, approval_id)
     return DENIED if answer is None else msgspec.convert(answer, Answer)
+
+
+def _fits(question: Question) -> bool:
+    """Whether it is no more than can be kept and shown."""
+    return _is_shallow(question.args, MAX_DEPTH) and len(msgspec.json.encode(question)) <= MAX_BYTES
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inside)
 
 
 def _given(question: Question, said: ApprovalAnswer) -> Answer:
