@@ -8,7 +8,7 @@ from app.agui.decode import Event
 from app.agui.endings import ending, error_message, worse
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
-from app.agui.usage import usage
+from app.agui.usage import spent, usage
 from app.types import RunStatus, RunSummary, Usage
 
 
@@ -76,7 +76,7 @@ class _Run(msgspec.Struct, eq=False):
 
 
 def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSummary]:
-    """One summary for each run, in the order of their start; error texts are as the log has them.
+    """One summary for each run of a log of the platform, in the order of their start; error texts are as it has them.
 
     A run without a terminal event is running only while its session is and no later run of its thread has begun; any
     other such run broke off and counts as an error. Events without a run id belong to no run.
@@ -90,6 +90,7 @@ def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSumm
             run = runs[event.run_id] = _Run(event.run_id, first=event.position)
         run.take(event)
     ordered = sorted(runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
+    _apart(ordered)
     last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
     return [
         RunSummary(
@@ -105,6 +106,15 @@ def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSumm
         )
         for run in ordered
     ]
+
+
+def _apart(runs: Iterable[_Run]) -> None:
+    """Let each run, in order, have cost what it adds to the total of its thread, which is what the runner tells."""
+    totals: dict[str | None, float] = {}
+    for run in runs:
+        if run.usage and (total := run.usage.cost_usd) is not None:
+            run.usage.cost_usd = spent(totals.get(run.thread_id, 0.0), total)
+            totals[run.thread_id] = total
 
 
 def _unended(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:

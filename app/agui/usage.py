@@ -32,7 +32,7 @@ class _TokenUsage(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Result(msgspec.Struct, gc=False):
-    """The platform's runner, which passes on what the model's SDK says."""
+    """The platform's runner, which passes on what the model's SDK says; the cost is the total of the SDK's process."""
 
     usage: msgspec.Raw = msgspec.Raw()
     total_cost_usd: _Dollars = None
@@ -75,6 +75,14 @@ def total(usages: Iterable[Usage | None]) -> Usage | None:
     if summed.cost_usd is not None:
         summed.cost_usd = round(summed.cost_usd, DIGITS)
     return None if summed == Usage() else summed
+
+
+def spent(before: float, total: float) -> float:
+    """What a run has cost whose agent's process tells its `total`, `before` being the one told last.
+
+    A total that is smaller is that of a process which began anew.
+    """
+    return round(total - before, DIGITS) if total >= before else total
 
 
 def _standard(raw: Json) -> list[Usage]:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.backends.ambient import accepted
 from app.backends.ambient.adapter import AmbientBackend
 from app.errors import (
     BackendError,
@@ -220,6 +221,44 @@ class TestListRuns:
         platform.runner.finish("s1")
         assert [one.status for one in await runs(backend)] == [RunStatus.COMPLETED, RunStatus.RUNNING]
         assert await runs(backend, RunStatus.QUEUED) == []
+
+    async def test_run_is_queued_for_as_long_as_another_one_is_under_way(
+        self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform.runner.pace = "open"
+        await backend.send_message(CALLER, "s1", HELLO)
+        second = await backend.send_message(CALLER, "s1", HELLO)
+        stream = await backend.stream_session_events(
+            CALLER, "s1", after=0, run_id=second.run_id, format=OutputFormat.EVENTS
+        )
+        monkeypatch.setattr(accepted, "PATIENCE", 0.0)
+        assert [run.status for run in await runs(backend)] == [RunStatus.RUNNING, RunStatus.QUEUED]
+        platform.runner.finish("s1")
+        platform.runner.finish("s1")
+        types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
+        assert (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+
+    async def test_run_is_given_up_when_it_does_not_begin_though_nothing_is_under_way(
+        self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform.runner.pace = "wait"
+        lost = await backend.send_message(CALLER, "s1", HELLO)
+        stream = await backend.stream_session_events(
+            CALLER, "s1", after=0, run_id=lost.run_id, format=OutputFormat.EVENTS
+        )
+        monkeypatch.setattr(accepted, "PATIENCE", 0.0)
+        types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
+        assert types[-1:] == ["RUN_ERROR"]
+        assert await runs(backend) == []
+
+    async def test_each_run_costs_what_it_adds_to_what_its_process_tells(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        for _ in range(2):
+            for _ in range(3):
+                await backend.send_message(CALLER, "s1", HELLO)
+            platform.runner.kill("s1")
+        assert [run.usage and run.usage.cost_usd for run in await runs(backend)] == [0.06] * 6
 
     async def test_runs_are_filtered_by_status(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         await backend.send_message(CALLER, "s1", HELLO)

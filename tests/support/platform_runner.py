@@ -23,6 +23,7 @@ class Runner:
         self.pace: Literal["finish", "open", "wait"] = "finish"
         self.obeys = True
         self.reply = "Hello!"
+        self._turns: dict[tuple[str, str], int] = {}
         self._open: dict[tuple[str, str], Json] = {}
         self._waiting: dict[tuple[str, str], list[Json]] = {}
 
@@ -75,7 +76,9 @@ class Runner:
         """Bring the open run to its end, then begin the next."""
         if (run := self._open.pop((name, thread or name), None)) is None:
             return
-        result: Json = {"is_error": is_error, "duration_ms": 3300, "num_turns": 1, "total_cost_usd": 0.06}
+        turns = self._turns[name, thread or name] = self._turns.get((name, thread or name), 0) + 1
+        cost = 0.06 * turns  # the SDK's process lives on between the runs of a thread, and counts on
+        result: Json = {"is_error": is_error, "duration_ms": 3300, "num_turns": 1, "total_cost_usd": cost}
         result["usage"] = {"input_tokens": 3, "output_tokens": 71, "cache_read_input_tokens": 12}
         finished: Json = {"type": "RUN_FINISHED"} | _ids(run)
         if run["messages"] and run["messages"][-1].get("content"):
@@ -93,10 +96,11 @@ class Runner:
         return True
 
     def kill(self, name: str) -> None:
-        """Die as a pod does: what is open stays open in the log, what waits is lost."""
-        for runs in (self._open, self._waiting):
-            for key in [key for key in runs if key[0] == name]:
-                del runs[key]
+        """Die as a pod does: what is open stays open in the log, what waits is lost, what is counted begins anew."""
+        lives: tuple[dict[tuple[str, str], Any], ...] = (self._open, self._waiting, self._turns)
+        for life in lives:
+            for key in [key for key in life if key[0] == name]:
+                del life[key]
 
     def _fail(self, name: str, ids: Json, text: str) -> None:
         """What the backend itself writes for a run that never reached a runner: no timestamps."""

@@ -1,6 +1,6 @@
 """The memory of runs that the platform has accepted: bounded in time and in number."""
 
-from app.backends.ambient.accepted import LIFETIME, AcceptedRuns
+from app.backends.ambient.accepted import LIFETIME, PATIENCE, AcceptedRuns
 from app.types import RunStatus, RunSummary
 
 
@@ -12,6 +12,10 @@ class Clock:
         return self.now
 
 
+def summary(run_id: str, status: RunStatus) -> RunSummary:
+    return RunSummary(run_id=run_id, status=status, event_count=1, thread_id="s")
+
+
 def ids(runs: AcceptedRuns, session_id: str = "s") -> list[str]:
     return [run.run_id for run in runs.waiting("p", session_id)]
 
@@ -20,7 +24,8 @@ def test_runs_are_waiting_in_the_order_of_acceptance_until_they_are_in_the_log()
     runs = AcceptedRuns(Clock())
     for run_id in ("a", "b", "c"):
         runs.add("p", "s", run_id, "s", None)
-    assert [run.run_id for run in runs.waiting("p", "s", {"b", "x"})] == ["a", "c"]
+    in_log = [summary("b", RunStatus.COMPLETED), summary("x", RunStatus.COMPLETED)]
+    assert [run.run_id for run in runs.waiting("p", "s", in_log)] == ["a", "c"]
     assert ids(runs) == ["a", "c"]
 
 
@@ -32,13 +37,27 @@ def test_runs_are_those_of_one_session_in_one_project() -> None:
     assert (ids(runs), ids(runs, "t")) == (["a"], ["c"])
 
 
-def test_run_is_forgotten_when_its_time_is_over() -> None:
+def test_run_is_given_up_when_it_does_not_begin_though_nothing_keeps_it_from_that() -> None:
     clock = Clock()
     runs = AcceptedRuns(clock)
     runs.add("p", "s", "a", "s", None)
-    clock.now = LIFETIME
+    clock.now = PATIENCE
     assert ids(runs) == ["a"]
-    clock.now = LIFETIME + 1
+    clock.now = PATIENCE + 1
+    assert ids(runs) == []
+    assert runs.get("p", "s", "a") is None
+
+
+def test_run_waits_for_as_long_as_another_one_of_its_thread_is_under_way() -> None:
+    clock = Clock()
+    runs = AcceptedRuns(clock)
+    for run_id, thread_id in (("a", "s"), ("b", "other")):
+        runs.add("p", "s", run_id, thread_id, None)
+    clock.now = 100 * PATIENCE
+    assert [run.run_id for run in runs.waiting("p", "s", [summary("active", RunStatus.RUNNING)])] == ["a"]
+    clock.now += PATIENCE
+    assert [run.run_id for run in runs.waiting("p", "s", [summary("active", RunStatus.COMPLETED)])] == ["a"]
+    clock.now += 1
     assert ids(runs) == []
 
 

@@ -9,20 +9,24 @@ import msgspec
 from app.agui.select import canonical
 from app.types import RunStatus, RunSummary
 
-LIFETIME = 120.0
-"""Seconds until a run that never came to the log is forgotten: the platform itself gives up after about 50."""
+PATIENCE = 120.0
+"""Seconds until a run that nothing keeps from beginning is given up: the platform itself does so after about 50."""
+
+LIFETIME = 24 * 3600.0
+"""Seconds until a run is forgotten though it may wait behind another one still."""
 
 CAPACITY = 10_000
 """Runs held at most, of all sessions together; the oldest goes first."""
 
 
-class AcceptedRun(msgspec.Struct, frozen=True):
-    """A run on its way."""
+class AcceptedRun(msgspec.Struct):
+    """A run on its way, accepted `at`; what it had to wait for it waited for until `held`."""
 
     run_id: str
     thread_id: str
     user_message: str | None
     at: float
+    held: float
 
     def summary(self) -> RunSummary:
         """The run as a client sees it: queued, without events."""
@@ -50,7 +54,7 @@ class AcceptedRuns:
     def add(self, project: str, session_id: str, run_id: str, thread_id: str, user_message: str | None) -> None:
         """Remember a run; the oldest of all are forgotten when their time or the room is over."""
         now = self._clock()
-        self._runs[project, session_id, run_id] = AcceptedRun(run_id, thread_id, user_message, now)
+        self._runs[project, session_id, run_id] = AcceptedRun(run_id, thread_id, user_message, at=now, held=now)
         while len(self._runs) > self._capacity or next(iter(self._runs.values())).at < now - LIFETIME:
             self._runs.popitem(last=False)
 
@@ -64,16 +68,31 @@ class AcceptedRuns:
         self._runs.pop((project, session_id, run_id), None)
 
     def get(self, project: str, session_id: str, run_id: str) -> AcceptedRun | None:
-        """The run of that id, a uuid in any spelling, if it was accepted lately."""
+        """The run of that id, a uuid in any spelling, if it was accepted and has not been seen to be in the log."""
         wanted = canonical(run_id)
-        runs = self.waiting(project, session_id)
+        runs = (run for key, run in self._runs.items() if key[:2] == (project, session_id))
         return next((run for run in runs if canonical(run.run_id) == wanted), None)
 
-    def waiting(self, project: str, session_id: str, in_log: Collection[str] = ()) -> list[AcceptedRun]:
-        """Return a session's runs that are still on their way, first accepted first; forget all others of it."""
-        oldest = self._clock() - LIFETIME
-        mine = [key for key in self._runs if key[:2] == (project, session_id)]
-        for key in mine:
-            if key[2] in in_log or self._runs[key].at < oldest:
+    def is_overdue(self, run: AcceptedRun) -> bool:
+        """Whether the log has to be asked if the run has something to wait for."""
+        return run.held < self._clock() - PATIENCE
+
+    def waiting(self, project: str, session_id: str, in_log: Collection[RunSummary] = ()) -> list[AcceptedRun]:
+        """Return a session's runs that are still on their way, first accepted first; forget all others of it.
+
+        On its way is what is not among the runs `in_log`, and waits behind one of its thread that is under way there,
+        or has not had to wait for any for less than PATIENCE.
+        """
+        begun = {run.run_id for run in in_log}
+        busy = {run.thread_id or session_id for run in in_log if run.status is RunStatus.RUNNING}
+        waiting = []
+        for key in [key for key in self._runs if key[:2] == (project, session_id)]:
+            run = self._runs[key]
+            held = run.thread_id in busy
+            if run.run_id in begun or (self.is_overdue(run) and not held):
                 del self._runs[key]
-        return [self._runs[key] for key in mine if key in self._runs]
+                continue
+            if held:
+                run.held = self._clock()
+            waiting.append(run)
+        return waiting

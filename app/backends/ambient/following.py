@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -25,13 +25,13 @@ BROKE_OFF = "The run broke off."
 
 
 class FollowedRun:
-    """One run in a log that may lack its end; `is_accepted` says whether a run without events is on its way still."""
+    """One run in a log that may lack its end; `is_waiting` says whether one that it lacks is on its way still."""
 
-    def __init__(self, run_id: str, thread_id: str, is_accepted: Callable[[], bool]) -> None:
+    def __init__(self, run_id: str, thread_id: str, is_waiting: Callable[[Log], Awaitable[bool]]) -> None:
         self._key = canonical(run_id)
         self._run_id = run_id
         self._thread_id = thread_id
-        self._is_accepted = is_accepted
+        self._is_waiting = is_waiting
         self._parts = OpenParts()
         self._seen = False
         self._ended = False
@@ -65,7 +65,7 @@ class FollowedRun:
 
     async def _goes_on(self, log: Log) -> bool:
         if not self._seen:
-            return self._is_accepted()
+            return await self._is_waiting(log)
         if log.running and not self._others:
             return True
         # Only what other runs have done since may have overtaken it.

@@ -130,8 +130,7 @@ class AmbientRuns(Backend):
     async def _runs(self, caller: Caller, session_id: str, *, running: bool) -> list[RunSummary]:
         body = await self._platform.export(caller, session_id)
         runs = await asyncio.to_thread(log.summaries, body, session_running=running)
-        in_log = {run.run_id for run in runs}
-        return runs + [run.summary() for run in self._accepted.waiting(caller.project, session_id, in_log)]
+        return runs + [run.summary() for run in self._accepted.waiting(caller.project, session_id, runs)]
 
     async def _accept(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         run_id, thread_id = run.run_id or str(uuid4()), run.thread_id or session_id

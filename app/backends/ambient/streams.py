@@ -1,7 +1,9 @@
 """Event streams on the platform: frames come from its export alone."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
+from app.agui.runs import summaries
 from app.agui.select import of_run
 from app.answers import EventStream, Frame
 from app.backend import Backend
@@ -24,18 +26,22 @@ class AmbientStreams(Backend):
     ) -> EventStream:
         """Follow the log by reading it anew; the end of a run that broke off is supplied, without a position."""
         log = await self._watches.read(caller, session_id)
-        run = self._followed(caller, session_id, run_id, log) if run_id else None
+        run = await self._followed(caller, session_id, run_id, log) if run_id else None
         if after > len(log.events):
             raise CursorAhead
         return EventStream(self._pages(caller, session_id, log, after, run, compacted=format is OutputFormat.COMPACT))
 
-    def _followed(self, caller: Caller, session_id: str, run_id: str, log: Log) -> FollowedRun:
-        def is_accepted() -> bool:
-            return self._accepted.get(caller.project, session_id, run_id) is not None
+    async def _followed(self, caller: Caller, session_id: str, run_id: str, log: Log) -> FollowedRun:
+        async def is_waiting(log: Log) -> bool:
+            run = self._accepted.get(caller.project, session_id, run_id)
+            if run is None or not self._accepted.is_overdue(run):
+                return run is not None
+            runs = await asyncio.to_thread(summaries, log.events, session_running=log.running)
+            return run in self._accepted.waiting(caller.project, session_id, runs)
 
-        if next(of_run(log.events, run_id), None) is None and not is_accepted():
+        if next(of_run(log.events, run_id), None) is None and not await is_waiting(log):
             raise RunNotFound
-        return FollowedRun(run_id, session_id, is_accepted)
+        return FollowedRun(run_id, session_id, is_waiting)
 
     async def _pages(
         self, caller: Caller, session_id: str, log: Log, after: int, run: FollowedRun | None, *, compacted: bool
