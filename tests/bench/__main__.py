@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.bench.machine import cores, facts, pinned
 from tests.bench.report import Report
 
-GROUPS = ("small", "streams", "pages")
+GROUPS = ("small", "large", "mixed", "streams", "pages", "start")
 DIRECTORY = Path("build")
 
 

@@ -24,9 +24,42 @@ class Rate(NamedTuple):
         return self.quiet * QUIET / calibration_ms, self.busy * BUSY / calibration_ms
 
 
+class Read(NamedTuple):
+    """One large answer: the gateway's CPU ms, the most memory in MB that it held over five, and the calibration."""
+
+    cpu_ms: float
+    peak_mb: float
+    calibration_ms: float = EXPORTS
+
+    def seconds(self, calibration_ms: float) -> float:
+        """Its time on a core on which the loop takes so long."""
+        return self.cpu_ms / 1000 * calibration_ms / self.calibration_ms
+
+
 RATES = {
     "GET session": Rate(4017, 3269),
     "GET session, 1 connection": Rate(2007, 1787),
     "list of 100": Rate(294, 238),
     "POST message": Rate(2595, 2110),
+}
+
+READS = {
+    ("1 MB", "events"): Read(70, 25),
+    ("1 MB", "compact"): Read(70, 31),
+    ("1 MB", "transcript"): Read(50, 22),
+    ("1 MB", "runs"): Read(30, 23),
+    ("10 MB", "events"): Read(380, 112),
+    ("10 MB", "compact"): Read(340, 130),
+    ("10 MB", "transcript"): Read(270, 80),
+    ("10 MB", "runs"): Read(260, 80),
+    ("100 MB", "events"): Read(3810, 875),
+    ("100 MB", "compact"): Read(3910, 1241),
+    ("100 MB", "transcript"): Read(2490, 463),
+    ("100 MB", "runs"): Read(2770, 459),
+    ("100 MB, cumulative snapshots", "events"): Read(3970, 757),
+    ("100 MB, cumulative snapshots", "compact"): Read(3560, 900),
+    ("100 MB, cumulative snapshots", "transcript"): Read(3450, 497),
+    ("100 MB, cumulative snapshots", "runs"): Read(3020, 480),
+    ("37,000 deltas", "events"): Read(610, 131, ONE_MESSAGE),
+    ("37,000 deltas", "compact"): Read(12660, 650, ONE_MESSAGE),
 }

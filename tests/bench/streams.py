@@ -18,7 +18,7 @@ from tests.support.server import ROOT
 
 TITLE = "A small request beside event streams"
 COLUMNS = ("p50 ms", "p99 ms", "CPU µs/request", "RSS MB", "calibration ms")
-COUNTS = (0, 100, 1000)
+COUNTS = (0, 1, 100, 1000)
 REQUESTS = 200
 
 

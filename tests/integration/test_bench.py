@@ -2,21 +2,26 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import requests
 from starlette.types import ASGIApp
 
 from app.factory import create_app
 from app.types import Caller, NewMessage, SessionStatus
-from tests.bench import small, subjects
+from tests.bench import exports, large, mixed, small, subjects
 from tests.bench.canned import CannedSessions
+from tests.bench.large import Log
 from tests.bench.load import Load
 from tests.bench.peers import connexion_app, fastapi_app
 from tests.bench.peers.sources import blocking_source, source
+from tests.bench.reading import read
 from tests.bench.resources import RUN
 from tests.bench.small import PLATFORM, Case, Place
+from tests.bench.start import NOWHERE, started
 from tests.bench.subjects import OURS
 from tests.support.contract import AUTH, TOKEN, Sent, call, settings
 from tests.support.platform_backend import connected
@@ -91,4 +96,42 @@ def test_a_case_is_measured_on_the_server_and_compared(tmp_path: Path) -> None:
         found = small.measured(Case(small.GET, "/v1/sessions/{}"), [Place(PLATFORM, [ours])], three)
     figures = found[PLATFORM, OURS]
     assert set(figures) == set(small.COLUMNS) - {"vs FastAPI"}
+    assert all(figure > 0 for figure in figures.values())
+
+
+def test_both_backends_tell_the_log_that_was_made(tmp_path: Path) -> None:
+    log = Log("tiny", "log-tiny", lambda: exports.log(0.05, runs=3))
+    made = [msgspec.json.decode(written.event) for written in log.events()]
+    with ExitStack() as stack:
+        _, starts = large.places(stack, tmp_path, [log])
+        for start in starts.values():
+            with start() as server:
+                told = [
+                    requests.get(f"{server.url}{large.target(log, each)}", headers=server.headers, timeout=10)
+                    for each in large.FORMATS
+                ]
+                events, compact, transcript, runs = (answer.json() for answer in told)
+                answer = read(server, large.target(log, "events"))
+            assert events["events"] == made
+            assert 0 < len(compact["events"]) < len(made)
+            assert transcript["messages"][0]["role"] == "user"
+            assert len(runs["runs"]) == 3
+            assert answer.size == len(told[0].content)
+            assert 0 < answer.first <= answer.whole
+
+
+def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
+    log = Log("1 MB", "log-tiny", lambda: exports.log(0.05, runs=3))
+    with ExitStack() as stack:
+        _, starts = large.places(stack, tmp_path, [log])
+        alone = large.measured(starts["platform"], log, "events")
+        together = mixed.at_once(starts["platform"], log, 2)
+    assert set(alone) == set(large.COLUMNS)
+    assert together["reads"] == 2
+    assert together["seconds a read"] > 0
+
+
+def test_a_start_ends_with_the_first_answer(tmp_path: Path) -> None:
+    figures = started(tmp_path, BACKEND_URL=NOWHERE)
+    assert set(figures) == {"first answer s", "RSS at rest MB", "calibration ms"}
     assert all(figure > 0 for figure in figures.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import gateway, machine
+from tests.bench import exports, gateway, machine
 from tests.bench.report import Report, number
 from tests.bench.result import Row, Target, medians
 
@@ -54,6 +54,24 @@ def test_a_report_holds_what_was_measured_and_what_was_asked(
     kept = json.loads((tmp_path / "build" / "bench.json").read_text())
     assert kept["groups"] == {"A group": [{"case": "case", "subject": "one", "y": 2.0}]}
     assert kept["targets"][0]["met"] is False
+
+
+def test_a_log_is_the_same_each_time_about_as_large_as_asked_and_ends_each_run() -> None:
+    first, second = list(exports.log(1)), list(exports.log(1))
+    assert first == second
+    assert 0.95e6 < sum(len(event) for _, event in first) < 1.05e6
+    types = [json.loads(event)["type"] for _, event in first]
+    assert types.count("RUN_STARTED") == types.count("MESSAGES_SNAPSHOT") == exports.RUNS
+    assert types.count("RUN_FINISHED") + types.count("RUN_ERROR") == exports.RUNS
+    assert {"TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS", "TOOL_CALL_RESULT"} <= set(types)
+
+
+def test_a_cumulative_snapshot_holds_the_messages_of_all_runs_before() -> None:
+    events = [json.loads(event) for _, event in exports.log(0.3, cumulative=True, runs=3)]
+    first, second, third = (event["messages"] for event in events if event["type"] == "MESSAGES_SNAPSHOT")
+    assert second[: len(first)] == first
+    assert third[: len(second)] == second
+    assert len(first) < len(second) < len(third)
 
 
 def test_a_core_is_given_back_after_a_block() -> None:

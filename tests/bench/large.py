@@ -1,0 +1,124 @@
+"""Long logs: the time, the CPU and the memory of one answer of the server, in a new process for each kind."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench import exports, gateway, stores, stub, subjects
+from tests.bench.exports import Written
+from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
+from tests.bench.reading import read
+from tests.bench.result import Row, Target, medians
+from tests.bench.subjects import OURS, QUIET, Subject
+
+TITLE = "Long logs"
+COLUMNS = (
+    "seconds",
+    "first byte s",
+    "CPU s",
+    "RSS at rest MB",
+    "peak RSS MB",
+    "answer MB",
+    "calibration ms",
+    "vs Go, time",
+    "vs Go, memory",
+)
+READS = 5  # as many as the gateway had to answer
+FORMATS = ("events", "compact", "transcript", "runs")
+
+
+class Log(NamedTuple):
+    """A log, and the formats that are measured."""
+
+    name: str
+    session: str
+    events: Callable[[], Iterator[Written]]
+    formats: Sequence[str] = FORMATS
+
+
+HUNDRED = Log("100 MB", "log-100", lambda: exports.log(100))
+LOGS = (
+    Log("1 MB", "log-1", lambda: exports.log(1)),
+    Log("10 MB", "log-10", lambda: exports.log(10)),
+    HUNDRED,
+    Log("100 MB, cumulative snapshots", "log-snapshots", lambda: exports.log(100, cumulative=True)),
+    Log("37,000 deltas", "log-message", lambda: exports.one_message(37_000), ("events", "compact")),
+)
+_WANTED = {"events": (8, 5), "compact": (6, 5), "transcript": (8, 3), "runs": (8, 3)}
+
+Start = Callable[[], AbstractContextManager[Subject]]
+
+
+def rows() -> Iterator[Row | Target]:
+    """A row for each log in each format, from a platform and from the store."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        behind, starts = places(stack, directory, LOGS)
+        for log in LOGS:
+            yield Row(f"{log.name} export", behind.name, _straight(behind, log))
+            for format in log.formats:
+                for place, start in starts.items():
+                    figures = measured(start, log, format)
+                    yield Row(f"{log.name} {format}", f"{place}: {OURS}", figures)
+                    if log is HUNDRED and place == "platform":
+                        yield from _targets(figures, format)
+
+
+def places(stack: ExitStack, directory: Path, logs: Sequence[Log]) -> tuple[Subject, dict[str, Start]]:
+    """A platform that exports the logs, and ways to start a server before it and one whose store holds them."""
+    files = {log.session: directory / log.session for log in logs}
+    for log in logs:
+        exports.write(files[log.session], log.events())
+    behind = stack.enter_context(subjects.platform(**files))
+    store, other = directory / "store", directory / "other"
+    store.mkdir()
+    other.mkdir()
+    stores.fill(store, {log.session: log.events() for log in logs})
+    starts: dict[str, Start] = {
+        "platform": lambda: subjects.ambient(other, behind, **QUIET),
+        "store": lambda: subjects.embedded(store, **QUIET),
+    }
+    return behind, starts
+
+
+def target(log: Log, format: str) -> str:
+    """The path of one format."""
+    return f"/v1/sessions/{log.session}/{'runs' if format == 'runs' else f'output?format={format}'}"
+
+
+def measured(start: Start, log: Log, format: str) -> dict[str, float]:
+    """The medians of some reads, one after another, from a new process, and what they are to the gateway's."""
+    theirs = gateway.READS.get((log.name, format))
+    with start() as server:
+        rest = memory_mb(server.pid)
+        found = [_read(server, target(log, format), theirs) for _ in range(READS)]
+        peak = memory_mb(server.pid, "VmHWM")
+    figures = medians(found) | {"RSS at rest MB": rest, "peak RSS MB": peak}
+    return figures | ({"vs Go, memory": theirs.peak_mb / peak} if theirs else {})
+
+
+def _read(server: Subject, path: str, theirs: gateway.Read | None = None) -> dict[str, float]:
+    calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
+    answer = read(server, path)
+    used = cpu_seconds(server.pid) - before
+    calibration = (calibration + calibration_ms(cores().server)) / 2
+    return {
+        "seconds": answer.whole,
+        "first byte s": answer.first,
+        "CPU s": used,
+        "answer MB": answer.size / 1e6,
+        "calibration ms": calibration,
+        **({"vs Go, time": theirs.seconds(calibration) / answer.whole} if theirs else {}),
+    }
+
+
+def _straight(behind: Subject, log: Log) -> dict[str, float]:
+    return _read(behind, f"/api/projects/{stub.PROJECT}/agentic-sessions/{log.session}/export")
+
+
+def _targets(figures: dict[str, float], format: str) -> Iterator[Target]:
+    time, memory = _WANTED[format]
+    yield Target(f"{HUNDRED.name} {format}", "vs Go, time", figures["vs Go, time"], at_least=time)
+    yield Target(f"{HUNDRED.name} {format}", "vs Go, memory", figures["vs Go, memory"], at_least=memory)

@@ -1,0 +1,99 @@
+"""Small requests while logs of 100 MB are read from the same server, by one reader and by four at once."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from tests.bench.large import HUNDRED, Log, Start, places, target
+from tests.bench.load import wrk
+from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
+from tests.bench.reading import read
+from tests.bench.result import Row, Target
+from tests.bench.subjects import OURS, Subject
+
+TITLE = "Small requests beside long reads"
+COLUMNS = ("requests/s", "p50 ms", "p99 ms", "seconds a read", "reads", "CPU s", "peak RSS MB", "calibration ms")
+READERS = (0, 1, 4)
+SECONDS = 8
+FORMAT = "events"
+_MOST_MS = 15.0  # the 99th percentile beside one reader
+
+
+def rows() -> Iterator[Row | Target]:
+    """A row for each number of readers, before a platform and on the store."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory()))
+        _, starts = places(stack, directory, [HUNDRED])
+        for place, start in starts.items():
+            for readers in READERS:
+                case = f"GET session, {readers} reading {HUNDRED.name} {FORMAT}"
+                figures = measured(start, HUNDRED, readers)
+                yield Row(case, f"{place}: {OURS}", figures)
+                if readers == 1 and place == "platform":
+                    yield Target(case, "p99 ms", figures["p99 ms"], at_most=_MOST_MS)
+            yield Row(f"4 at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED, 4))
+
+
+def measured(start: Start, log: Log, readers: int) -> dict[str, float]:
+    """What one connection sees that waits for each answer, while so many read in a loop, on a new server."""
+    with start() as server:
+        small = f"{server.url}/v1/sessions/{log.session}"
+        wrk(small, server.headers, connections=1, seconds=1)
+        calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
+        with _reading(server, target(log, FORMAT), readers) as times:
+            told = wrk(small, server.headers, connections=1, seconds=SECONDS)
+        figures = {
+            "requests/s": told.rate,
+            "p50 ms": told.p50_ms,
+            "p99 ms": told.p99_ms,
+            "CPU s": cpu_seconds(server.pid) - before,
+            "peak RSS MB": memory_mb(server.pid, "VmHWM"),
+            "calibration ms": calibration,
+        }
+        return figures | ({"seconds a read": median(times), "reads": len(times)} if times else {})
+
+
+def at_once(start: Start, log: Log, readers: int) -> dict[str, float]:
+    """So many reads begun at the same time, on a new server."""
+    with start() as server:
+        calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
+        with _reading(server, target(log, FORMAT), readers) as times:
+            pass
+        return {
+            "seconds a read": median(times),
+            "reads": len(times),
+            "CPU s": cpu_seconds(server.pid) - before,
+            "peak RSS MB": memory_mb(server.pid, "VmHWM"),
+            "calibration ms": calibration,
+        }
+
+
+@contextmanager
+def _reading(server: Subject, path: str, readers: int) -> Iterator[list[float]]:
+    """Threads that read again and again until the block ends, each at least once; the seconds of each read."""
+    times: list[float] = []
+    failed: list[BaseException] = []
+    ended = threading.Event()
+
+    def loop() -> None:
+        try:
+            times.append(read(server, path).whole)
+            while not ended.is_set():
+                times.append(read(server, path).whole)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    threads = [threading.Thread(target=loop) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield times
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert not failed, failed

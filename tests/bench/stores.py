@@ -1,0 +1,51 @@
+"""Stores of the embedded backend that hold long logs before their server starts."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from app.backends.embedded import events, runs, sessions
+from app.backends.embedded.database import migrate
+from app.backends.embedded.sqlite import writing_engine
+from app.types import NewSession, RunStatus, SessionStatus
+from tests.bench.exports import BEGUN, Written
+
+BATCH = 10_000  # events in one transaction
+PROJECT = "demo"
+
+
+def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
+    """Make the store of a server's directory with a session for each log, running and with nothing to do."""
+    file = directory / "data" / "ambient.db"
+    file.parent.mkdir()
+    engine = writing_engine(file)
+    migrate(engine)
+    for name, log in logs.items():
+        with engine.begin() as connection:
+            request = NewSession(task="t")
+            session = sessions.add(connection, session_id=name, project=PROJECT, request=request, created_at=BEGUN)
+            sessions.move(connection, session.number, SessionStatus.RUNNING)
+        for run_id, written in groupby(log, lambda each: each.run_id):
+            with engine.begin() as connection:
+                run = _begun(connection, session.number, run_id)
+            for batch in _batches(each.event for each in written):
+                with engine.begin() as connection:
+                    events.append(connection, session.number, run, batch)
+            with engine.begin() as connection:
+                runs.finish(connection, run, RunStatus.COMPLETED, finished_at=BEGUN + 1, error=None, usage=None)
+    engine.dispose()
+
+
+def _begun(connection: Connection, session: int, run_id: str) -> int:
+    runs.add(connection, session=session, run_id=run_id, thread_id="t", input={"messages": []}, user_message="t")
+    run = runs.find(connection, session, run_id)
+    assert run
+    runs.begin(connection, run.number, BEGUN)
+    return run.number
+
+
+def _batches(written: Iterator[bytes]) -> Iterator[list[bytes]]:
+    for _, batch in groupby(enumerate(written), lambda numbered: numbered[0] // BATCH):
+        yield [event for _, event in batch]
