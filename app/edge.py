@@ -1,39 +1,33 @@
-"""The outermost ASGI layers: request id, log, metrics, CORS, errors as JSON, limits, and the server's own routes."""
+"""The edge: request id, log, metrics, CORS, errors as JSON, limits, and the server's own routes."""
 
 import asyncio
+import random
 import re
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import nullcontext
-from secrets import token_hex
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 
 import msgspec
 import structlog
+from opentelemetry.trace import Span
 from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.cors import Cors
 from app.errors import ApiError, HeadersTooLarge, InternalError, MethodNotAllowed, NotReady
-from app.limits import ClientDisconnected, Farewell, RateLimiter, client_address
-from app.settings import Network, Settings
+from app.limits import ClientDisconnected, RateLimiter, announces_body, client_address, lingering
+from app.request import Request
+from app.settings import Settings
 from app.telemetry import Metrics, Tracing
 
 MAX_HEADER_BYTES = 65_536
 READY_SECONDS = 5.0
 CLIENT_CLOSED_REQUEST = 499  # what the log and the metrics call a request that nobody waits for
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _OWN_METHODS = "GET, HEAD, OPTIONS"
-_REQUEST_HEADERS = (
-    "Authorization",
-    "Idempotency-Key",
-    "Last-Event-ID",
-    "Traceparent",
-    "X-Ambient-Project",
-    "X-Request-ID",
-)
-_RESPONSE_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed")
+_NO_SPAN = nullcontext()
 
 log = structlog.get_logger()
 
@@ -45,13 +39,10 @@ def wrap(
 ) -> ASGIApp:
     """`app` behind the edge. `ready` returns when sessions can be served and raises otherwise.
 
-    The app puts `operation_id` into the scope it is given once it knows it, and finds `request_id` and `client` there.
+    The app puts `operation_id` into the scope it is given once it knows it, and finds `request_id`, `client_address`
+    and, as `head`, the `Request` there.
     """
-    own = OwnRoutes(app, metrics=metrics, ready=ready)
-    limited = Limits(own, limiter=RateLimiter(settings.rate_limit_rps, settings.rate_limit_burst))
-    answered = Farewell(Errors(limited))
-    shared = Cors(answered, settings.cors_allowed_origins)
-    return Observed(shared, metrics=metrics, tracing=tracing, trusted=settings.trusted_proxies)
+    return Edge(app, settings=settings, metrics=metrics, own=OwnRoutes(metrics, ready), tracing=tracing)
 
 
 def error_response(error: ApiError, request_id: str) -> tuple[int, dict[str, str], bytes]:
@@ -66,141 +57,126 @@ def error_response(error: ApiError, request_id: str) -> tuple[int, dict[str, str
     return error.http_status, headers, body
 
 
-class Observed:
-    """Gives each request an id, and says afterwards what became of it: one log line, metrics, a span."""
+class Edge:
+    """One request after another: each gets an id, an answer whatever happens, one log line, metrics, a span."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing | None, trusted: Collection[Network]
+        self, app: ASGIApp, *, settings: Settings, metrics: Metrics, own: "OwnRoutes", tracing: Tracing | None
     ) -> None:
-        self.app = app
-        self.metrics = metrics
-        self.tracing = tracing
-        self.trusted = trusted
+        self._app = app
+        self._metrics = metrics
+        self._own = own
+        self._tracing = tracing
+        self._trusted = settings.trusted_proxies
+        self._cors = Cors(settings.cors_allowed_origins)
+        self._limiter = RateLimiter(settings.rate_limit_rps, settings.rate_limit_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's start and stop."""
         if scope["type"] != "http":
-            await self.app(scope, receive, self._last_act(send))
+            await self._app(scope, receive, self._last_act(send))
             return
         started = perf_counter()
-        request_id = scope["request_id"] = _request_id(scope)
-        scope["client_address"] = client_address(scope, self.trusted)
-        status, size, whole = CLIENT_CLOSED_REQUEST, 0, False
-
-        async def observed_send(message: Message) -> None:
-            nonlocal status, size, whole
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-                message = {**message, "headers": headers}
-            elif message["type"] == "http.response.body":
-                size += len(message.get("body", b""))
-                whole = not message.get("more_body", False)
-            await send(message)
-
+        request = scope["head"] = Request(scope)
+        request_id = scope["request_id"] = _request_id(request)
+        client = scope["client_address"] = client_address(scope, self._trusted)
+        answer = _Answer(send, request_id)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         method, path = scope["method"], scope["path"]
-        span = self.tracing.request(method, path, Headers(scope=scope)) if self.tracing else nullcontext()
         try:
-            with span as current:
+            with self._span(scope) as span:
                 try:
-                    await self.app(scope, receive, observed_send)
+                    await self._serve(scope, request, receive, answer)
                 finally:
-                    if current:
-                        current.update_name(f"{method} {scope.get('operation_id', 'none')}")
-                        current.set_attribute("http.response.status_code", status)
-                        current.set_attribute("client.address", scope["client_address"])
+                    if span:
+                        span.update_name(f"{method} {scope.get('operation_id', 'none')}")
+                        span.set_attribute("http.response.status_code", answer.status)
+                        span.set_attribute("client.address", client)
         finally:
             seconds = perf_counter() - started
             operation = scope.get("operation_id")
-            self.metrics.request(operation, method, status, seconds)
+            self._metrics.request(operation, method, answer.status, seconds)
             log.info(
                 "request",
                 method=method,
                 path=path[:256],
                 operation=operation,
-                status=status,
+                status=answer.status,
                 duration_ms=round(seconds * 1000, 2),
-                bytes=size,
-                client=scope["client_address"],
-                **({} if whole else {"cut": True}),
+                bytes=answer.size,
+                client=client,
+                **({} if answer.whole else {"cut": True}),
             )
+
+    def _span(self, scope: Scope) -> AbstractContextManager[Span | None]:
+        if self._tracing is None:
+            return _NO_SPAN
+        return self._tracing.request(scope["method"], scope["path"], Headers(scope=scope))
+
+    async def _serve(self, scope: Scope, request: Request, receive: Receive, answer: "_Answer") -> None:
+        """Answer; once the head is out an error cuts the connection, so that no part looks whole."""
+        send: Send = answer.send
+        origin = request.first("origin")
+        if origin is not None and scope["method"] == "OPTIONS":
+            preflight = self._cors.preflight(Headers(scope=scope))
+            if preflight is not None:
+                await preflight(scope, receive, send)
+                return
+        answer.headers += self._cors.headers(origin)
+        if announces_body(request):
+            receive, send = lingering(request, receive, send)
+        try:
+            await self._admit(scope, request)(scope, receive, send)
+        except ClientDisconnected:
+            return
+        except (Exception, asyncio.CancelledError) as error:
+            if answer.begun:
+                raise
+            await _answer(_client_error(error), scope, send)
+
+    def _admit(self, scope: Scope, request: Request) -> ASGIApp:
+        """Who answers, unless the head is too large or the client too quick; the server's own routes have no rate."""
+        if request.size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
+            raise HeadersTooLarge
+        if scope["path"] in self._own.paths:
+            return self._own
+        self._limiter.take(scope["client_address"])
+        return self._app
 
     def _last_act(self, send: Send) -> Send:
         """`send` of the lifespan that puts out the remaining spans before the server hears that all is done."""
 
         async def flushing_send(message: Message) -> None:
-            if self.tracing and message["type"].startswith("lifespan.shutdown."):
-                await asyncio.to_thread(self.tracing.close)
+            if self._tracing and message["type"].startswith("lifespan.shutdown."):
+                await asyncio.to_thread(self._tracing.close)
             await send(message)
 
         return flushing_send
 
 
-class Cors(CORSMiddleware):
-    """Starlette's CORS, but an unlisted origin is served as if it had sent none, and a preflight never fails."""
+class _Answer:
+    """What goes out to one client: `headers` are added to its own, and what became of it can be told."""
 
-    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
-        hosts = (re.escape(origin).replace(r"\*", "[a-z0-9._-]+") for origin in origins)
-        super().__init__(
-            app,
-            allow_origin_regex="|".join(hosts) or "(?!)",
-            allow_methods="*",
-            allow_headers=_REQUEST_HEADERS,
-            allow_credentials=True,
-            expose_headers=_RESPONSE_HEADERS,
-        )
+    __slots__ = ("_send", "begun", "headers", "size", "status", "whole")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        origin = Headers(scope=scope).get("origin")
-        if origin is not None and self.is_allowed_origin(origin):
-            await super().__call__(scope, receive, send)
-            return
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.headers = [(b"x-request-id", request_id.encode("ascii"))]
+        self.begun = self.whole = False
+        self.status = CLIENT_CLOSED_REQUEST
+        self.size = 0
 
-        async def varying_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"vary", b"Origin")]}
-            await send(message)
-
-        await self.app(scope, receive, varying_send)
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        """What is allowed, for the browser to judge."""
-        allowed = super().preflight_response(request_headers).headers
-        return Response(status_code=204, headers={name: allowed[name] for name in allowed if "content-" not in name})
-
-
-class Errors:
-    """The one place where an exception becomes an answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; once its head is out an error cuts the connection, so that no part looks whole."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        begun = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched_send)
-        except ClientDisconnected:
-            return
-        except (Exception, asyncio.CancelledError) as error:
-            if begun:
-                raise
-            await _answer(_client_error(error), scope, send)
+    async def send(self, message: Message) -> None:
+        """Send the next part."""
+        self.begun = True
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self.headers]}
+        elif message["type"] == "http.response.body":
+            self.size += len(message.get("body", b""))
+            self.whole = not message.get("more_body", False)
+        await self._send(message)
 
 
 def _client_error(error: BaseException) -> ApiError:
@@ -225,38 +201,17 @@ async def _nothing() -> Message:
     return {"type": "http.disconnect"}
 
 
-class Limits:
-    """Refuses heads that are too large and clients that are too quick."""
-
-    def __init__(self, app: ASGIApp, *, limiter: RateLimiter) -> None:
-        self.app = app
-        self.limiter = limiter
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; the server's own routes are for operators and have no rate."""
-        if scope["type"] == "http":
-            if _header_bytes(scope) > MAX_HEADER_BYTES:
-                raise HeadersTooLarge
-            if scope["path"] not in OwnRoutes.paths:
-                self.limiter.take(scope["client_address"])
-        await self.app(scope, receive, send)
-
-
 class OwnRoutes:
     """GET /health, /ready and /metrics: for probes and scrapers, outside of the API."""
 
     paths = frozenset({"/health", "/ready", "/metrics"})
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, ready: Ready) -> None:
-        self.app = app
+    def __init__(self, metrics: Metrics, ready: Ready) -> None:
         self.metrics = metrics
         self.ready = ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer an own route, pass everything else on."""
-        if scope["type"] != "http" or scope["path"] not in self.paths:
-            await self.app(scope, receive, send)
-            return
+        """Answer a request for one of the paths."""
         scope["operation_id"] = scope["path"][1:]
         response = await self._respond(scope)
         await response(scope, receive, send)
@@ -284,12 +239,9 @@ class OwnRoutes:
             raise NotReady from error
 
 
-def _header_bytes(scope: Scope) -> int:
-    line = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
-    return line + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-
-
-def _request_id(scope: Scope) -> str:
+def _request_id(request: Request) -> str:
     """The client's own id if it sent one that is well formed, else a new one."""
-    given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-    return given[0].decode() if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else token_hex(16)
+    given = request.headers.get("x-request-id", ())
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+        return given[0]
+    return f"{random.getrandbits(128):032x}"  # it names a request and guards nothing

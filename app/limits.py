@@ -6,10 +6,11 @@ from collections.abc import Collection
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from throttled import MemoryStore, RateLimiterType, Throttled, per_sec
 
 from app.errors import PayloadTooLarge, RequestTimeout, TooManyRequests
+from app.request import Request
 from app.settings import Network
 
 _MAX_CLIENTS = 65_536  # about 30 MB when full; the least recently seen client makes room
@@ -53,37 +54,33 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, stall: float 
             return bytes(body)
 
 
-class Farewell:
-    """Lets an answer reach a client whose body nobody has read.
+def announces_body(request: Request) -> bool:
+    """Whether a body follows the head."""
+    return "transfer-encoding" in request.headers or request.first("content-length") not in {None, "0"}
+
+
+def lingering(request: Request, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """`receive` and `send` of a request with a body, which let an answer reach a client whose body nobody has read.
 
     A server that closes while unread bytes arrive resets the connection, and the client loses the answer. So what is
     left of the body is read and dropped before the connection is let go, within bounds.
     """
+    body = _Body(receive)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    async def send_and_linger(message: Message) -> None:
+        if message["type"] == "http.response.start" and not body.ended:
+            # A client that waits for `100 Continue` sends nothing now, and shall not be told to.
+            if "expect" not in request.headers:
+                await body.drop(limit=_SMALL_BYTES, seconds=_SMALL_SECONDS)
+            if not body.ended:
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False) and not body.ended:
+            await send({**message, "more_body": True})
+            await body.drop(limit=_LINGER_BYTES, seconds=_LINGER_SECONDS)
+            message = {"type": "http.response.body"}
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; those without a body, nearly all, pass untouched."""
-        if scope["type"] != "http" or not _announces_body(scope):
-            await self.app(scope, receive, send)
-            return
-        body = _Body(receive)
-
-        async def send_and_linger(message: Message) -> None:
-            if message["type"] == "http.response.start" and not body.ended:
-                # A client that waits for `100 Continue` sends nothing now, and shall not be told to.
-                if _header(scope, b"expect") is None:
-                    await body.drop(limit=_SMALL_BYTES, seconds=_SMALL_SECONDS)
-                if not body.ended:
-                    message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            elif message["type"] == "http.response.body" and not message.get("more_body", False) and not body.ended:
-                await send({**message, "more_body": True})
-                await body.drop(limit=_LINGER_BYTES, seconds=_LINGER_SECONDS)
-                message = {"type": "http.response.body"}
-            await send(message)
-
-        await self.app(scope, body.receive, send_and_linger)
+    return body.receive, send_and_linger
 
 
 class _Body:
@@ -109,13 +106,6 @@ class _Body:
                     dropped += len((await self.receive()).get("body", b""))
         except (TimeoutError, asyncio.CancelledError):
             return
-
-
-def _announces_body(scope: Scope) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope["headers"]
-    )
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:

@@ -80,7 +80,7 @@ class Plan:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, segments: dict[str, str]) -> None:
         """Answer one request, or raise an `ApiError`."""
-        request = Request(scope)
+        request: Request = scope["head"]
         token = await self._authenticate(request)
         arguments: dict[str, Any] = {}
         for parameter in self._path:
