@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache, partial
 from http import HTTPMethod
 from time import perf_counter
 from typing import Any
@@ -17,6 +18,7 @@ from app.errors import BackendTimeout, BackendUnavailable
 
 SUCCESSES = range(200, 300)
 _NO_SPAN = nullcontext()
+_segment = lru_cache(maxsize=4096)(partial(quote, safe=""))
 
 Observe = Callable[[str, float, str], None]
 """Told of every call: operation, seconds, and `ok`, `error`, `timeout`, `unavailable` or `cancelled`."""
@@ -114,13 +116,13 @@ class Client:
     ) -> Reply:
         if self._pool is None:
             raise BackendUnavailable
-        target = "/".join([self._pool.path, *(quote(segment, safe="") for segment in path)])
+        target = "".join([f"/{_segment(segment)}" for segment in path])
         if query:
             target += f"?{urlencode(query)}"
         content = b"" if body is None else msgspec.json.encode(body)
         with translated():
-            async with self._pool.exchange(method, target, self._headers(token, content), content) as answer:
-                return Reply(answer.status, await answer.read(), answer.media_type)
+            answer = await self._pool.fetch(method, target, self._headers(token, content), content)
+        return Reply(answer.status, answer.body, answer.media_type)
 
     def _headers(self, token: str | None, content: bytes) -> dict[str, str]:
         """What a request says besides its body: the caller's token, the request's id, the trace; nothing else."""

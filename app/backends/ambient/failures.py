@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 import msgspec
+from pyreqwest.exceptions import RequestError
 
 from app.backends.ambient.texts import clean
 from app.errors import ApiError, BackendError, BackendTimeout, BackendUnavailable, Forbidden, Unauthorized
@@ -22,7 +23,7 @@ def translated() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise BackendTimeout from error
-    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except (RequestError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BackendUnavailable from error
 
 
