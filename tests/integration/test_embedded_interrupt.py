@@ -12,7 +12,19 @@ from app.backends.embedded import engine
 from app.backends.embedded.execution import PATIENT
 from app.errors import SessionNotFound, StorageUnavailable
 from app.types import Interruption, NewMessage, RunStatus, SessionStatus
-from tests.support.scripted import CALLER, FINISHED, STARTED, House, Scripted, asked, echo, endless, event, house
+from tests.support.scripted import (
+    CALLER,
+    FINISHED,
+    STARTED,
+    House,
+    Scripted,
+    Stubborn,
+    asked,
+    echo,
+    endless,
+    event,
+    house,
+)
 
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
 
@@ -152,23 +164,19 @@ async def test_one_terminal_event_is_stored_when_interrupt_and_end_race(tmp_path
 
 async def test_the_agent_is_closed_and_left_behind_when_it_does_not_let_go(tmp_path: Path) -> None:
     agents: list[Scripted] = []
-    free = asyncio.Event()
+    stubborn = Stubborn()
 
-    async def stubborn(turn: Turn) -> AsyncIterator[bytes]:
+    async def late(turn: Turn) -> AsyncIterator[bytes]:
         if asked(turn) != "the task":
             async for each in echo(turn):
                 yield each
             return
-        yield STARTED
-        while not free.is_set():
-            try:
-                await free.wait()
-            except asyncio.CancelledError:
-                continue
+        async for each in stubborn(turn):
+            yield each
         yield event("TEXT_MESSAGE_START", messageId="late", role="assistant")
 
     def make_agent() -> Scripted:
-        agents.append(Scripted(stubborn))
+        agents.append(Scripted(late))
         return agents[-1]
 
     async with house(tmp_path, make_agent=make_agent) as home:
@@ -180,7 +188,7 @@ async def test_the_agent_is_closed_and_left_behind_when_it_does_not_let_go(tmp_p
         assert (await home.run(session_id, task.run_id)).status is RunStatus.INTERRUPTED
         assert (await home.ended(session_id, queued)).status is RunStatus.COMPLETED
         assert [agent.closed for agent in agents] == [1, 0]
-        free.set()
+        stubborn.free.set()
         await home.ended(session_id, await home.say(session_id, "after"))
         assert await home.types(session_id, task.run_id) == ["RUN_STARTED", "RUN_FINISHED"]
 
@@ -190,26 +198,14 @@ async def test_the_interrupt_is_confirmed_when_even_closing_the_agent_hangs(tmp_
         async def close(self) -> None:
             await asyncio.Event().wait()
 
-    async def deaf(_turn: Turn) -> AsyncIterator[bytes]:
-        yield STARTED
-        while True:
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                if free.is_set():
-                    raise
-
-    free = asyncio.Event()
-    async with house(tmp_path, make_agent=lambda: Stuck(deaf)) as home:
+    stubborn = Stubborn()
+    async with house(tmp_path, make_agent=lambda: Stuck(stubborn)) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id, at_least=1)
         assert await interrupt(home, session_id) is True
         assert (await home.run(session_id, task.run_id)).status is RunStatus.INTERRUPTED
-        free.set()
-        for left in asyncio.all_tasks():
-            if left.get_name().startswith("agent of"):
-                left.cancel()
+        stubborn.free.set()
 
 
 async def test_the_answer_is_unavailable_when_the_end_cannot_be_stored_in_time(

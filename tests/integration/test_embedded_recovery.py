@@ -15,7 +15,7 @@ from app.agents.port import Turn
 from app.backends.embedded import removals, workspace
 from app.errors import StorageUnavailable
 from app.types import Repo, RunStatus, SessionStatus
-from tests.support.scripted import CALLER, STARTED, House, asked, echo, endless, house, make_backend, until
+from tests.support.scripted import CALLER, House, Stubborn, asked, echo, endless, house, make_backend, until
 
 
 def crash_image(store: Path, copy: Path) -> Path:
@@ -162,19 +162,12 @@ async def test_active_runs_are_closed_and_queued_ones_stay_when_the_server_shuts
 
 
 async def test_shutting_down_ends_when_an_agent_does_not_let_go(tmp_path: Path) -> None:
-    free = asyncio.Event()
-
-    async def deaf(_turn: Turn) -> AsyncIterator[bytes]:
-        yield STARTED
-        while not free.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await free.wait()
-
-    async with house(tmp_path, deaf) as home:
+    stubborn = Stubborn()
+    async with house(tmp_path, stubborn) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id, at_least=1)
-    free.set()
+    stubborn.free.set()
     async with house(tmp_path) as home:
         assert (await home.log(session_id))[-1]["code"] == "server_restarted"
 

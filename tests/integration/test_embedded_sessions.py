@@ -1,7 +1,6 @@
 """Sessions of the embedded backend: made, listed, stopped, started again, deleted."""
 
 import asyncio
-import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -23,7 +22,7 @@ from app.types import (
     SessionStatus,
     Workflow,
 )
-from tests.support.scripted import CALLER, STARTED, House, Scripted, asked, echo, endless, event, house, until
+from tests.support.scripted import CALLER, STARTED, House, Scripted, Stubborn, asked, echo, endless, event, house, until
 
 OTHER = Caller(token="t", project="other")
 
@@ -278,14 +277,7 @@ async def test_nothing_is_left_when_a_session_is_deleted_in_any_state(tmp_path: 
 
 
 async def test_a_deleted_session_is_gone_at_once_when_its_agent_does_not_let_go(tmp_path: Path) -> None:
-    free = asyncio.Event()
-
-    async def stubborn(_turn: Turn) -> AsyncIterator[bytes]:
-        yield STARTED
-        while not free.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await free.wait()
-
+    stubborn = Stubborn()
     async with house(tmp_path, stubborn) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
@@ -297,7 +289,7 @@ async def test_a_deleted_session_is_gone_at_once_when_its_agent_does_not_let_go(
 
         await until(gone)
         await deleting
-        free.set()
+        stubborn.free.set()
         assert not await asyncio.to_thread((tmp_path / "workspaces" / "demo" / session_id).exists)
 
 

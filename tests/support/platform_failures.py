@@ -44,20 +44,23 @@ async def hang(_request: web.Request) -> web.StreamResponse:
 
 async def stall(request: web.Request) -> web.StreamResponse:
     """Send a head and the beginning of a body, and nothing more."""
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "1000"})
-    await response.prepare(request)
-    await response.write(b'{"aguiEvents":[')
+    await _begun(request)
     await asyncio.Event().wait()
     raise AssertionError
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
     """Send a head and the beginning of a body, then cut the connection."""
+    response = await _begun(request)
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+async def _begun(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "1000"})
     await response.prepare(request)
     await response.write(b'{"aguiEvents":[')
-    if request.transport is not None:
-        request.transport.close()
     return response
 
 

@@ -1,6 +1,7 @@
 """An embedded backend on a real file, driven by agents that follow a script."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,6 +67,20 @@ async def endless(turn: Turn) -> AsyncIterator[bytes]:
     yield STARTED
     yield event("TEXT_MESSAGE_START", messageId=f"answer-{turn.input['runId']}", role="assistant")
     await asyncio.Event().wait()
+
+
+class Stubborn:
+    """Begins a turn and does not let go of it, whoever asks, until it is set `free`."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+
+    async def __call__(self, _turn: Turn) -> AsyncIterator[bytes]:
+        """The script."""
+        yield STARTED
+        while not self.free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.free.wait()
 
 
 async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], object] = bool, within: float = 20.0) -> T:
