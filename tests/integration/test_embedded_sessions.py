@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
+from app.backends.embedded import sessions
 from app.errors import AlreadyEnded, AlreadyRunning, BadRequest, NotRunning, SessionNotFound
 from app.types import (
     Caller,
@@ -37,6 +38,19 @@ async def ids(home: House, *, search: str | None = None, status: tuple[SessionSt
     page = await home.backend.list_sessions(CALLER, limit=100, offset=0, search=search, status=status, label=())
     assert page.total == len(page.items)
     return [session.id for session in page.items]
+
+
+async def test_credentials_in_a_url_are_used_and_never_shown(home: House) -> None:
+    repos = [Repo(url="https://user:s3cret@127.0.0.1:1/x.git", branch="main")]
+    created = await home.backend.create_session(CALLER, NewSession(task="x", repos=repos))
+    await home.status(created.id, SessionStatus.FAILED)
+    again = await home.backend.start_session(CALLER, created.id)
+    await home.status(created.id, SessionStatus.FAILED)
+    listed = await home.backend.list_sessions(CALLER, limit=1, offset=0, search=None, status=(), label=())
+    shown = [created, again, await home.backend.get_session(CALLER, created.id), *listed.items]
+    assert [session.repos for session in shown] == [[Repo(url="https://127.0.0.1:1/x.git", branch="main")]] * 4
+    row = home.backend._database.read(lambda connection: sessions.find(connection, "demo", created.id))
+    assert row.request.repos == repos
 
 
 async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(home: House) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.backends.embedded.git import is_branch, name_of, reason, scheme_of
+from app.backends.embedded.git import is_branch, name_of, reason, scheme_of, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,28 @@ def test_a_directory_gets_a_plain_name_from_the_url(url: str, name: str) -> None
         ("git@h: Permission denied (publickey).\nfatal: Could not read", "git@h:x", "… Permission denied (publickey)"),
         ("Host key verification failed.\nfatal: Could not read", "git@h:x", "Host key verification failed"),
         ("ssh: connect to host 10.0.0.1 port 22: refused", "git@h:x", "ssh: connect to host … port 22: refused"),
+        ("fatal: unable to access 'https://h/': Failed to connect: Couldn't connect", "https://h/x",
+         "unable to access …: Failed to connect: Couldn't connect"),
         ("fatal: a\x1b[31mb", "https://h/x", "a[31mb"),
         ("fatal: " + "word " * 100, "https://h/x", ("word " * 40)),
     ],
 )  # fmt: skip
 def test_a_reason_keeps_gits_words_and_nothing_secret_or_internal(stderr: str, url: str, said: str) -> None:
     assert reason(stderr.encode(), url) == said
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h/x?y=1#z", "https://h/x?y=1#z"),
+        ("https://user:secret@h:8443/x.git?y=1", "https://h:8443/x.git?y=1"),
+        ("https://ghp_secret@h/x", "https://h/x"),
+        ("https://user:secret@[::1]:1/x", "https://[::1]:1/x"),
+        ("ssh://git@h:22/x", "ssh://git@h:22/x"),
+        ("ssh://git:secret@h/x", "ssh://git@h/x"),
+        ("git@h:team/x.git", "git@h:team/x.git"),
+        ("https://h/@x", "https://h/@x"),
+    ],
+)
+def test_a_url_is_shown_without_credentials(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown

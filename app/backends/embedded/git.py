@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -29,7 +29,7 @@ _NO_BRANCH = re.compile(
 )
 _REASON = re.compile(r"^(fatal|ssh): |: Permission denied|^Host key verification failed")
 # What may hold a secret or tell of a machine: quoted values, URLs, paths, addresses, host names.
-_UNSAFE_IN_REASON = re.compile(r"'[^']*'?|\S*[/@]\S*|\S*\w\.\w\S*|\S*:\S*:\S*")
+_UNSAFE_IN_REASON = re.compile(r"(?<!\w)'[^']*'?|\S*[/@]\S*|\S*\w\.\w\S*|\S*:\S*:\S*")
 
 
 class CloneFailed(Exception):
@@ -63,6 +63,16 @@ def scheme_of(url: str) -> str | None:
     if parts.scheme == "file":
         return "file" if not parts.netloc and parts.path.startswith("/") else None
     return parts.scheme if _HOST.fullmatch(host) and parts.path.strip("/") else None
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL as anybody may see it: without a password, and without a user but for ssh."""
+    parts = urlsplit(url)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    if not userinfo:
+        return url
+    user = userinfo.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}@{host}" if parts.scheme == "ssh" else host))
 
 
 def is_branch(name: str) -> bool:

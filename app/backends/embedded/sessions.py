@@ -10,9 +10,10 @@ from app.agui.times import rfc3339
 from app.agui.usage import total
 from app.backends.embedded.bell import touch
 from app.backends.embedded.clock import now_ms
+from app.backends.embedded.git import without_credentials
 from app.backends.embedded.tables import LABELS, RUNS, SESSIONS
 from app.errors import SessionNotFound
-from app.types import ApprovalPolicy, NewSession, RunStatus, Session, SessionStatus, Usage
+from app.types import ApprovalPolicy, NewSession, Repo, RunStatus, Session, SessionStatus, Usage
 
 _SEPARATOR = "\x1f"  # between the searched texts, so that no match spans two of them
 _decode_request = msgspec.json.Decoder(NewSession).decode
@@ -36,14 +37,14 @@ class SessionRow(msgspec.Struct, frozen=True):
     active_run_id: str | None
 
     def public(self) -> Session:
-        """What a client sees; the environment stays inside."""
+        """What a client sees; the environment stays inside, and so do credentials."""
         return Session(
             id=self.id,
             status=self.status,
             display_name=self.request.display_name,
             task=self.request.task,
             model=self.request.model,
-            repos=self.request.repos,
+            repos=self.request.repos and [_shown(repo) for repo in self.request.repos],
             created_at=rfc3339(self.created_at),
             completed_at=rfc3339(self.completed_at),
             error=self.error,
@@ -54,6 +55,10 @@ class SessionRow(msgspec.Struct, frozen=True):
             active_run_id=self.active_run_id,
             usage=self.usage,
         )
+
+
+def _shown(repo: Repo) -> Repo:
+    return msgspec.structs.replace(repo, url=without_credentials(repo.url))
 
 
 _LABELS_AS_JSON = (
