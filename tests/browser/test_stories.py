@@ -5,7 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from app.types import Role
 from tests.browser.conftest import OpenConsole
@@ -119,6 +119,22 @@ def test_a_question_within_a_run_is_answered_by_one_of_the_agents_options(consol
     console.press("No")
     expect(console.log).to_contain_text("Then I leave it at that. (no)")
     expect(question).to_be_hidden()
+
+
+def test_a_message_does_not_wait_when_its_run_begins_before_it_is_answered(console: Console) -> None:
+    def answer_late(route: Route) -> None:
+        answer = route.fetch()
+        expect(console.log).to_contain_text("tick 1 of 2000")
+        route.fulfill(response=answer)
+
+    console.create("say hello")
+    console.settled()
+    console.page.route("**/message", answer_late)
+    console.send("slow 2000")
+    expect(console.field("Message")).to_have_value("")
+    expect(console.page.locator("#queue")).to_be_hidden()
+    console.press("Interrupt")
+    expect(console.log).to_contain_text("Interrupted.")
 
 
 def test_single_keys_do_nothing_once_they_are_switched_off(console: Console) -> None:

@@ -32,7 +32,7 @@ function used({ input_tokens: taken, output_tokens: written, cost_usd: cost }) {
 
 export class SessionView {
   constructor({ onProblem, onChange, onGone }) {
-    Object.assign(this, { onProblem, onChange, onGone, id: "", queued: new Map() });
+    Object.assign(this, { onProblem, onChange, onGone, id: "", queued: new Map(), begun: new Set() });
     this.transcript = new Transcript(byId("conversation"), () => this.drawRun());
     this.approvals = new Approvals({ onProblem: (error) => this.problem(error), onAnswer: () => this.refresh() });
     for (const action of ["interrupt", "stop", "start"]) byId(action).addEventListener("click", () => this.act(action));
@@ -85,6 +85,7 @@ export class SessionView {
 
   reset() {
     this.transcript.clear();
+    this.begun.clear();
     this.conversation = new Conversation((part) => this.transcript.change(part));
     this.drawQueue();
   }
@@ -94,7 +95,10 @@ export class SessionView {
     this.conversation.apply(event);
     const now = this.conversation.activeRun;
     if (event.type === "CUSTOM" && String(event.name).startsWith("approval.")) this.settle();
-    if (event.type === "RUN_STARTED" && this.queued.delete(now)) this.drawQueue();
+    if (event.type === "RUN_STARTED") {
+      this.begun.add(now); // perhaps before its message is answered
+      if (this.queued.delete(now)) this.drawQueue();
+    }
     if (before === now) return;
     this.settle();
     this.drawRun();
@@ -176,7 +180,7 @@ export class SessionView {
       if (id !== this.id) return;
       if (box.value === content) box.value = "";
       notice("");
-      if (this.conversation.activeRun) {
+      if (this.conversation.activeRun && !this.begun.has(run)) {
         this.queued.set(run, content);
         this.drawQueue();
       }
