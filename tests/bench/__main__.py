@@ -3,6 +3,7 @@
 import importlib
 import resource
 import sys
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +21,18 @@ def main(*names: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
     report = Report({"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **facts()})
+    broken = []
     with pinned(cores().rest):
         for name in names or GROUPS:
             group = importlib.import_module(f"tests.bench.{name}")
-            report.add(group.TITLE, group.COLUMNS, group.rows())
+            try:
+                report.add(group.TITLE, group.COLUMNS, group.rows())
+            except Exception:
+                traceback.print_exc()
+                broken.append(name)
     report.write(DIRECTORY)
+    if broken:
+        sys.exit(f"could not be measured to the end: {', '.join(broken)}")
 
 
 if __name__ == "__main__":

@@ -63,3 +63,9 @@ READS = {
     ("37,000 deltas", "events"): Read(610, 131, ONE_MESSAGE),
     ("37,000 deltas", "compact"): Read(12660, 650, ONE_MESSAGE),
 }
+
+BESIDE = {0: 4.0, 1: 111.0}
+"""The 99th percentile, in ms, of a small request alone and while one client reads 100 MB of events in a loop."""
+
+FOUR_AT_ONCE = Read(20_400, 2890)
+"""Each of four clients that read 100 MB of events at the same time waits 19.5 to 21.3 s."""

@@ -32,7 +32,7 @@ def wrk(url: str, headers: Mapping[str, str], *, connections: int, seconds: int,
     """Send the same request again and again over so many connections; all have to be answered well."""
     program = shutil.which("wrk")
     assert program, "wrk is missing: make bench installs it"
-    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)]
+    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT)]
     command += [argument for header in headers.items() for argument in ("-H", ": ".join(header))]
     command += [url, *(() if body is None else ("--", body))]
     with pinned(cores().load):

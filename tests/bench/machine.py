@@ -70,6 +70,7 @@ def facts() -> dict[str, str]:
     return {
         "processor": model[0].partition(": ")[2] if model else platform.machine(),
         "cores": f"{os.cpu_count()}: server on {dealt.server}, platform {dealt.platform}, load {dealt.load}{crowd}",
+        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "system": f"{platform.system()} {platform.release()}",
         "Python": sys.version.split()[0],
         **{name: version(name) for name in MEASURED_BY},

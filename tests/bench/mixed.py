@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from tests.bench import gateway
 from tests.bench.large import HUNDRED, Log, Start, places, target
 from tests.bench.load import wrk
 from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
@@ -15,7 +16,8 @@ from tests.bench.result import Row, Target
 from tests.bench.subjects import OURS, Subject
 
 TITLE = "Small requests beside long reads"
-COLUMNS = ("requests/s", "p50 ms", "p99 ms", "seconds a read", "reads", "CPU s", "peak RSS MB", "calibration ms")
+GO = ("vs Go, p99", "vs Go, time", "vs Go, memory")
+COLUMNS = ("requests/s", "p50 ms", "p99 ms", "seconds a read", "reads", "CPU s", "peak RSS MB", "calibration ms", *GO)
 READERS = (0, 1, 4)
 SECONDS = 8
 FORMAT = "events"
@@ -34,7 +36,7 @@ def rows() -> Iterator[Row | Target]:
                 yield Row(case, f"{place}: {OURS}", figures)
                 if readers == 1 and place == "platform":
                     yield Target(case, "p99 ms", figures["p99 ms"], at_most=_MOST_MS)
-            yield Row(f"4 at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED, 4))
+            yield Row(f"4 at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED))
 
 
 def measured(start: Start, log: Log, readers: int) -> dict[str, float]:
@@ -53,21 +55,28 @@ def measured(start: Start, log: Log, readers: int) -> dict[str, float]:
             "peak RSS MB": memory_mb(server.pid, "VmHWM"),
             "calibration ms": calibration,
         }
-        return figures | ({"seconds a read": median(times), "reads": len(times)} if times else {})
+        if times:
+            figures |= {"seconds a read": median(times), "reads": len(times)}
+        if theirs := gateway.BESIDE.get(readers):
+            figures["vs Go, p99"] = theirs * calibration / gateway.EXPORTS / told.p99_ms
+        return figures
 
 
-def at_once(start: Start, log: Log, readers: int) -> dict[str, float]:
-    """So many reads begun at the same time, on a new server."""
+def at_once(start: Start, log: Log) -> dict[str, float]:
+    """Four reads begun at the same time, on a new server."""
     with start() as server:
         calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
-        with _reading(server, target(log, FORMAT), readers) as times:
+        with _reading(server, target(log, FORMAT), 4) as times:
             pass
+        taken, peak = median(times), memory_mb(server.pid, "VmHWM")
         return {
-            "seconds a read": median(times),
+            "seconds a read": taken,
             "reads": len(times),
             "CPU s": cpu_seconds(server.pid) - before,
-            "peak RSS MB": memory_mb(server.pid, "VmHWM"),
+            "peak RSS MB": peak,
             "calibration ms": calibration,
+            "vs Go, time": gateway.FOUR_AT_ONCE.seconds(calibration) / taken,
+            "vs Go, memory": gateway.FOUR_AT_ONCE.peak_mb / peak,
         }
 
 

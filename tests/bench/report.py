@@ -16,14 +16,15 @@ class Report:
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._lines: list[str] = []
         self._targets: list[Target] = []
-        self._kept: dict[str, object] = {"machine": dict(facts), "groups": {}}
+        self._groups: dict[str, list[dict[str, object]]] = {}
+        self._facts = dict(facts)
         for name, fact in facts.items():
             self._tell(f"* {name}: {fact}")
 
     def add(self, title: str, columns: Sequence[str], found: Iterable[Row | Target]) -> None:
         """A table of what a group of benchmarks finds."""
         self._tell("", f"## {title}", "", *_head(("case", "subject", *columns)))
-        rows = []
+        rows = self._groups.setdefault(title, [])
         for each in found:
             if isinstance(each, Target):
                 self._targets.append(each)
@@ -31,18 +32,19 @@ class Report:
                 rows.append({"case": each.case, "subject": each.subject, **each.figures})
                 figures = (number(each.figures[name]) if name in each.figures else "" for name in columns)
                 self._tell(_line((each.case, each.subject, *figures)))
-        groups = self._kept["groups"]
-        assert isinstance(groups, dict)
-        groups[title] = rows
 
     def write(self, directory: Path) -> None:
         """Tell of the targets, then leave `bench.md` and `bench.json` in a directory."""
         if self._targets:
             self._tell("", "## Targets", "", *_head(TARGETS), *map(_verdict, self._targets))
-        self._kept["targets"] = [target._asdict() | {"met": target.met} for target in self._targets]
+        told = {
+            "machine": self._facts,
+            "groups": self._groups,
+            "targets": [target._asdict() | {"met": target.met} for target in self._targets],
+        }
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "bench.md").write_text("\n".join((*self._lines, "")))
-        (directory / "bench.json").write_text(json.dumps(self._kept, indent=1, ensure_ascii=False) + "\n")
+        (directory / "bench.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
     def _tell(self, *lines: str) -> None:
         self._lines += lines

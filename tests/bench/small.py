@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,16 +23,19 @@ ROUNDS = 3
 SECONDS = 2
 SLOW = "slow 3000"  # keeps the demo agent busy for five minutes: what comes meanwhile is accepted and waits
 SESSIONS = 100
-FEW = 2  # subjects of each place that show what a connection that waits for each answer sees
+GET, LIST, POST = "GET session", "list of 100", "POST message"
+PLACES = STORE, PLATFORM, LOGGED, READY = "store", "platform", "platform, requests logged", "no backend"
 
 
 class Case(NamedTuple):
-    """One request; `path` is of a session."""
+    """One request; `path` is of a session. In each place that is named, all subjects send it, or the first few."""
 
     name: str
     path: str
     body: str | None = None
     connections: int = CONNECTIONS
+    places: Collection[str] = PLACES
+    first: int | None = None
 
 
 class Place(NamedTuple):
@@ -42,14 +45,14 @@ class Place(NamedTuple):
     subjects: Sequence[Subject]
 
 
-GET, LIST, POST = "GET session", "list of 100", "POST message"
+MESSAGE = '{"content":"Now add a test for the empty basket."}'
 CASES = (
     Case(GET, "/v1/sessions/{}"),
-    Case(f"{GET}, 1 connection", "/v1/sessions/{}", connections=1),
+    Case(f"{GET}, 1 connection", "/v1/sessions/{}", connections=1, places=(STORE, PLATFORM), first=2),
     Case(LIST, "/v1/sessions?limit=100"),
-    Case(POST, "/v1/sessions/{}/message", '{"content":"Now add a test for the empty basket."}'),
+    Case(POST, "/v1/sessions/{}/message", MESSAGE),
+    Case(f"{POST}, 64 connections", "/v1/sessions/{}/message", MESSAGE, connections=64, places=(STORE,)),
 )
-STORE, PLATFORM, LOGGED, READY = "store", "platform", "platform, requests logged", "no backend"
 
 Loader = Callable[..., Load]
 Found = dict[tuple[str, str], dict[str, float]]
@@ -82,7 +85,7 @@ def _round(case: Case, places: Sequence[Place], load: Loader) -> Found:
     """Each subject once, with what the others did in the same round."""
     found: Found = {}
     for place in places:
-        for subject in place.subjects if case.connections > 1 else place.subjects[:FEW]:
+        for subject in place.subjects[: case.first] if place.name in case.places else ():
             with _path(case, place, subject) as path:
                 found[place.name, subject.name] = _measure(subject, path, case, load)
     for (place_name, _), figures in found.items():
@@ -154,7 +157,7 @@ def _straight(case: Case, behind: Subject) -> dict[str, float]:
 
 
 _WANTED_OF_GO = {GET: 1.2, LIST: 6.0, POST: 1.1}
-_WANTED_OF_STORE = {GET: 4000, POST: 1500}
+_WANTED_OF_STORE = {GET: 4000, f"{POST}, 64 connections": 1500}
 
 
 def _targets(case: Case, found: Found) -> Iterator[Target]:

@@ -10,7 +10,7 @@ import pytest
 from app import settings, spec
 
 ROOT = Path(__file__).resolve().parents[2]
-PROSE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PROSE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "BENCHMARKS.md")
 SOURCES = sorted(path for part in ("app", "handlers") for path in (ROOT / part).rglob("*.py"))
 PATH = re.compile(r"(?<![\w./-])(?:app|handlers|openapi|tests)/[\w./*{}-]*[\w/]")
 
