@@ -38,6 +38,10 @@ async def deny(_question: Question) -> Answer:
     return DENIED
 
 
+async def _forget(_memory: str) -> None:
+    """Keep nothing."""
+
+
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an agent gets for one run.
 
@@ -46,7 +50,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     own directory, `environment` what the session adds to the agent's environment. `tell` takes what the agent's process
     says beside its events, in whole lines, for the session's log. The last `new_messages` of the messages are new
     with this run. `ask` takes a question within the turn and returns when it is answered, by whomever; who cancels it
-    wants no answer any more.
+    wants no answer any more. `model` is the one that the session asks for. `memory` is what the agent has last given to
+    `remember` in this thread; it outlives the agent and the server.
     """
 
     input: dict[str, Any]
@@ -55,6 +60,9 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     tell: Callable[[str], None] = lambda _text: None
     new_messages: int = 1
     ask: Ask = deny
+    model: str | None = None
+    memory: str | None = None
+    remember: Callable[[str], Awaitable[None]] = _forget
 
 
 class AgentError(Exception):

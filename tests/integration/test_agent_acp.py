@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from app.agents.acp import leftovers
+from app.agents.acp import leftovers, wire
 from tests.support.api import Api
 from tests.support.deadline import eventually
+from tests.support.processes import alive
 from tests.support.server import Background
 from tests.support.stage import EmbeddedStage, embedded_stage
 
@@ -50,14 +51,6 @@ def events(api: Api, session_id: str, run: dict[str, Any]) -> list[dict[str, Any
 
 def said(api: Api, session_id: str, run: dict[str, Any]) -> str:
     return "".join(each["delta"] for each in events(api, session_id, run) if each["type"] == "TEXT_MESSAGE_CONTENT")
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_text_is_streamed_as_one_message(api: Api, session_id: str) -> None:
@@ -110,6 +103,61 @@ def test_plans_and_usage_are_kept(api: Api, session_id: str) -> None:
 )
 def test_the_agent_sees_only_its_own_environment(api: Api, session_id: str, name: str, value: str) -> None:
     assert said(api, session_id, api.say(session_id, f"env {name}")) == value
+
+
+def test_the_agent_works_on_files_of_its_workspace_through_us(acp: EmbeddedStage, api: Api, session_id: str) -> None:
+    workspace = acp.database.parent / "workspaces" / str(api.project) / session_id
+    assert said(api, session_id, api.say(session_id, f"write {workspace}/sub/a.txt some text")) == "written"
+    assert (workspace / "sub" / "a.txt").read_text() == "some text"
+    assert said(api, session_id, api.say(session_id, f"read {workspace}/sub/a.txt")) == "some text"
+    refused = said(api, session_id, api.say(session_id, f"read {acp.database}"))
+    assert refused == "refused: The path must be absolute and lie in the workspace"
+
+
+def test_what_a_command_prints_is_the_result_of_its_tool_call(api: Api, session_id: str) -> None:
+    run = api.say(session_id, "run echo $OWN; echo ${SECRET_OF_THE_SERVICE:-unset}")
+    [result] = [each for each in events(api, session_id, run) if each["type"] == "TOOL_CALL_RESULT"]
+    assert result["content"] == "of the session\nunset\n"
+
+
+def test_a_command_that_is_left_running_ends_with_its_turn(api: Api, session_id: str) -> None:
+    pid = int(said(api, session_id, api.say(session_id, "leave")))
+    eventually(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("end", ["interrupt_session", "stop_session", "delete_session"])
+def test_a_command_that_is_left_running_ends_with_its_session(api: Api, session_id: str, end: str) -> None:
+    run_id = api.send_message(session_id, "leave hanging").ok()["run_id"]
+    [pid] = eventually(lambda: said(api, session_id, {"run_id": run_id}).split())
+    assert alive(int(pid))
+    getattr(api, end)(session_id).ok()
+    eventually(lambda: not alive(int(pid)))
+
+
+def test_a_flood_arrives_whole_and_in_order(api: Api, session_id: str) -> None:
+    run = api.say(session_id, "flood 5000")
+    assert said(api, session_id, run).split() == [str(number) for number in range(5000)]
+
+
+def test_a_message_that_is_too_large_ends_the_run(api: Api, session_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_LINE", 1_000_000)
+    assert len(said(api, session_id, api.say(session_id, "overflow 900000"))) == 900_000
+    run = api.say(session_id, "overflow 3000000")
+    assert (run["status"], run["error"]) == ("error", "The agent sent a message that is too large.")
+    assert api.say(session_id, "hello")["status"] == "completed"
+
+
+def test_lines_for_people_are_in_the_log_and_harm_nothing(api: Api, session_id: str) -> None:
+    assert said(api, session_id, api.say(session_id, "babble")) == "Sorry"
+    told = [line for line in api.logs(session_id) if "not of the protocol: a line for people" in line]
+    assert len(told) == wire.MAX_COMPLAINTS
+
+
+def test_an_agent_of_another_version_is_refused(loop: Background, tmp_path: Path) -> None:
+    with embedded_stage(loop, tmp_path, agent=f"{AGENT} --future") as stage, stage.api() as api:
+        session_id = stage.session(api, "running")
+        [run] = api.list_runs(session_id).ok()["runs"]
+    assert (run["status"], run["error"]) == ("error", "The agent speaks another version of the protocol.")
 
 
 def test_an_agent_that_obeys_is_interrupted_and_lives_on(api: Api, session_id: str) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agents.port import Agent, Ask, Turn
-from app.backends.embedded import interrupts, runs, sessions
+from app.backends.embedded import interrupts, memories, runs, sessions
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.conversation import agent_input
 from app.backends.embedded.database import Database
@@ -154,6 +154,7 @@ class Runner:
 
     async def _turn(self, run: RunRow, ask: Ask) -> Turn:
         input_ = await self._database.read_heavy(partial(agent_input, run=run))
+        session = self._database.read(partial(sessions.get, number=self._session))
         tell = partial(self._logbook.write, "agent")
         return Turn(
             input=input_,
@@ -162,7 +163,13 @@ class Runner:
             tell=tell,
             new_messages=len(msgspec.json.decode(run.input)["messages"]),
             ask=ask,
+            model=session.request.model if session else None,
+            memory=self._database.read(partial(memories.get, session=self._session, thread_id=run.thread_id)),
+            remember=partial(self._remember, run),
         )
+
+    async def _remember(self, run: RunRow, memory: str) -> None:
+        await self._database.write_at_last(partial(memories.keep, memory=memory, run=run))
 
 
 def claim(connection: Connection, session: int) -> RunRow | None:

@@ -1,4 +1,4 @@
-"""The tables of the store: sessions, labels, runs, logs, what agents ask, what is left of deleted ones, answers, keys.
+"""The tables of the store: sessions, labels, runs, logs, what agents ask and remember, removals, answers, keys.
 
 Times are integer milliseconds since 1970. Sessions and runs have a small integer `number` beside the id that clients
 see, so that an event costs no repeated text. The log is clustered by session: reading one session, or one run, is one
@@ -119,6 +119,15 @@ APPROVALS = Table(
     Column("expires_at", Integer),
     Index("approvals_by_session", "session", "status"),
     Index("approvals_by_run", "run"),
+)
+
+MEMORIES = Table(
+    "memories",
+    METADATA,
+    Column("session", ForeignKey(SESSIONS.c.number, ondelete="CASCADE"), primary_key=True),
+    Column("thread_id", Text, primary_key=True),
+    Column("memory", Text, nullable=False),  # what the agent wants to know again, in its own words
+    sqlite_with_rowid=False,
 )
 
 KEYS = Table(

@@ -1,0 +1,102 @@
+"""A running agent and our connection to it."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from acp import PROTOCOL_VERSION, RequestError, schema
+from acp.client.connection import ClientSideConnection
+from pydantic import ValidationError
+
+from app.agents.acp.client import OFFERS, Client
+from app.agents.acp.conversation import Conversation
+from app.agents.acp.files import Files
+from app.agents.acp.group import environment
+from app.agents.acp.permission import Permissions
+from app.agents.acp.process import Process, start
+from app.agents.acp.terminals import Terminals
+from app.agents.acp.updates import Updates
+from app.agents.acp.wire import Wire
+from app.agents.port import AgentError, Ask, Turn
+
+
+class Link:
+    """One process, one connection, what the agent can do; `conversations` are what it knows, by thread."""
+
+    def __init__(self, process: Process, client: Client, turn: Turn) -> None:
+        self.client = client
+        self.conversations: dict[str, Conversation] = {}
+        self.can = schema.AgentCapabilities()
+        self._process = process
+        self._updates: Updates | None = None
+        self._wire = Wire(process.reader, process.writer, self._hear, turn.tell)
+        self.connection = ClientSideConnection(cast("Any", client), self._wire)
+
+    async def greet(self) -> None:
+        """Agree on the protocol; `AgentError` if the agent speaks another version."""
+        answer = await self.connection.initialize(
+            protocol_version=PROTOCOL_VERSION,
+            client_capabilities=OFFERS,
+            client_info=schema.Implementation(name="ambient-public-api", version="1"),
+        )
+        if answer.protocol_version != PROTOCOL_VERSION:
+            raise AgentError("The agent speaks another version of the protocol.")
+        self.can = answer.agent_capabilities or self.can
+
+    def listen(self, session_id: str, ask: Ask) -> tuple[Updates, Permissions]:
+        """Take the updates and questions of an ACP session from now on; what came before, or of others, is dropped."""
+        updates = Updates()
+        permissions = Permissions(ask, updates.add)
+        self._updates, self.client.session_id, self.client.permissions = updates, session_id, permissions
+        return updates, permissions
+
+    def turn_away(self) -> None:
+        """Listen no more; an update that waits for room is dropped, a question is denied."""
+        if self._updates:
+            self._updates.abandon()
+        if self.client.permissions:
+            self.client.permissions.close()
+        self._updates = self.client.session_id = self.client.permissions = None
+
+    async def rest(self) -> None:
+        """Listen no more, and end what the agent has left running in terminals."""
+        self.turn_away()
+        await self.client.terminals.end_terminals()
+
+    async def close(self) -> None:
+        """End the agent's process, all that it has started in its group, and its terminals."""
+        self.turn_away()
+        await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._process.end())
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What goes wrong between us as an `AgentError`."""
+        try:
+            yield
+        except RequestError as error:
+            raise AgentError("The agent refused: " + " ".join(str(error).split())[:200]) from error
+        except TimeoutError as error:
+            raise AgentError("The agent did not start in time.") from error
+        except (OSError, ValidationError, ValueError) as error:
+            raise AgentError(self._wire.failure or "The agent ended or broke the protocol.") from error
+
+    async def _disconnect(self) -> None:
+        with suppress(Exception):  # the agent is gone; what its connection says of that does not matter
+            await self.connection.close()
+
+    async def _hear(self, params: Any, size: int) -> None:
+        if self._updates is None:
+            return
+        with suppress(ValidationError):  # a kind of update that we do not know
+            told = schema.SessionNotification.model_validate(params)
+            if told.session_id == self.client.session_id:
+                await self._updates.put(told.update, size)
+
+
+async def connect(command: Sequence[str], names: Sequence[str], records: Path, turn: Turn) -> Link:
+    """Start an agent for a turn's session; the caller greets it, and closes the link."""
+    variables = environment(names, turn.environment)
+    process = await start(command, turn.workspace, variables, turn.tell, records)
+    return Link(process, Client(Files(turn.workspace), Terminals(turn.workspace, variables, records)), turn)
