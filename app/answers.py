@@ -1,6 +1,6 @@
 """What a handler answers with where a plain value does not say it all."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
@@ -28,6 +28,14 @@ class EventStream(msgspec.Struct, frozen=True):
 
     pages: AsyncGenerator[list[Frame], None]
     parting: Callable[[], list[Frame]] = list
+
+
+class Waited(msgspec.Struct, frozen=True):
+    """An answer that takes up to `seconds`, and what is answered `at_once` where the server stops meanwhile."""
+
+    seconds: int
+    answer: Awaitable[Value]
+    at_once: Callable[[], Awaitable[Value]]
 
 
 class Located(msgspec.Struct, frozen=True):

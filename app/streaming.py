@@ -44,7 +44,7 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
         return
     connection: Connection | None = scope.get("state", {}).get("connection")
     gone = asyncio.ensure_future(_disconnected(receive))
-    stopping = asyncio.ensure_future(_stopping(connection))
+    stopping = asyncio.ensure_future(stopped(scope))
     try:
         await _relay(stream, send, gone, stopping)
     except (ApiError, TooSlow) as error:
@@ -54,7 +54,7 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
         connection.abort()
         await gone
     finally:
-        await _cancel(gone, stopping)
+        await cancel(gone, stopping)
 
 
 async def _relay(
@@ -86,7 +86,7 @@ async def _relay(
                 await _send_in_time(send, encode(page))
     finally:
         if upcoming:
-            await _cancel(upcoming)
+            await cancel(upcoming)
         await pages.aclose()
 
 
@@ -119,11 +119,14 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _stopping(connection: Connection | None) -> None:
+async def stopped(scope: Scope) -> None:
+    """Return once the server that this request came to stops."""
+    connection: Connection | None = scope.get("state", {}).get("connection")
     await (connection.stopping if connection else asyncio.Event()).wait()
 
 
-async def _cancel(*tasks: "asyncio.Future[Any]") -> None:
+async def cancel(*tasks: "asyncio.Future[Any]") -> None:
+    """End tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

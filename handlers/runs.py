@@ -1,11 +1,12 @@
 """Runs: send, create, list, read, cancel."""
 
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from app.answers import EventStream, Located
+from app.answers import EventStream, Located, Waited
 from app.backend import Backend
-from app.types import AcceptedRun, Caller, NewMessage, NewRun, RunList, RunStatus, RunSummary
+from app.types import AcceptedRun, Caller, NewMessage, NewRun, RunList, RunStatus
 
 
 async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Located:
@@ -23,9 +24,10 @@ async def list_runs(backend: Backend, caller: Caller, *, session_id: str, status
     return await backend.list_runs(caller, session_id, status=status)
 
 
-async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str, wait: int) -> RunSummary:
+async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str, wait: int) -> Waited:
     """Read one run's summary, once it has ended or after a while."""
-    return await backend.get_run(caller, session_id, run_id, wait=wait)
+    read = partial(backend.get_run, caller, session_id, run_id)
+    return Waited(wait, read(wait=wait), at_once=read)
 
 
 async def cancel_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> None:

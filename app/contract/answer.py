@@ -1,24 +1,27 @@
 """What a handler returned as ASGI messages."""
 
+import asyncio
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from app.answers import EventStream, Located, PlainText
-from app.streaming import send_stream
+from app.answers import EventStream, Located, PlainText, Waited
+from app.streaming import cancel, send_stream, stopped
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def send_answer(scope: Scope, receive: Receive, send: Send, status: int, result: Any, *, replayed: bool) -> None:
-    """Send what a handler returned: a value, one with its location, text, a stream, or None for an empty answer.
+    """Send what a handler returned: a value, one with its location, one to wait for, text, a stream, None for nothing.
 
     `replayed` says that it is the answer to an earlier request.
     """
     if isinstance(result, EventStream):
         await send_stream(scope, receive, send, status, result)
         return
+    if isinstance(result, Waited):
+        result = await _waited(scope, result)
     headers = [(b"idempotency-replayed", b"true")] if replayed else []
     if isinstance(result, Located):
         headers.append((b"location", result.location.encode("ascii")))
@@ -32,3 +35,14 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, status: int, r
         headers += [(b"content-type", kind), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+async def _waited(scope: Scope, waited: Waited) -> Any:
+    if not waited.seconds:
+        return await waited.answer
+    answer, stop = asyncio.ensure_future(waited.answer), asyncio.ensure_future(stopped(scope))
+    try:
+        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else await waited.at_once()
+    finally:
+        await cancel(answer, stop)

@@ -1,6 +1,7 @@
 """What survives the end of the server, asked for or not."""
 
 import contextlib
+import http.client
 import json
 import socket
 from collections.abc import Iterator
@@ -141,6 +142,22 @@ def test_a_request_in_flight_is_answered_before_the_server_ends(tmp_path: Path) 
 def is_listening(server: ServerProcess) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", server.port)) == 0
+
+
+def test_who_waits_for_a_run_learns_what_it_is_when_the_server_stops(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    with running(tmp_path, key) as (server, api):
+        session_id = api.create_session(task="slow 3000").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        [run] = api.list_runs(session_id).ok()["runs"]
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+            target = f"/v1/sessions/{session_id}/runs/{run['run_id']}?wait=60"
+            connection.request("GET", target, headers={"Authorization": f"Bearer {key}"})
+            api.get_session(session_id).ok()  # was sent later and is answered: the server has read both
+            server.terminate()
+            answer = connection.getresponse()
+            assert (answer.status, json.load(answer)["status"]) == (200, "running")
+        assert server.wait() == 0
 
 
 @contextlib.contextmanager
