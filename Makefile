@@ -6,7 +6,7 @@ FUZZ_EXAMPLES ?= 200
 CRASHES ?= 200
 
 BIN := .venv/bin
-AGUI_CLIENT := tests/e2e/agui_client
+NODE_PACKAGES := tests/e2e/agui_client/node_modules tests/e2e/opencode/node_modules
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate
@@ -26,7 +26,7 @@ install-dev: .venv/.dev ## make .venv with what the tests need too
 run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
 	@$(BIN)/python -m app serve --demo-key
 
-test: install-dev $(AGUI_CLIENT)/node_modules ## run every test; TESTS=path runs some
+test: install-dev $(NODE_PACKAGES) ## run every test; TESTS=path runs some
 	@$(PYTEST) $(TESTS)
 
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
@@ -56,7 +56,7 @@ bench: install-dev ## measure the server beside others that do the same, with wr
 	$(call apt-install,wrk)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-coverage: install-dev $(AGUI_CLIENT)/node_modules ## run every test and fail below the coverage that pyproject.toml asks for
+coverage: install-dev $(NODE_PACKAGES) ## run every test and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests
 
 spec: install ## print the OpenAPI document
@@ -78,8 +78,8 @@ lock: install-dev ## resolve the lock files anew from pyproject.toml
 	@$(PIP_INSTALL) -r requirements-dev.lock
 	@rm .venv/.unfinished && touch .venv/.runtime $@
 
-$(AGUI_CLIENT)/node_modules: $(AGUI_CLIENT)/package-lock.json
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $(AGUI_CLIENT) --ignore-scripts --no-audit --no-fund --silent
+$(NODE_PACKAGES): %/node_modules: %/package-lock.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 .venv/axe: .venv/.dev

@@ -1,0 +1,152 @@
+"""A real coding agent that speaks the Agent Client Protocol, driven through the API; its model is a script."""
+
+import json
+import platform
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.agents.model import Model
+from tests.support.api import Api
+from tests.support.deadline import eventually
+from tests.support.processes import alive
+from tests.support.server import ROOT, Background, serving
+from tests.support.stage import EmbeddedStage, embedded_stage
+
+pytestmark = pytest.mark.xdist_group("opencode")
+MACHINE = {"aarch64": "arm64"}.get(platform.machine(), "x64")
+PROGRAM = ROOT / "tests/e2e/opencode/node_modules" / f"opencode-linux-{MACHINE}" / "bin/opencode"
+
+
+@pytest.fixture(scope="module")
+def model(loop: Background) -> Iterator[tuple[Model, str]]:
+    model = Model()
+    with serving(model.app, loop) as url:
+        yield model, url
+
+
+@pytest.fixture
+def heard(model: tuple[Model, str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    model[0].heard.clear()
+    return model[0].heard
+
+
+@pytest.fixture(scope="module")
+def stage(
+    loop: Background, model: tuple[Model, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedStage]:
+    home = tmp_path_factory.mktemp("opencode")
+    cost = {"input": 1000, "output": 2000}  # dollars for a million tokens
+    limit = {"context": 100_000, "output": 1000}
+    models = {name: {"name": name, "cost": cost, "limit": limit} for name in ("one", "two")}
+    provider = {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": f"{model[1]}/v1", "apiKey": "x"}}
+    configuration = {
+        "autoupdate": False,
+        "share": "disabled",
+        "enabled_providers": ["script"],
+        "model": "script/one",
+        "small_model": "script/one",
+        "permission": {"edit": "ask"},
+        "provider": {"script": {**provider, "models": models}},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        for name in ("CONFIG", "DATA", "CACHE", "STATE"):
+            patch.delenv(f"XDG_{name}_HOME", raising=False)
+        patch.setenv("OPENCODE_CONFIG_CONTENT", json.dumps(configuration))
+        patch.setenv("OPENCODE_DISABLE_MODELS_FETCH", "1")
+        agent = "acp:" + shlex.join([str(PROGRAM), "acp"])
+        names = "OPENCODE_CONFIG_CONTENT,OPENCODE_DISABLE_MODELS_FETCH"
+        with embedded_stage(loop, home / "data", agent=agent, agent_env=names) as stage:
+            yield stage
+
+
+@pytest.fixture
+def api(stage: EmbeddedStage) -> Iterator[Api]:
+    with stage.api() as api:
+        yield api
+
+
+def events(api: Api, session_id: str, run_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.output(session_id, format="events", run_id=run_id).ok()["events"]
+    return found
+
+
+def said(api: Api, session_id: str, run_id: str) -> str:
+    told = events(api, session_id, run_id)
+    return "".join(each["delta"] for each in told if each["type"] == "TEXT_MESSAGE_CONTENT")
+
+
+def only_run(api: Api, session_id: str) -> dict[str, Any]:
+    [run] = api.list_runs(session_id).ok()["runs"]
+    assert isinstance(run, dict)
+    return run
+
+
+def leaders(stage: EmbeddedStage) -> list[int]:
+    """The processes that lead the groups of agents."""
+    return [int(path.name) for path in (stage.database.parent / "agents").iterdir()]
+
+
+def test_it_is_interrupted_stopped_without_a_trace_and_goes_on_where_it_was(
+    stage: EmbeddedStage, api: Api, heard: list[tuple[str, list[tuple[str, str]]]]
+) -> None:
+    session_id = stage.session(api, "running", task="hello")
+    run = only_run(api, session_id)
+    assert said(api, session_id, run["run_id"]) == "echo: hello "
+    assert run["usage"] == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cost_usd": 0.02}
+
+    slow = api.send_message(session_id, "slow").ok()["run_id"]
+    eventually(lambda: "tick 3" in said(api, session_id, slow))
+    assert api.interrupt_session(session_id).ok()["interrupted"] is True
+    assert api.get_run(session_id, slow).ok()["status"] == "interrupted"
+
+    assert said(api, session_id, api.say(session_id, "and now")["run_id"]) == "echo: and now "
+    [leader] = leaders(stage)
+    assert alive(leader), "the interrupted agent lives on"
+
+    api.stop_session(session_id).ok()
+    api.wait_for_status(session_id, "stopped")
+    eventually(lambda: not alive(leader))
+    assert leaders(stage) == []
+
+    api.start_session(session_id).ok()
+    api.wait_for_status(session_id, "running")
+    assert said(api, session_id, api.say(session_id, "welcome back")["run_id"]) == "echo: welcome back "
+    _, conversation = heard[-1]
+    told = [(role, text) for role, text in conversation if role != "system"]
+    assert told[:2] == [("user", "hello"), ("assistant", "echo: hello ")]
+    assert told[-3:] == [("user", "and now"), ("assistant", "echo: and now "), ("user", "welcome back")]
+    texts = [message["content"] for message in api.output(session_id).ok()["messages"] if message["role"] == "user"]
+    assert texts == ["hello", "slow", "and now", "welcome back"]
+    api.delete_session(session_id).ok()
+
+
+def test_its_tools_work_on_the_workspace_and_ask_first(
+    stage: EmbeddedStage, api: Api, heard: list[tuple[str, list[tuple[str, str]]]]
+) -> None:
+    session_id: str = api.create_session(task="write notes.txt", model="script/two").ok()["id"]
+    [approval] = eventually(lambda: api.list_approvals(session_id).ok()["items"])
+    notes = stage.database.parent / "workspaces" / str(api.project) / session_id / "notes.txt"
+    assert not notes.exists()
+    api.answer_approval(session_id, approval["id"], decision="allow").ok()
+    write = api.wait_for_run(session_id, only_run(api, session_id)["run_id"], "completed")
+    assert notes.read_text() == "written\n"
+    assert {name for name, _ in heard} == {"two"}
+
+    read = api.say(session_id, "read notes.txt")
+    for run, name, argument in ((write, "write", {"content": "written\n"}), (read, "read", {})):
+        told = events(api, session_id, run["run_id"])
+        [start] = [each for each in told if each["type"] == "TOOL_CALL_START"]
+        [arguments] = [each for each in told if each["type"] == "TOOL_CALL_ARGS"]
+        [result] = [each for each in told if each["type"] == "TOOL_CALL_RESULT"]
+        assert start["toolCallName"] == name
+        assert json.loads(arguments["delta"]) == {"filePath": "notes.txt", **argument}
+        assert start["toolCallId"] == arguments["toolCallId"] == result["toolCallId"]
+        assert "The tool says:" in said(api, session_id, run["run_id"])
+    messages = api.output(session_id, run_id=read["run_id"]).ok()["messages"]
+    [call] = [call for message in messages for call in message.get("tool_calls", [])]
+    assert (call["name"], call["status"], call["result"]) == ("read", "completed", "written")
+    api.delete_session(session_id).ok()
