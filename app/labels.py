@@ -37,7 +37,7 @@ def changed(present: Mapping[str, str], changes: Mapping[str, str | None]) -> di
 
 def is_label(key: str, value: str) -> bool:
     """Whether a client could have set this."""
-    return bool(_KEY.fullmatch(key) and _VALUE.fullmatch(value)) and _fault(key) is None
+    return _fault(key) is None and bool(_KEY.fullmatch(key) and _VALUE.fullmatch(value))
 
 
 def matches(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:

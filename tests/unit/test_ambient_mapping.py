@@ -2,19 +2,37 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.backends.ambient import mapping
+from app.backends.ambient.resources import Page, Resource, _fitted, reader
 from app.backends.ambient.texts import clean
-from app.types import NewRun, NewSession, Repo, RunMessage, Session, SessionStatus, Workflow
+from app.types import NewRun, NewSession, Repo, RunMessage, Session, SessionPage, SessionStatus, Workflow
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=10,
 )
+
+read_session, read_page = reader(Resource), reader(Page)
+
+
+def resource(said: dict[str, Any]) -> Resource:
+    """A session as it is read from an answer of the platform."""
+    read = read_session(msgspec.json.encode(said))
+    assert read
+    return read
+
+
+def page(said: dict[str, Any], *, limit: int, offset: int) -> SessionPage:
+    read = read_page(msgspec.json.encode(said))
+    assert read
+    return mapping.page(read, limit=limit, offset=offset)
+
 
 STORED: dict[str, Any] = {
     "apiVersion": "vteam.ambient-code/v1alpha1",
@@ -34,7 +52,7 @@ STORED: dict[str, Any] = {
 
 
 def test_session_has_all_that_the_platform_tells_when_its_shape_is_the_present_one() -> None:
-    assert mapping.session(STORED, "other") == Session(
+    assert mapping.session(resource(STORED), "other") == Session(
         id="session-1",
         status=SessionStatus.COMPLETED,
         display_name="Bug fix",
@@ -52,7 +70,7 @@ def test_session_has_all_that_the_platform_tells_when_its_shape_is_an_older_one(
         "spec": {"prompt": "Go", "model": "opus", "repos": [{"input": {"url": "https://x/y", "branch": "b"}}]},
         "status": {"phase": "Succeeded", "result": "Done"},
     }
-    assert mapping.session(old, "other") == Session(
+    assert mapping.session(resource(old), "other") == Session(
         id="s1",
         status=SessionStatus.COMPLETED,
         task="Go",
@@ -81,17 +99,17 @@ def test_session_has_all_that_the_platform_tells_when_its_shape_is_an_older_one(
     ],
 )
 def test_phase_has_one_status_whatever_the_platform_calls_it(phase: str, status: str) -> None:
-    assert mapping.session({"status": {"phase": phase}}, "s").status == status
+    assert mapping.session(resource({"status": {"phase": phase}}), "s").status == status
 
 
 @pytest.mark.parametrize("status", [None, {}, {"phase": ""}, {"phase": None}, {"phase": 7}, [], "Running"])
 def test_phase_is_none_and_reads_pending_when_the_platform_has_not_said_one(status: Any) -> None:
-    assert mapping.phase({"status": status}) is None
-    assert mapping.session({"status": status}, "s").status is SessionStatus.PENDING
+    assert mapping.phase(resource({"status": status})) is None
+    assert mapping.session(resource({"status": status}), "s").status is SessionStatus.PENDING
 
 
 def failed(**status: Any) -> str | None:
-    return mapping.session({"status": {"phase": "Failed"} | status}, "s").error
+    return mapping.session(resource({"status": {"phase": "Failed"} | status}), "s").error
 
 
 def ready(message: Any, reason: Any = "PodFailed") -> list[Any]:
@@ -113,18 +131,44 @@ def test_error_is_the_reason_when_the_message_tells_of_the_inside() -> None:
 
 
 def test_error_is_absent_when_the_session_did_not_fail() -> None:
-    resource = {"status": {"phase": "Running", "conditions": ready("Session is running")}}
-    assert mapping.session(resource, "s").error is None
+    running = {"status": {"phase": "Running", "conditions": ready("Session is running")}}
+    assert mapping.session(resource(running), "s").error is None
 
 
-@given(resource=st.dictionaries(st.sampled_from(["name", "metadata", "spec", "status", "items", "hasMore"]), JSON))
-def test_wrong_types_read_as_absent_wherever_they_are(resource: dict[str, Any]) -> None:
-    session = mapping.session(resource, "s")
+@given(said=st.dictionaries(st.sampled_from(["name", "metadata", "spec", "status", "items", "hasMore"]), JSON))
+def test_wrong_types_read_as_absent_wherever_they_are(said: dict[str, Any]) -> None:
+    session = mapping.session(resource(said), "s")
     assert session.id
     assert session.error is None or isinstance(session.error, str)
-    mapping.page(resource, limit=20, offset=0)
-    mapping.created_name(resource)
-    mapping.accepted_ids(resource)
+    page(said, limit=20, offset=0)
+    mapping.created_name(resource(said))
+    mapping.accepted_ids(said)
+
+
+SOUND = {
+    "name": st.text(max_size=3),
+    "metadata": st.fixed_dictionaries({}, optional={"name": st.text(max_size=3), "annotations": st.just({"a": 1})}),
+    "spec": st.fixed_dictionaries(
+        {},
+        optional={
+            "timeout": st.integers(),
+            "repos": st.lists(st.fixed_dictionaries({}, optional={"url": st.text(), "input": st.just({"url": "x"})})),
+            "llmSettings": st.fixed_dictionaries({}, optional={"model": st.text(max_size=3)}),
+        },
+    ),
+    "status": st.fixed_dictionaries({}, optional={"conditions": st.just([{"type": "Ready", "message": "m"}])}),
+}
+
+
+@given(
+    said=st.fixed_dictionaries({}, optional=SOUND),
+    broken=st.fixed_dictionaries({}, optional=dict.fromkeys(SOUND, JSON)),
+)
+def test_both_ways_of_reading_agree_whatever_the_platform_says(said: dict[str, Any], broken: dict[str, Any]) -> None:
+    kind = msgspec.inspect.type_info(Page)
+    for items in ([said], [said, broken], [broken, 1]):
+        body = msgspec.json.encode({"items": items})
+        assert read_page(body) == _fitted(kind, msgspec.json.decode(body))
 
 
 @given(
@@ -136,7 +180,7 @@ def test_wrong_types_read_as_absent_wherever_they_are(resource: dict[str, Any]) 
     )
 )
 def test_wrong_types_read_as_absent_one_level_down(inner: dict[str, Any]) -> None:
-    session = mapping.session({"metadata": inner, "spec": inner, "status": inner}, "s")
+    session = mapping.session(resource({"metadata": inner, "spec": inner, "status": inner}), "s")
     assert session.repos is None or all(repo.url for repo in session.repos)
     assert session.created_at is None or session.created_at.endswith("Z")
 
@@ -145,12 +189,14 @@ def test_wrong_types_read_as_absent_one_level_down(inner: dict[str, Any]) -> Non
     "time", ["", "yesterday", 1773061200, None, "0001-01-01T00:00:00+10:00", "2026-13-01T00:00:00Z"]
 )
 def test_time_is_absent_when_it_is_no_time(time: Any) -> None:
-    assert mapping.session({"metadata": {"creationTimestamp": time}}, "s").created_at is None
+    assert mapping.session(resource({"metadata": {"creationTimestamp": time}}), "s").created_at is None
 
 
 def test_end_is_left_out_when_a_session_is_on_its_way_to_another_state() -> None:
     old = {"status": {"phase": "Failed", "completionTime": "2026-03-09T13:00:00Z", "error": "x", "result": "y"}}
-    assert mapping.in_transition(old, "s", SessionStatus.PENDING) == Session(id="s", status=SessionStatus.PENDING)
+    assert mapping.in_transition(resource(old), "s", SessionStatus.PENDING) == Session(
+        id="s", status=SessionStatus.PENDING
+    )
 
 
 def test_create_body_has_only_what_was_asked_when_little_was() -> None:
@@ -200,25 +246,25 @@ def test_run_input_passes_on_what_is_for_the_agent() -> None:
 
 
 def test_page_is_worked_out_when_the_platform_does_not_say_how_it_goes_on() -> None:
-    page = mapping.page({"items": [{"name": "a"}, {"name": "b"}], "totalCount": 5}, limit=2, offset=2)
-    assert (page.total, page.has_more, page.next_offset) == (5, True, 4)
-    page = mapping.page({"items": [{"name": "a"}]}, limit=2, offset=2)
-    assert (page.total, page.has_more, page.next_offset) == (3, False, None)
+    got = page({"items": [{"name": "a"}, {"name": "b"}], "totalCount": 5}, limit=2, offset=2)
+    assert (got.total, got.has_more, got.next_offset) == (5, True, 4)
+    got = page({"items": [{"name": "a"}]}, limit=2, offset=2)
+    assert (got.total, got.has_more, got.next_offset) == (3, False, None)
 
 
 def test_page_is_the_last_when_it_is_empty_whatever_the_platform_says() -> None:
-    page = mapping.page({"items": None, "totalCount": 5, "hasMore": True, "nextOffset": 0}, limit=2, offset=0)
-    assert (page.items, page.has_more, page.next_offset) == ([], False, None)
+    got = page({"items": None, "totalCount": 5, "hasMore": True, "nextOffset": 0}, limit=2, offset=0)
+    assert (got.items, got.has_more, got.next_offset) == ([], False, None)
 
 
 def test_page_keeps_sessions_whose_names_are_no_labels_and_leaves_out_those_without_a_name() -> None:
-    page = mapping.page({"items": [{"metadata": {"name": "a.b"}}, {}, "x"]}, limit=20, offset=0)
-    assert [session.id for session in page.items] == ["a.b"]
+    got = page({"items": [{"metadata": {"name": "a.b"}}, {}, "x"]}, limit=20, offset=0)
+    assert [session.id for session in got.items] == ["a.b"]
 
 
 @pytest.mark.parametrize("name", [None, "", 7, "../x", "a b", "A", "-a", "a\n", "x" * 254])
 def test_created_name_is_none_when_it_cannot_be_a_resource(name: Any) -> None:
-    assert mapping.created_name({"name": name}) is None
+    assert mapping.created_name(resource({"name": name})) is None
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """Reading a platform's log again and again, once for all who follow."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from app.backends.ambient.log import Log, extended
 from app.backends.ambient.platform import Platform
+from app.backends.ambient.resources import Resource, Status
 from app.backends.ambient.watch import Watches
 from app.errors import BackendUnavailable
 from app.types import Caller
@@ -21,8 +21,8 @@ class Growing(Platform):
         self.readings = 0
         self._fails_after = fails_after
 
-    async def get_session(self, caller: Caller, session_id: str) -> dict[str, Any]:  # noqa: ARG002 - the port's
-        return {"status": {"phase": "Running"}}
+    async def get_session(self, caller: Caller, session_id: str) -> Resource:  # noqa: ARG002 - the port's
+        return Resource(status=Status(phase="Running"))
 
     async def export(self, caller: Caller, session_id: str) -> bytes | None:  # noqa: ARG002 - the port's
         self.readings += 1

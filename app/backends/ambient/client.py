@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from http import HTTPMethod
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,6 +20,7 @@ SUCCESSES = range(200, 300)
 _NO_SPAN = nullcontext()
 _segment = lru_cache(maxsize=4096)(partial(quote, safe=""))
 
+T = TypeVar("T")
 Observe = Callable[[str, float, str], None]
 """Told of every call: operation, seconds, and `ok`, `error`, `timeout`, `unavailable` or `cancelled`."""
 
@@ -33,9 +34,13 @@ class Reply(msgspec.Struct, frozen=True):
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; anything else raises BackendUnavailable."""
+        return self.read(_object)
+
+    def read(self, reader: Callable[[bytes], T | None]) -> T:
+        """What `reader` makes of the body, which may be None or an error of msgspec: then BackendUnavailable."""
         with translated():
-            value = msgspec.json.decode(self.body)
-        if not isinstance(value, dict):
+            value = reader(self.body)
+        if value is None:
             raise BackendUnavailable
         return value
 
@@ -136,3 +141,8 @@ class Client:
         if self._tracer is not None:
             propagate.inject(headers)
         return headers
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    value = msgspec.json.decode(body)
+    return value if isinstance(value, dict) else None

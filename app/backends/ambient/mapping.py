@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from app.backends.ambient import resources
+from app.backends.ambient.resources import Page, Resource, Status
 from app.backends.ambient.texts import clean, fit
 from app.labels import is_label
 from app.types import NewRun, NewSession, Repo, Session, SessionPage, SessionStatus
@@ -25,49 +27,50 @@ PHASES = {
 PARENT = "vteam.ambient-code/parent-session-id"
 """The annotation under which the platform keeps the session that a session comes from."""
 
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
-def name(resource: dict[str, Any]) -> str | None:
+def name(resource: Resource) -> str | None:
     """The session's name: under metadata, or on top in a create reply and in older shapes."""
-    return _text(_object(resource, "metadata"), "name") or _text(resource, "name")
+    return resource.metadata.name or resource.name or None
 
 
-def created_name(reply: dict[str, Any]) -> str | None:
+def created_name(reply: Resource) -> str | None:
     """The name in a create reply if it can be one of a Kubernetes resource, else None."""
     found = name(reply)
     return found if found and _RESOURCE_NAME.fullmatch(found) else None
 
 
-def phase(resource: dict[str, Any]) -> SessionStatus | None:
+def phase(resource: Resource) -> SessionStatus | None:
     """The session's status as its phase says it; None while the platform has not given it one."""
-    said = _text(_object(resource, "status"), "phase")
+    said = resource.status.phase
     return PHASES.get(said, SessionStatus.UNKNOWN) if said else None
 
 
-def session(resource: dict[str, Any], session_id: str) -> Session:
+def session(resource: Resource, session_id: str) -> Session:
     """A session object of the platform, of any version; `session_id` stands in where it does not name itself."""
-    metadata, spec, state = (_object(resource, key) for key in ("metadata", "spec", "status"))
-    annotations = _object(metadata, "annotations")
+    metadata, spec, state = resource.metadata, resource.spec, resource.status
+    annotations = metadata.annotations or {}
     status = phase(resource) or SessionStatus.PENDING
     return Session(
         id=name(resource) or session_id,
         status=status,
-        display_name=_text(spec, "displayName"),
-        task=_text(spec, "initialPrompt") or _text(spec, "prompt"),
-        model=_text(_object(spec, "llmSettings"), "model") or _text(spec, "model"),
-        repos=[repo for entry in _objects(spec, "repos") if (repo := _repo(entry))] or None,
-        created_at=_time(metadata, "creationTimestamp"),
-        completed_at=_time(state, "completionTime"),
-        result=_text(state, "result"),
+        display_name=spec.display_name or None,
+        task=spec.initial_prompt or spec.prompt or None,
+        model=(spec.llm_settings and spec.llm_settings.model) or spec.model or None,
+        repos=_repos(spec.repos) if spec.repos else None,
+        created_at=_time(metadata.creation_timestamp),
+        completed_at=_time(state.completion_time),
+        result=state.result or None,
         error=_error(state, failed=status is SessionStatus.FAILED),
-        labels=_labels(annotations) or None,
-        timeout_seconds=_count(spec, "timeout") or None,  # present versions always say 0
+        labels=_labels(annotations) if annotations else None,
+        timeout_seconds=_count(spec.timeout) or None,  # present versions always say 0
         parent_session_id=_text(annotations, PARENT),
     )
 
 
-def in_transition(resource: dict[str, Any], session_id: str, status: SessionStatus) -> Session:
+def in_transition(resource: Resource, session_id: str, status: SessionStatus) -> Session:
     """The session that a start or stop answers with: the platform's answer is the state before, so its end is stale."""
     before = session(resource, session_id)
     before.status = status
@@ -134,16 +137,15 @@ def accepted_ids(reply: dict[str, Any]) -> tuple[str | None, str | None]:
     return run_id, _text(reply, "threadId") or _text(reply, "thread_id")
 
 
-def page(reply: dict[str, Any], *, limit: int, offset: int) -> SessionPage:
+def page(reply: Page, *, limit: int, offset: int) -> SessionPage:
     """A page of the platform's list; what it does not say of the whole is worked out from what it does.
 
     Entries without a name are left out. A page without entries is the last.
     """
-    entries = _objects(reply, "items")
-    end = max(offset + len(entries), _count(reply, "nextOffset") or 0)
-    total = _count(reply, "totalCount")
-    said = reply.get("hasMore")
-    more = bool(entries) and (said if isinstance(said, bool) else end < (total or 0))
+    entries = reply.items or []
+    end = max(offset + len(entries), _count(reply.next_offset) or 0)
+    total = _count(reply.total_count)
+    more = bool(entries) and (end < (total or 0) if reply.has_more is None else reply.has_more)
     return SessionPage(
         items=[session(entry, known) for entry in entries if (known := name(entry))],
         total=offset + len(entries) if total is None else total,
@@ -154,34 +156,37 @@ def page(reply: dict[str, Any], *, limit: int, offset: int) -> SessionPage:
     )
 
 
-def _error(state: dict[str, Any], *, failed: bool) -> str | None:
+def _error(state: Status, *, failed: bool) -> str | None:
     """Why a session failed: the message of its Ready condition, its one-word reason if a client may not read that."""
-    if said := _text(state, "error"):
-        return clean(said, "Session failed")
-    ready = [entry for entry in _objects(state, "conditions") if entry.get("type") == "Ready"] if failed else []
+    if state.error:
+        return clean(state.error, "Session failed")
+    ready = [condition for condition in state.conditions or () if condition.type == "Ready"] if failed else []
     for condition in ready:
-        if message := _text(condition, "message"):
-            return clean(message, fit(condition.get("reason")) or "Session failed")
+        if condition.message:
+            return fit(condition.message) or clean(condition.reason, "Session failed")
     return None
 
 
-def _labels(annotations: dict[str, Any]) -> dict[str, str]:
+def _labels(annotations: dict[str, Any]) -> dict[str, str] | None:
     """The annotations that a client could have set as labels."""
-    texts = ((key, value) for key, value in annotations.items() if isinstance(value, str))
-    return {key: value for key, value in texts if is_label(key, value)}
+    labels = {key: value for key, value in annotations.items() if isinstance(value, str) and is_label(key, value)}
+    return labels or None
 
 
-def _repo(entry: dict[str, Any]) -> Repo | None:
-    """A repository, flat or under `input` as older versions have it."""
-    flat = entry if _text(entry, "url") else _object(entry, "input")
-    url = _text(flat, "url")
-    return Repo(url=url, branch=_text(flat, "branch")) if url else None
+def _repos(entries: list[resources.Repo]) -> list[Repo] | None:
+    """Repositories, flat or under `input` as older versions have them."""
+    flat = [entry if entry.url else entry.input for entry in entries]
+    return [Repo(url=entry.url, branch=entry.branch or None) for entry in flat if entry and entry.url] or None
 
 
-def _time(within: dict[str, Any], key: str) -> str | None:
+def _time(text: str | None) -> str | None:
     """A time as RFC 3339 in UTC."""
+    if not text:
+        return None
     try:
-        moment = datetime.fromisoformat(_text(within, key) or "")
+        moment = datetime.fromisoformat(text)
+        if _UTC.fullmatch(text):
+            return text
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -193,19 +198,8 @@ def _text(within: dict[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _count(within: dict[str, Any], key: str) -> int | None:
-    value = within.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _object(within: dict[str, Any], key: str) -> dict[str, Any]:
-    value = within.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(within: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = within.get(key)
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+def _count(value: int | None) -> int | None:
+    return None if value is None or value < 0 else value
 
 
 def _present(**members: Any) -> dict[str, Any]:

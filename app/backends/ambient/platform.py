@@ -5,9 +5,13 @@ from typing import Any, Literal
 
 from app.backends.ambient import mapping
 from app.backends.ambient.client import Client, Reply
+from app.backends.ambient.resources import Page, Resource, reader
 from app.backends.ambient.texts import fit
 from app.errors import BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound, SessionRunning
 from app.types import Caller
+
+_read_session = reader(Resource)
+_read_page = reader(Page)
 
 
 class Platform:
@@ -25,26 +29,26 @@ class Platform:
         if reply.status != HTTPStatus.OK:
             raise BackendUnavailable
 
-    async def list_sessions(self, caller: Caller, limit: int, offset: int, search: str | None) -> dict[str, Any]:
+    async def list_sessions(self, caller: Caller, limit: int, offset: int, search: str | None) -> Page:
         """GET a page of the project's sessions, newest first."""
         query: dict[str, str | int] = {"limit": limit, "offset": offset}
         if search:
             query["search"] = search
         reply = await self._send("list_sessions", HTTPMethod.GET, caller, query=query)
-        return reply.expect(HTTPStatus.OK).object()
+        return reply.expect(HTTPStatus.OK).read(_read_page)
 
     async def create_session(self, caller: Caller, body: dict[str, Any]) -> str:
         """POST a session; its name."""
         reply = await self._send("create_session", HTTPMethod.POST, caller, body=body)
-        name = mapping.created_name(reply.expect(HTTPStatus.OK, HTTPStatus.CREATED).object())
+        name = mapping.created_name(reply.expect(HTTPStatus.OK, HTTPStatus.CREATED).read(_read_session))
         if name is None:
             raise BackendUnavailable
         return name
 
-    async def get_session(self, caller: Caller, session_id: str) -> dict[str, Any]:
+    async def get_session(self, caller: Caller, session_id: str) -> Resource:
         """GET a session; SessionNotFound if the project has none of that name."""
         reply = await self._send("get_session", HTTPMethod.GET, caller, session_id)
-        return _found(reply).expect(HTTPStatus.OK).object()
+        return _found(reply).expect(HTTPStatus.OK).read(_read_session)
 
     async def update_spec(self, caller: Caller, session_id: str, spec: dict[str, Any]) -> None:
         """PUT parts of a session's specification; SessionRunning in the phases in which the platform refuses that."""
@@ -70,7 +74,7 @@ class Platform:
         reply = await self._send("delete_session", HTTPMethod.DELETE, caller, session_id)
         _found(reply).expect(HTTPStatus.NO_CONTENT)
 
-    async def move(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> dict[str, Any]:
+    async def move(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> Resource:
         """POST start or stop; the session as it was before.
 
         A 500 is tried once more: the platform answers so when its operator wrote the session at the same time.
@@ -79,8 +83,8 @@ class Platform:
         reply = await self._send(operation, HTTPMethod.POST, caller, session_id, action)
         if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             reply = await self._send(operation, HTTPMethod.POST, caller, session_id, action)
-        before = _found(reply).expect(HTTPStatus.OK, HTTPStatus.ACCEPTED).object()
-        if mapping.name(before) is None and "message" in before:
+        before = _found(reply).expect(HTTPStatus.OK, HTTPStatus.ACCEPTED).read(_read_session)
+        if mapping.name(before) is None and before.message is not None:
             # 200 "Session no longer exists (already deleted)", with no session in it.
             raise SessionNotFound
         return before

@@ -1,6 +1,7 @@
 """Which texts of the platform a client may read; all others are replaced whole."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 REQUEST_FAILED = "Request failed"
@@ -29,9 +30,15 @@ def fit(text: Any) -> str | None:
     if not isinstance(text, str):
         return None
     text = text.strip()
-    return None if not text or len(text) > LONGEST or _INTERNAL.search(text) else text
+    return text if text and len(text) <= LONGEST and not _tells_of_the_inside(text) else None
 
 
 def clean(text: Any, instead: str = REQUEST_FAILED) -> str:
     """Return the text if a client may read it, else the one to say instead."""
     return fit(text) or instead
+
+
+@lru_cache(maxsize=1024)
+def _tells_of_the_inside(text: str) -> bool:
+    """Remembered, since lists bring the same few failures again and again."""
+    return _INTERNAL.search(text) is not None
