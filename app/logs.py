@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -14,7 +15,7 @@ _SECRET = re.compile(
     r"|(?<=://)[^/\s\"'@\\]+(?=@)"
     r"|(?<=\bbearer )[^\s\"'\\,]+"
     r"|(?<=[?&]token=)[^&\s\"'\\]+|(?<=[?&]access_token=)[^&\s\"'\\]+|(?<=[?&]api_key=)[^&\s\"'\\]+"
-    r"|(?<=\"authorization\": \")[^\"]+|(?<=\"token\": \")[^\"]+|(?<=\"password\": \")[^\"]+|(?<=\"cookie\": \")[^\"]+",
+    r"|(\"(?:authorization|token|password|cookie)\": ?\")[^\"]+",
     re.IGNORECASE,
 )
 
@@ -43,7 +44,10 @@ _MARKS = (
 def redact(text: str) -> str:
     """`text` with every API key, token and credential in a URL replaced by `***`."""
     lowered = text.lower()
-    return _SECRET.sub("***", text) if any(mark in lowered for mark in _MARKS) else text
+    for mark in _MARKS:
+        if mark in lowered:
+            return _SECRET.sub(r"\g<1>***", text)
+    return text
 
 
 def configure(level: str) -> None:
@@ -74,9 +78,19 @@ def configure(level: str) -> None:
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
 
 
-_render = structlog.processors.JSONRenderer()
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+_escape = structlog.processors.JSONRenderer()
 
 
 def _line(logger: WrappedLogger, name: str, event: EventDict) -> str:
     """Redact the whole rendered line, so that no field, nested value or stack can slip past."""
-    return redact(str(_render(logger, name, event)))
+    return redact(_plain(event) or str(_escape(logger, name, event)))
+
+
+def _plain(event: EventDict) -> str:
+    """The line if all of it is ASCII, which nearly all are and which every stream can take; else nothing."""
+    try:
+        line = _encode(event)
+    except UnicodeEncodeError:
+        return ""
+    return line.decode() if line.isascii() else ""

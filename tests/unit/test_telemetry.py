@@ -39,6 +39,18 @@ class TestLogs:
         assert theirs == {"event": "theirs too", "logger": "uvicorn.error", "level": "warning", "request_id": "r1"}
         assert all(line["time"].endswith("Z") for line in lines)
 
+    def test_a_line_is_ascii_whatever_it_tells(self) -> None:
+        program = r"""
+            log.info("Gr\xfc\xdfe \ud83d", whom={"name": "J\xfcrgen"}, what=object)
+        """
+        [line] = logged(program)
+
+        assert (line["event"], line["whom"], line["what"]) == (
+            "Gr\xfc\xdfe \ud83d",
+            {"name": "J\xfcrgen"},
+            repr(object),
+        )
+
     def test_less_severe_lines_are_left_out(self) -> None:
         lines = logged("log.info('a'); logging.info('b'); log.warning('c'); logging.warning('d')", level="warning")
 
