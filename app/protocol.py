@@ -13,8 +13,49 @@ from app.errors import ApiError, BadRequest, HeadersTooLarge
 
 HEAD_SECONDS = 30.0
 _LINGER_SECONDS = 5.0
+_COPIED_BYTES = 65_536  # up to which one buffer is cheaper than two
 
 log = structlog.get_logger()
+
+
+class _Joined:
+    """A transport that sends the head of an answer together with what follows at once: one system call, one packet.
+
+    uvicorn writes a head and then a body. What is written first in a round of the loop waits for the second, or for the
+    end of the round.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """Send this, soon."""
+        if self._held:
+            self._transport.writelines((self._held, data) if len(data) > _COPIED_BYTES else [self._held + data])
+            self._held = b""
+        elif data:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._held and not self._transport.is_closing():
+            self._transport.write(self._held)
+        self._held = b""
+
+    def close(self) -> None:
+        """Close once all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def write_eof(self) -> None:
+        """Send no more."""
+        self._flush()
+        self._transport.write_eof()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -40,6 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         """Expect a first request soon."""
         super().connection_made(transport)
+        self.transport = _Joined(transport, self.loop)  # type: ignore[assignment]  # it is one, by delegation
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
