@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from app.protocol import BoundedProtocol
 GRACE_SECONDS = 10  # for requests in flight after SIGTERM
 _LAST_SECONDS = 14  # after SIGTERM; whatever still hangs then is ended by force
 _BACKLOG = 2048
+_YOUNG_OBJECTS = 10_000  # that the garbage collector waits for; requests leave next to nothing that needs it
 
 
 class ListenError(Exception):
@@ -73,6 +75,13 @@ def serve(app: ASGIApp, sockets: Sequence[socket.socket], *, log_level: str = "i
 
 
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve. What is there by then stays, so the garbage collector need not look at it again."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop, and make sure that it ends."""
         signal.alarm(_LAST_SECONDS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -42,16 +43,27 @@ class Metrics:
             registry=self.registry,
         )
 
+        # Finding a child by its labels costs more than counting.
+        self._request = lru_cache(maxsize=None)(self._request_metrics)
+        self._call = lru_cache(maxsize=None)(self._call_metrics)
+
     def request(self, operation: str | None, method: str, status: int, seconds: float) -> None:
         """Count one answered request; `operation` is None where no operation was found."""
-        operation = operation or "none"
-        self._requests.labels(operation, method if method in _METHODS else "other", str(status)).inc()
-        self._seconds.labels(operation).observe(seconds)
+        count, duration = self._request(operation or "none", method if method in _METHODS else "other", status)
+        count.inc()
+        duration.observe(seconds)
 
     def observe(self, operation: str, seconds: float, outcome: str) -> None:
         """Count one finished call of the backend; both names come from a small fixed set."""
-        self._calls.labels(operation, outcome).inc()
-        self._call_seconds.labels(operation, outcome).observe(seconds)
+        count, duration = self._call(operation, outcome)
+        count.inc()
+        duration.observe(seconds)
+
+    def _request_metrics(self, operation: str, method: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(operation, method, str(status)), self._seconds.labels(operation)
+
+    def _call_metrics(self, operation: str, outcome: str) -> tuple[Counter, Histogram]:
+        return self._calls.labels(operation, outcome), self._call_seconds.labels(operation, outcome)
 
     def watch_sessions(self, count: Callable[[], float]) -> None:
         """Export `sessions_active`; `count` is called at each scrape and must not block."""
