@@ -11,7 +11,7 @@ from tests.bench.exports import Written
 from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
 from tests.bench.reading import read
 from tests.bench.result import Row, Target, medians
-from tests.bench.subjects import OURS, QUIET, Subject
+from tests.bench.subjects import OURS, PEERS, QUIET, Subject
 
 TITLE = "Long logs"
 COLUMNS = (
@@ -26,6 +26,8 @@ COLUMNS = (
     "vs Go, memory",
 )
 READS = 5  # as many as the gateway had to answer
+READS_OF_PEERS = 2  # which take long
+PLATFORM, STORE = "platform", "store"
 FORMATS = ("events", "compact", "transcript", "runs")
 
 
@@ -46,6 +48,7 @@ LOGS = (
     Log("100 MB, cumulative snapshots", "log-snapshots", lambda: exports.log(100, cumulative=True)),
     Log("37,000 deltas", "log-message", lambda: exports.one_message(37_000), ("events", "compact")),
 )
+PEERS_READ = LOGS[1:3]
 _WANTED = {"events": (8, 5), "compact": (6, 5), "transcript": (8, 3), "runs": (8, 3)}
 
 Start = Callable[[], AbstractContextManager[Subject]]
@@ -59,11 +62,15 @@ def rows() -> Iterator[Row | Target]:
         for log in LOGS:
             yield Row(f"{log.name} export", behind.name, _straight(behind, log))
             for format in log.formats:
+                case = f"{log.name} {format}"
                 for place, start in starts.items():
                     figures = measured(start, log, format)
-                    yield Row(f"{log.name} {format}", f"{place}: {OURS}", figures)
-                    if log is HUNDRED and place == "platform":
+                    yield Row(case, f"{place}: {OURS}", figures)
+                    if log is HUNDRED and place == PLATFORM:
                         yield from _targets(figures, format)
+                if log in PEERS_READ:
+                    figures = measured(lambda: subjects.peer("fastapi", behind), log, format, READS_OF_PEERS)
+                    yield Row(case, f"{PLATFORM}: {PEERS['fastapi']}", figures)
 
 
 def places(stack: ExitStack, directory: Path, logs: Sequence[Log]) -> tuple[Subject, dict[str, Start]]:
@@ -77,8 +84,8 @@ def places(stack: ExitStack, directory: Path, logs: Sequence[Log]) -> tuple[Subj
     other.mkdir()
     stores.fill(store, {log.session: log.events() for log in logs})
     starts: dict[str, Start] = {
-        "platform": lambda: subjects.ambient(other, behind, **QUIET),
-        "store": lambda: subjects.embedded(store, **QUIET),
+        PLATFORM: lambda: subjects.ambient(other, behind, **QUIET),
+        STORE: lambda: subjects.embedded(store, **QUIET),
     }
     return behind, starts
 
@@ -88,12 +95,12 @@ def target(log: Log, format: str) -> str:
     return f"/v1/sessions/{log.session}/{'runs' if format == 'runs' else f'output?format={format}'}"
 
 
-def measured(start: Start, log: Log, format: str) -> dict[str, float]:
+def measured(start: Start, log: Log, format: str, reads: int = READS) -> dict[str, float]:
     """The medians of some reads, one after another, from a new process, and what they are to the gateway's."""
     theirs = gateway.READS.get((log.name, format))
     with start() as server:
         rest = memory_mb(server.pid)
-        found = [_read(server, target(log, format), theirs) for _ in range(READS)]
+        found = [_read(server, target(log, format), theirs) for _ in range(reads)]
         peak = memory_mb(server.pid, "VmHWM")
     figures = medians(found) | {"RSS at rest MB": rest, "peak RSS MB": peak}
     return figures | ({"vs Go, memory": theirs.peak_mb / peak} if theirs else {})

@@ -8,7 +8,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests.bench import gateway
-from tests.bench.large import HUNDRED, Log, Start, places, target
+from tests.bench.large import HUNDRED, PLATFORM, Log, Start, places, target
 from tests.bench.load import wrk
 from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
 from tests.bench.reading import read
@@ -34,7 +34,7 @@ def rows() -> Iterator[Row | Target]:
                 case = f"GET session, {readers} reading {HUNDRED.name} {FORMAT}"
                 figures = measured(start, HUNDRED, readers)
                 yield Row(case, f"{place}: {OURS}", figures)
-                if readers == 1 and place == "platform":
+                if readers == 1 and place == PLATFORM:
                     yield Target(case, "p99 ms", figures["p99 ms"], at_most=_MOST_MS)
             yield Row(f"4 at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED))
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from tests.bench import exports, large, mixed, small, subjects
 from tests.bench.canned import CannedSessions
 from tests.bench.large import Log
 from tests.bench.load import Load
-from tests.bench.peers import connexion_app, fastapi_app
+from tests.bench.peers import connexion_app, fastapi_app, outputs
 from tests.bench.peers.sources import blocking_source, source
 from tests.bench.reading import read
 from tests.bench.resources import RUN
@@ -99,33 +100,50 @@ def test_a_case_is_measured_on_the_server_and_compared(tmp_path: Path) -> None:
     assert all(figure > 0 for figure in figures.values())
 
 
-def test_both_backends_tell_the_log_that_was_made(tmp_path: Path) -> None:
+def test_both_backends_and_the_peer_tell_the_log_that_was_made(tmp_path: Path) -> None:
     log = Log("tiny", "log-tiny", lambda: exports.log(0.05, runs=3))
     made = [msgspec.json.decode(written.event) for written in log.events()]
     with ExitStack() as stack:
         _, starts = large.places(stack, tmp_path, [log])
-        for start in starts.values():
-            with start() as server:
-                told = [
-                    requests.get(f"{server.url}{large.target(log, each)}", headers=server.headers, timeout=10)
-                    for each in large.FORMATS
-                ]
-                events, compact, transcript, runs = (answer.json() for answer in told)
-                answer = read(server, large.target(log, "events"))
-            assert events["events"] == made
-            assert 0 < len(compact["events"]) < len(made)
-            assert transcript["messages"][0]["role"] == "user"
-            assert len(runs["runs"]) == 3
-            assert answer.size == len(told[0].content)
-            assert 0 < answer.first <= answer.whole
+        told = {place: _told(start, log) for place, start in starts.items()}
+    export = (tmp_path / log.session).read_bytes()
+    for events, compact, transcript, runs in told.values():
+        assert events["events"] == made
+        assert 0 < len(compact["events"]) < len(made)
+        assert transcript["messages"][0]["role"] == "user"
+        assert len(runs["runs"]) == 3
+    *ours, our_transcript, our_runs = told[large.PLATFORM]
+    *theirs, transcript = (
+        msgspec.json.decode(outputs.output(export, log.session, format))
+        for format in ("events", "compact", "transcript")
+    )
+    assert theirs == ours
+    assert [(each["id"], each["content"]) for each in transcript["messages"]] == [
+        (each["id"], each["content"]) for each in our_transcript["messages"]
+    ]
+    assert msgspec.json.decode(outputs.runs(export, log.session)) == our_runs
+
+
+def _told(start: large.Start, log: Log) -> list[Any]:
+    """The log in every format; each read as the benchmark reads it too."""
+    with start() as server:
+        told = []
+        for format in large.FORMATS:
+            path = large.target(log, format)
+            answer = requests.get(f"{server.url}{path}", headers=server.headers, timeout=10)
+            measured = read(server, path)
+            assert measured.size == len(answer.content)
+            assert 0 < measured.first <= measured.whole
+            told.append(answer.json())
+        return told
 
 
 def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
     log = Log("1 MB", "log-tiny", lambda: exports.log(0.05, runs=3))
     with ExitStack() as stack:
         _, starts = large.places(stack, tmp_path, [log])
-        alone = large.measured(starts["platform"], log, "events")
-        together = mixed.at_once(starts["platform"], log)
+        alone = large.measured(starts[large.PLATFORM], log, "events")
+        together = mixed.at_once(starts[large.PLATFORM], log)
     assert set(alone) == set(large.COLUMNS)
     assert together["reads"] == 4
     assert together["seconds a read"] > 0

@@ -62,6 +62,11 @@ def run(token: str, project: str, name: str, content: str) -> Ask:
     return Ask("POST", f"{project}/agentic-sessions/{name}/agui/run", token, _accepted, body=body)
 
 
+def export(token: str, project: str, name: str) -> Ask:
+    """A session's log, which is not read here."""
+    return Ask("GET", f"{project}/agentic-sessions/{name}/export", token, dict)
+
+
 def public(found: Json) -> Json:
     """A session as the API tells it."""
     metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})

@@ -1,17 +1,19 @@
-"""The three operations by hand with FastAPI: pydantic checks what comes in and what goes out."""
+"""The measured operations by hand with FastAPI: pydantic checks what comes in and what goes out."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import Body, Depends, FastAPI, Header, HTTPException, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, Header, HTTPException, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from tests.bench.peers import asks
+from tests.bench.peers import asks, outputs
 from tests.bench.peers.sources import PlatformError, Source
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Format = Literal["transcript", "compact", "events"]
 Status = Literal["pending", "running", "stopping", "stopped", "completed", "failed", "unknown"]
 
 
@@ -122,6 +124,19 @@ def make(source: Source) -> FastAPI:
         if session["status"] != "running":
             raise HTTPException(422, "The session is not running")
         return await source.answer(asks.run(*who, session_id, message.content))
+
+    @app.get("/v1/sessions/{session_id}/output")
+    async def get_session_output(who: Known, session_id: SessionId, format: Format = "transcript") -> Response:
+        await source.answer(asks.session(*who, session_id))
+        export = await source.body(asks.export(*who, session_id))
+        body = await run_in_threadpool(outputs.output, export, session_id, format)
+        return Response(body, media_type="application/json")
+
+    @app.get("/v1/sessions/{session_id}/runs")
+    async def list_runs(who: Known, session_id: SessionId) -> Response:
+        await source.answer(asks.session(*who, session_id))
+        export = await source.body(asks.export(*who, session_id))
+        return Response(await run_in_threadpool(outputs.runs, export, session_id), media_type="application/json")
 
     @app.exception_handler(HTTPException)
     async def refused(_request: Request, error: HTTPException) -> JSONResponse:
