@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 LATEST = 253_402_300_799_999  # the last millisecond of the year 9999, the last that RFC 3339 can write
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_OF_UTC = _EPOCH.replace(tzinfo=None)
 
 
 def millis(value: object) -> int | None:
@@ -20,8 +21,8 @@ def rfc3339(value: object) -> str | None:
     ms = millis(value)
     if ms is None:
         return None
-    instant = _EPOCH + timedelta(milliseconds=ms)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    instant = _EPOCH_OF_UTC + timedelta(milliseconds=ms)
+    return f"{instant.isoformat(timespec='milliseconds')}Z"
 
 
 def _parsed(text: str) -> int | None:

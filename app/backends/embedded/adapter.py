@@ -128,7 +128,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
         """See `keys.verify`."""
-        return self._database.read(partial(keys.verify, credentials=credentials, role=role))
+        return self._database.look_up(partial(keys.verify, credentials=credentials, role=role))
 
     async def list_sessions(
         self,

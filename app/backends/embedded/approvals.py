@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, Row, bindparam, func, insert, select, update
 
 from app.agents.port import Question
 from app.agui.times import rfc3339
 from app.backends.embedded.clock import now_ms
+from app.backends.embedded.sqlite import Prepared
 from app.backends.embedded.tables import APPROVALS, RUNS
 from app.errors import ApprovalNotFound
 from app.types import Approval, ApprovalStatus
@@ -63,6 +64,19 @@ _COLUMNS = (
 _ENDED_ITS_RUN = APPROVALS.c.interrupt_id.is_not(None)
 
 
+def _waits(now: Any) -> ColumnElement[bool]:
+    in_time = func.coalesce(APPROVALS.c.expires_at > now, True)
+    return (APPROVALS.c.status == ApprovalStatus.PENDING) & in_time
+
+
+_ASKED = func.json_each(bindparam("sessions")).table_valued("value")
+_WAITING = Prepared(
+    select(APPROVALS.c.session, APPROVALS.c.id)
+    .where(APPROVALS.c.session.in_(select(_ASKED.c.value)), _waits(bindparam("now", type_=Integer)))
+    .order_by(APPROVALS.c.number)
+)
+
+
 def add(
     connection: Connection,
     *,
@@ -98,15 +112,16 @@ def find(connection: Connection, session: int, approval_id: str) -> ApprovalRow:
 
 def pending(connection: Connection, session: int) -> list[ApprovalRow]:
     """Those of a session that wait for an answer, oldest first."""
-    rows = connection.execute(_rows(APPROVALS.c.session == session, _waits()))
+    rows = connection.execute(_rows(APPROVALS.c.session == session, _waits(now_ms())))
     return [_approval(row) for row in rows]
 
 
 def waiting(connection: Connection, sessions: Iterable[int]) -> dict[int, list[str]]:
     """The ids of what waits for an answer, by session, oldest first."""
-    query = select(APPROVALS.c.session, APPROVALS.c.id).where(APPROVALS.c.session.in_(sessions), _waits())
     found: dict[int, list[str]] = {}
-    for session, approval_id in connection.execute(query.order_by(APPROVALS.c.number)):
+    for session, approval_id in _WAITING(
+        connection, sessions=msgspec.json.encode(list(sessions)).decode(), now=now_ms()
+    ):
         found.setdefault(session, []).append(approval_id)
     return found
 
@@ -151,11 +166,6 @@ def close(connection: Connection, number: int, status: ApprovalStatus, answer: o
     """Put an approval into a final state."""
     values = {"status": status, "answer": None if answer is None else msgspec.json.encode(answer)}
     connection.execute(update(APPROVALS).where(APPROVALS.c.number == number).values(values))
-
-
-def _waits() -> ColumnElement[bool]:
-    in_time = func.coalesce(APPROVALS.c.expires_at > now_ms(), True)
-    return (APPROVALS.c.status == ApprovalStatus.PENDING) & in_time
 
 
 def _rows(*conditions: ColumnElement[bool]) -> Any:

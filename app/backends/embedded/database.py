@@ -51,6 +51,11 @@ class Database:
         with translated(), self._reader.begin():
             return function(self._reader)
 
+    def look_up(self, function: Callable[[Connection], T]) -> T:
+        """Like `read` for a function that runs one `Prepared` statement, which needs no transaction around it."""
+        with translated():
+            return function(self._reader)
+
     async def read_heavy(self, function: Callable[[Connection], T]) -> T:
         """Run a read whose length grows with a session's log in one of a few threads."""
         return await asyncio.get_running_loop().run_in_executor(self._heavy, self._read_apart, function)

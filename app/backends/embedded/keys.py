@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, updat
 from app.agui.times import rfc3339
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.database import migrate
-from app.backends.embedded.sqlite import translated, writing_engine
+from app.backends.embedded.sqlite import Prepared, translated, writing_engine
 from app.backends.embedded.tables import KEYS
 from app.errors import Forbidden, NotFound, Unauthorized
 from app.types import Caller, Credentials, Role
@@ -50,8 +50,9 @@ _COLUMNS = (
     KEYS.c.expires_at,
     KEYS.c.revoked_at,
 )
-# Made once, since every request asks it.
-_BY_HASH = select(*_COLUMNS).where(KEYS.c.hash == bindparam("hash_"))
+_BY_HASH = Prepared(
+    select(KEYS.c.project, KEYS.c.role, KEYS.c.expires_at, KEYS.c.revoked_at).where(KEYS.c.hash == bindparam("hash_"))
+)
 
 
 class KeyRing:
@@ -109,14 +110,17 @@ def verify(connection: Connection, credentials: Credentials, role: Role) -> Call
     `Unauthorized` if the key is unknown, expired or revoked; `Forbidden` if it is another project's or its role is
     less than `role`. The key is looked up by its hash, so the time it takes tells nothing of the keys there are.
     """
-    key = connection.execute(_BY_HASH, {"hash_": _hash(credentials.token)}).one_or_none()
-    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now_ms()):
+    key = _BY_HASH(connection, hash_=_hash(credentials.token)).fetchone()
+    if key is None:
         raise Unauthorized("The token is unknown, expired or revoked.")
-    if credentials.project not in {None, key.project}:
+    project, its_role, expires_at, revoked_at = key
+    if revoked_at is not None or (expires_at is not None and expires_at <= now_ms()):
+        raise Unauthorized("The token is unknown, expired or revoked.")
+    if credentials.project not in {None, project}:
         raise Forbidden("The token is not for this project.")
-    if _RANK[Role(key.role)] < _RANK[role]:
+    if _RANK[Role(its_role)] < _RANK[role]:
         raise Forbidden("The token's role does not permit this.")
-    return Caller(token=credentials.token, project=key.project)
+    return Caller(token=credentials.token, project=project)
 
 
 def _create(

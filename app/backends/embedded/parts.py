@@ -38,7 +38,7 @@ class EmbeddedParts(Backend):
 
     def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
         """What a client sees of sessions, with what each waits for."""
-        waiting = self._database.read(partial(approvals.waiting, sessions=[row.number for row in rows]))
+        waiting = self._database.look_up(partial(approvals.waiting, sessions=[row.number for row in rows]))
         return [
             msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.number]))
             if row.number in waiting
@@ -47,7 +47,7 @@ class EmbeddedParts(Backend):
         ]
 
     def _find(self, caller: Caller, session_id: str) -> SessionRow:
-        return self._database.read(partial(sessions.find, project=caller.project, session_id=session_id))
+        return self._database.look_up(partial(sessions.find, project=caller.project, session_id=session_id))
 
     async def _act(self, caller: Caller, session_id: str, action: Action) -> SessionRow:
         return await self._database.write(

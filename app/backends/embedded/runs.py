@@ -3,8 +3,9 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
+from app.backends.embedded.sqlite import Prepared
 from app.backends.embedded.tables import RUNS, SESSIONS
 from app.types import RunStatus, RunSummary, SessionStatus, Usage
 
@@ -46,6 +47,13 @@ _SUMMARY = (
 )
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
+_EXISTS = Prepared(
+    select(RUNS.c.number).where(RUNS.c.session == bindparam("session"), RUNS.c.run_id == bindparam("id"))
+)
+
+_ADDED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "urgent")
+_ADD = Prepared(insert(RUNS).values({name: bindparam(name) for name in _ADDED}))
+
 _TURN = RUNS.c.urgent.desc(), RUNS.c.number
 
 
@@ -60,23 +68,22 @@ def add(
     urgent: bool = False,
 ) -> None:
     """A new run at the end of its session's queue, or at the end of those in it that are urgent."""
-    values = {
-        "session": session,
-        "run_id": run_id,
-        "thread_id": thread_id,
-        "status": RunStatus.QUEUED,
-        "input": msgspec.json.encode(input),
-        "user_message": user_message,
-        "event_count": 0,
-        "urgent": urgent,
-    }
-    connection.execute(insert(RUNS), values)
+    _ADD(
+        connection,
+        session=session,
+        run_id=run_id,
+        thread_id=thread_id,
+        status=RunStatus.QUEUED.value,
+        input=msgspec.json.encode(input),
+        user_message=user_message,
+        event_count=0,
+        urgent=urgent,
+    )
 
 
 def exists(connection: Connection, session: int, run_id: str) -> bool:
     """Whether the session has had a run of that id."""
-    query = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.run_id == run_id)
-    return connection.execute(query).one_or_none() is not None
+    return _EXISTS(connection, session=session, id=run_id).fetchone() is not None
 
 
 def next_queued(connection: Connection, session: int) -> RunRow | None:

@@ -1,16 +1,17 @@
 """The SQL of sessions: rows in and out, no rules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from app.agui.times import rfc3339
 from app.agui.usage import total
 from app.backends.embedded.bell import touch
 from app.backends.embedded.clock import now_ms
 from app.backends.embedded.git import without_credentials
+from app.backends.embedded.sqlite import Prepared
 from app.backends.embedded.tables import LABELS, RUNS, SESSIONS
 from app.errors import SessionNotFound
 from app.types import ApprovalPolicy, NewSession, Repo, RunStatus, Session, SessionStatus, Usage
@@ -85,8 +86,9 @@ _COLUMNS = (
     _LABELS_AS_JSON,
     _ACTIVE_RUN,
 )
-# Made once, since nearly every request asks it.
-_FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), SESSIONS.c.project == bindparam("project_"))
+_FIND = Prepared(
+    select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), SESSIONS.c.project == bindparam("project_"))
+)
 
 
 def add(connection: Connection, *, session_id: str, project: str, request: NewSession, created_at: int) -> SessionRow:
@@ -130,7 +132,7 @@ def add_usage(connection: Connection, number: int, used: Usage) -> None:
 
 def find(connection: Connection, project: str, session_id: str) -> SessionRow:
     """The session of that project; `SessionNotFound`."""
-    if row := connection.execute(_FIND, {"session_id": session_id, "project_": project}).one_or_none():
+    if row := _FIND(connection, session_id=session_id, project_=project).fetchone():
         return _session(row)
     raise SessionNotFound
 
@@ -226,7 +228,7 @@ def _searched(session_id: str, request: NewSession) -> str:
     return _SEPARATOR.join((session_id, request.display_name or "", request.task)).casefold()
 
 
-def _session(row: Row[*tuple[Any, ...]]) -> SessionRow:
+def _session(row: Iterable[Any]) -> SessionRow:
     number, session_id, project, status, request, created_at, completed_at, error, usage, labels, active_run_id = row
     return SessionRow(
         number=number,

@@ -4,9 +4,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Engine, QueuePool, create_engine, event
+from sqlalchemy import Engine, Insert, QueuePool, Select, create_engine, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -29,13 +30,38 @@ def translated() -> Iterator[None]:
     """Raise `StorageUnavailable`, `StorageFull` or `InternalError` instead of a driver's error, its cause chained."""
     try:
         yield
-    except DBAPIError as error:
-        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _FULL:
             raise StorageFull from error
         if code & _PRIMARY_CODE in _UNAVAILABLE:
             raise StorageUnavailable from error
         raise InternalError from error
+
+
+class Prepared:
+    """A statement of SQLAlchemy that is compiled once and run by the driver itself, at a tenth of the cost.
+
+    What nearly every request asks is one. Values are SQLite's own, on the way in and out.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert) -> None:
+        compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
+        self._text = str(compiled)
+        # A parameter that is not bound yet is None here.
+        self._values = {
+            name: str(value) if isinstance(value, str) else value for name, value in compiled.params.items()
+        }
+
+    def __call__(self, connection: Connection, **values: Any) -> sqlite3.Cursor:
+        """Run it on a connection, whose transaction it is a part of if there is one."""
+        return driver(connection).execute(self._text, {**self._values, **values})
+
+
+def driver(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def writing_engine(path: Path) -> Engine:

@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, NestedTransaction
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine
 
 from app.backends.embedded.bell import touched
-from app.backends.embedded.sqlite import translated
+from app.backends.embedded.sqlite import driver, translated
 from app.errors import StorageUnavailable
 
 T = TypeVar("T")
@@ -107,13 +107,14 @@ class Writer:
             log.exception("a commit could not be measured")  # which must not end the thread
 
     def _run(self, connection: Connection, function: Callable[[Connection], Any]) -> Any:
-        savepoint = connection.begin_nested()
+        execute = driver(connection).execute
         try:
             with translated():
+                execute("SAVEPOINT request")
                 value = function(connection)
-                savepoint.commit()
+                execute("RELEASE request")
         except Exception as error:
-            if not _undone(savepoint):
+            if not _undone(connection):
                 raise
             return error
         return value
@@ -127,11 +128,12 @@ class Writer:
             log.warning("%d writes were committed after their loop had ended", len(group))
 
 
-def _undone(savepoint: NestedTransaction) -> bool:
+def _undone(connection: Connection) -> bool:
     """Undo one function; False if the error, such as a full disk, has ended the whole transaction."""
     try:
-        savepoint.rollback()
-    except DBAPIError:
+        driver(connection).execute("ROLLBACK TO request")
+        driver(connection).execute("RELEASE request")
+    except sqlite3.Error:
         return False
     return True
 
