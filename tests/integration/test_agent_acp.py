@@ -139,6 +139,13 @@ def test_a_flood_arrives_whole_and_in_order(api: Api, session_id: str) -> None:
     assert said(api, session_id, run).split() == [str(number) for number in range(5000)]
 
 
+def test_a_flood_is_interrupted_and_the_agent_lives_on(api: Api, session_id: str) -> None:
+    run_id = api.send_message(session_id, "flood 10000000").ok()["run_id"]
+    eventually(lambda: api.get_run(session_id, run_id).ok()["event_count"], lambda count: count > 2000)
+    assert api.interrupt_session(session_id).ok()["interrupted"] is True
+    assert said(api, session_id, api.say(session_id, "and now")) == "3: and now"
+
+
 def test_a_message_that_is_too_large_ends_the_run(api: Api, session_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_LINE", 1_000_000)
     assert len(said(api, session_id, api.say(session_id, "overflow 900000"))) == 900_000
@@ -195,6 +202,26 @@ def test_an_agent_that_dies_ends_its_run_and_is_started_again(api: Api, session_
     run = api.say(session_id, "die")
     assert (run["status"], run["error"]) == ("error", "The agent ended or broke the protocol.")
     assert api.say(session_id, "hello")["status"] == "completed"
+
+
+def test_an_agent_that_has_left_between_turns_is_started_again(api: Api, session_id: str) -> None:
+    pid = int(said(api, session_id, api.say(session_id, "quit")))
+    eventually(lambda: not alive(pid))
+    run = api.say(session_id, "hello")
+    assert run["status"] == "completed"
+    assert said(api, session_id, run).startswith("1: Our conversation so far:")
+
+
+def test_nothing_is_left_when_the_server_ends(loop: Background, tmp_path: Path) -> None:
+    with embedded_stage(loop, tmp_path, agent=AGENT) as stage, stage.api() as api:
+        session_id = stage.session(api, "running", task="hello")
+        run_id = api.send_message(session_id, "leave hanging").ok()["run_id"]
+        eventually(lambda: said(api, session_id, {"run_id": run_id}))
+        pids = [int(path.name) for path in (tmp_path / "agents").iterdir()]
+        assert len(pids) == 2, "the agent and its command, written down in case the server is killed"
+        assert all(alive(pid) for pid in pids)
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    assert list((tmp_path / "agents").iterdir()) == []
 
 
 def group() -> "subprocess.Popen[bytes]":

@@ -59,7 +59,7 @@ async def test_updates_are_heard_and_requests_and_answers_received_in_order() ->
     wire, ears = wired(update(n=1), request("a"), update(n=2), {"jsonrpc": "2.0", "method": "_other"}, answer)
     assert await received(wire) == [request("a"), answer]
     assert ears.updates == [{"n": 1}, {"n": 2}]
-    assert wire.failure is None
+    assert (wire.ended, wire.failure) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -130,19 +130,30 @@ async def test_requests_that_wait_hold_only_so_many_bytes(monkeypatch: pytest.Mo
     assert [message["id"] for message in ears.written] == [2]
 
 
-@pytest.mark.parametrize("message", [{"id": 1, "result": {}}, {"id": 1, "method": "session/prompt"}])
-async def test_an_answer_to_an_agent_that_has_gone_is_no_error(message: dict[str, Any]) -> None:
-    wire, ears = wired()
+async def test_only_so_many_large_answers_are_made_at_once() -> None:
+    """The agent's next line waits until one of them has been taken."""
+    requests = [request(number) for number in range(module.MAX_BULKY + 1)]
+    wire, _ = wired(*requests)
+    assert [await wire.receive() for _ in requests[1:]] == requests[:-1]
+    receiving = asyncio.create_task(wire.receive())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not receiving.done()
+    await wire.send({"jsonrpc": "2.0", "id": 0, "result": {}})
+    assert await receiving == requests[-1]
+
+
+async def test_an_answer_to_an_agent_that_has_gone_is_no_error() -> None:
+    wire, ears = wired(request(1))
+    await wire.receive()
 
     async def broken() -> None:
         raise ConnectionResetError
 
     ears.drain = broken  # type: ignore[method-assign]
-    if "result" in message:
-        await wire.send(message)
-    else:
-        with pytest.raises(ConnectionResetError):
-            await wire.send(message)
+    await wire.send({"id": 1, "result": {}})
+    with pytest.raises(ConnectionResetError):
+        await wire.send({"id": 1, "method": "session/prompt"})
 
 
 async def fill(updates: Updates, size: int) -> int:

@@ -1,7 +1,7 @@
 """An ACP agent: one process for each session, one ACP session for each thread, one prompt for each turn."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class AcpAgent(Agent):
             await self.close()
             raise
         finally:
-            await self._let_go(turn.input["threadId"], prompting)
+            await _whole(self._let_go(turn.input["threadId"], prompting))
 
     async def close(self) -> None:
         """End the agent's process, all that it has started in its group, and its terminals."""
@@ -76,6 +76,8 @@ class AcpAgent(Agent):
 
     async def _ready(self, turn: Turn) -> tuple[Link, Conversation, str]:
         """A connection with an ACP session for the turn's thread, and what to say in it."""
+        if self._link and self._link.lost:
+            await self.close()
         fresh = self._link is None
         link = self._link = self._link or await connect(self._command, self._names, self._records, turn)
         thread = turn.input["threadId"]
@@ -87,7 +89,8 @@ class AcpAgent(Agent):
                     link.conversations[thread] = await open_session(link, turn)
         conversation = link.conversations[thread]
         text = prompt(turn, conversation.told)
-        conversation.told = turn.input["messages"][-1]["id"]
+        if messages := turn.input["messages"]:
+            conversation.told = messages[-1]["id"]
         await turn.remember(conversation.memory())
         return link, conversation, text
 
@@ -110,6 +113,16 @@ class AcpAgent(Agent):
                 if prompting:
                     prompting.cancel()
                 await self.close()
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do it to its end: who closes a turn may cancel it as well, and that must not cost the agent its life."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def _spend(turn: Turn, conversation: Conversation, cost: float | None) -> float | None:

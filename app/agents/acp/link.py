@@ -34,6 +34,11 @@ class Link:
         self._wire = Wire(process.reader, process.writer, self._hear, turn.tell)
         self.connection = ClientSideConnection(cast("Any", client), self._wire)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the agent has gone, or has closed the line."""
+        return self._wire.ended
+
     async def greet(self) -> None:
         """Agree on the protocol; `AgentError` if the agent speaks another version."""
         answer = await self.connection.initialize(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from acp import RequestError
@@ -12,11 +12,21 @@ MAX_LINE = 32 * 1024 * 1024
 MAX_REQUESTS = 256
 MAX_OPEN = 2 * MAX_LINE
 """Bytes of the requests that are not answered yet."""
+MAX_BULKY = 4
+"""Requests with large answers at once; they need no more of the agent than to read, so that the next may wait."""
 MAX_COMPLAINTS = 10
+_BULKY = {"fs/read_text_file", "terminal/output"}
 _SHOWN = 200
 
 Hear = Callable[[Any, int], Awaitable[None]]
 """Takes the parameters of a session/update and how many bytes it came in."""
+
+
+class _Open(NamedTuple):
+    """A request that is not answered yet: its bytes, and whether its answer may have many."""
+
+    size: int
+    bulky: bool
 
 
 class Wire:
@@ -24,18 +34,20 @@ class Wire:
 
     The SDK gives each message a task of its own, which bounds nothing, and would keep updates in no order once one of
     them has to wait. So they go to `hear` here, one after another, and the next line is read when it has returned.
-    `failure` says why the line was given up, in words fit for a client.
+    `ended` is set once it has ended; `failure` says why it was given up, if it was, in words fit for a client.
     """
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear: Hear, tell: Callable[[str], None]
     ) -> None:
+        self.ended = False
         self.failure: str | None = None
         self._reader = reader
         self._writer = writer
         self._hear = hear
         self._tell = tell
-        self._requests: dict[Any, int] = {}
+        self._requests: dict[Any, _Open] = {}
+        self._room = asyncio.Semaphore(MAX_BULKY)
         self._complaints = 0
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -44,9 +56,10 @@ class Wire:
         if "method" in message:
             await self._write(line)
             return
-        self._requests.pop(message.get("id"), None)
         with suppress(ConnectionError):
             await self._write(line)
+        if self._requests.pop(message["id"]).bulky:
+            self._room.release()
 
     async def receive(self) -> dict[str, Any] | None:
         """The next request or answer; None once the agent has closed the line or sent what cannot be read."""
@@ -63,6 +76,7 @@ class Wire:
             elif await self._admits(message, len(line)):
                 return message
             await asyncio.sleep(0)  # an agent that never pauses must not hold the loop
+        self.ended = True
         return None
 
     async def close(self) -> None:
@@ -75,12 +89,15 @@ class Wire:
             self._tell(f"said what is not of the protocol: {shown}")
 
     async def _admits(self, request: dict[str, Any], size: int) -> bool:
-        open_ = self._requests
-        if request["id"] in open_ or len(open_) >= MAX_REQUESTS or sum(open_.values()) + size > MAX_OPEN:
+        waiting = self._requests
+        held = sum(each.size for each in waiting.values())
+        if request["id"] in waiting or len(waiting) >= MAX_REQUESTS or held + size > MAX_OPEN:
             error = RequestError(-32000, "Too many requests at once").to_error_obj()
             await self._write(msgspec.json.encode({"jsonrpc": "2.0", "id": request["id"], "error": error}) + b"\n")
             return False
-        open_[request["id"]] = size
+        waiting[request["id"]] = _Open(size, bulky=request["method"] in _BULKY)
+        if waiting[request["id"]].bulky:
+            await self._room.acquire()
         if isinstance(params := request.get("params"), dict):
             params.pop("_meta", None)  # the SDK would let it take the place of the parameters themselves
         return True

@@ -223,6 +223,8 @@ class ScriptedAgent:
 
     async def do_flood(self, session_id: str, rest: str) -> None:
         for number in range(int(rest)):
+            if self.stop.is_set():
+                break
             await self.say(session_id, f"{number} ")
 
     async def do_overflow(self, session_id: str, rest: str) -> None:
@@ -247,6 +249,11 @@ class ScriptedAgent:
     async def do_die(self, session_id: str, _rest: str) -> None:
         await self.say(session_id, "Farewell")
         os._exit(3)
+
+    async def do_quit(self, session_id: str, _rest: str) -> None:
+        """Leave soon after the turn."""
+        await self.say(session_id, str(os.getpid()))
+        asyncio.get_running_loop().call_later(0.1, os._exit, 0)
 
     async def do_env(self, session_id: str, rest: str) -> None:
         sys.stderr.write("looking at the environment\n")
