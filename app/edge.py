@@ -39,8 +39,8 @@ def wrap(
 ) -> ASGIApp:
     """`app` behind the edge. `ready` returns when sessions can be served and raises otherwise.
 
-    The app puts `operation_id` into the scope it is given once it knows it, and finds `request_id`, `client_address`
-    and, as `head`, the `Request` there.
+    The app puts `operation_id` and `allow`, the methods of its path, into the scope it is given once it knows them, and
+    finds `request_id`, `client_address` and, as `head`, the `Request` there.
     """
     return Edge(app, settings=settings, metrics=metrics, own=OwnRoutes(metrics, ready), tracing=tracing)
 
@@ -194,6 +194,8 @@ def _client_error(error: BaseException) -> ApiError:
 
 async def _answer(error: ApiError, scope: Scope, send: Send) -> None:
     status, headers, body = error_response(error, scope["request_id"])
+    if status == MethodNotAllowed.status:
+        headers.setdefault("Allow", scope.get("allow", ""))  # the platform's own 405 does not tell it
     await Response(body, status, headers)(scope, _nothing, send)
 
 

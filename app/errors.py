@@ -308,7 +308,6 @@ class BackendError(ApiError):
 
     def __init__(self, message: str | None = None, *, status: int = 500) -> None:
         self.backend_status = status
-        self.allow = ""
         super().__init__(message)
 
     @property
@@ -318,13 +317,8 @@ class BackendError(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a client may count on with the status, whoever gave it: when to come again, which methods there are."""
-        match self.backend_status:
-            case 429 | 503:
-                return {"Retry-After": "1"}
-            case 405:
-                return {"Allow": self.allow}
-        return {}
+        """When to come again, which a client may count on with the status, whoever gave it."""
+        return {"Retry-After": "1"} if self.backend_status in {429, 503} else {}
 
 
 class BackendUnavailable(ApiError):

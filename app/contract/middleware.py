@@ -14,7 +14,6 @@ from app.backend import Backend
 from app.contract.once import UnderWay
 from app.contract.plan import Handler, Plan, PlanError
 from app.contract.routing import Resource, Router
-from app.errors import BackendError
 
 METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -75,12 +74,8 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
             await _send_options(send, resource)
             return
         plan = resource.method(scope["method"])
-        scope["operation_id"] = plan.operation_id
-        try:
-            await plan(scope, receive, send, segments)
-        except BackendError as error:
-            error.allow = resource.allow
-            raise
+        scope["operation_id"], scope["allow"] = plan.operation_id, resource.allow
+        await plan(scope, receive, send, segments)
 
 
 async def _send_options(send: Send, resource: Resource[Plan]) -> None:

@@ -1,5 +1,6 @@
 """From the raw path of a request to the methods of its resource."""
 
+from functools import cached_property
 from typing import Generic, TypeVar
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -15,7 +16,7 @@ class Resource(Generic[T]):
         self.segments = template.split("/")
         self.methods: dict[str, T] = {}
 
-    @property
+    @cached_property
     def allow(self) -> str:
         """The value of an `Allow` header: HEAD wherever GET is, OPTIONS always."""
         implied = {"HEAD", "OPTIONS"} if "GET" in self.methods else {"OPTIONS"}
