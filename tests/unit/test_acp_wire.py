@@ -10,6 +10,7 @@ import pytest
 from app.agents.acp import wire as module
 from app.agents.acp.updates import LEAST_BYTES, MAX_BYTES, Updates
 from app.agents.acp.wire import Wire
+from tests.support.server import Background
 
 
 class Ears:
@@ -185,3 +186,19 @@ async def test_the_end_of_a_turn_holds_nobody(end: Callable[[Updates], None]) ->
         await updates.put("late", 1)
     else:
         assert [await updates.take() for _ in range(count + 1)] == [*range(count), None]
+
+
+def test_a_line_to_a_process_that_has_ended_is_broken_on_the_servers_loop_too(loop: Background) -> None:
+    async def talk() -> None:
+        process = await asyncio.create_subprocess_exec(
+            "false", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdin
+        assert process.stdout
+        wire = Wire(process.stdout, process.stdin, Ears().hear, Ears().complaints.append)
+        await process.wait()
+        while True:  # the end of the pipe may take a moment longer than that of the process
+            await wire.send({"id": 1, "method": "initialize"})
+
+    with pytest.raises(ConnectionError):
+        loop.run(talk())

@@ -103,7 +103,10 @@ class Wire:
         return True
 
     async def _write(self, line: bytes) -> None:
-        self._writer.write(line)
+        try:
+            self._writer.write(line)
+        except RuntimeError as error:  # what uvloop says of a pipe that it has closed
+            raise ConnectionResetError from error
         await self._writer.drain()
 
     async def _line(self) -> bytes:
