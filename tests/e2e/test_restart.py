@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import shlex
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +17,8 @@ from tests.support import platform_failures as failures
 from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
-from tests.support.server import ServerProcess, run_command, server_process
+from tests.support.processes import alive
+from tests.support.server import ROOT, ServerProcess, run_command, server_process
 
 
 def make_key(directory: Path) -> str:
@@ -24,8 +27,11 @@ def make_key(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def running(directory: Path, key: str) -> Iterator[tuple[ServerProcess, Api]]:
-    with server_process(directory) as server, Api(server.url, served_contract(server.url), token=key) as api:
+def running(directory: Path, key: str, **environment: str) -> Iterator[tuple[ServerProcess, Api]]:
+    with (
+        server_process(directory, port=None, **environment) as server,
+        Api(server.url, served_contract(server.url), token=key) as api,
+    ):
         yield server, api
 
 
@@ -59,6 +65,29 @@ def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path
         assert api.get_session(stopped).ok()["status"] == "stopped"
         assert api.list_runs(session_id, status="running").ok()["runs"] == []
         assert api.say(session_id, "what did I say?")["status"] == "completed"
+
+
+def test_an_agent_of_a_killed_server_is_ended_with_its_commands_and_another_goes_on_where_it_was(
+    tmp_path: Path,
+) -> None:
+    key = make_key(tmp_path)
+    agent = "acp:" + shlex.join([sys.executable, str(ROOT / "tests/support/agents/acp_agent.py"), "--load"])
+    with running(tmp_path, key, AGENT=agent) as (server, api):
+        session_id = api.create_session(task="hello").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        active = api.send_message(session_id, "leave hanging").ok()["run_id"]
+        eventually(lambda: api.get_run(session_id, active).ok()["event_count"], lambda count: count > 2)
+        leaders = [int(path.name) for path in (tmp_path / "data" / "agents").iterdir()]
+        assert len(leaders) == 2, "the agent and its command"
+        server.kill()
+    with running(tmp_path, key, AGENT=agent) as (_, api):
+        eventually(lambda: not any(alive(pid) for pid in leaders))
+        assert api.get_run(session_id, active).ok()["status"] == "error"
+        run = api.say(session_id, "again")
+        [answer] = [
+            each for each in api.output(session_id, run_id=run["run_id"]).ok()["messages"] if each["role"] != "user"
+        ]
+        assert answer["content"] == "3: again"
 
 
 def test_a_question_that_was_open_at_a_crash_is_closed_with_its_run(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.agents.acp import conversation
 from app.agents.acp.conversation import Conversation, prompt, recall
 from tests.support.agents.turns import turn
 
@@ -19,6 +20,16 @@ SAID: list[str | dict[str, Any]] = [
 def test_an_agent_that_knows_nothing_is_told_the_conversation() -> None:
     expected = "Our conversation so far:\n\nuser: Hello\nassistant: Hi\ntool: a result\nuser: Never heard"
     assert prompt(turn(*SAID), None) == f"{expected}\n\nThis is new:\n\nNow"
+
+
+def test_of_a_long_conversation_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "MAX_HISTORY", 20)
+    told = prompt(turn("first" * 100, "last but one", "Now"), None)
+    assert told.splitlines()[2:4] == [
+        "(What was said first is left out.)",
+        "…t",
+    ]
+    assert told.endswith("user: last but one\n\nThis is new:\n\nNow")
 
 
 def test_the_first_message_is_told_as_it_is() -> None:

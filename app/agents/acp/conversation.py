@@ -6,6 +6,9 @@ import msgspec
 
 from app.agents.port import Turn
 
+MAX_HISTORY = 200_000
+"""What fits into a prompt of the models of today, with room for the rest of it."""
+
 
 class Conversation(msgspec.Struct, omit_defaults=True):
     """An agent's own session for a thread: the last message that it was told there, and its cost so far in dollars."""
@@ -30,13 +33,16 @@ def recall(memory: str | None) -> Conversation | None:
 def prompt(turn: Turn, told: str | None) -> str:
     """The messages that an agent has not heard, if it knows the thread up to the message `told`.
 
-    An agent that knows nothing of it gets the conversation so far as text. What it has said itself it knows.
+    An agent that knows nothing of it gets the conversation so far as text, the last MAX_HISTORY characters of it. What
+    it has said itself it knows.
     """
     messages: list[dict[str, Any]] = turn.input["messages"]
     count = max(turn.new_messages, 1)
     earlier, new = messages[:-count], messages[-count:]
     if told is None:
         history = "\n".join(f"{message['role']}: {text}" for message in earlier if (text := _text(message)))
+        if len(history) > MAX_HISTORY:
+            history = f"(What was said first is left out.)\n…{history[-MAX_HISTORY:]}"
         said = "\n\n".join(map(_text, new))
         return f"Our conversation so far:\n\n{history}\n\nThis is new:\n\n{said}" if history else said
     ids = [message["id"] for message in earlier]

@@ -49,7 +49,7 @@ class Group:
         self._record.unlink(missing_ok=True)
 
     def _signal(self, number: int) -> bool:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
             return True
         return False
