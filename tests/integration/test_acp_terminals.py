@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -189,3 +190,14 @@ async def test_a_command_that_is_started_while_its_turn_ends_is_ended(terminals:
     await terminals.end_terminals()
     with pytest.raises(RequestError, match="turn has ended"):
         await starting
+
+
+async def test_a_number_that_has_gone_to_another_process_is_not_signalled(terminals: Terminals) -> None:
+    """The group's own leader has another time of start than the process that has its number now."""
+    name = await create(terminals, "echo $$; exec sleep 600")
+    [pid] = await pids(terminals, name, 1)
+    [terminal] = terminals._terminals.values()
+    own, terminal._group._started = terminal._group._started, "an earlier one"
+    assert terminal._group._signal(signal.SIGKILL) is False
+    assert alive(pid)
+    terminal._group._started = own

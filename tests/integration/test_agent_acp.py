@@ -160,6 +160,13 @@ def test_lines_for_people_are_in_the_log_and_harm_nothing(api: Api, session_id: 
     assert len(told) == wire.MAX_COMPLAINTS
 
 
+def test_what_an_agent_refuses_is_an_error_and_the_details_are_in_the_log(api: Api, session_id: str) -> None:
+    run = api.say(session_id, "refuse")
+    assert (run["status"], run["error"]) == ("error", "The agent refused: No credit")
+    told = [line.split(" ", 1)[1] for line in api.logs(session_id)]
+    assert 'agent: refused: No credit: {"balance":"0 dollars"}' in told
+
+
 def test_an_agent_of_another_version_is_refused(loop: Background, tmp_path: Path) -> None:
     with embedded_stage(loop, tmp_path, agent=f"{AGENT} --future") as stage, stage.api() as api:
         session_id = stage.session(api, "running")

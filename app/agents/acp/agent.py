@@ -15,6 +15,7 @@ from app.agents.acp.permission import Request
 from app.agents.acp.sessions import open_session
 from app.agents.events import event
 from app.agents.port import Agent, AgentError, Turn
+from app.agui.usage import DIGITS
 
 CANCEL_SECONDS = 2.0
 START_SECONDS = 60.0
@@ -132,7 +133,7 @@ async def _spend(turn: Turn, conversation: Conversation, cost: float | None) -> 
     before, conversation.cost = conversation.cost, cost
     await turn.remember(conversation.memory())
     # One that has counted anew since, as after a restart, is less than before.
-    return cost - before if cost >= before else cost
+    return round(cost - before if cost >= before else cost, DIGITS)
 
 
 def _outcome(reason: str, spent: float | None) -> dict[str, Any]:

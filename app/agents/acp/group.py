@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.agents.acp.leftovers import record
+from app.agents.acp.leftovers import record, started
 
 TERM_SECONDS = 1.0
 _POLL_SECONDS = 0.02
@@ -31,6 +31,7 @@ class Group:
 
     def __init__(self, process: asyncio.subprocess.Process, records: Path) -> None:
         self.process = process
+        self._started = started(process.pid)
         self._record = record(records, process.pid)
 
     async def end(self) -> None:
@@ -49,6 +50,9 @@ class Group:
         self._record.unlink(missing_ok=True)
 
     def _signal(self, number: int) -> bool:
+        """Whether there is a group to signal; its number may have gone to another process since."""
+        if started(self.process.pid) not in {self._started, ""}:
+            return False
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
             return True

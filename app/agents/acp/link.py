@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from acp import PROTOCOL_VERSION, RequestError, schema
 from acp.client.connection import ClientSideConnection
 from pydantic import ValidationError
@@ -30,6 +31,7 @@ class Link:
         self.conversations: dict[str, Conversation] = {}
         self.can = schema.AgentCapabilities()
         self._process = process
+        self._tell = turn.tell
         self._updates: Updates | None = None
         self._wire = Wire(process.reader, process.writer, self._hear, turn.tell)
         self.connection = ClientSideConnection(cast("Any", client), self._wire)
@@ -81,6 +83,8 @@ class Link:
         try:
             yield
         except RequestError as error:
+            if error.data is not None:
+                self._tell(f"refused: {error}: {msgspec.json.encode(error.data).decode()}")
             raise AgentError("The agent refused: " + " ".join(str(error).split())[:200]) from error
         except TimeoutError as error:
             raise AgentError("The agent did not start in time.") from error

@@ -250,6 +250,9 @@ class ScriptedAgent:
         await self.say(session_id, "Farewell")
         os._exit(3)
 
+    async def do_refuse(self, _session_id: str, _rest: str) -> None:
+        raise RequestError(-32000, "No credit", {"balance": "0 dollars"})
+
     async def do_quit(self, session_id: str, _rest: str) -> None:
         """Leave soon after the turn."""
         await self.say(session_id, str(os.getpid()))
