@@ -3,6 +3,8 @@
 import logging
 import re
 import sys
+from contextlib import suppress
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -56,6 +58,7 @@ def configure(level: str) -> None:
     Libraries are heard from `warning` on; the HTTP server sets the level of its own lines.
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    stream: Any = _Stream(sys.stderr)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -65,10 +68,10 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[*shared, _line],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -76,6 +79,21 @@ def configure(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+class _Stream:
+    """A text stream that loses what cannot be written, on a full disk say: no request may fail because of its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode

@@ -64,3 +64,15 @@ def test_a_full_disk_refuses_what_does_not_fit_and_loses_nothing(tmp_path: Path)
         assert server.wait() == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    (tmp_path / "stderr").symlink_to("/dev/full")
+    with running(tmp_path, key) as (_, api):
+        session_id = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(session_id, "running")
+        assert api.get_session("other").error == (404, "session_not_found")
+        assert api.send_message("other", "x").error == (404, "session_not_found")
+        assert api.say(session_id, "fail")["status"] == "error"
+        assert api.delete_session(session_id).status == 204
