@@ -1,17 +1,28 @@
-"""A server whose files can grow no more for a while, by the limit that the system sets to its process."""
+"""A server whose files can grow no more, by a limit that the system sets, or since its disk is full."""
 
 import contextlib
+import os
+import re
 import resource
 import sqlite3
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.test_restart import make_key, running
-from tests.support.api import Api
-from tests.support.server import ServerProcess
+from tests.support.api import Api, served_contract
+from tests.support.server import ServerProcess, server_process
 
 LARGE = "slow 0 " + "x" * 100_000
 ROOM = 500_000
 FULL = (507, "storage_full")
+SMALL_DISK = (
+    *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+    'mkdir -p "$DATA_DIR" && mount -t tmpfs -o size=12m tmpfs "$DATA_DIR" && exec "$@"',
+    "sh",
+)
+"""A command that gives another one a disk of its own as DATA_DIR."""
 
 
 def leave_room(server: ServerProcess, directory: Path, size: int) -> None:
@@ -64,6 +75,32 @@ def test_a_full_disk_refuses_what_does_not_fit_and_loses_nothing(tmp_path: Path)
         assert server.wait() == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def can_mount(directory: Path) -> bool:
+    environment = {**os.environ, "DATA_DIR": str(directory / "probe")}
+    probe = subprocess.run([*SMALL_DISK, "true"], check=False, env=environment, capture_output=True)  # noqa: S603
+    return probe.returncode == 0
+
+
+def test_sessions_can_be_deleted_when_there_is_no_room_at_all(tmp_path: Path) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("this machine lets no process mount a disk of its own")
+    with server_process(tmp_path, "serve", "--demo-key", launcher=SMALL_DISK) as server:
+        [key] = re.findall(r"ak_[\w-]+", server.output)
+        with Api(server.url, served_contract(server.url), token=key) as api:
+            made = [api.create_session(task="slow 0").ok()["id"] for _ in range(5)]
+            for session_id in made:
+                api.wait_for_status(session_id, "running")
+            api.send_message(made[0], "slow 3000").ok()
+            fill(api, made[0], LARGE)
+            fill(api, made[0], "slow 0")
+            assert api.create_session(task="x").error == FULL
+            for session_id in reversed(made):
+                assert api.delete_session(session_id).status == 204
+            again = api.create_session(task="slow 0").ok()["id"]
+            api.wait_for_status(again, "running")
+            assert api.say(again, LARGE)["status"] == "completed"
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path) -> None:

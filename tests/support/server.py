@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,14 +97,21 @@ def free_port() -> int:
 class ServerProcess:
     """`python -m app …` with its data in one directory, its output in files there."""
 
-    def __init__(self, directory: Path, *arguments: str, port: int | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        port: int | None = None,
+        launcher: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://{LOCALHOST}:{self.port}"
         self.environment = environ(directory, PORT=str(self.port), **environment)
         self._stdout, self._stderr = directory / "stdout", directory / "stderr"
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                command(*arguments),
+                [*launcher, *command(*arguments)],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -171,10 +178,14 @@ class ServerProcess:
 
 @contextmanager
 def server_process(
-    directory: Path, *arguments: str, port: int | None = None, **environment: str
+    directory: Path,
+    *arguments: str,
+    port: int | None = None,
+    launcher: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[ServerProcess]:
-    """A healthy server process for the time of a block."""
-    process = ServerProcess(directory, *arguments, port=port, **environment)
+    """A healthy server process for the time of a block; `launcher` is a command that becomes the one it is given."""
+    process = ServerProcess(directory, *arguments, port=port, launcher=launcher, **environment)
     try:
         process.wait_until_healthy()
         yield process

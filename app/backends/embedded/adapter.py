@@ -189,7 +189,7 @@ class EmbeddedBackend(EmbeddedRuns):
         """Delete the rows first: from then on the session is gone, whatever its agent still does."""
 
         async def delete() -> None:
-            removal = await self._database.write(
+            removal = await self._database.make_room(
                 partial(operations.delete_session, project=caller.project, session_id=session_id)
             )
             await self._life.bury(removal)

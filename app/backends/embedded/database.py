@@ -12,6 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from app.backends.embedded.bell import Bell
+from app.backends.embedded.reserve import Reserve
 from app.backends.embedded.sqlite import reading_engine, translated, writing_engine
 from app.backends.embedded.writer import Observe, Writer
 from app.errors import StorageFull, StorageUnavailable
@@ -32,6 +33,7 @@ class Database:
         with translated():
             self._reader = self._reading.connect()
         self._heavy = ThreadPoolExecutor(HEAVY_READERS, thread_name_prefix="store-reader")
+        self._reserve = Reserve(path)
         self.bell = Bell()
         self._writer = Writer(self._writing, observe, self.bell.ring)
         self.write = self._writer.write
@@ -45,6 +47,16 @@ class Database:
             except (StorageUnavailable, StorageFull):
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LAST_RETRY)
+
+    async def make_room(self, function: Callable[[Connection], T]) -> T:
+        """Like `write`, but where the storage is full try again in the room that is kept back for it."""
+        try:
+            return await self.write(function)
+        except StorageFull:
+            await asyncio.to_thread(self._reserve.free)
+            return await self.write(function)
+        finally:
+            await asyncio.to_thread(self._reserve.fill)
 
     def read(self, function: Callable[[Connection], T]) -> T:
         """Run a short read here and now: in WAL mode a reader waits for nobody."""
@@ -69,6 +81,7 @@ class Database:
         await self._writer.close()
         await asyncio.to_thread(self._heavy.shutdown)
         self._reader.close()
+        self._reserve.free()
         self._reading.dispose()
         self._writing.dispose()
 

@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import InternalError, StorageFull, StorageUnavailable
 
 BUSY_TIMEOUT_MS = 5000
+# With secure_delete, for which some builds are made, deleting a log would need as much room as the log has.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=FAST")
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -90,7 +92,7 @@ def _engine(path: Path, *, pool_size: int, query_only: bool) -> Engine:
 
     def configure(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun by the listeners, never by the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"query_only={query_only:d}"):
+        for pragma in (*_PRAGMAS, f"query_only={query_only:d}"):
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", configure)
