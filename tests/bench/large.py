@@ -11,6 +11,7 @@ from tests.bench.exports import Written
 from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
 from tests.bench.reading import read
 from tests.bench.result import Row, Target, medians
+from tests.bench.small import PLATFORM, STORE
 from tests.bench.subjects import OURS, PEERS, QUIET, Subject
 
 TITLE = "Long logs"
@@ -27,7 +28,6 @@ COLUMNS = (
 )
 READS = 5  # as many as the gateway had to answer
 READS_OF_PEERS = 2  # which take long
-PLATFORM, STORE = "platform", "store"
 FORMATS = ("events", "compact", "transcript", "runs")
 
 

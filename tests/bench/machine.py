@@ -4,8 +4,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -51,15 +51,20 @@ def calibration_ms(core: int) -> float:
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process with all its threads and descendants, those that ended and were waited for included."""
-    ended = sum(int(ticks) for ticks in _stat(pid)[13:15]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(~pid << 3 | 2) + ended + sum(cpu_seconds(child) for child in _children(pid))
+    ended = _seconds(_stat(f"/proc/{pid}/stat")[13:15])
+    return time.clock_gettime(~pid << 3 | 2) + ended + _of_children(pid, cpu_seconds)
+
+
+def main_thread_seconds(pid: int) -> float:
+    """CPU time of the first thread of a process alone, to a hundredth of a second."""
+    return _seconds(_stat(f"/proc/{pid}/task/{pid}/stat")[11:13])
 
 
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
     """Millions of bytes that a process and its descendants hold now; at most held at once each with `VmHWM`."""
     status = Path(f"/proc/{pid}/status").read_text()
     [kib] = [line.split()[1] for line in status.splitlines() if line.startswith(f"{field}:")]
-    return int(kib) * 1024 / 1e6 + sum(memory_mb(child, field) for child in _children(pid))
+    return int(kib) * 1024 / 1e6 + _of_children(pid, lambda child: memory_mb(child, field))
 
 
 def facts() -> dict[str, str]:
@@ -77,11 +82,23 @@ def facts() -> dict[str, str]:
     }
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name of the command, which may hold anything; the first is the third."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+def _stat(file: str) -> list[str]:
+    """The fields of a stat file behind the name of the command, which may hold anything; the first is the third."""
+    return Path(file).read_text().rpartition(") ")[2].split()
 
 
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+def _seconds(ticks: Sequence[str]) -> float:
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def _of_children(pid: int, figure: Callable[[int], float]) -> float:
+    """The sum over the children of a process; what ends meanwhile counts for nothing."""
+    children: list[str] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            children += task.read_text().split()
+    total = 0.0
+    for child in children:
+        with suppress(OSError):
+            total += figure(int(child))
+    return total

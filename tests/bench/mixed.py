@@ -8,11 +8,12 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests.bench import gateway
-from tests.bench.large import HUNDRED, PLATFORM, Log, Start, places, target
+from tests.bench.large import HUNDRED, Log, Start, places, target
 from tests.bench.load import wrk
 from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb
 from tests.bench.reading import read
 from tests.bench.result import Row, Target
+from tests.bench.small import PLATFORM
 from tests.bench.subjects import OURS, Subject
 
 TITLE = "Small requests beside long reads"

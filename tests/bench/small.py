@@ -86,7 +86,7 @@ def _round(case: Case, places: Sequence[Place], load: Loader) -> Found:
     found: Found = {}
     for place in places:
         for subject in place.subjects[: case.first] if place.name in case.places else ():
-            with _path(case, place, subject) as path:
+            with path_of(case, place.name, subject) as path:
                 found[place.name, subject.name] = _measure(subject, path, case, load)
     for (place_name, _), figures in found.items():
         if fastapi := found.get((place_name, PEERS["fastapi"])):
@@ -117,8 +117,9 @@ def _fill(store: Subject) -> None:
 
 
 @contextmanager
-def _path(case: Case, place: Place, subject: Subject) -> Iterator[str]:
-    if place.name != STORE or case.name == LIST:
+def path_of(case: Case, place: str, subject: Subject) -> Iterator[str]:
+    """The path of a case, with a session fit for it for the time of a block."""
+    if place != STORE or case.name == LIST:
         yield case.path.format("s1")
         return
     session = subject.created(SLOW if case.body else "hello")

@@ -112,7 +112,7 @@ def test_both_backends_and_the_peer_tell_the_log_that_was_made(tmp_path: Path) -
         assert 0 < len(compact["events"]) < len(made)
         assert transcript["messages"][0]["role"] == "user"
         assert len(runs["runs"]) == 3
-    *ours, our_transcript, our_runs = told[large.PLATFORM]
+    *ours, our_transcript, our_runs = told[PLATFORM]
     *theirs, transcript = (
         msgspec.json.decode(outputs.output(export, log.session, format))
         for format in ("events", "compact", "transcript")
@@ -142,8 +142,8 @@ def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
     log = Log("1 MB", "log-tiny", lambda: exports.log(0.05, runs=3))
     with ExitStack() as stack:
         _, starts = large.places(stack, tmp_path, [log])
-        alone = large.measured(starts[large.PLATFORM], log, "events")
-        together = mixed.at_once(starts[large.PLATFORM], log)
+        alone = large.measured(starts[PLATFORM], log, "events")
+        together = mixed.at_once(starts[PLATFORM], log)
     assert set(alone) == set(large.COLUMNS)
     assert together["reads"] == 4
     assert together["seconds a read"] > 0

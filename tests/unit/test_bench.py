@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import exports, gateway, machine
+from tests.bench.layers import LOOP, shares
 from tests.bench.report import Report, number
 from tests.bench.result import Row, Target, medians
 
@@ -72,6 +73,17 @@ def test_a_cumulative_snapshot_holds_the_messages_of_all_runs_before() -> None:
     assert second[: len(first)] == first
     assert third[: len(second)] == second
     assert len(first) < len(second) < len(third)
+
+
+def test_a_sample_falls_to_the_innermost_file_of_ours_or_library_else_to_the_loop() -> None:
+    start = "<module> (app/__main__.py:9);run (uvicorn/server.py:75);run (asyncio/runners.py:118)"
+    stacks = [
+        f"{start} 5",
+        f"{start};callback (uvicorn/protocols/http/httptools_impl.py:3) 2",
+        f"{start};serve (app/edge.py:7);join (posixpath.py:80);<genexpr> (<frozen posixpath>:1) 3",
+        f"{start};serve (app/edge.py:7);loads (msgspec/json.py:1) 1",
+    ]
+    assert shares("\n".join(stacks)) == {LOOP: 5, "uvicorn": 2, "app/edge.py": 3, "msgspec": 1}
 
 
 def test_a_core_is_given_back_after_a_block() -> None:
