@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
@@ -25,9 +25,14 @@ class Cores(NamedTuple):
 
 @cache
 def cores() -> Cores:
-    """The cores of this process, dealt out; the first is the last to be used, for it has the interrupts."""
-    mine = sorted(os.sched_getaffinity(0), reverse=True)
-    return Cores(*(mine[min(number, len(mine) - 1)] for number in range(4)))
+    """The cores of this process, dealt out."""
+    return dealt(os.sched_getaffinity(0))
+
+
+def dealt(mine: Iterable[int]) -> Cores:
+    """A core for each part as far as there are; the first is the last to be used, for it has the interrupts."""
+    order = sorted(mine, reverse=True)
+    return Cores(*(order[min(number, len(order) - 1)] for number in range(4)))
 
 
 @contextmanager
@@ -69,12 +74,12 @@ def memory_mb(pid: int, field: str = "VmRSS") -> float:
 
 def facts() -> dict[str, str]:
     """What a reader has to know of the machine."""
-    dealt, distinct = cores(), len(set(cores()))
-    crowd = "" if distinct >= len(dealt) - 1 else "; TOO FEW: server, platform and load share cores"
+    ours = cores()
+    crowd = "" if ours.server != ours.platform != ours.load else "; TOO FEW: server, platform and load share cores"
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": model[0].partition(": ")[2] if model else platform.machine(),
-        "cores": f"{os.cpu_count()}: server on {dealt.server}, platform {dealt.platform}, load {dealt.load}{crowd}",
+        "cores": f"{os.cpu_count()}: server on {ours.server}, platform {ours.platform}, load {ours.load}{crowd}",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "system": f"{platform.system()} {platform.release()}",
         "Python": sys.version.split()[0],

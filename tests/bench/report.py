@@ -23,7 +23,7 @@ class Report:
 
     def add(self, title: str, columns: Sequence[str], found: Iterable[Row | Target]) -> None:
         """A table of what a group of benchmarks finds."""
-        self._tell("", f"## {title}", "", *_head(("case", "subject", *columns)))
+        self._tell("", f"### {title}", "", *_head(("case", "subject", *columns)))
         rows = self._groups.setdefault(title, [])
         for each in found:
             if isinstance(each, Target):
@@ -36,7 +36,7 @@ class Report:
     def write(self, directory: Path) -> None:
         """Tell of the targets, then leave `bench.md` and `bench.json` in a directory."""
         if self._targets:
-            self._tell("", "## Targets", "", *_head(TARGETS), *map(_verdict, self._targets))
+            self._tell("", "### Targets", "", *_head(TARGETS), *map(_verdict, self._targets))
         told = {
             "machine": self._facts,
             "groups": self._groups,

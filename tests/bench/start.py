@@ -10,13 +10,13 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.bench import subjects
-from tests.bench.machine import calibration_ms, cores, memory_mb, pinned
+from tests.bench.machine import calibration_ms, cores, cpu_seconds, memory_mb, pinned
 from tests.bench.result import Row, medians
 from tests.bench.subjects import OURS, PEERS
 from tests.support.server import LOCALHOST, ROOT, ServerProcess, free_port
 
 TITLE = "Start and rest"
-COLUMNS = ("first answer s", "import s", "RSS at rest MB", "calibration ms")
+COLUMNS = ("first answer s", "CPU s", "import s", "RSS at rest MB", "calibration ms")
 ROUNDS = 5
 NOWHERE = "http://127.0.0.1:9"
 STORE, NEW, PLATFORM = "store that is there", "new store", "platform"
@@ -49,7 +49,12 @@ def started(directory: Path, **environment: str) -> dict[str, float]:
         while not _answers(server.port):
             time.sleep(0.001)
         taken = time.perf_counter() - begun
-        return {"first answer s": taken, "RSS at rest MB": memory_mb(server.pid), "calibration ms": calibration}
+        return {
+            "first answer s": taken,
+            "CPU s": cpu_seconds(server.pid),
+            "RSS at rest MB": memory_mb(server.pid),
+            "calibration ms": calibration,
+        }
     finally:
         server.close()
 

@@ -151,5 +151,5 @@ def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
 
 def test_a_start_ends_with_the_first_answer(tmp_path: Path) -> None:
     figures = started(tmp_path, BACKEND_URL=NOWHERE)
-    assert set(figures) == {"first answer s", "RSS at rest MB", "calibration ms"}
+    assert set(figures) == {"first answer s", "CPU s", "RSS at rest MB", "calibration ms"}
     assert all(figure > 0 for figure in figures.values())

@@ -86,6 +86,19 @@ def test_a_sample_falls_to_the_innermost_file_of_ours_or_library_else_to_the_loo
     assert shares("\n".join(stacks)) == {LOOP: 5, "uvicorn": 2, "app/edge.py": 3, "msgspec": 1}
 
 
+@pytest.mark.parametrize(
+    ("mine", "dealt"),
+    [
+        ({0, 1, 2, 3, 4}, (4, 3, 2, 1)),
+        ({1, 5, 7}, (7, 5, 1, 1)),
+        ({0, 1}, (1, 0, 0, 0)),
+        ({2}, (2, 2, 2, 2)),
+    ],
+)
+def test_each_part_has_a_core_to_itself_as_far_as_there_are(mine: set[int], dealt: tuple[int, ...]) -> None:
+    assert machine.dealt(mine) == dealt
+
+
 def test_a_core_is_given_back_after_a_block() -> None:
     before = os.sched_getaffinity(0)
     with machine.pinned(machine.cores().server):
