@@ -31,7 +31,7 @@ class EventStream(msgspec.Struct, frozen=True):
 
 
 class Waited(msgspec.Struct, frozen=True):
-    """An answer that takes up to `seconds`, and what is answered `at_once` where the server stops meanwhile."""
+    """An answer that takes up to `seconds`, and what is answered `at_once` where server or client go meanwhile."""
 
     seconds: int
     answer: Awaitable[Value]

@@ -43,7 +43,7 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
         await send({"type": "http.response.body"})
         return
     connection: Connection | None = scope.get("state", {}).get("connection")
-    gone = asyncio.ensure_future(_disconnected(receive))
+    gone = asyncio.ensure_future(disconnected(receive))
     stopping = asyncio.ensure_future(stopped(scope))
     try:
         await _relay(stream, send, gone, stopping)
@@ -114,7 +114,8 @@ async def _send_in_time(send: Send, chunk: bytes, *, more: bool = True) -> None:
         raise TooSlow from error
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return once the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -7,7 +7,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.answers import EventStream, Located, PlainText, Waited
-from app.streaming import cancel, send_stream, stopped
+from app.streaming import cancel, disconnected, send_stream, stopped
 
 _encode = msgspec.json.Encoder().encode
 
@@ -21,7 +21,7 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, status: int, r
         await send_stream(scope, receive, send, status, result)
         return
     if isinstance(result, Waited):
-        result = await _waited(scope, result)
+        result = await _waited(scope, receive, result)
     headers = [(b"idempotency-replayed", b"true")] if replayed else []
     if isinstance(result, Located):
         headers.append((b"location", result.location.encode("ascii")))
@@ -37,12 +37,13 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, status: int, r
     await send({"type": "http.response.body", "body": content})
 
 
-async def _waited(scope: Scope, waited: Waited) -> Any:
+async def _waited(scope: Scope, receive: Receive, waited: Waited) -> Any:
     if not waited.seconds:
         return await waited.answer
-    answer, stop = asyncio.ensure_future(waited.answer), asyncio.ensure_future(stopped(scope))
+    answer = asyncio.ensure_future(waited.answer)
+    ends = [asyncio.ensure_future(stopped(scope)), asyncio.ensure_future(disconnected(receive))]
     try:
-        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([answer, *ends], return_when=asyncio.FIRST_COMPLETED)
         return answer.result() if answer.done() else await waited.at_once()
     finally:
-        await cancel(answer, stop)
+        await cancel(answer, *ends)

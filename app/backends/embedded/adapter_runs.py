@@ -84,10 +84,11 @@ class EmbeddedRuns(EmbeddedParts):
     async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
         """A point read, again after each commit that touched the session; a uuid in any spelling finds its run."""
         deadline = asyncio.get_running_loop().time() + wait
-        with self._database.bell.watch(self._find(caller, session_id).number) as rung:
+        session, bell = self._find(caller, session_id).number, self._database.bell
+        with bell.watch(session) as rung:
             while True:
                 rung.clear()
-                summary = self._summary(caller, session_id, run_id)
+                summary = bell.once(session, run_id, partial(self._summary, caller, session_id, run_id))
                 if summary.status.is_final or not wait or not await rung_before(rung, deadline):
                     return summary
 

@@ -121,9 +121,9 @@ class Writer:
 
     def _settle(self, group: list[_Request], results: list[Any], news: set[int]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_answer, group, results)
-            if news:
+            if news:  # first: who has an answer must not find what others have read before
                 self._loop.call_soon_threadsafe(self._ring, news)
+            self._loop.call_soon_threadsafe(_answer, group, results)
         except RuntimeError:  # the loop is closed: nobody waits any more
             log.warning("%d writes were committed after their loop had ended", len(group))
 

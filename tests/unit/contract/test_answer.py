@@ -1,4 +1,4 @@
-"""An answer to wait for: whole, or what there is when the server stops."""
+"""An answer to wait for: whole, or what there is when the server stops or nobody waits any more."""
 
 import asyncio
 from types import SimpleNamespace
@@ -17,19 +17,24 @@ BODY = b'{"run_id":"r","thread_id":"t"}'
 
 
 class Request:
-    """A request whose answer is waited for, on a connection that knows whether the server stops."""
+    """A request whose answer is waited for, on a connection that may go, as the server may."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self.connection = SimpleNamespace(stopping=asyncio.Event())
+        self.gone = asyncio.Event()
 
     async def answer(self, result: Waited) -> Any:
         scope = {"type": "http", "method": "GET", "state": {"connection": self.connection}}
 
+        async def receive() -> Message:
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
+
         async def send(message: Message) -> None:
             self.sent.append(message)
 
-        await send_answer(scope, asyncio.Future, send, 200, result, replayed=False)
+        await send_answer(scope, receive, send, 200, result, replayed=False)
         return self.sent[-1]["body"]
 
 
@@ -52,13 +57,14 @@ async def test_the_answer_is_sent_when_it_is_there(seconds: int) -> None:
     assert await request.answer(Waited(seconds, now(), at_once=never)) == BODY
 
 
-async def test_what_there_is_is_sent_when_the_server_stops() -> None:
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_nobody_waits_when_the_server_stops_or_the_client_has_gone(end: str) -> None:
     request = Request()
     waiting = asyncio.ensure_future(never())
     answering = asyncio.create_task(request.answer(Waited(60, waiting, at_once=now)))
     await asyncio.sleep(0)
     assert request.sent == []
-    request.connection.stopping.set()
+    (request.connection.stopping if end == "server" else request.gone).set()
     assert await answering == BODY
     assert waiting.cancelled()
 
