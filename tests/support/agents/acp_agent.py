@@ -86,10 +86,11 @@ class ScriptedAgent:
         if "--models" not in sys.argv:
             return None
         offered = [schema.SessionConfigSelectOption(value=f"maker/{name}", name=name) for name in ("small", "large")]
+        group = schema.SessionConfigSelectGroup(group="maker", name="Maker", options=offered)
         current = self.models.setdefault(session_id, "maker/small")
         return [
             schema.SessionConfigOptionSelect(
-                type="select", id="m", name="Model", category="model", current_value=current, options=offered
+                type="select", id="m", name="Model", category="model", current_value=current, options=[group]
             )
         ]
 
