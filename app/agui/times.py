@@ -1,6 +1,7 @@
 """Times in logs: integers, floats and ISO 8601 strings on the way in, milliseconds and RFC 3339 on the way out."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 LATEST = 253_402_300_799_999  # the last millisecond of the year 9999, the last that RFC 3339 can write
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,10 +20,13 @@ def millis(value: object) -> int | None:
 def rfc3339(value: object) -> str | None:
     """The same instant as `2026-03-09T13:00:00.389Z`; None for what `millis` cannot read."""
     ms = millis(value)
-    if ms is None:
-        return None
-    instant = _EPOCH_OF_UTC + timedelta(milliseconds=ms)
-    return f"{instant.isoformat(timespec='milliseconds')}Z"
+    return None if ms is None else _written(ms)
+
+
+@lru_cache(maxsize=4096)
+def _written(ms: int) -> str:
+    """Remembered, since pages bring the same times again and again."""
+    return f"{(_EPOCH_OF_UTC + timedelta(milliseconds=ms)).isoformat(timespec='milliseconds')}Z"
 
 
 def _parsed(text: str) -> int | None:

@@ -28,11 +28,8 @@ class UnderWay:
         self._keys: set[bytes] = set()
 
     @contextmanager
-    def hold(self, once: Once | None) -> Iterator[None]:
+    def hold(self, once: Once) -> Iterator[None]:
         """Keep a request's key to itself for the time of a block; `IdempotencyKeyInUse`."""
-        if once is None:
-            yield
-            return
         if once.key in self._keys:
             raise IdempotencyKeyInUse
         self._keys.add(once.key)

@@ -103,9 +103,12 @@ class Plan:
                 caller = msgspec.structs.replace(caller, once=once(key, caller, [self.operation_id, arguments, body]))
             if "body" in self._types:
                 arguments["body"] = self._typed("body", body)
-        with self._under_way.hold(caller.once):
-            result = await self._handler(backend=self._backend, caller=caller, **arguments)
-        replayed = caller.once is not None and caller.once.replayed
+        if caller.once is None:
+            result, replayed = await self._handler(backend=self._backend, caller=caller, **arguments), False
+        else:
+            with self._under_way.hold(caller.once):
+                result = await self._handler(backend=self._backend, caller=caller, **arguments)
+            replayed = caller.once.replayed
         await send_answer(scope, receive, send, self._status, result, replayed=replayed)
 
     async def _read(self, request: Request, receive: Receive) -> bytes:

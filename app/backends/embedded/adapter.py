@@ -140,17 +140,14 @@ class EmbeddedBackend(EmbeddedRuns):
         status: Sequence[SessionStatus],
         label: Sequence[str],
     ) -> SessionPage:
-        """One query for the page, one for the count."""
-        query = partial(
-            sessions.page,
-            project=caller.project,
-            limit=limit,
-            offset=offset,
-            search=search,
-            status=status,
-            label=label,
-        )
-        rows, total = await self._database.read_heavy(query)
+        """One query for the page, one for the count; what has to match is looked for in a thread."""
+        if search or status or label:
+            matching = partial(sessions.matching, search=search, status=status, label=label)
+            query = partial(matching, project=caller.project, limit=limit, offset=offset)
+            rows, total = await self._database.read_heavy(query)
+        else:
+            page = partial(sessions.page, project=caller.project, limit=limit, offset=offset)
+            rows, total = self._database.read(page)
         after = offset + len(rows)
         return SessionPage(
             items=self._shown(rows),

@@ -89,6 +89,12 @@ _COLUMNS = (
 _FIND = Prepared(
     select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), SESSIONS.c.project == bindparam("project_"))
 )
+_MINE = SESSIONS.c.project == bindparam("project_")
+_NEWEST_FIRST = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
+_PAGE = Prepared(
+    select(*_COLUMNS).where(_MINE).order_by(*_NEWEST_FIRST).limit(bindparam("limit_")).offset(bindparam("offset_"))
+)
+_COUNT = Prepared(select(func.count()).select_from(SESSIONS).where(_MINE))
 
 
 def add(connection: Connection, *, session_id: str, project: str, request: NewSession, created_at: int) -> SessionRow:
@@ -149,7 +155,13 @@ def get(connection: Connection, number: int) -> SessionRow | None:
     return row and _session(row)
 
 
-def page(
+def page(connection: Connection, project: str, *, limit: int, offset: int) -> tuple[list[SessionRow], int]:
+    """Some sessions of a project, newest first, and how many it has: a short walk along an index."""
+    rows = _PAGE(connection, project_=project, limit_=limit, offset_=offset)
+    return [_session(row) for row in rows], _COUNT(connection, project_=project).fetchone()[0]
+
+
+def matching(
     connection: Connection,
     project: str,
     *,
@@ -159,7 +171,7 @@ def page(
     status: Sequence[SessionStatus],
     label: Sequence[str],
 ) -> tuple[list[SessionRow], int]:
-    """Some sessions of a project, newest first, and how many match in all."""
+    """Some of those sessions of a project that match, newest first, and how many there are."""
     conditions: list[ColumnElement[bool]] = [SESSIONS.c.project == project]
     if search:
         conditions.append(func.instr(SESSIONS.c.search, search.casefold()) > 0)
@@ -170,8 +182,7 @@ def page(
         labelled = select(LABELS.c.session).where(LABELS.c.key == key, LABELS.c.value == value)
         conditions.append(SESSIONS.c.number.in_(labelled))
     total = connection.execute(select(func.count()).select_from(SESSIONS).where(*conditions)).scalar_one()
-    newest_first = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
-    query = select(*_COLUMNS).where(*conditions).order_by(*newest_first).limit(limit).offset(offset)
+    query = select(*_COLUMNS).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
     return [_session(row) for row in connection.execute(query)], total
 
 
