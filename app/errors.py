@@ -49,8 +49,8 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that the answer needs besides those of every answer."""
-        return {}
+        """Headers that the answer needs besides those of every answer: with what passes, when to come again."""
+        return {"Retry-After": "1"} if self.http_status in {429, 503} else {}
 
 
 class BadRequest(ApiError):
@@ -315,11 +315,6 @@ class BackendError(ApiError):
         """The backend's own status."""
         return self.backend_status
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come again, which a client may count on with the status, whoever gave it."""
-        return {"Retry-After": "1"} if self.backend_status in {429, 503} else {}
-
 
 class BackendUnavailable(ApiError):
     """The backend cannot be reached or gave no usable answer."""
@@ -340,11 +335,6 @@ class StorageUnavailable(ApiError):
 
     status = 503
     code = "storage_unavailable"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Locks are held for moments."""
-        return {"Retry-After": "1"}
 
 
 class NotReady(ApiError):

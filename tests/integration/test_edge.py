@@ -142,7 +142,7 @@ class TestErrors:
         task.cancel()
 
         answer = await task
-        assert (answer.status, answer.json["code"]) == (503, "not_ready")
+        assert (answer.status, answer.json["code"], answer.header("retry-after")) == (503, "not_ready", "1")
 
 
 class TestLimits:

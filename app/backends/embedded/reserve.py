@@ -30,6 +30,6 @@ class Reserve:
 def _allocated(file: int, size: int) -> bool:
     try:
         os.posix_fallocate(file, 0, size)
-    except OSError:
+    except (OSError, AttributeError):  # macOS has no such call
         return False
     return True
