@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ TITLE = "Small requests beside long reads"
 GO = ("vs Go, p99", "vs Go, time", "vs Go, memory")
 COLUMNS = ("requests/s", "p50 ms", "p99 ms", "seconds a read", "reads", "CPU s", "peak RSS MB", "calibration ms", *GO)
 READERS = (0, 1, 4)
+AT_ONCE = 4
 SECONDS = 8
 FORMAT = "events"
 _MOST_MS = 15.0  # the 99th percentile beside one reader
@@ -37,7 +39,7 @@ def rows() -> Iterator[Row | Target]:
                 yield Row(case, f"{place}: {OURS}", figures)
                 if readers == 1 and place == PLATFORM:
                     yield Target(case, "p99 ms", figures["p99 ms"], at_most=_MOST_MS)
-            yield Row(f"4 at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED))
+            yield Row(f"{AT_ONCE} at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED))
 
 
 def measured(start: Start, log: Log, readers: int) -> dict[str, float]:
@@ -67,8 +69,8 @@ def at_once(start: Start, log: Log) -> dict[str, float]:
     """Four reads begun at the same time, on a new server."""
     with start() as server:
         calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
-        with _reading(server, target(log, FORMAT), 4) as times:
-            pass
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            times = list(pool.map(lambda _: read(server, target(log, FORMAT)).whole, range(AT_ONCE)))
         taken, peak = median(times), memory_mb(server.pid, "VmHWM")
         return {
             "seconds a read": taken,
@@ -85,25 +87,18 @@ def at_once(start: Start, log: Log) -> dict[str, float]:
 def _reading(server: Subject, path: str, readers: int) -> Iterator[list[float]]:
     """Threads that read again and again until the block ends, each at least once; the seconds of each read."""
     times: list[float] = []
-    failed: list[BaseException] = []
     ended = threading.Event()
 
     def loop() -> None:
-        try:
+        times.append(read(server, path).whole)
+        while not ended.is_set():
             times.append(read(server, path).whole)
-            while not ended.is_set():
-                times.append(read(server, path).whole)
-        except BaseException as error:
-            failed.append(error)
-            raise
 
-    threads = [threading.Thread(target=loop) for _ in range(readers)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield times
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert not failed, failed
+    with ThreadPoolExecutor(max(readers, 1)) as pool:
+        loops = [pool.submit(loop) for _ in range(readers)]
+        try:
+            yield times
+        finally:
+            ended.set()
+    for each in loops:
+        each.result()
