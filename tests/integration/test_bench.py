@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: their platform, their peers, and one round of them."""
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -42,6 +43,12 @@ BAD = [
     Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":" "}'),
     Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":"c","more":1}'),
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests run at the same time: on one core the servers would have to wait for them."""
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, _cores: None)
 
 
 @pytest.fixture(scope="module", params=["fastapi", "asyncapp", "flaskapp"])

@@ -148,7 +148,7 @@ class ServerProcess:
 
     def _healthy(self) -> bool:
         assert self._process.poll() is None, f"the server ended: {self.errors}"
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):  # it listens before it is up
             return requests.get(f"{self.url}/health", timeout=5).ok
         return False
 
