@@ -21,14 +21,14 @@ class Answer(NamedTuple):
 
 def read(server: Subject, path: str) -> Answer:
     """Read one answer; it has to be a good one."""
-    address, piece, size = urlsplit(server.url), bytearray(PIECE), 0
+    address, first, size = urlsplit(server.url), 0.0, 0
     with closing(http.client.HTTPConnection(str(address.hostname), address.port, timeout=600)) as connection:
         start = time.perf_counter()
         connection.request("GET", path, headers=dict(server.headers))
         response = connection.getresponse()
         assert response.status == 200, response.read()
-        first = None
-        while count := response.readinto(piece):
+        while piece := response.read1(PIECE):
             first = first or time.perf_counter() - start
-            size += count
-        return Answer(first or 0.0, time.perf_counter() - start, size)
+            size += len(piece)
+        assert not response.length, "the answer was cut off"
+        return Answer(first, time.perf_counter() - start, size)
