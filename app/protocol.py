@@ -108,6 +108,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = 0 if self._progress else self._unparsed + len(data)
         if self._unparsed > MAX_HEADER_BYTES and not self._refused:
             self._refuse(HeadersTooLarge())
+        elif self._in_head and self._timer is None:
+            self._start_timer()  # nearly every head is here at once and needs none
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -143,8 +145,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["state"]["connection"] = self
         self._in_head = True
-        if self._timer is None:
-            self._start_timer()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
