@@ -14,6 +14,10 @@ class Resource(Generic[T]):
 
     def __init__(self, template: str) -> None:
         self.segments = template.split("/")
+        places = list(enumerate(self.segments))
+        # The last literal tells resources of one length apart most often.
+        self._literals = [(place, name) for place, name in reversed(places) if not name.startswith("{")]
+        self._parameters = [(place, name[1:-1]) for place, name in places if name.startswith("{")]
         self.methods: dict[str, T] = {}
 
     @cached_property
@@ -30,16 +34,12 @@ class Resource(Generic[T]):
         return answer
 
     def match(self, segments: list[str]) -> dict[str, str] | None:
-        """The still encoded path parameters, None where the path is another one."""
-        parameters = {}
-        for expected, segment in zip(self.segments, segments, strict=True):
-            if expected.startswith("{"):
-                if not segment:
-                    return None
-                parameters[expected[1:-1]] = segment
-            elif expected != segment and expected != unquote(segment):
+        """The still encoded path parameters of a path with as many segments, None where it is another one."""
+        for place, expected in self._literals:
+            if expected != segments[place] and expected != unquote(segments[place]):
                 return None
-        return parameters
+        parameters = {name: segments[place] for place, name in self._parameters}
+        return parameters if all(parameters.values()) else None
 
 
 class Router(Generic[T]):
