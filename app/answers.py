@@ -30,6 +30,16 @@ class EventStream(msgspec.Struct, frozen=True):
     parting: Callable[[], list[Frame]] = list
 
 
+class JsonPieces(msgspec.Struct, frozen=True):
+    """An answer in JSON that is sent as it comes to be.
+
+    Nothing is held until the iteration has begun. An error before the first piece is answered as any other; one that
+    comes later can only cut the connection.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+
+
 class Waited(msgspec.Struct, frozen=True):
     """An answer that takes up to `seconds`, and what is answered `at_once` where server or client go meanwhile."""
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from app.answers import EventStream
+from app.answers import EventStream, JsonPieces
 from app.errors import NotSupported
 from app.types import (
     AcceptedRun,
@@ -130,7 +130,7 @@ class Backend(ABC):
     @abstractmethod
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog:
+    ) -> Transcript | EventLog | JsonPieces:
         """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown.
 
         Without a page the whole log, which is the only way to a transcript; `CursorAhead` if the page begins behind

@@ -1,13 +1,14 @@
-"""Event streams over ASGI: frames, heartbeats, and the end of readers that leave or cannot keep up."""
+"""Answers over ASGI that go on: event streams, and bodies in pieces; the end of readers that leave or are too slow."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from app.answers import EventStream, Frame
+from app.answers import EventStream, Frame, JsonPieces
 from app.errors import ApiError
 
 HEARTBEAT_SECONDS = 15.0
@@ -19,6 +20,7 @@ _HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold frames back
 ]
+_JSON_HEADERS = [(b"content-type", b"application/json")]
 
 log = structlog.get_logger()
 
@@ -55,6 +57,33 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
         await gone
     finally:
         await cancel(gone, stopping)
+
+
+async def send_pieces(scope: Scope, receive: Receive, send: Send, status: int, answer: JsonPieces) -> None:
+    """Send a body piece by piece until it ends or the reader leaves; a broken one cuts the connection."""
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    async with aclosing(answer.pieces) as pieces:
+        first = await anext(pieces)
+        await send({"type": "http.response.start", "status": status, "headers": _JSON_HEADERS})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        gone = asyncio.ensure_future(disconnected(receive))
+        try:
+            await _send_in_time(send, first)
+            async for piece in pieces:
+                if gone.done():
+                    return
+                await _send_in_time(send, piece)
+            await _send_in_time(send, b"", more=False)
+        except (ApiError, TooSlow) as error:
+            if connection is None:
+                raise
+            log.warning("a body broke", reason=getattr(error, "code", "too_slow"))
+            connection.abort()
+            await gone
+        finally:
+            await cancel(gone)
 
 
 async def _relay(

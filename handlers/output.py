@@ -1,6 +1,6 @@
 """Output: what the agent said and did."""
 
-from app.answers import EventStream
+from app.answers import EventStream, JsonPieces
 from app.backend import Backend
 from app.errors import BadRequest, Detail
 from app.types import Caller, EventLog, OutputFormat, Page, Transcript
@@ -15,7 +15,7 @@ async def get_session_output(
     run_id: str | None,
     after: int | None,
     limit: int | None,
-) -> Transcript | EventLog:
+) -> Transcript | EventLog | JsonPieces:
     """Read the session's log, or a page of it, as transcript, compact events or events."""
     page = _page(format, after=after, limit=limit)
     return await backend.get_session_output(caller, session_id, format=format, run_id=run_id, page=page)

@@ -5,17 +5,11 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from app.agui.decode import Event
-from app.agui.lenient import Lenient, members
+from app.agui.lenient import members
 
 _TEXTS = frozenset({"TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT"})
 _ARGS = "TOOL_CALL_ARGS"
-
-
-class _Delta(msgspec.Struct, gc=False):
-    delta: msgspec.Raw = msgspec.Raw()
-
-
-_delta = Lenient(_Delta)
+_QUOTE = b'"'
 
 
 def compact(events: Iterable[Event]) -> Iterator[Event]:
@@ -26,7 +20,7 @@ def compact(events: Iterable[Event]) -> Iterator[Event]:
     """
     joiner = Joiner()
     for event in events:
-        yield from joiner.take(event)
+        yield from joiner.take((event,))
     yield from joiner.rest()
 
 
@@ -36,20 +30,27 @@ class Joiner:
     def __init__(self) -> None:
         self._first: Event | None = None
         self._last: Event | None = None
+        self._id: str | None = None
         self._deltas: list[bytes] = []
 
-    def take(self, event: Event) -> list[Event]:
-        """The events that are complete with this one."""
-        delta = _joinable(event)
-        if delta is not None and self._first is not None and _same(self._first, event):
-            self._deltas.append(delta)
+    def take(self, events: Iterable[Event]) -> list[Event]:
+        """The events that are complete with these."""
+        complete: list[Event] = []
+        for event in events:
+            kind = event.type
+            id_ = event.message_id if kind in _TEXTS else event.tool_call_id if kind == _ARGS else None
+            delta = b"" if id_ is None else bytes(event.delta)
+            if delta[:1] != _QUOTE:
+                if self._first is not None:
+                    complete += self.rest()
+                complete.append(event)
+                continue
+            first = self._first
+            if first is None or id_ != self._id or kind != first.type or event.run_id != first.run_id:
+                complete += self.rest()
+                self._first, self._id = event, id_
             self._last = event
-            return []
-        complete = self.rest()
-        if delta is None:
-            return [*complete, event]
-        self._first = self._last = event
-        self._deltas = [delta]
+            self._deltas.append(delta)
         return complete
 
     def rest(self) -> list[Event]:
@@ -58,35 +59,16 @@ class Joiner:
             return []
         joined = _joined(self._first, self._last, self._deltas)
         self._first = self._last = None
+        self._deltas = []
         return [joined]
 
 
-def _same(one: Event, other: Event) -> bool:
-    return (
-        one.type == other.type
-        and one.run_id == other.run_id
-        and (one.tool_call_id == other.tool_call_id if one.type == _ARGS else one.message_id == other.message_id)
-    )
-
-
-def _joinable(event: Event) -> bytes | None:
-    """What stands between the quotes of the delta: JSON strings can be joined without decoding them."""
-    if event.type in _TEXTS:
-        named = event.message_id
-    elif event.type == _ARGS:
-        named = event.tool_call_id
-    else:
-        return None
-    if named is None or (body := _delta(event.raw)) is None:
-        return None
-    text = bytes(body.delta)
-    return text[1:-1] if text.startswith(b'"') else None
-
-
 def _joined(first: Event, last: Event, deltas: list[bytes]) -> Event:
+    """JSON strings can be joined without decoding them."""
     if first is last:
         return first
     values = members(first.raw) or {}  # never None: the delta has been read from the same object
-    values["delta"] = msgspec.Raw(b'"%b"' % b"".join(deltas))
+    delta = msgspec.Raw(b'"%b"' % b"".join([delta[1:-1] for delta in deltas]))
+    values["delta"] = delta
     raw = msgspec.Raw(msgspec.json.encode(values))
-    return msgspec.structs.replace(first, raw=raw, position=last.position)
+    return msgspec.structs.replace(first, raw=raw, delta=delta, position=last.position)

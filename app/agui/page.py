@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
+from app.agui.compact import Joiner
 from app.agui.decode import Event
 from app.types import Page
 
@@ -19,3 +22,37 @@ def cut(events: Iterable[Event], page: Page) -> Iterator[Event]:
         yield event
         if count == page.limit:
             return
+
+
+class Filling:
+    """A page that is filled from a log's events as they come; `full` says that more of them change nothing."""
+
+    def __init__(self, page: Page, *, compacted: bool) -> None:
+        self.full = False
+        self._page = page
+        self._joiner = Joiner() if compacted else None
+        self._found: list[Event] = []
+        self._size = 0
+        self._end = 0
+
+    def take(self, events: Iterable[Event]) -> bool:
+        """Go on with these events; True once the page is full."""
+        behind = [event for event in events if event.position > self._page.after]
+        if behind:
+            self._end = behind[-1].position
+            self._put(self._joiner.take(behind) if self._joiner else behind)
+        return self.full
+
+    def rest(self) -> tuple[list[msgspec.Raw], int | None]:
+        """The events of the page, and the position behind which the log goes on if it does."""
+        if self._joiner:
+            self._put(self._joiner.rest())
+        found = list(cut(self._found, self._page))
+        more = bool(found) and found[-1].position < self._end
+        return [event.raw for event in found], found[-1].position if more else None
+
+    def _put(self, events: list[Event]) -> None:
+        self._found += events
+        self._size += sum(len(bytes(event.raw)) for event in events)
+        count, limit = len(self._found), self._page.limit
+        self.full = (count > 1 and self._size > self._page.max_bytes) or (limit is not None and count > limit)

@@ -53,8 +53,8 @@ class _Run(msgspec.Struct, eq=False):
         elif event.type == "TEXT_MESSAGE_START" and self.asked is None and self.said is None:
             said = _said(event.raw)
             self.said = (content_text(said.content) or None) if said and said.role == "user" else None
-        elif event.type == "MESSAGES_SNAPSHOT":
-            self.snapshot = event.raw
+        elif event.type == "MESSAGES_SNAPSHOT" and self.asked is None and self.said is None:
+            self.snapshot = event.raw.copy()  # the event itself would keep its neighbours in memory
         elif status := ending(event):
             self.ending = worse(self.ending, status)
             self.finished_at = self.last_at
@@ -81,31 +81,47 @@ def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSumm
     A run without a terminal event is running only while its session is and no later run of its thread has begun; any
     other such run broke off and counts as an error. Events without a run id belong to no run.
     """
-    runs: dict[str, _Run] = {}
-    for event in events:
-        if event.run_id is None:
-            continue
-        run = runs.get(event.run_id)
-        if run is None:
-            run = runs[event.run_id] = _Run(event.run_id, first=event.position)
-        run.take(event)
-    ordered = sorted(runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
-    _apart(ordered)
-    last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
-    return [
-        RunSummary(
-            run_id=run.run_id,
-            status=run.ending or _unended(run, last_begun.get(run.thread_id), session_running=session_running),
-            event_count=run.event_count,
-            thread_id=run.thread_id,
-            started_at=run.started_at,
-            finished_at=run.finished_at,
-            user_message=run.user_message(),
-            error=run.error,
-            usage=run.usage,
-        )
-        for run in ordered
-    ]
+    runs = Runs()
+    runs.take(events)
+    return runs.summaries(session_running=session_running)
+
+
+class Runs:
+    """What `summaries` does, for events that come one by one."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Run] = {}
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Go on with these events."""
+        runs = self._runs
+        for event in events:
+            if event.run_id is None:
+                continue
+            run = runs.get(event.run_id)
+            if run is None:
+                run = runs[event.run_id] = _Run(event.run_id, first=event.position)
+            run.take(event)
+
+    def summaries(self, *, session_running: bool) -> list[RunSummary]:
+        """One summary for each run, since nothing follows."""
+        ordered = sorted(self._runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
+        _apart(ordered)
+        last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
+        return [
+            RunSummary(
+                run_id=run.run_id,
+                status=run.ending or _unended(run, last_begun.get(run.thread_id), session_running=session_running),
+                event_count=run.event_count,
+                thread_id=run.thread_id,
+                started_at=run.started_at,
+                finished_at=run.finished_at,
+                user_message=run.user_message(),
+                error=run.error,
+                usage=run.usage,
+            )
+            for run in ordered
+        ]
 
 
 def _apart(runs: Iterable[_Run]) -> None:

@@ -18,11 +18,24 @@ def canonical(run_id: str) -> str:
 
 def of_run(events: Iterable[Event], run_id: str) -> Iterator[Event]:
     """The events of that run in order, none if the run is unknown; events without a run id belong to no run."""
-    wanted = canonical(run_id)
-    known: dict[str | None, bool] = {None: False}
-    for event in events:
-        belongs = known.get(event.run_id)
+    selection = Selection(run_id)
+    return (event for event in events if selection.holds(event))
+
+
+class Selection:
+    """Tells the events of one run from those of others."""
+
+    def __init__(self, run_id: str) -> None:
+        self._wanted = canonical(run_id)
+        self._known: dict[str | None, bool] = {None: False}
+
+    def take(self, events: Iterable[Event]) -> list[Event]:
+        """Those of the events that belong to the run."""
+        return [event for event in events if self.holds(event)]
+
+    def holds(self, event: Event) -> bool:
+        """Whether the event belongs to the run."""
+        belongs = self._known.get(event.run_id)
         if belongs is None:
-            belongs = known[event.run_id] = canonical(event.run_id or "") == wanted
-        if belongs:
-            yield event
+            belongs = self._known[event.run_id] = canonical(event.run_id or "") == self._wanted
+        return belongs

@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 
+from app.agui.compact import Joiner
 from app.agui.conversation import Conversation, Run
 from app.agui.decode import Event
 from app.agui.endings import ending
@@ -41,14 +42,35 @@ def transcript(events: Iterable[Event], *, session_running: bool = True) -> list
     with a result is completed or in error; without one it is running while its run is, in error if that run failed,
     was cancelled or broke off, else pending: its answer may come with a later run.
     """
-    conversation = Conversation()
-    for event in events:
-        kind = event.type or ""
-        if tell := _TELLERS.get(kind):
-            tell(conversation, conversation.run(event.run_id), event)
-        if closed := _CLOSED.get(kind):
-            conversation.run(event.run_id).open_parts.pop(closed, None)
-    return conversation.messages(session_running=session_running)
+    telling = Telling()
+    telling.take(events)
+    return telling.messages(session_running=session_running)
+
+
+class Telling:
+    """What `transcript` does, for events that come one by one."""
+
+    def __init__(self) -> None:
+        self._conversation = Conversation()
+        self._joiner = Joiner()
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Go on with these events; what they repeat or replace is not kept."""
+        self._tell(self._joiner.take(events))
+
+    def messages(self, *, session_running: bool) -> list[Message]:
+        """The conversation, since nothing follows."""
+        self._tell(self._joiner.rest())
+        return self._conversation.messages(session_running=session_running)
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        conversation = self._conversation
+        for event in events:
+            kind = event.type or ""
+            if tell := _TELLERS.get(kind):
+                tell(conversation, conversation.run(event.run_id), event)
+            if closed := _CLOSED.get(kind):
+                conversation.run(event.run_id).open_parts.pop(closed, None)
 
 
 def _begin(conversation: Conversation, run: Run, event: Event) -> None:

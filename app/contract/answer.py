@@ -6,19 +6,22 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from app.answers import EventStream, Located, PlainText, Waited
-from app.streaming import cancel, disconnected, send_stream, stopped
+from app.answers import EventStream, JsonPieces, Located, PlainText, Waited
+from app.streaming import cancel, disconnected, send_pieces, send_stream, stopped
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def send_answer(scope: Scope, receive: Receive, send: Send, status: int, result: Any, *, replayed: bool) -> None:
-    """Send what a handler returned: a value, one with its location, one to wait for, text, a stream, None for nothing.
+    """Send what a handler returned: a value, one with its location, one to wait for, text, pieces, a stream, None.
 
     `replayed` says that it is the answer to an earlier request.
     """
     if isinstance(result, EventStream):
         await send_stream(scope, receive, send, status, result)
+        return
+    if isinstance(result, JsonPieces):
+        await send_pieces(scope, receive, send, status, result)
         return
     if isinstance(result, Waited):
         result = await _waited(scope, receive, result)

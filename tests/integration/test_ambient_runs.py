@@ -22,7 +22,6 @@ from app.errors import (
 )
 from app.types import (
     AcceptedRun,
-    EventLog,
     NewMessage,
     NewRun,
     OutputFormat,
@@ -33,6 +32,7 @@ from app.types import (
     Usage,
 )
 from tests.support import platform_failures as failures
+from tests.support.output import stored_events
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, ELSEWHERE, connected
 
@@ -63,10 +63,7 @@ async def runs(backend: AmbientBackend, status: RunStatus | None = None) -> list
 async def events(
     backend: AmbientBackend, run_id: str | None = None, format: OutputFormat = OutputFormat.EVENTS
 ) -> list[bytes]:
-    log = await backend.get_session_output(CALLER, "s1", format=format, run_id=run_id)
-    assert isinstance(log, EventLog)
-    assert (log.session_id, log.format) == ("s1", format)
-    return [bytes(event) for event in log.events]
+    return [bytes(event) for event in await stored_events(backend, CALLER, "s1", format, run_id)]
 
 
 async def conversation(backend: AmbientBackend, run_id: str | None = None) -> list[tuple[str, str | None]]:

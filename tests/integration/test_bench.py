@@ -152,7 +152,7 @@ def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
         alone = large.measured(starts[PLATFORM], log, "events")
         together = mixed.at_once(starts[PLATFORM], log)
     assert set(alone) == set(large.COLUMNS)
-    assert together["reads"] == 4
+    assert together["reads"] >= 4
     assert together["seconds a read"] > 0
 
 

@@ -81,7 +81,7 @@ class TestServe:
             process.terminate()
             process.wait()
 
-            assert '"operation": "list_sessions"' in process.errors
+            assert '"operation":"list_sessions"' in process.errors
             assert "ak_" not in process.errors
 
     def test_the_server_ends_cleanly_when_it_is_asked_to(self, tmp_path: Path) -> None:

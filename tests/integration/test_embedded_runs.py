@@ -13,7 +13,8 @@ import pytest
 from app.agents.port import Turn
 from app.backends.embedded.runner import claim
 from app.errors import NotRunning, RunExists, RunNotFound
-from app.types import EventLog, NewRun, OutputFormat, RunMessage, RunStatus, SessionStatus, Transcript
+from app.types import NewRun, OutputFormat, RunMessage, RunStatus, SessionStatus, Transcript
+from tests.support.output import stored_events
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
 
 
@@ -250,9 +251,8 @@ async def test_what_an_agent_writes_passes_through_when_we_know_nothing_of_it(tm
 
     async with house(tmp_path, play) as home:
         session_id = await home.running()
-        output = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
-        assert isinstance(output, EventLog)
-        stored = bytes(output.events[1])
+        output = await stored_events(home.backend, CALLER, session_id)
+        stored = bytes(output[1])
         for part in (b'"n":1.50', b'"timestamp":5', b'"u":"\\u00e4\\/"'):
             assert part in stored.replace(b": ", b":")
         event_ = msgspec.json.decode(stored)
@@ -284,26 +284,19 @@ async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(home: Hous
     run_id = await home.say(session_id, "three four")
     await home.ended(session_id, run_id)
 
-    async def read(format: OutputFormat, run: str | None) -> EventLog | Transcript:
-        return await home.backend.get_session_output(CALLER, session_id, format=format, run_id=run)
+    async def told(run: str | None) -> list[tuple[str, str | None]]:
+        output = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.TRANSCRIPT, run_id=run)
+        assert isinstance(output, Transcript)
+        return [(message.role, message.content) for message in output.messages]
 
     spelled = uuid.UUID(run_id).hex.upper()
-    whole, narrow = await read(OutputFormat.EVENTS, None), await read(OutputFormat.EVENTS, spelled)
-    assert isinstance(whole, EventLog)
-    assert isinstance(narrow, EventLog)
-    assert [bytes(each) for each in whole.events[6:]] == [bytes(each) for each in narrow.events]
-    compact = await read(OutputFormat.COMPACT, spelled)
-    assert isinstance(compact, EventLog)
-    assert [msgspec.json.decode(each).get("delta") for each in compact.events] == [None, None, "threefour", None, None]
-    transcript = await read(OutputFormat.TRANSCRIPT, spelled)
-    assert isinstance(transcript, Transcript)
-    assert [(message.role, message.content) for message in transcript.messages] == [
-        ("user", "three four"),
-        ("assistant", "threefour"),
-    ]
-    everything = await read(OutputFormat.TRANSCRIPT, None)
-    assert isinstance(everything, Transcript)
-    assert len(everything.messages) == 4
+    whole = await stored_events(home.backend, CALLER, session_id)
+    narrow = await stored_events(home.backend, CALLER, session_id, run_id=spelled)
+    assert [bytes(each) for each in whole[6:]] == [bytes(each) for each in narrow]
+    compact = await stored_events(home.backend, CALLER, session_id, OutputFormat.COMPACT, spelled)
+    assert [msgspec.json.decode(each).get("delta") for each in compact] == [None, None, "threefour", None, None]
+    assert await told(spelled) == [("user", "three four"), ("assistant", "threefour")]
+    assert len(await told(None)) == 4
 
 
 async def test_nothing_is_read_of_a_run_when_it_is_still_queued(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
-from app.backends.embedded import sessions
+from app.answers import JsonPieces
+from app.backends.embedded import output, sessions
 from app.errors import AlreadyEnded, AlreadyRunning, BadRequest, NotRunning, SessionNotFound
 from app.types import (
     Caller,
@@ -331,3 +332,16 @@ async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(h
     creating.cancel()
     [session_id] = await until(lambda: ids(home))
     await home.status(session_id, SessionStatus.RUNNING)
+
+
+async def test_reading_a_long_log_breaks_off_when_the_session_is_deleted_meanwhile(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "SLICE", 1)
+    session_id = await home.running()
+    answer = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
+    assert isinstance(answer, JsonPieces)
+    assert (await anext(answer.pieces)).startswith(b'{"session_id":')
+    await home.backend.delete_session(CALLER, session_id)
+    with pytest.raises(SessionNotFound):
+        await anext(answer.pieces)

@@ -44,23 +44,52 @@ async def hang(_request: web.Request) -> web.StreamResponse:
 
 async def stall(request: web.Request) -> web.StreamResponse:
     """Send a head and the beginning of a body, and nothing more."""
-    await _begun(request)
+    await _begun(request, b'{"aguiEvents":[', **{"Content-Length": "1000"})
     await asyncio.Event().wait()
     raise AssertionError
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
     """Send a head and the beginning of a body, then cut the connection."""
-    response = await _begun(request)
+    response = await _begun(request, b'{"aguiEvents":[', **{"Content-Length": "1000"})
     if request.transport is not None:
         request.transport.close()
     return response
 
 
-async def _begun(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "1000"})
+def breaking_off(begun: bytes) -> Reaction:
+    """Send a head and the beginning of a body without a length, then cut the connection."""
+
+    async def react(request: web.Request) -> web.StreamResponse:
+        response = await _begun(request, begun)
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+    return react
+
+
+class Pouring:
+    """Answers with an export that has an event again and again, without end; `left` once nobody reads it."""
+
+    def __init__(self, event: bytes) -> None:
+        self._some = b",".join([event] * 100) + b","
+        self.left = False
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """React."""
+        response = await _begun(request, b'{"aguiEvents":[')
+        try:
+            while True:
+                await response.write(self._some)
+        finally:
+            self.left = True
+
+
+async def _begun(request: web.Request, begun: bytes, **headers: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
     await response.prepare(request)
-    await response.write(b'{"aguiEvents":[')
+    await response.write(begun)
     return response
 
 

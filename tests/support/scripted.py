@@ -13,7 +13,8 @@ import msgspec
 from app.agents.port import Agent, Turn
 from app.backends.embedded.adapter import EmbeddedBackend
 from app.backends.embedded.execution import Patience
-from app.types import Caller, EventLog, NewMessage, NewSession, OutputFormat, RunStatus, RunSummary, SessionStatus
+from app.types import Caller, NewMessage, NewSession, RunStatus, RunSummary, SessionStatus
+from tests.support.output import stored_events
 
 T = TypeVar("T")
 Play = Callable[[Turn], AsyncIterator[bytes]]
@@ -140,9 +141,8 @@ class House:
 
     async def log(self, session_id: str, run_id: str | None = None) -> list[dict[str, Any]]:
         """The session's events, or one run's."""
-        output = await self.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=run_id)
-        assert isinstance(output, EventLog)
-        return [msgspec.json.decode(raw) for raw in output.events]
+        log = await stored_events(self.backend, CALLER, session_id, run_id=run_id)
+        return [msgspec.json.decode(event) for event in log]
 
     async def types(self, session_id: str, run_id: str | None = None) -> list[str]:
         """The types of those events."""

@@ -1,9 +1,12 @@
 """Reading a platform's log again and again, once for all who follow."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 
+from app.backends.ambient.exports import Exports
 from app.backends.ambient.log import Log, extended
 from app.backends.ambient.platform import Platform
 from app.backends.ambient.resources import Resource, Status
@@ -24,11 +27,19 @@ class Growing(Platform):
     async def get_session(self, caller: Caller, session_id: str) -> Resource:  # noqa: ARG002 - the port's
         return Resource(status=Status(phase="Running"))
 
-    async def export(self, caller: Caller, session_id: str) -> bytes | None:  # noqa: ARG002 - the port's
+    async def export(self, caller: Caller, session_id: str) -> AsyncGenerator[bytes, None]:  # noqa: ARG002 - the port's
         self.readings += 1
         if self.readings > self._fails_after:
             raise BackendUnavailable
-        return export(*(b'{"n":%d}' % number for number in range(self.readings)))
+        yield export(*(b'{"n":%d}' % number for number in range(self.readings)))
+
+
+def watches_of(platform: Platform, interval: float) -> Watches:
+    return Watches(platform, Exports(platform), interval)
+
+
+def entries(*events: bytes) -> list[msgspec.Raw]:
+    return [msgspec.Raw(event) for event in events]
 
 
 def export(*events: bytes) -> bytes:
@@ -37,7 +48,7 @@ def export(*events: bytes) -> bytes:
 
 async def test_followers_with_one_token_share_a_watch_and_others_do_not() -> None:
     platform = Growing()
-    watches = Watches(platform, 0.001)
+    watches = watches_of(platform, 0.001)
     log = await watches.read(CALLER, "s1")
     with watches.follow(CALLER, "s1", log) as one, watches.follow(CALLER, "s1", log) as two:
         assert one is two
@@ -51,7 +62,7 @@ async def test_followers_with_one_token_share_a_watch_and_others_do_not() -> Non
 
 async def test_nothing_is_read_once_nobody_follows() -> None:
     platform = Growing()
-    watches = Watches(platform, 0)
+    watches = watches_of(platform, 0)
     log = await watches.read(CALLER, "s1")
     with watches.follow(CALLER, "s1", log) as watch:
         await watch.after(log)
@@ -62,7 +73,7 @@ async def test_nothing_is_read_once_nobody_follows() -> None:
 
 
 async def test_a_failure_reaches_every_follower_and_the_next_one_begins_anew() -> None:
-    watches = Watches(Growing(fails_after=1), 0)
+    watches = watches_of(Growing(fails_after=1), 0)
     log = await watches.read(CALLER, "s1")
     with watches.follow(CALLER, "s1", log) as watch:
         for _ in range(2):
@@ -73,7 +84,7 @@ async def test_a_failure_reaches_every_follower_and_the_next_one_begins_anew() -
 
 
 async def test_a_reading_that_is_older_than_the_last_one_is_dropped() -> None:
-    watches = Watches(Growing(), 1000)
+    watches = watches_of(Growing(), 1000)
     old = await watches.read(CALLER, "s1")
     new = await watches.read(CALLER, "s1")
     with watches.follow(CALLER, "s1", new) as watch:
@@ -82,14 +93,14 @@ async def test_a_reading_that_is_older_than_the_last_one_is_dropped() -> None:
 
 
 def test_only_what_is_new_is_decoded_and_what_was_rewritten_is_read_anew() -> None:
-    first = extended(Log(), export(b'{"a":1}', b"7", b'{"b":2}'), begun=1, running=True)
+    first = extended(Log(), entries(b'{"a":1}', b"7", b'{"b":2}'), begun=1, running=True)
     assert [(event.position, bytes(event.raw)) for event in first.events] == [(1, b'{"a":1}'), (2, b'{"b":2}')]
-    same = extended(first, export(b'{"a":1}', b"7", b'{"b":2}'), begun=2, running=False)
+    same = extended(first, entries(b'{"a":1}', b"7", b'{"b":2}'), begun=2, running=False)
     assert (same.events, same.running) == (first.events, False)
-    more = extended(first, export(b'{"a":1}', b"7", b'{"b":2}', b'{"c":3}'), begun=2, running=True)
+    more = extended(first, entries(b'{"a":1}', b"7", b'{"b":2}', b'{"c":3}'), begun=2, running=True)
     assert more.events[0] is first.events[0]
     assert (more.events[2].position, bytes(more.events[2].raw)) == (3, b'{"c":3}')
-    for other in (export(b'{"a":1}'), export(b'{"a":1}', b"7", b'{"x":2}', b'{"c":3}')):
+    for other in (entries(b'{"a":1}'), entries(b'{"a":1}', b"7", b'{"x":2}', b'{"c":3}')):
         anew = extended(first, other, begun=2, running=True)
         assert anew.events[0] is not first.events[0]
-    assert list(extended(first, None, begun=2, running=True).events) == []
+    assert list(extended(first, [], begun=2, running=True).events) == []

@@ -7,6 +7,7 @@ from opentelemetry import trace
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.client import Client, Observe
+from app.backends.ambient.exports import Exports
 from app.backends.ambient.native import AmbientNative
 from app.backends.ambient.platform import Platform
 from app.backends.ambient.sessions import AmbientSessions
@@ -40,7 +41,8 @@ class AmbientBackend(AmbientSessions, AmbientNative):
         self._platform = Platform(self._client)
         self._accepted = AcceptedRuns()
         self._answers = FirstAnswers(answers)
-        self._watches = Watches(self._platform, poll_interval)
+        self._exports = Exports(self._platform)
+        self._watches = Watches(self._platform, self._exports, poll_interval)
         self._interrupt_deadline = interrupt_deadline
         self._poll_interval = poll_interval
 

@@ -1,9 +1,9 @@
 """Requests to the platform as its operators see them: named, timed, traced."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import lru_cache, partial
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 from time import perf_counter
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -14,7 +14,7 @@ from opentelemetry import propagate, trace
 
 from app.backends.ambient.failures import failure, translated
 from app.backends.ambient.http import Pool
-from app.errors import BackendTimeout, BackendUnavailable
+from app.errors import ApiError, BackendTimeout, BackendUnavailable
 
 SUCCESSES = range(200, 300)
 _NO_SPAN = nullcontext()
@@ -109,6 +109,42 @@ class Client:
         finally:
             self._observe(operation, perf_counter() - begun, outcome)
 
+    async def stream(self, operation: str, *path: str, token: str, absent: bytes) -> AsyncGenerator[bytes, None]:
+        """GET an answer of any size piece by piece, which is `absent` for a 404; every other error is raised first."""
+        outcome, begun = "cancelled", perf_counter()
+        try:
+            with self._span(operation, HTTPMethod.GET):
+                async with aclosing(self._pieces(path, token, absent)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            outcome = "ok"
+        except BackendTimeout:
+            outcome = "timeout"
+            raise
+        except BackendUnavailable:
+            outcome = "unavailable"
+            raise
+        except ApiError:
+            outcome = "error"
+            raise
+        finally:
+            self._observe(operation, perf_counter() - begun, outcome)
+
+    async def _pieces(self, path: Sequence[str], token: str, absent: bytes) -> AsyncGenerator[bytes, None]:
+        if self._pool is None:
+            raise BackendUnavailable
+        with translated():
+            async with self._pool.exchange(_target(path), self._headers(token, b"")) as answer:
+                if answer.status == HTTPStatus.OK:
+                    async for piece in answer:
+                        yield piece
+                    return
+                body = b"".join([piece async for piece in answer])
+        if answer.status == HTTPStatus.NOT_FOUND:
+            yield absent
+            return
+        raise failure(answer.status, Reply(answer.status, body, answer.media_type).error())
+
     def _span(self, operation: str, method: str) -> AbstractContextManager[trace.Span | None]:
         if self._tracer is None:
             return _NO_SPAN
@@ -121,7 +157,7 @@ class Client:
     ) -> Reply:
         if self._pool is None:
             raise BackendUnavailable
-        target = "".join([f"/{_segment(segment)}" for segment in path])
+        target = _target(path)
         if query:
             target += f"?{urlencode(query)}"
         content = b"" if body is None else msgspec.json.encode(body)
@@ -141,6 +177,10 @@ class Client:
         if self._tracer is not None:
             propagate.inject(headers)
         return headers
+
+
+def _target(path: Sequence[str]) -> str:
+    return "".join([f"/{_segment(segment)}" for segment in path])
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -92,7 +92,7 @@ async def follow(
         while page := list(cut(log.events[after : after + PAGE_EVENTS], Page(max_bytes=PAGE_BYTES))):
             after, last = page[-1].position, page[-1].raw
             found = run.take(page) if run else page
-            yield _frames([event for one in found for event in joiner.take(one)] if compacted else found)
+            yield _frames(joiner.take(found) if compacted else found)
         if run and (end := await run.end(log)) is not None:
             yield [*_frames(joiner.rest()), *map(Frame, end)]
             return

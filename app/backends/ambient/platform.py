@@ -1,5 +1,6 @@
 """The platform's endpoints, one method each: what is asked, and what its answers mean."""
 
+from collections.abc import AsyncGenerator
 from http import HTTPMethod, HTTPStatus
 from typing import Any, Literal
 
@@ -102,10 +103,13 @@ class Platform:
         reply.expect(HTTPStatus.OK).object()
         return True
 
-    async def export(self, caller: Caller, session_id: str) -> bytes | None:
-        """GET a session's log, in whatever project it is: read the session first. None where nothing has run yet."""
-        reply = await self._send("export", HTTPMethod.GET, caller, session_id, "export")
-        return None if reply.status == HTTPStatus.NOT_FOUND else reply.expect(HTTPStatus.OK).body
+    def export(self, caller: Caller, session_id: str) -> AsyncGenerator[bytes, None]:
+        """GET a session's log in pieces, in whatever project it is: read the session first.
+
+        An object without `aguiEvents` where nothing has run yet.
+        """
+        path = ("api", "projects", caller.project, "agentic-sessions", session_id, "export")
+        return self._client.stream("export", *path, token=caller.token, absent=b"{}")
 
     async def logs(self, caller: Caller, session_id: str, tail: int) -> str:
         """GET the last lines that the runner wrote: read the session first. NotSupported if the platform has none."""

@@ -5,10 +5,12 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from app.answers import JsonPieces
 from app.backend import Backend
-from app.backends.ambient import log, mapping
+from app.backends.ambient import mapping
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.answers import FirstAnswers
+from app.backends.ambient.exports import Exports
 from app.backends.ambient.platform import Platform
 from app.errors import ApiError, NotRunning, NotSupported, RunExists, RunNotFound, SessionBusy
 from app.types import (
@@ -40,6 +42,7 @@ class AmbientRuns(Backend):
     """
 
     _platform: Platform
+    _exports: Exports
     _accepted: AcceptedRuns
     _answers: FirstAnswers
     _interrupt_deadline: float
@@ -71,8 +74,7 @@ class AmbientRuns(Backend):
         if run.resume is not None:
             raise NotSupported
         if run.run_id is not None:
-            body = await self._platform.export(caller, session_id)
-            in_log = await asyncio.to_thread(log.has_run, body, run.run_id)
+            in_log = await self._exports.has_run(caller, session_id, run.run_id)
             if in_log or self._accepted.get(caller.project, session_id, run.run_id):
                 raise RunExists
         match run.on_busy:
@@ -112,12 +114,15 @@ class AmbientRuns(Backend):
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog:
+    ) -> Transcript | EventLog | JsonPieces:
         """Read the log; a run that was accepted and is not in it yet has an empty one."""
         await self._platform.get_session(caller, session_id)
-        body = await self._platform.export(caller, session_id)
         accepted = run_id is not None and self._accepted.get(caller.project, session_id, run_id) is not None
-        return await asyncio.to_thread(log.output, body, session_id, format, run_id, page, run_accepted=accepted)
+        if format is OutputFormat.TRANSCRIPT:
+            return await self._exports.transcript(caller, session_id, run_id, accepted=accepted)
+        if page:
+            return await self._exports.page(caller, session_id, format, run_id, page, accepted=accepted)
+        return self._exports.written(caller, session_id, format, run_id, accepted=accepted)
 
     async def _running(self, caller: Caller, session_id: str) -> bool:
         resource = await self._platform.get_session(caller, session_id)
@@ -128,8 +133,7 @@ class AmbientRuns(Backend):
             raise NotRunning
 
     async def _runs(self, caller: Caller, session_id: str, *, running: bool) -> list[RunSummary]:
-        body = await self._platform.export(caller, session_id)
-        runs = await asyncio.to_thread(log.summaries, body, session_running=running)
+        runs = await self._exports.runs(caller, session_id, session_running=running)
         return runs + [run.summary() for run in self._accepted.waiting(caller.project, session_id, runs)]
 
     async def _accept(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from app.backends.ambient import log, mapping
+from app.backends.ambient.exports import Exports
 from app.backends.ambient.log import Log
 from app.backends.ambient.platform import Platform
 from app.types import Caller, SessionStatus
@@ -57,8 +58,9 @@ class Watch:
 class Watches:
     """The sessions that are followed, by token: what a client sees is what the platform shows to its own token."""
 
-    def __init__(self, platform: Platform, interval: float) -> None:
+    def __init__(self, platform: Platform, exports: Exports, interval: float) -> None:
         self._platform = platform
+        self._exports = exports
         self._interval = interval
         self._watches: dict[tuple[Caller, str], Watch] = {}
 
@@ -89,6 +91,6 @@ class Watches:
     async def _read(self, caller: Caller, session_id: str, known: Log) -> Log:
         begun = asyncio.get_running_loop().time()
         resource = await self._platform.get_session(caller, session_id)
-        body = await self._platform.export(caller, session_id)
+        entries = await self._exports.entries(caller, session_id)
         running = mapping.phase(resource) is SessionStatus.RUNNING
-        return await asyncio.to_thread(log.extended, known, body, begun=begun, running=running)
+        return await asyncio.to_thread(log.extended, known, entries, begun=begun, running=running)

@@ -24,6 +24,7 @@ from app.backends.embedded.execution import PATIENT, Patience
 from app.backends.embedded.life import Life
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.lock import StoreLock
+from app.backends.embedded.output import Output
 from app.backends.embedded.places import Places
 from app.backends.embedded.sessions import SessionRow
 from app.backends.embedded.writer import Observe
@@ -91,6 +92,7 @@ class EmbeddedBackend(EmbeddedRuns):
     async def _take_up(self) -> None:
         await asyncio.to_thread(self._clear)
         self._database = Database(self._path, self._observe)
+        self._output = Output(self._database)
         self._engine = Engine(
             self._database,
             self._workspaces,

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.agui.relay import relayed
 from app.agui.select import canonical
-from app.answers import EventStream
+from app.answers import EventStream, JsonPieces
 from app.backends.embedded import (
     answers,
     approvals,
@@ -139,16 +139,16 @@ class EmbeddedRuns(EmbeddedParts):
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog:
-        """Read in a thread, as long logs take their time."""
+    ) -> Transcript | EventLog | JsonPieces:
+        """A page in one read, all of it slice by slice."""
         session, run_id = self._find(caller, session_id), run_id and canonical(run_id)
-        if page and format is not OutputFormat.TRANSCRIPT:
+        if format is OutputFormat.TRANSCRIPT:
+            return await self._output.transcript(session, run_id)
+        if page:
             return await self._database.read_heavy(
                 partial(pages.page, session=session, format=format, run_id=run_id, page=page)
             )
-        return await self._database.read_heavy(
-            partial(operations.output, session=session, format=format, run_id=run_id)
-        )
+        return self._output.written(session, format, run_id)
 
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat

@@ -60,16 +60,10 @@ def append(connection: Connection, session: int, run: int, events: Sequence[byte
     touch(connection, session)
 
 
-def of_session(connection: Connection, session: int) -> list[msgspec.Raw]:
-    """The whole log of a session."""
-    query = select(EVENTS.c.event).where(EVENTS.c.session == session).order_by(EVENTS.c.position)
-    return [msgspec.Raw(event) for event in connection.execute(query).scalars()]
-
-
 def of_run(connection: Connection, session: int, run_id: str) -> list[msgspec.Raw] | None:
     """The log of one run of the session; None if there is no such run."""
     run = stretch(connection, session, run_id)
-    return None if run is None else [event for _, event in behind(connection, session, 0, run)]
+    return None if run is None else [msgspec.Raw(event) for _, event in behind(connection, session, 0, run)]
 
 
 def last_position(connection: Connection, session: int) -> int | None:
@@ -84,9 +78,7 @@ def stretch(connection: Connection, session: int, run_id: str) -> Stretch | None
     return row and Stretch(row.number, RunStatus(row.status), row.first_position or 0, row.last_position or 0)
 
 
-def behind(
-    connection: Connection, session: int, after: int, run: Stretch | None = None
-) -> Iterator[tuple[int, msgspec.Raw]]:
+def behind(connection: Connection, session: int, after: int, run: Stretch | None = None) -> Iterator[tuple[int, bytes]]:
     """Position and event of all that follows `after` in the session's log, or in one run's; read as it is consumed."""
     start = {"session_number": session, "after": after}
     if run:
@@ -96,8 +88,7 @@ def behind(
     else:
         found = connection.execute(_BEHIND, start)
     with found as rows:
-        for position, event in rows:
-            yield position, msgspec.Raw(event)
+        yield from rows
 
 
 def of_thread(connection: Connection, session: int, thread_id: str, after: int) -> Iterator[msgspec.Raw]:

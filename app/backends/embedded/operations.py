@@ -9,11 +9,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from app import labels
-from app.agui.compact import compact
-from app.agui.decode import decode
 from app.agui.select import canonical
-from app.agui.transcript import transcript
-from app.backends.embedded import approvals, events, interrupts, lifecycle, questions, removals, runs, sessions
+from app.backends.embedded import approvals, interrupts, lifecycle, questions, removals, runs, sessions
 from app.backends.embedded.execution import withdraw
 from app.backends.embedded.lifecycle import Action
 from app.backends.embedded.removals import Removal
@@ -24,17 +21,13 @@ from app.types import (
     Approval,
     ApprovalAnswer,
     ApprovalStatus,
-    EventLog,
     NewRun,
     NewSession,
     OnBusy,
-    OutputFormat,
     Resume,
     RunMessage,
     RunStatus,
     SessionPatch,
-    SessionStatus,
-    Transcript,
 )
 
 
@@ -129,26 +122,6 @@ def answer_approval(
     else:
         interrupts.respond(connection, session, approval, said)
     return approvals.find(connection, session.number, approval_id).public()
-
-
-def output(
-    connection: Connection, session: SessionRow, format: OutputFormat, run_id: str | None
-) -> Transcript | EventLog:
-    """The session's log, or one run's, in that format."""
-    if run_id is None:
-        log = events.of_session(connection, session.number)
-    elif (stretch := events.of_run(connection, session.number, run_id)) is not None:
-        log = stretch
-    else:
-        raise RunNotFound
-    match format:
-        case OutputFormat.EVENTS:
-            return EventLog(session_id=session.id, format=format, events=log)
-        case OutputFormat.COMPACT:
-            return EventLog(session_id=session.id, format=format, events=[event.raw for event in compact(decode(log))])
-        case OutputFormat.TRANSCRIPT:
-            messages = transcript(decode(log), session_running=session.status is SessionStatus.RUNNING)
-            return Transcript(session_id=session.id, format=format, messages=messages)
 
 
 def _enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:

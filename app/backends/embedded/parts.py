@@ -18,6 +18,7 @@ from app.backends.embedded.database import Database
 from app.backends.embedded.engine import Engine
 from app.backends.embedded.life import Life
 from app.backends.embedded.lifecycle import Action
+from app.backends.embedded.output import Output
 from app.backends.embedded.sessions import SessionRow
 from app.types import (
     Caller,
@@ -34,6 +35,7 @@ class EmbeddedParts(Backend):
     _database: Database
     _engine: Engine
     _life: Life
+    _output: Output
     _under_way: set[asyncio.Task[Any]]
 
     def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:

@@ -40,7 +40,7 @@ async def follow(
             read = partial(database.read, partial(_behind, session=session, after=after, run_id=run_id))
             news = database.bell.once(session, (after, run_id), read)
             after = news.events[-1].position if news.events else after
-            found = list(_compacted(joiner, news.events)) if compacted else news.events
+            found = joiner.take(_decoded(news.events)) if compacted else news.events
             yield _frames(found)
     yield _frames(joiner.rest())
 
@@ -51,16 +51,14 @@ def _behind(connection: Connection, session: int, after: int, run_id: str | None
         return _News([], all=True, over=True)
     run = events.stretch(connection, session, run_id) if run_id else None
     rows = events.behind(connection, session, after, run)
-    log = (Event(raw=raw, position=at) for at, raw in rows)
+    log = (Event(raw=msgspec.Raw(raw), position=at) for at, raw in rows)
     found = list(cut(log, Page(limit=PAGE_EVENTS, max_bytes=PAGE_BYTES)))
     reached = (found[-1].position if found else after) >= (run.last if run else end)
     return _News(found, all=reached, over=reached and run is not None and run.status.is_final)
 
 
-def _compacted(joiner: Joiner, log: list[Event]) -> Iterator[Event]:
-    for one in log:
-        if event := decode_one(one.raw, one.position):
-            yield from joiner.take(event)
+def _decoded(log: list[Event]) -> Iterator[Event]:
+    return (event for one in log if (event := decode_one(one.raw, one.position)))
 
 
 def _frames(found: list[Event]) -> list[Frame]:

@@ -1,0 +1,60 @@
+"""A session's whole log, or one run's, read slice by slice up to where it ended when the reading began."""
+
+from collections.abc import AsyncGenerator
+from functools import partial
+
+from sqlalchemy import Connection
+
+from app.agui.entries import SLICE, Entries, entries_of
+from app.agui.output import Events, Told, Written
+from app.answers import JsonPieces
+from app.backends.embedded import events, pages
+from app.backends.embedded.database import Database
+from app.backends.embedded.events import Stretch
+from app.backends.embedded.sessions import SessionRow
+from app.backends.slices import Turns, read, write
+from app.errors import SessionNotFound
+from app.types import EventFormat, OutputFormat, SessionStatus, Transcript
+
+
+class Output:
+    """Logs of the store; `SessionNotFound` once the session is deleted, `RunNotFound`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turns = Turns()
+
+    async def transcript(self, session: SessionRow, run_id: str | None) -> Transcript:
+        """The conversation."""
+        told = Told(Events())
+        await read(self._log(session.number, run_id), self._turns, told.take)
+        messages = told.rest(session_running=session.status is SessionStatus.RUNNING)
+        return Transcript(session_id=session.id, format=OutputFormat.TRANSCRIPT, messages=messages)
+
+    def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> JsonPieces:
+        """The events as an `EventLog`."""
+        return JsonPieces(write(self._log(session.number, run_id), self._turns, Written(session.id, format, Events())))
+
+    async def _log(self, session: int, run_id: str | None) -> AsyncGenerator[Entries, None]:
+        end, run = self._database.read(partial(pages.position, session=session, after=0, run_id=run_id))
+        end, after = run.last if run else end, 0
+        while after < end:
+            after, entries = self._database.read(partial(_slice, session=session, after=after, end=end, run=run))
+            yield entries
+
+
+def _slice(connection: Connection, session: int, after: int, end: int, run: Stretch | None) -> tuple[int, Entries]:
+    """The entries behind `after`, of about SLICE bytes, and the position of the last one."""
+    found: list[bytes] = []
+    size = 0
+    for position, event in events.behind(connection, session, after, run):
+        if position > end:
+            break
+        found.append(event)
+        size += len(event)
+        after = position
+        if size >= SLICE:
+            break
+    if not found:
+        raise SessionNotFound
+    return after, entries_of(found)

@@ -1,0 +1,79 @@
+"""Answers that are sent while they are still being read."""
+
+import http.client
+import json
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from app import streaming
+from app.types import Role
+from tests.support import platform_failures as fault
+from tests.support.api import Api
+from tests.support.deadline import eventually
+from tests.support.stage import PlatformStage
+
+EVENTS, SIZE = 400, 5_000
+PATH = "/v1/sessions/{}/output?format={}"
+
+
+def headers(stage: PlatformStage, api: Api) -> dict[str, str]:
+    token = stage.token(str(api.project), Role.ADMIN)
+    return {"Authorization": f"Bearer {token}", "X-Ambient-Project": str(api.project)}
+
+
+def opened(stage: PlatformStage, api: Api, session_id: str, format: str) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(urlsplit(stage.url).netloc, timeout=30)
+    connection.request("GET", PATH.format(session_id, format), headers=headers(stage, api))
+    return connection
+
+
+def events(*numbers: int) -> list[dict[str, Any]]:
+    return [{"type": "CUSTOM", "name": "filling", "value": f"{number:05}" + "x" * SIZE} for number in numbers]
+
+
+@pytest.mark.parametrize("format", ["events", "compact"])
+def test_an_answer_is_cut_where_the_platform_breaks_off(
+    platform: PlatformStage, platform_api: Api, format: str
+) -> None:
+    session_id = platform.session(platform_api, "running")
+    begun = b'{"aguiEvents":[%b,' % b",".join(json.dumps(event).encode() for event in events(*range(EVENTS)))
+    platform.platform.always("export", fault.breaking_off(begun))
+    with closing(opened(platform, platform_api, session_id, format)) as connection:
+        response = connection.getresponse()
+        assert response.status == 200
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            response.read()
+    assert cut.value.partial.startswith(b'{"session_id":"%b"' % session_id.encode())
+
+
+@pytest.mark.parametrize("format", ["events", "compact", "transcript"])
+def test_an_answer_of_which_nothing_can_be_read_is_an_error(
+    platform: PlatformStage, platform_api: Api, format: str
+) -> None:
+    session_id = platform.session(platform_api, "running")
+    platform.platform.always("export", fault.answer(200, b'{"aguiEvents":[{"type":"CUSTOM"},'))
+    assert platform_api.output(session_id, format=format).error == (502, "backend_unavailable")
+
+
+@pytest.mark.parametrize("format", ["events", "compact"])
+def test_a_reader_that_leaves_lets_go_of_the_platform(platform: PlatformStage, platform_api: Api, format: str) -> None:
+    session_id = platform.session(platform_api, "running")
+    pouring = fault.Pouring(json.dumps(events(0)[0]).encode())
+    platform.platform.always("export", pouring)
+    with closing(opened(platform, platform_api, session_id, format)) as connection:
+        assert connection.getresponse().read(SIZE)
+    eventually(lambda: pouring.left)
+
+
+def test_a_reader_that_does_not_read_is_cut(
+    platform: PlatformStage, platform_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "SEND_SECONDS", 0.2)
+    session_id = platform.session(platform_api, "running")
+    pouring = fault.Pouring(json.dumps(events(0)[0]).encode())
+    platform.platform.always("export", pouring)
+    with closing(opened(platform, platform_api, session_id, "events")):
+        eventually(lambda: pouring.left)

@@ -1,0 +1,92 @@
+"""Reading the platform's export in pieces: the bytes of each event as they came, and nothing that is not UTF-8."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.agui import entries
+from app.agui.entries import Splitter
+
+TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{},:'), max_size=12) | st.sampled_from(
+    ["aguiEvents", 'x},{"type":"A"},', '"aguiEvents":[', '"type":"END"},']
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS | st.just("type"), inner, max_size=3),
+    max_leaves=12,
+)
+EVENTS = st.fixed_dictionaries({"type": st.sampled_from(["RUN_STARTED", "MESSAGES_SNAPSHOT"]), "messages": VALUES})
+
+
+def split(text: bytes, sizes: list[int]) -> list[bytes]:
+    """The entries of an export that comes in pieces of these sizes, the last of them again and again."""
+    splitter, found = Splitter(), []
+    while text:
+        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+        if part := splitter.take(text[:size]):
+            assert msgspec.json.decode(part.array, type=list[msgspec.Raw]) == part.raws
+            found += part.raws
+        text = text[size:]
+    found += splitter.rest().raws
+    return [bytes(raw) for raw in found]
+
+
+def export(*events: bytes) -> bytes:
+    return b'{"sessionId":"s","aguiEvents":[%b],"hasLegacy":false}' % b",".join(events)
+
+
+EXPORTS = st.builds(
+    lambda before, log, behind: {**before, "aguiEvents": log, "legacyMessages": behind},
+    st.dictionaries(TEXTS.filter(lambda key: key != "aguiEvents"), VALUES, max_size=2),
+    st.lists(EVENTS | VALUES, max_size=12),
+    VALUES,
+)
+
+
+@given(EXPORTS, st.integers(-1, 2), st.integers(1, 80), st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_entries_are_the_same_in_whatever_pieces_the_export_comes(
+    value: dict[str, Any], indent: int, enough: int, sizes: list[int]
+) -> None:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=indent)
+    whole = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    expected = msgspec.json.decode(whole["aguiEvents"], type=list[msgspec.Raw])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entries, "SLICE", enough)
+        assert split(text, sizes) == [bytes(raw) for raw in expected]
+
+
+def test_a_long_log_is_cut_where_its_events_end() -> None:
+    messages = b",".join([b'{"content":"%b","role":"user","type":"text"}' % (b"x" * 50)] * 40)
+    log = [b'{"messages":[%b],"runId":"r","type":"MESSAGES_SNAPSHOT"}' % messages, b'{"type":"CUSTOM","value":1}'] * 900
+    text, splitter = export(*log), Splitter()
+    taken = [splitter.take(text[start : start + 10_000]) for start in range(0, len(text), 10_000)]
+    parts = [part for part in [*taken, splitter.rest()] if part]
+    assert [bytes(raw) for part in parts for raw in part.raws] == log
+    assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"null", b"[]", b'"aguiEvents"', b'{"aguiEvents":[1,}', export() + b"1"])
+@pytest.mark.parametrize("enough", [1, 1000])
+def test_what_is_no_json_object_is_refused(text: bytes, enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "SLICE", enough)
+    with pytest.raises(ValueError, match=r".+"):
+        split(text, [3])
+
+
+@pytest.mark.parametrize("value", [b"null", b"{}", b'"text"', b"7"])
+def test_a_log_that_is_no_list_is_empty(value: bytes) -> None:
+    assert split(b'{"aguiEvents":%b}' % value, [5]) == []
+    assert split(b"{}", [5]) == []
+
+
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98"])
+@pytest.mark.parametrize("enough", [1, 1000])
+def test_what_is_not_utf8_is_refused(broken: bytes, enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "SLICE", enough)
+    event = b'{"text":"%b"}' % broken
+    for text in (export(event, b"{}"), export() + broken, b'{"a":"%b","aguiEvents":[]}' % broken):
+        with pytest.raises(ValueError, match=r".+"):
+            split(text, [4])
