@@ -4,8 +4,10 @@ import contextlib
 import os
 import re
 import resource
+import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,15 @@ ROOM = 500_000
 FULL = (507, "storage_full")
 SMALL_DISK = (
     *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
-    'mkdir -p "$DATA_DIR" && mount -t tmpfs -o size=12m tmpfs "$DATA_DIR" && exec "$@"',
+    """
+    mkdir "$DATA_DIR" && mount -t tmpfs -o size=24m tmpfs "$DATA_DIR" || exit
+    "$1" -m app keys create --project demo --role admin
+    "$@"
+    "$@"
+    """,
     "sh",
 )
-"""A command that gives another one a disk of its own as DATA_DIR."""
+"""A command that runs the server on a disk of its own as DATA_DIR, and once more when it has ended; it prints a key."""
 
 
 def leave_room(server: ServerProcess, directory: Path, size: int) -> None:
@@ -77,30 +84,38 @@ def test_a_full_disk_refuses_what_does_not_fit_and_loses_nothing(tmp_path: Path)
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def can_mount(directory: Path) -> bool:
-    environment = {**os.environ, "DATA_DIR": str(directory / "probe")}
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server on a small disk, which is started once more when it is killed."""
+    environment = {**os.environ, "DATA_DIR": str(tmp_path / "probe")}
     probe = subprocess.run([*SMALL_DISK, "true"], check=False, env=environment, capture_output=True)  # noqa: S603
-    return probe.returncode == 0
-
-
-def test_sessions_can_be_deleted_when_there_is_no_room_at_all(tmp_path: Path) -> None:
-    if not can_mount(tmp_path):
+    if probe.returncode != 0:
         pytest.skip("this machine lets no process mount a disk of its own")
-    with server_process(tmp_path, "serve", "--demo-key", launcher=SMALL_DISK) as server:
-        [key] = re.findall(r"ak_[\w-]+", server.output)
-        with Api(server.url, served_contract(server.url), token=key) as api:
-            made = [api.create_session(task="slow 0").ok()["id"] for _ in range(5)]
-            for session_id in made:
-                api.wait_for_status(session_id, "running")
-            api.send_message(made[0], "slow 3000").ok()
-            fill(api, made[0], LARGE)
-            fill(api, made[0], "slow 0")
-            assert api.create_session(task="x").error == FULL
-            for session_id in reversed(made):
-                assert api.delete_session(session_id).status == 204
-            again = api.create_session(task="slow 0").ok()["id"]
-            api.wait_for_status(again, "running")
-            assert api.say(again, LARGE)["status"] == "completed"
+    with server_process(tmp_path, launcher=SMALL_DISK, RATE_LIMIT_BURST="100000") as server:
+        yield server
+
+
+def test_on_a_disk_without_room_sessions_are_deleted_and_a_killed_server_starts(small_disk: ServerProcess) -> None:
+    [key] = re.findall(r"ak_[\w-]+", small_disk.output)
+    contract = served_contract(small_disk.url)
+    with Api(small_disk.url, contract, token=key) as api:
+        made = [api.create_session(task="slow 0").ok()["id"] for _ in range(5)]
+        for session_id in made:
+            api.wait_for_status(session_id, "running")
+        active = api.send_message(made[0], "slow 3000").ok()["run_id"]
+        api.wait_for_run(made[0], active, "running")
+        fill(api, made[0], LARGE)
+        fill(api, made[0], "slow 0")
+        assert api.create_session(task="x").error == FULL
+    os.kill(int(Path(f"/proc/{small_disk.pid}/task/{small_disk.pid}/children").read_text()), signal.SIGKILL)
+    small_disk.wait_until_healthy()
+    with Api(small_disk.url, contract, token=key) as api:
+        assert api.get_run(made[0], active).ok()["status"] == "error"
+        for session_id in reversed(made):
+            assert api.delete_session(session_id).status == 204
+        again = api.create_session(task="slow 0").ok()["id"]
+        api.wait_for_status(again, "running")
+        assert api.say(again, LARGE)["status"] == "completed"
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,14 +50,25 @@ class Database:
                 delay = min(2 * delay, LAST_RETRY)
 
     async def make_room(self, function: Callable[[Connection], T]) -> T:
-        """Like `write`, but where the storage is full try again in the room that is kept back for it."""
+        """Like `write`, but where the storage is full try again in the room that is kept back for such a change.
+
+        On a disk that is nearly full the journal is emptied as well, so that there is room in it for others.
+        """
         try:
             return await self.write(function)
         except StorageFull:
-            await asyncio.to_thread(self._reserve.free)
+            await asyncio.to_thread(self._empty_journal)
             return await self.write(function)
         finally:
-            await asyncio.to_thread(self._reserve.fill)
+            if self._reserve.is_needed():
+                await asyncio.to_thread(self._empty_journal)
+
+    def _empty_journal(self) -> None:
+        """Bring into the file what the journal has, in the room kept back: the journal is then begun anew."""
+        self._reserve.free()
+        with suppress(StorageFull, StorageUnavailable), translated(), self._reading.connect() as connection:
+            connection.connection.execute("PRAGMA wal_checkpoint")
+        self._reserve.fill()
 
     def read(self, function: Callable[[Connection], T]) -> T:
         """Run a short read here and now: in WAL mode a reader waits for nobody."""

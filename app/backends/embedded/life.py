@@ -65,7 +65,7 @@ class Life:
 
     async def recover(self) -> None:
         """Take up a store where another server left it, however that ended."""
-        await self._database.write(_close_runs)
+        await self._database.make_room(_close_runs)
         for removal in self._database.read(removals.pending):
             self._begin(removal.number, partial(self._bury, removal))
         for number in self._database.read(partial(sessions.numbers, status=SessionStatus.RUNNING)):

@@ -1,11 +1,12 @@
-"""Room on the disk that is kept back for deleting: what makes room has to work when there is none."""
+"""Room on the disk that is kept back: deleting, and a start after a crash, have to work when there is none."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
-MOST_BYTES = 4 << 20
-LEAST_BYTES = 64 << 10
+MOST_BYTES = 8 << 20
+"""As much as emptying the journal takes, which has 4 MiB as a rule, and a change after that."""
 
 
 class Reserve:
@@ -16,20 +17,18 @@ class Reserve:
         self.fill()
 
     def fill(self) -> None:
-        """Keep back as much as there is room for, up to MOST_BYTES; nothing where the disk cannot do it."""
-        size = MOST_BYTES
-        with suppress(OSError), self._path.open("ab") as file:
-            while size >= LEAST_BYTES and not _allocated(file.fileno(), size):
-                size //= 2
+        """Keep back up to MOST_BYTES, but leave half of the room to others; nothing where the system cannot do it."""
+        with suppress(OSError, AttributeError), self._path.open("ab") as file:  # macOS has no such call
+            size = min(MOST_BYTES, file.tell() + self._room() // 2)
+            os.posix_fallocate(file.fileno(), 0, size)
 
     def free(self) -> None:
         """Let others have the room."""
         self._path.unlink(missing_ok=True)
 
+    def is_needed(self) -> bool:
+        """Whether there is hardly any room but this."""
+        return self._room() < MOST_BYTES
 
-def _allocated(file: int, size: int) -> bool:
-    try:
-        os.posix_fallocate(file, 0, size)
-    except (OSError, AttributeError):  # macOS has no such call
-        return False
-    return True
+    def _room(self) -> int:
+        return shutil.disk_usage(self._path.parent).free
