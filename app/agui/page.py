@@ -54,5 +54,6 @@ class Filling:
     def _put(self, events: list[Event]) -> None:
         self._found += events
         self._size += sum(len(bytes(event.raw)) for event in events)
+        # One event is a page whatever its size; only a second one tells that there is more.
         count, limit = len(self._found), self._page.limit
         self.full = (count > 1 and self._size > self._page.max_bytes) or (limit is not None and count > limit)
