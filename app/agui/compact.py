@@ -9,6 +9,7 @@ from app.agui.lenient import members
 
 _TEXTS = frozenset({"TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT"})
 _ARGS = "TOOL_CALL_ARGS"
+DELTAS = _TEXTS | {_ARGS}
 _QUOTE = b'"'
 
 
@@ -67,8 +68,17 @@ def _joined(first: Event, last: Event, deltas: list[bytes]) -> Event:
     """JSON strings can be joined without decoding them."""
     if first is last:
         return first
-    values = members(first.raw) or {}  # never None: the delta has been read from the same object
     delta = msgspec.Raw(b'"%b"' % b"".join([delta[1:-1] for delta in deltas]))
-    values["delta"] = delta
-    raw = msgspec.Raw(msgspec.json.encode(values))
-    return msgspec.structs.replace(first, raw=raw, delta=delta, position=last.position)
+    return msgspec.structs.replace(first, stored=_Joint(first, delta), delta=delta, position=last.position)
+
+
+class _Joint:
+    """An event with another delta."""
+
+    def __init__(self, event: Event, delta: msgspec.Raw) -> None:
+        self._event = event
+        self._delta = delta
+
+    def at(self, _position: int) -> msgspec.Raw:
+        values = members(self._event.raw) or {}  # never None: the delta has been read from the same object
+        return msgspec.Raw(msgspec.json.encode({**values, "delta": self._delta}))

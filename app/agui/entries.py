@@ -1,28 +1,21 @@
 """Entries of a log as they come out of a longer text: whole ones, cut at commas that a decoder has confirmed."""
 
+import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple
 
 import msgspec
 
-from app.agui.lenient import UNREADABLE, Json
-
-
-class Entries(NamedTuple):
-    """Some entries of a log, and the JSON array that holds just them."""
-
-    array: bytes
-    raws: Sequence[msgspec.Raw]
+from app.agui.decode import Entries
+from app.agui.lenient import UNREADABLE
 
 
 class _Export(msgspec.Struct):
     events: list[msgspec.Raw] | None = msgspec.field(name="aguiEvents", default=None)
 
 
-_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _export = msgspec.json.Decoder(_Export).decode
 
 _BEGIN = re.compile(rb'"aguiEvents"\s*:\s*\[')
@@ -36,22 +29,13 @@ _GUESSES = 16
 SLICE = 1 << 18  # bytes that are decoded at once
 
 
-def entries_of(raws: Sequence[Json]) -> Entries:
-    """Entries that have been told apart already; ValueError if one of them is no JSON value."""
-    array = b"[%b]" % b",".join(raws)
-    found = _array(array)
-    if len(found) != len(raws):
-        raise ValueError("an entry is no JSON value")
-    return Entries(array, found)
-
-
 class Splitter:
     """Takes an export of the platform in pieces and gives its `aguiEvents`, about SLICE bytes at a time.
 
     Where a piece of the array ends is guessed, then decoded: what reads as an array of its own is a number of whole
-    entries. A wrong guess costs time, and memory until there is a right one; nothing else depends on it. UTF-8 is
-    checked. Raises ValueError for what is no JSON object; what lies behind the array is judged at the end, and of
-    several members `aguiEvents` the first counts.
+    entries. A wrong guess costs time, and memory until there is a right one; nothing else depends on it. Raises
+    ValueError for what is no JSON object in UTF-8; what lies behind the array is judged at the end, and of several
+    members `aguiEvents` the first counts.
     """
 
     def __init__(self) -> None:
@@ -59,9 +43,11 @@ class Splitter:
         self._size = 0
         self._enough = SLICE
         self._inside = False
+        self._text = codecs.getincrementaldecoder("utf-8")()
 
     def take(self, piece: bytes) -> Entries | None:
         """The entries that are complete with this piece of the text; None if it is worth waiting for more."""
+        self._text.decode(piece)
         self._pieces.append(piece)
         self._size += len(piece)
         if self._size < self._enough:
@@ -77,19 +63,17 @@ class Splitter:
 
     def rest(self) -> Entries:
         """The last entries, since nothing follows."""
+        self._text.decode(b"", final=True)
         text = b"".join(self._pieces)
-        text.decode()
         raws = _whole(_OPENING + text if self._inside else text)
-        return Entries(b"[%b]" % b",".join(raws), raws)
+        return Entries(b"[%b]" % b",".join(raws))
 
 
 def _head(text: bytes) -> int:
     """Where the array's first entry begins; 0 if the array is not there yet."""
-    for found in _BEGIN.finditer(text):
+    for found in islice(_BEGIN.finditer(text), _GUESSES):
         with suppress(*UNREADABLE):
-            before = text[: found.end()]
-            before.decode()
-            if _export(before + b"]}").events is not None:
+            if _export(text[: found.end()] + b"]}").events is not None:
                 return found.end()
     return 0
 
@@ -97,11 +81,8 @@ def _head(text: bytes) -> int:
 def _cut(text: bytes) -> Entries | None:
     """As many of the entries that a text begins with as can be told from what follows; behind them stands a comma."""
     for comma in islice(_commas(text), _GUESSES):
-        array = b"[%b]" % text[:comma]
         with suppress(*UNREADABLE):
-            raws = _array(array)
-            array.decode()
-            return Entries(array, raws)
+            return Entries(b"[%b]" % text[:comma])
     return None
 
 

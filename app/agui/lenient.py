@@ -24,6 +24,8 @@ def reader(kind: Any) -> Callable[[Json], Any]:
     decode = msgspec.json.Decoder(kind).decode
 
     def read(raw: Json) -> Any:
+        if not raw:  # a member that is absent: what is asked for most
+            return None
         try:
             return decode(raw)
         except msgspec.ValidationError:
@@ -68,6 +70,8 @@ class Lenient(Generic[T]):
 
     def __call__(self, raw: Json) -> T | None:
         """The object, or None if `raw` is no JSON object."""
+        if not raw:
+            return None
         try:
             return self._decode(raw)
         except UNREADABLE:

@@ -3,20 +3,11 @@
 import msgspec
 
 from app.agui.compact import Joiner
-from app.agui.decode import Event, decode_entries
-from app.agui.entries import Entries
-from app.agui.lenient import UNREADABLE
+from app.agui.decode import Entries, Event
 from app.agui.select import Selection
 from app.agui.transcript import Telling
 from app.errors import RunNotFound
 from app.types import EventFormat, EventLog, Message, OutputFormat
-
-
-class _Object(msgspec.Struct, gc=False):
-    """Any JSON object."""
-
-
-_objects = msgspec.json.Decoder(list[_Object]).decode
 
 
 class Events:
@@ -32,7 +23,7 @@ class Events:
 
     def take(self, entries: Entries) -> list[Event]:
         """Those that the next entries hold."""
-        events = decode_entries(entries, self.end + 1)
+        events = entries.events(self.end + 1)
         self.end += len(events)
         if self.selection is None:
             return events
@@ -98,9 +89,5 @@ def _raw(events: list[Event]) -> bytes:
 
 
 def _stored(entries: Entries) -> bytes:
-    """The events as they stand; they are not looked at, unless there are entries among them that are none."""
-    try:
-        _objects(entries.array)
-    except UNREADABLE:
-        return _raw(decode_entries(entries, 1))
-    return entries.array[1:-1].strip()
+    """The events as they stand, one by one only where an entry among them is none."""
+    return entries.array[1:-1].strip() if entries.all_events else _raw(entries.events(1))

@@ -1,6 +1,8 @@
 """What became of each run, from its events."""
 
 from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
@@ -18,6 +20,9 @@ class _Said(msgspec.Struct, gc=False):
 
 
 _said = Lenient(_Said)
+
+# What other events tell of a run is that it had them, and when.
+_TELLING = frozenset({"RUN_STARTED", "TEXT_MESSAGE_START", "MESSAGES_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR"})
 
 
 class _Run(msgspec.Struct, eq=False):
@@ -39,15 +44,21 @@ class _Run(msgspec.Struct, eq=False):
     said: str | None = None
     snapshot: msgspec.Raw | None = None
 
-    def take(self, event: Event) -> None:
-        self.event_count += 1
-        self.thread_id = self.thread_id or event.thread_id
-        if event.timestamp is not None:
-            self.last_at = event.timestamp
-            if self.started_at is None:
-                self.started_at = event.timestamp
-        if self.begun is None and event.type != "RAW":
-            self.begun = event.position
+    def take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.event_count += 1
+            if self.thread_id is None:
+                self.thread_id = event.thread_id
+            if event.timestamp is not None:
+                self.last_at = event.timestamp
+                if self.started_at is None:
+                    self.started_at = event.timestamp
+            if self.begun is None and event.type != "RAW":
+                self.begun = event.position
+            if event.type in _TELLING:
+                self._hear(event)
+
+    def _hear(self, event: Event) -> None:
         if event.type == "RUN_STARTED":
             self._start(event)
         elif event.type == "TEXT_MESSAGE_START" and self.asked is None and self.said is None:
@@ -94,14 +105,14 @@ class Runs:
 
     def take(self, events: Iterable[Event]) -> None:
         """Go on with these events."""
-        runs = self._runs
-        for event in events:
-            if event.run_id is None:
+        for run_id, together in groupby(events, attrgetter("run_id")):
+            if run_id is None:
                 continue
-            run = runs.get(event.run_id)
+            stretch = list(together)
+            run = self._runs.get(run_id)
             if run is None:
-                run = runs[event.run_id] = _Run(event.run_id, first=event.position)
-            run.take(event)
+                run = self._runs[run_id] = _Run(run_id, first=stretch[0].position)
+            run.take(stretch)
 
     def summaries(self, *, session_running: bool) -> list[RunSummary]:
         """One summary for each run, since nothing follows."""

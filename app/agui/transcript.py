@@ -5,11 +5,11 @@ from functools import partial
 
 import msgspec
 
-from app.agui.compact import Joiner
+from app.agui.compact import DELTAS, Joiner
 from app.agui.conversation import Conversation, Run
 from app.agui.decode import Event
 from app.agui.endings import ending
-from app.agui.lenient import Lenient
+from app.agui.lenient import Json, Lenient, reader
 from app.agui.messages import content_text, error_text, input_messages, json_text, snapshot_messages
 from app.types import Message
 
@@ -31,7 +31,15 @@ class _Body(msgspec.Struct, gc=False):
     snake_parent_message_id: str | None = msgspec.field(name="parent_message_id", default=None)
 
 
-_read = Lenient(_Body)
+_members = Lenient(_Body)
+_text: Callable[[Json], str | None] = reader(str)
+
+
+def _read(event: Event) -> _Body:
+    """Of a delta no more is read than that."""
+    if event.type in DELTAS and (text := _text(event.delta)) is not None:
+        return _Body(delta=text)
+    return _members(event.raw) or _Body()
 
 
 def transcript(events: Iterable[Event], *, session_running: bool = True) -> list[Message]:
@@ -88,7 +96,7 @@ def _restate(conversation: Conversation, run: Run, event: Event) -> None:
 
 
 def _say(conversation: Conversation, run: Run, event: Event, *, kind: str, begins: bool = False) -> None:
-    body = _read(event.raw) or _Body()
+    body = _read(event)
     key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.name(kind)
     run.open_parts[kind] = key
     draft = conversation.say(run, key, _REASONING if kind == _REASONING else body.role or "assistant")
@@ -100,7 +108,7 @@ def _say(conversation: Conversation, run: Run, event: Event, *, kind: str, begin
 
 
 def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = False) -> None:
-    body = _read(event.raw) or _Body()
+    body = _read(event)
     call_id = event.tool_call_id or (None if begins else run.open_parts.get(_CALL)) or run.name(_CALL)
     run.open_parts[_CALL] = call_id
     name = body.tool_call_name or body.snake_tool_call_name
@@ -114,14 +122,14 @@ def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = 
 
 
 def _end_call(conversation: Conversation, run: Run, event: Event) -> None:
-    body = _read(event.raw) or _Body()
+    body = _read(event)
     result, error = json_text(body.result), error_text(body.error)
     if event.tool_call_id and (result is not None or error):
         conversation.call(run, event.tool_call_id).answer(result or error, failed=bool(error), at=event.timestamp)
 
 
 def _answer(conversation: Conversation, run: Run, event: Event) -> None:
-    body = _read(event.raw) or _Body()
+    body = _read(event)
     call_id, error = event.tool_call_id, error_text(body.error)
     text = content_text(body.content) or error or ""
     draft = conversation.say(run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool")

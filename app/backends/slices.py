@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from app.agui.entries import Entries
+from app.agui.decode import Entries
 from app.agui.output import Written
 
 

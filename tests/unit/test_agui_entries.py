@@ -27,10 +27,9 @@ def split(text: bytes, sizes: list[int]) -> list[bytes]:
     while text:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
         if part := splitter.take(text[:size]):
-            assert msgspec.json.decode(part.array, type=list[msgspec.Raw]) == part.raws
-            found += part.raws
+            found += part.raws()
         text = text[size:]
-    found += splitter.rest().raws
+    found += splitter.rest().raws()
     return [bytes(raw) for raw in found]
 
 
@@ -64,7 +63,7 @@ def test_a_long_log_is_cut_where_its_events_end() -> None:
     text, splitter = export(*log), Splitter()
     taken = [splitter.take(text[start : start + 10_000]) for start in range(0, len(text), 10_000)]
     parts = [part for part in [*taken, splitter.rest()] if part]
-    assert [bytes(raw) for part in parts for raw in part.raws] == log
+    assert [bytes(raw) for part in parts for raw in part.raws()] == log
     assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
 
 
@@ -90,3 +89,17 @@ def test_what_is_not_utf8_is_refused(broken: bytes, enough: int, monkeypatch: py
     for text in (export(event, b"{}"), export() + broken, b'{"a":"%b","aguiEvents":[]}' % broken):
         with pytest.raises(ValueError, match=r".+"):
             split(text, [4])
+
+
+def test_what_is_not_utf8_is_refused_as_soon_as_it_comes() -> None:
+    splitter = Splitter()
+    splitter.take(b'{"aguiEvents":[{"text":"\xc3')
+    splitter.take(b"\xa9")
+    with pytest.raises(UnicodeDecodeError):
+        splitter.take(b"\xff")
+
+
+def test_the_log_is_found_behind_many_members_of_its_name() -> None:
+    inner = b'{"aguiEvents":[1]}'
+    text = b'{"before":[%b],"aguiEvents":[{"type":"A"},7]}' % b",".join([inner] * 100)
+    assert split(text, [50]) == [b'{"type":"A"}', b"7"]

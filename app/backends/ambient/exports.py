@@ -5,7 +5,8 @@ from contextlib import aclosing
 
 import msgspec
 
-from app.agui.entries import Entries, Splitter
+from app.agui.decode import Entries
+from app.agui.entries import Splitter
 from app.agui.output import Events, Told, Written
 from app.agui.page import Filling
 from app.agui.runs import Runs
@@ -33,7 +34,7 @@ class Exports:
     async def entries(self, caller: Caller, session_id: str) -> list[msgspec.Raw]:
         """All that the log holds, as it stands."""
         found: list[msgspec.Raw] = []
-        await read(self._log(caller, session_id), self._turns, lambda entries: found.extend(entries.raws))
+        await read(self._log(caller, session_id), self._turns, lambda entries: found.extend(entries.raws()))
         return found
 
     async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:

@@ -5,7 +5,8 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from app.agui.entries import SLICE, Entries, entries_of
+from app.agui.decode import Entries
+from app.agui.entries import SLICE
 from app.agui.output import Events, Told, Written
 from app.answers import JsonPieces
 from app.backends.embedded import events, pages
@@ -57,4 +58,4 @@ def _slice(connection: Connection, session: int, after: int, end: int, run: Stre
             break
     if not found:
         raise SessionNotFound
-    return after, entries_of(found)
+    return after, Entries(b"[%b]" % b",".join(found))

@@ -20,7 +20,7 @@ def page(connection: Connection, session: SessionRow, format: EventFormat, run_i
     if format is OutputFormat.COMPACT:
         log = compact(event for at, raw in rows if (event := decode_one(raw, at)))
     else:
-        log = (Event(raw=msgspec.Raw(raw), position=at) for at, raw in rows)
+        log = (Event(stored=msgspec.Raw(raw), position=at) for at, raw in rows)
     found = list(cut(log, page))
     more = bool(found) and found[-1].position < (run.last if run else end)
     return EventLog(

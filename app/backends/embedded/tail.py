@@ -51,7 +51,7 @@ def _behind(connection: Connection, session: int, after: int, run_id: str | None
         return _News([], all=True, over=True)
     run = events.stretch(connection, session, run_id) if run_id else None
     rows = events.behind(connection, session, after, run)
-    log = (Event(raw=msgspec.Raw(raw), position=at) for at, raw in rows)
+    log = (Event(stored=msgspec.Raw(raw), position=at) for at, raw in rows)
     found = list(cut(log, Page(limit=PAGE_EVENTS, max_bytes=PAGE_BYTES)))
     reached = (found[-1].position if found else after) >= (run.last if run else end)
     return _News(found, all=reached, over=reached and run is not None and run.status.is_final)
