@@ -1,10 +1,13 @@
 """HTTP to the platform byte by byte: which connections are kept, what a slow or a broken side costs the other."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+import trustme
 from pyreqwest.exceptions import RequestError
 
 from app.backends.ambient.http import Pool
@@ -239,3 +242,22 @@ class TestWhatIsSent:
         async with pool_before() as pool:
             with pytest.raises(ValueError, match="header"):
                 await pool.fetch("GET", "/x", {"X-A": value})
+
+
+async def test_a_certificate_counts_if_the_file_of_trusted_ones_names_its_issuer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(LOCALHOST).configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "trusted.pem"))
+    script = saying(OK)
+    async with await asyncio.start_server(script, LOCALHOST, 0, ssl=context) as server:
+        url = f"https://{LOCALHOST}:{server.sockets[0].getsockname()[1]}"
+        stranger = Pool(url, 5)
+        with pytest.raises(RequestError):
+            await stranger.fetch("GET", "/", {})
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+        friend = Pool(url, 5)
+        assert (await friend.fetch("GET", "/", {})).body == b"{}"
+        for pool in (stranger, friend):
+            await pool.close()
