@@ -1,15 +1,19 @@
 """Deltas of one message, tool call or thought that follow one another become one event."""
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 import msgspec
 
 from app.agui.decode import Event
 from app.agui.lenient import members
 
-_TEXTS = frozenset({"TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT"})
-_ARGS = "TOOL_CALL_ARGS"
-DELTAS = _TEXTS | {_ARGS}
+# What is joined, and by which id.
+DELTAS = {
+    "TEXT_MESSAGE_CONTENT": attrgetter("message_id"),
+    "REASONING_MESSAGE_CONTENT": attrgetter("message_id"),
+    "TOOL_CALL_ARGS": attrgetter("tool_call_id"),
+}
 _QUOTE = b'"'
 
 
@@ -37,9 +41,12 @@ class Joiner:
     def take(self, events: Iterable[Event]) -> list[Event]:
         """The events that are complete with these."""
         complete: list[Event] = []
+        kind = named = None
         for event in events:
-            kind = event.type
-            id_ = event.message_id if kind in _TEXTS else event.tool_call_id if kind == _ARGS else None
+            if event.type != kind:
+                kind = event.type
+                named = DELTAS.get(kind or "")
+            id_ = named(event) if named else None
             delta = b"" if id_ is None else bytes(event.delta)
             if delta[:1] != _QUOTE:
                 if self._first is not None:

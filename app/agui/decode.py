@@ -70,7 +70,6 @@ class Event(msgspec.Struct, gc=False):
 
 
 BATCH = 1000  # entries that are decoded at once
-_SNAKE = b'_id"'  # without it in the text, ids need no second look
 
 _event = Lenient(Event, timestamp=millis)
 _events = msgspec.json.Decoder(list[Event]).decode
@@ -105,8 +104,7 @@ class Entries:
         for position, event in enumerate(events, first):
             event.stored = neighbours
             event.position = position
-        if _SNAKE in self.array:
-            for event in events:
+            if event.snake_run_id or event.snake_message_id or event.snake_thread_id or event.snake_tool_call_id:
                 _settle_ids(event)
         return events
 

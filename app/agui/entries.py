@@ -80,9 +80,10 @@ def _head(text: bytes) -> int:
 
 def _cut(text: bytes) -> Entries | None:
     """As many of the entries that a text begins with as can be told from what follows; behind them stands a comma."""
+    view = memoryview(text)
     for comma in islice(_commas(text), _GUESSES):
         with suppress(*UNREADABLE):
-            return Entries(b"[%b]" % text[:comma])
+            return Entries(b"".join((b"[", view[:comma], b"]")))
     return None
 
 
