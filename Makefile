@@ -6,6 +6,7 @@ FUZZ_EXAMPLES ?= 200
 CRASHES ?= 200
 
 BIN := .venv/bin
+OTHERS_AGENTS = $(NODE_PACKAGES) .venv/acp-sdk
 NODE_PACKAGES := tests/e2e/agui_client/node_modules tests/e2e/opencode/node_modules
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
@@ -26,7 +27,7 @@ install-dev: .venv/.dev ## make .venv with what the tests need too
 run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
 	@$(BIN)/python -m app serve --demo-key
 
-test: install-dev $(NODE_PACKAGES) ## run every test; TESTS=path runs some
+test: install-dev $(OTHERS_AGENTS) ## run every test; TESTS=path runs some
 	@$(PYTEST) $(TESTS)
 
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
@@ -56,7 +57,7 @@ bench: install-dev ## measure the server beside others that do the same, with wr
 	$(call apt-install,wrk)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-coverage: install-dev $(NODE_PACKAGES) ## run every test and fail below the coverage that pyproject.toml asks for
+coverage: install-dev $(OTHERS_AGENTS) ## run every test and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests
 
 spec: install ## print the OpenAPI document
@@ -81,6 +82,14 @@ lock: install-dev ## resolve the lock files anew from pyproject.toml
 $(NODE_PACKAGES): %/node_modules: %/package-lock.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+# Its examples are in the SDK's source only.
+.venv/acp-sdk: .venv/.dev
+	@rm -rf $@ $@.part && mkdir -p $@.part
+	@version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("agent-client-protocol"))') && \
+		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary agent-client-protocol \
+			--dest $@.part "agent-client-protocol==$$version"
+	@tar -xzf $@.part/*.tar.gz -C $@.part --strip-components 1 && mv $@.part $@ && touch $@
 
 .venv/axe: .venv/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm install --silent --no-save --prefix $@ axe-core@4.14.1
