@@ -26,7 +26,7 @@ _LAST_MEMBER = re.compile(rb'"type"\s*:\s*"[A-Z_]+"\s*\}\s*(,)')
 _FIRST_MEMBER = re.compile(rb"(,)\s*\{\s*\Z")
 _LOOKBACK = 64
 _GUESSES = 16
-SLICE = 1 << 18  # bytes that are decoded at once
+SLICE = 1 << 17  # bytes that are decoded at once
 
 
 class Splitter:

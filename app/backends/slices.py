@@ -7,6 +7,8 @@ from contextlib import aclosing
 from app.agui.decode import Entries
 from app.agui.output import Written
 
+ROUNDS = 4  # of the event loop between two slices: a small request takes several, and need not wait for one in each
+
 
 class Turns:
     """`async with turns:` waits until it is one's turn to work on a slice."""
@@ -15,7 +17,8 @@ class Turns:
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> None:
-        await asyncio.sleep(0)
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
         await self._lock.acquire()
 
     async def __aexit__(self, *_error: object) -> None:

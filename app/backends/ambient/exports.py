@@ -85,8 +85,9 @@ class Exports:
         splitter = Splitter()
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
-                with translated():
-                    entries = splitter.take(piece)
+                async with self._turns:
+                    with translated():
+                        entries = splitter.take(piece)
                 if entries:
                     yield entries
         with translated():

@@ -40,7 +40,8 @@ class Output:
         end, run = self._database.read(partial(pages.position, session=session, after=0, run_id=run_id))
         end, after = run.last if run else end, 0
         while after < end:
-            after, entries = self._database.read(partial(_slice, session=session, after=after, end=end, run=run))
+            async with self._turns:
+                after, entries = self._database.read(partial(_slice, session=session, after=after, end=end, run=run))
             yield entries
 
 
