@@ -34,8 +34,8 @@ class Splitter:
 
     Where a piece of the array ends is guessed, then decoded: what reads as an array of its own is a number of whole
     entries. A wrong guess costs time, and memory until there is a right one; nothing else depends on it. Raises
-    ValueError for what is no JSON object in UTF-8; what lies behind the array is judged at the end, and of several
-    members `aguiEvents` the first counts.
+    ValueError for what is no JSON object in UTF-8; what lies behind the array is judged at the end. It has one
+    member `aguiEvents`.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,7 @@ class Splitter:
         self._size = 0
         self._enough = SLICE
         self._inside = False
+        self._unfinished = False
         self._text = codecs.getincrementaldecoder("utf-8")()
 
     def take(self, piece: bytes) -> Entries | None:
@@ -56,6 +57,7 @@ class Splitter:
         if not self._inside and (end := _head(text)):
             self._inside, text = True, text[end:]
         found = _cut(text) if self._inside else None
+        self._unfinished = self._unfinished or found is not None
         rest = text[len(found.array) - 1 :] if found else text
         self._pieces, self._size = [rest], len(rest)
         self._enough = SLICE if found else 2 * len(rest)
@@ -65,6 +67,8 @@ class Splitter:
         """The last entries, since nothing follows."""
         self._text.decode(b"", final=True)
         text = b"".join(self._pieces)
+        if self._unfinished and text.lstrip().startswith(b"]"):
+            raise ValueError("no entry behind a comma")
         raws = _whole(_OPENING + text if self._inside else text)
         return Entries(b"[%b]" % b",".join(raws))
 

@@ -67,7 +67,19 @@ def test_a_long_log_is_cut_where_its_events_end() -> None:
     assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"null", b"[]", b'"aguiEvents"', b'{"aguiEvents":[1,}', export() + b"1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"aguiEvents"',
+        b'{"aguiEvents":[1,}',
+        b'{"aguiEvents":[{"type":"A"},]}',
+        export() + b"1",
+    ],
+)
 @pytest.mark.parametrize("enough", [1, 1000])
 def test_what_is_no_json_object_is_refused(text: bytes, enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "SLICE", enough)

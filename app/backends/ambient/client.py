@@ -113,10 +113,9 @@ class Client:
         """GET an answer of any size piece by piece, which is `absent` for a 404; every other error is raised first."""
         outcome, begun = "cancelled", perf_counter()
         try:
-            with self._span(operation, HTTPMethod.GET):
-                async with aclosing(self._pieces(path, token, absent)) as pieces:
-                    async for piece in pieces:
-                        yield piece
+            async with aclosing(self._pieces(operation, path, token, absent)) as pieces:
+                async for piece in pieces:
+                    yield piece
             outcome = "ok"
         except BackendTimeout:
             outcome = "timeout"
@@ -130,16 +129,26 @@ class Client:
         finally:
             self._observe(operation, perf_counter() - begun, outcome)
 
-    async def _pieces(self, path: Sequence[str], token: str, absent: bytes) -> AsyncGenerator[bytes, None]:
+    async def _pieces(
+        self, operation: str, path: Sequence[str], token: str, absent: bytes
+    ) -> AsyncGenerator[bytes, None]:
         if self._pool is None:
             raise BackendUnavailable
-        with translated():
-            async with self._pool.exchange(_target(path), self._headers(token, b"")) as answer:
-                if answer.status == HTTPStatus.OK:
-                    async for piece in answer:
-                        yield piece
-                    return
-                body = b"".join([piece async for piece in answer])
+        span = self._tracer.start_span(**_described(operation, HTTPMethod.GET)) if self._tracer else trace.INVALID_SPAN
+        # Between the pieces the span is not the current one: whoever takes them may be elsewhere then.
+        with trace.use_span(span, end_on_exit=False):
+            headers = self._headers(token, b"")
+        try:
+            with translated():
+                async with self._pool.exchange(_target(path), headers) as answer:
+                    span.set_attribute("http.response.status_code", answer.status)
+                    if answer.status == HTTPStatus.OK:
+                        async for piece in answer:
+                            yield piece
+                        return
+                    body = b"".join([piece async for piece in answer])
+        finally:
+            span.end()
         if answer.status == HTTPStatus.NOT_FOUND:
             yield absent
             return
@@ -148,9 +157,7 @@ class Client:
     def _span(self, operation: str, method: str) -> AbstractContextManager[trace.Span | None]:
         if self._tracer is None:
             return _NO_SPAN
-        attributes = {"http.request.method": method}
-        name = f"{method} {operation}"
-        return self._tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
+        return self._tracer.start_as_current_span(**_described(operation, method))
 
     async def _exchange(
         self, method: str, path: Sequence[str], token: str | None, query: Mapping[str, str | int] | None, body: Any
@@ -177,6 +184,12 @@ class Client:
         if self._tracer is not None:
             propagate.inject(headers)
         return headers
+
+
+def _described(operation: str, method: str) -> dict[str, Any]:
+    """What a span of a call says of it."""
+    attributes = {"http.request.method": method}
+    return {"name": f"{method} {operation}", "kind": trace.SpanKind.CLIENT, "attributes": attributes}
 
 
 def _target(path: Sequence[str]) -> str:
