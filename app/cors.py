@@ -16,7 +16,7 @@ _REQUEST_HEADERS = (
     "X-Request-ID",
 )
 _RESPONSE_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed")
-_VARY = (b"vary", b"Origin")
+_VARY = (b"vary", b"Origin, Accept-Encoding")
 
 
 class Cors:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.compression import Compressed
 from app.cors import Cors
 from app.errors import ApiError, HeadersTooLarge, InternalError, MethodNotAllowed, NotReady
 from app.limits import ClientDisconnected, RateLimiter, announces_body, client_address, lingering
@@ -42,7 +43,7 @@ def wrap(
     The app puts `operation_id` and `allow`, the methods of its path, into the scope it is given once it knows them, and
     finds `request_id`, `client_address` and, as `head`, the `Request` there.
     """
-    return Edge(app, settings=settings, metrics=metrics, own=OwnRoutes(metrics, ready), tracing=tracing)
+    return Edge(Compressed(app), settings=settings, metrics=metrics, own=OwnRoutes(metrics, ready), tracing=tracing)
 
 
 def error_response(error: ApiError, request_id: str) -> tuple[int, dict[str, str], bytes]:

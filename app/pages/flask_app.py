@@ -82,7 +82,7 @@ def _file(content: bytes, media_type: str, *, max_age: int, policy: str = _DOCS_
     response = Response(content, mimetype=media_type, headers={**_HEADERS, "Content-Security-Policy": policy})
     response.cache_control.public = True
     response.cache_control.max_age = max_age
-    response.add_etag()
+    response.add_etag(weak=True)  # compression changes the bytes
     response.make_conditional(request)
     del response.headers["Date"]  # the HTTP server sends it
     return response

@@ -98,7 +98,12 @@ LISTED = [
     Probe("a preflight of a listed origin", preflight("http://localhost:3000"), 204, headers=LOCAL),
 ]
 UNLISTED = [
-    Probe("an unlisted origin", get("/v1/sessions", f"Origin: http://{SECRET}.test"), 200, headers={"vary": "Origin"}),
+    Probe(
+        "an unlisted origin",
+        get("/v1/sessions", f"Origin: http://{SECRET}.test"),
+        200,
+        headers={"vary": "Origin, Accept-Encoding"},
+    ),
     Probe("a preflight of an unlisted origin", preflight("http://localhost:3000.evil.test"), 204),
     Probe("the null origin", get("/v1/sessions", "Origin: null"), 200),
 ]

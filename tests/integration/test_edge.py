@@ -257,7 +257,7 @@ class TestCors:
         assert answer.header("access-control-allow-credentials") == "true"
         exposed = answer.header("access-control-expose-headers") or ""
         assert set(exposed.split(", ")) == {"Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"}
-        assert answer.header("vary") == "Origin"
+        assert answer.header("vary") == "Origin, Accept-Encoding"
 
     async def test_a_listed_origin_may_read_an_error_too(self) -> None:
         answer = await self.client(raising(RuntimeError())).get("/", ("Origin", ORIGIN))
@@ -283,10 +283,10 @@ class TestCors:
 
         assert (answer.status, answer.body) == (200, b"hello")
         assert not any(name.startswith(b"access-control") for name, _ in answer.messages[0]["headers"])
-        assert answer.header("vary") == "Origin"
+        assert answer.header("vary") == "Origin, Accept-Encoding"
 
-    async def test_an_answer_varies_by_origin_when_none_was_sent(self) -> None:
-        assert (await self.client().get("/")).header("vary") == "Origin"
+    async def test_an_answer_varies_by_origin_and_coding_when_none_was_sent(self) -> None:
+        assert (await self.client().get("/")).header("vary") == "Origin, Accept-Encoding"
 
     async def test_a_preflight_says_what_is_allowed(self) -> None:
         asked = (
