@@ -156,6 +156,14 @@ class Backend(ABC):
 
     # What a backend need not be able to do.
 
+    async def version(
+        self,
+        caller: Caller,  # noqa: ARG002 - not known for anybody
+        session_id: str,  # noqa: ARG002
+    ) -> str | None:
+        """What changes whenever the session's log or runs read differently; None if that takes reading them."""
+        return None
+
     async def list_approvals(
         self,
         caller: Caller,  # noqa: ARG002 - refused whoever asks

@@ -10,12 +10,13 @@ from starlette.responses import Response
 _REQUEST_HEADERS = (
     "Authorization",
     "Idempotency-Key",
+    "If-None-Match",
     "Last-Event-ID",
     "Traceparent",
     "X-Ambient-Project",
     "X-Request-ID",
 )
-_RESPONSE_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed")
+_RESPONSE_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "ETag")
 _VARY = (b"vary", b"Origin, Accept-Encoding")
 
 

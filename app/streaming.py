@@ -40,7 +40,7 @@ class TooSlow(Exception):
 
 async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, stream: EventStream) -> None:
     """Send the stream until it ends, the reader leaves or the server stops; a broken stream cuts the connection."""
-    await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
+    await send({"type": "http.response.start", "status": status, "headers": [*_HEADERS]})
     if scope["method"] == "HEAD":
         await send({"type": "http.response.body"})
         return
@@ -64,7 +64,7 @@ async def send_pieces(scope: Scope, receive: Receive, send: Send, status: int, a
     connection: Connection | None = scope.get("state", {}).get("connection")
     async with aclosing(answer.pieces) as pieces:
         first = await anext(pieces)
-        await send({"type": "http.response.start", "status": status, "headers": _JSON_HEADERS})
+        await send({"type": "http.response.start", "status": status, "headers": [*_JSON_HEADERS]})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import auth
 from app.backend import Backend
+from app.contract import conditional
 from app.contract.answer import send_answer
 from app.contract.body import Body, check_media_type
 from app.contract.once import HEADER, UnderWay, once
@@ -57,6 +58,7 @@ class Plan:
         self._query_names = {parameter.name for parameter in self._query}
         headers = {parameter.name: parameter for parameter in parameters if parameter.place == "header"}
         self._key = headers.pop(HEADER, None)
+        self._conditional = headers.pop(conditional.HEADER, None) is not None
         taken = inspect.signature(handler).parameters
         self._input_headers = {
             argument_name(name): headers.pop(name) for name in list(headers) if argument_name(name) in taken
@@ -103,6 +105,15 @@ class Plan:
                 caller = msgspec.structs.replace(caller, once=once(key, caller, [self.operation_id, arguments, body]))
             if "body" in self._types:
                 arguments["body"] = self._typed("body", body)
+        # An answer that is waited for has no tag: what it will be is not known beforehand.
+        if self._conditional and not arguments.get("wait"):
+            version = await self._backend.version(caller, arguments["session_id"])
+            if version is not None:
+                tag = conditional.tag(version, self.operation_id, arguments)
+                send = conditional.tagged(send, tag)
+                if conditional.is_known(request, tag):
+                    await conditional.send_not_modified(send)
+                    return
         if caller.once is None:
             result, replayed = await self._handler(backend=self._backend, caller=caller, **arguments), False
         else:

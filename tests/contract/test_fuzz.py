@@ -34,7 +34,7 @@ FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 UNLIMITED: dict[str, Any] = {"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000}
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # A state that does not permit what is asked is no fault of the data.
-ACCEPTANCE = ["2xx", "401", "403", "404", "409", "422"]
+ACCEPTANCE = ["2xx", "304", "401", "403", "404", "409", "422"]
 # Text that is too long for its field may be too large for a body first.
 REJECTION = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
 CHECKS = {

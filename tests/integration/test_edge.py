@@ -256,7 +256,7 @@ class TestCors:
         assert answer.header("access-control-allow-origin") == origin
         assert answer.header("access-control-allow-credentials") == "true"
         exposed = answer.header("access-control-expose-headers") or ""
-        assert set(exposed.split(", ")) == {"Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"}
+        assert set(exposed.split(", ")) == {"Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "ETag"}
         assert answer.header("vary") == "Origin, Accept-Encoding"
 
     async def test_a_listed_origin_may_read_an_error_too(self) -> None:

@@ -147,7 +147,7 @@ def errors_of(found: dict[tuple[str, str], Answer]) -> dict[tuple[str, str], tup
 
 
 def assert_nothing_leaks(got: Answer, fake: FakePlatform) -> None:
-    text = got.content.decode()
+    text = got.content.decode().replace(got.headers["X-Request-ID"], "")  # which may have the digits of the port
     port = fake.url.rpartition(":")[2]
     for internal in (
         "://",

@@ -11,6 +11,7 @@ from app.answers import EventStream, JsonPieces
 from app.backends.embedded import (
     answers,
     approvals,
+    events,
     native,
     operations,
     pages,
@@ -149,6 +150,13 @@ class EmbeddedRuns(EmbeddedParts):
                 partial(pages.page, session=session, format=format, run_id=run_id, page=page)
             )
         return self._output.written(session, format, run_id)
+
+    async def version(self, caller: Caller, session_id: str) -> str:
+        """From the rows of the session and its runs; the log is not read."""
+        session = self._find(caller, session_id)
+        end = self._database.read(partial(events.last_position, session=session.number))
+        census = self._database.read(partial(runs.census, session=session.number))
+        return f"{session.status} {end} {census}"
 
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from app.backends.embedded.sqlite import Prepared
 from app.backends.embedded.tables import RUNS, SESSIONS
@@ -182,6 +182,12 @@ def summaries(connection: Connection, session: int, status: RunStatus | None) ->
         query = query.where(RUNS.c.status == status)
     ordered = query.order_by(RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN)
     return [_summary(row) for row in connection.execute(ordered)]
+
+
+def census(connection: Connection, session: int) -> list[tuple[RunStatus, int, int]]:
+    """How many of the session's runs are in each state, and the latest of them: any change of theirs shows in it."""
+    query = select(RUNS.c.status, func.count(), func.max(RUNS.c.number)).where(RUNS.c.session == session)
+    return [(RunStatus(status), *counts) for status, *counts in connection.execute(query.group_by(RUNS.c.status))]
 
 
 def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:

@@ -1,0 +1,94 @@
+"""Reading again what may not have changed."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.api import Answer, Api
+from tests.support.stage import EmbeddedStage, PlatformStage
+
+READS: list[tuple[str, dict[str, Any]]] = [
+    ("get_session_output", {}),
+    ("get_session_output", {"format": "events"}),
+    ("get_session_output", {"format": "compact", "after": 1}),
+    ("get_session_output", {"format": "events", "run_id": ""}),
+    ("list_runs", {}),
+    ("list_runs", {"status": "completed"}),
+    ("get_run", {}),
+]
+
+
+@pytest.fixture
+def session_id(embedded: EmbeddedStage, embedded_api: Api) -> str:
+    session_id = embedded.session(embedded_api, "running")
+    embedded_api.say(session_id, "hello")
+    return session_id
+
+
+def read(api: Api, session_id: str, operation: str, query: dict[str, Any], *tags: str) -> Answer:
+    [*_, run] = api.list_runs(session_id).ok()["runs"]
+    names = [run["run_id"]] if operation == "get_run" else []
+    query = {name: value or run["run_id"] for name, value in query.items()}
+    headers = {"If-None-Match": ", ".join(tags)} if tags else {}
+    return api.call(operation, session_id, *names, query=query, headers=headers)
+
+
+@pytest.mark.parametrize(("operation", "query"), READS)
+def test_what_has_not_changed_is_not_sent_again(
+    embedded_api: Api, session_id: str, operation: str, query: dict[str, Any]
+) -> None:
+    tag = read(embedded_api, session_id, operation, query).headers["ETag"]
+    for known in ([tag], ['"another"', tag], [tag.removeprefix("W/")], ["*"]):
+        again = read(embedded_api, session_id, operation, query, *known)
+        assert (again.status, again.content, again.headers["ETag"]) == (304, b"", tag)
+
+
+@pytest.mark.parametrize(("operation", "query"), READS)
+def test_what_has_changed_is_sent_with_another_tag(
+    embedded_api: Api, session_id: str, operation: str, query: dict[str, Any]
+) -> None:
+    tag = read(embedded_api, session_id, operation, query).headers["ETag"]
+    embedded_api.say(session_id, "and now?")
+    answer = read(embedded_api, session_id, operation, query, tag)
+    assert answer.status == 200
+    assert answer.headers["ETag"] != tag
+
+
+def test_every_read_has_a_tag_of_its_own(embedded_api: Api, session_id: str) -> None:
+    tags = [read(embedded_api, session_id, operation, query).headers["ETag"] for operation, query in READS]
+    assert len(set(tags)) == len(READS)
+
+
+@pytest.mark.parametrize("known", ["", "nonsense", '"', 'W/"another"', '"5f1c0f4e9c5b4f0b8a3a0d3c2b1a4e6d'])
+def test_a_tag_that_is_not_ours_changes_nothing(embedded_api: Api, session_id: str, known: str) -> None:
+    assert read(embedded_api, session_id, "list_runs", {}, known).status == 200
+
+
+def test_a_queued_run_that_is_taken_back_changes_the_runs(embedded: EmbeddedStage, embedded_api: Api) -> None:
+    session_id = embedded.session(embedded_api, "running")
+    embedded.begin(embedded_api, session_id)
+    before = embedded_api.list_runs(session_id).headers["ETag"]
+    queued = embedded_api.send_message(session_id, "next").ok()["run_id"]
+    between = embedded_api.list_runs(session_id).headers["ETag"]
+    embedded_api.cancel_run(session_id, queued).ok()
+    after = embedded_api.list_runs(session_id).headers["ETag"]
+    assert len({before, between, after}) == 3 or (before == after != between)
+
+
+def test_what_is_waited_for_has_no_tag(embedded_api: Api, session_id: str) -> None:
+    [*_, run] = embedded_api.list_runs(session_id).ok()["runs"]
+    answer = embedded_api.call("get_run", session_id, run["run_id"], query={"wait": 1}, headers={"If-None-Match": "*"})
+    assert answer.status == 200
+    assert "ETag" not in answer.headers
+
+
+def test_nothing_is_known_of_a_session_that_is_not_there(embedded_api: Api) -> None:
+    answer = embedded_api.call("list_runs", "nowhere", headers={"If-None-Match": "*"})
+    assert answer.error == (404, "session_not_found")
+
+
+def test_the_platform_has_to_be_read_to_know(platform: PlatformStage, platform_api: Api) -> None:
+    session_id = platform.session(platform_api, "running")
+    answer = platform_api.call("get_session_output", session_id, headers={"If-None-Match": "*"})
+    assert answer.status == 200
+    assert "ETag" not in answer.headers
