@@ -11,17 +11,23 @@ from werkzeug.http import parse_etags
 from app.request import Request
 
 HEADER = "If-None-Match"
+REVISION = 1  # to be raised when the same log reads differently than before
+_LONGEST = 4096  # characters of a list of tags that is taken seriously
 
 
 def tag(version: str, operation_id: str, arguments: Mapping[str, Any]) -> str:
     """The opaque part of a tag; weak, since what compression makes of the same answer has other bytes."""
-    parts = msgspec.json.encode([version, operation_id, sorted(arguments.items())])
+    parts = msgspec.json.encode([REVISION, version, operation_id, sorted(arguments.items())])
     return hashlib.sha256(parts).hexdigest()[:32]
 
 
 def is_known(request: Request, tag: str) -> bool:
-    """Whether the client says that it has the answer; what is no list of tags says nothing."""
-    return parse_etags(",".join(request.headers.get(HEADER.lower(), ()))).contains_weak(tag)
+    """Whether the client says that it has the answer; what is no list of tags says nothing.
+
+    Nor does `*`: whether there is an answer at all is not known yet, while its tag is given with the answer only.
+    """
+    known = parse_etags(",".join(request.headers.get(HEADER.lower(), ()))[:_LONGEST])
+    return not known.star_tag and known.contains_weak(tag)
 
 
 def tagged(send: Send, tag: str) -> Send:

@@ -38,7 +38,7 @@ def test_what_has_not_changed_is_not_sent_again(
     embedded_api: Api, session_id: str, operation: str, query: dict[str, Any]
 ) -> None:
     tag = read(embedded_api, session_id, operation, query).headers["ETag"]
-    for known in ([tag], ['"another"', tag], [tag.removeprefix("W/")], ["*"]):
+    for known in ([tag], ['"another"', tag], [tag.removeprefix("W/")]):
         again = read(embedded_api, session_id, operation, query, *known)
         assert (again.status, again.content, again.headers["ETag"]) == (304, b"", tag)
 
@@ -59,7 +59,7 @@ def test_every_read_has_a_tag_of_its_own(embedded_api: Api, session_id: str) -> 
     assert len(set(tags)) == len(READS)
 
 
-@pytest.mark.parametrize("known", ["", "nonsense", '"', 'W/"another"', '"5f1c0f4e9c5b4f0b8a3a0d3c2b1a4e6d'])
+@pytest.mark.parametrize("known", ["", "*", "nonsense", '"', 'W/"another"', '"5f1c0f4e9c5b4f0b8a3a0d3c2b1a4e6d'])
 def test_a_tag_that_is_not_ours_changes_nothing(embedded_api: Api, session_id: str, known: str) -> None:
     assert read(embedded_api, session_id, "list_runs", {}, known).status == 200
 
@@ -80,6 +80,21 @@ def test_what_is_waited_for_has_no_tag(embedded_api: Api, session_id: str) -> No
     answer = embedded_api.call("get_run", session_id, run["run_id"], query={"wait": 1}, headers={"If-None-Match": "*"})
     assert answer.status == 200
     assert "ETag" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ({"run_id": "0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11"}, (404, "run_not_found")),
+        ({"format": "events", "after": 1000}, (409, "cursor_ahead")),
+        ({"after": 1}, (400, "invalid_request")),
+    ],
+)
+def test_what_is_refused_is_refused_whatever_the_client_has(
+    embedded_api: Api, session_id: str, query: dict[str, Any], error: tuple[int, str]
+) -> None:
+    answer = embedded_api.call("get_session_output", session_id, query=query, headers={"If-None-Match": "*"})
+    assert answer.error == error
 
 
 def test_nothing_is_known_of_a_session_that_is_not_there(embedded_api: Api) -> None:
