@@ -1,8 +1,8 @@
 """Answers over ASGI that go on: event streams, and bodies in pieces; the end of readers that leave or are too slow."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -44,46 +44,46 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
     if scope["method"] == "HEAD":
         await send({"type": "http.response.body"})
         return
-    connection: Connection | None = scope.get("state", {}).get("connection")
-    gone = asyncio.ensure_future(disconnected(receive))
-    stopping = asyncio.ensure_future(stopped(scope))
-    try:
-        await _relay(stream, send, gone, stopping)
-    except (ApiError, TooSlow) as error:
-        if connection is None:
-            raise
-        log.warning("an event stream broke", reason=getattr(error, "code", "too_slow"))
-        connection.abort()
-        await gone
-    finally:
-        await cancel(gone, stopping)
+    async with _attended(scope, receive, "an event stream broke") as gone:
+        stopping = asyncio.ensure_future(stopped(scope))
+        try:
+            await _relay(stream, send, gone, stopping)
+        finally:
+            await cancel(stopping)
 
 
 async def send_pieces(scope: Scope, receive: Receive, send: Send, status: int, answer: JsonPieces) -> None:
     """Send a body piece by piece until it ends or the reader leaves; a broken one cuts the connection."""
-    connection: Connection | None = scope.get("state", {}).get("connection")
     async with aclosing(answer.pieces) as pieces:
         first = await anext(pieces)
         await send({"type": "http.response.start", "status": status, "headers": [*_JSON_HEADERS]})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return
-        gone = asyncio.ensure_future(disconnected(receive))
-        try:
+        async with _attended(scope, receive, "a body broke") as gone:
             await _send_in_time(send, first)
             async for piece in pieces:
                 if gone.done():
                     return
                 await _send_in_time(send, piece)
             await _send_in_time(send, b"", more=False)
-        except (ApiError, TooSlow) as error:
-            if connection is None:
-                raise
-            log.warning("a body broke", reason=getattr(error, "code", "too_slow"))
-            connection.abort()
-            await gone
-        finally:
-            await cancel(gone)
+
+
+@asynccontextmanager
+async def _attended(scope: Scope, receive: Receive, broke: str) -> AsyncIterator["asyncio.Future[None]"]:
+    """What is done once the reader has left; an answer that breaks meanwhile is logged as `broke`, and cut."""
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    gone = asyncio.ensure_future(disconnected(receive))
+    try:
+        yield gone
+    except (ApiError, TooSlow) as error:
+        if connection is None:
+            raise
+        log.warning(broke, reason=getattr(error, "code", "too_slow"))
+        connection.abort()
+        await gone
+    finally:
+        await cancel(gone)
 
 
 async def _relay(
