@@ -97,11 +97,8 @@ class Client:
                 reply = await self._exchange(method, path, token, query, body)
                 if span:
                     span.set_attribute("http.response.status_code", reply.status)
-        except BackendTimeout:
-            outcome = "timeout"
-            raise
-        except BackendUnavailable:
-            outcome = "unavailable"
+        except ApiError as error:
+            outcome = _outcome(error)
             raise
         else:
             outcome = "ok" if reply.status in SUCCESSES else "error"
@@ -117,14 +114,8 @@ class Client:
                 async for piece in pieces:
                     yield piece
             outcome = "ok"
-        except BackendTimeout:
-            outcome = "timeout"
-            raise
-        except BackendUnavailable:
-            outcome = "unavailable"
-            raise
-        except ApiError:
-            outcome = "error"
+        except ApiError as error:
+            outcome = _outcome(error)
             raise
         finally:
             self._observe(operation, perf_counter() - begun, outcome)
@@ -184,6 +175,15 @@ class Client:
         if self._tracer is not None:
             propagate.inject(headers)
         return headers
+
+
+def _outcome(error: ApiError) -> str:
+    match error:
+        case BackendTimeout():
+            return "timeout"
+        case BackendUnavailable():
+            return "unavailable"
+    return "error"
 
 
 def _described(operation: str, method: str) -> dict[str, Any]:

@@ -108,8 +108,7 @@ class Platform:
 
         An object without `aguiEvents` where nothing has run yet.
         """
-        path = ("api", "projects", caller.project, "agentic-sessions", session_id, "export")
-        return self._client.stream("export", *path, token=caller.token, absent=b"{}")
+        return self._client.stream("export", *_path(caller, session_id, "export"), token=caller.token, absent=b"{}")
 
     async def logs(self, caller: Caller, session_id: str, tail: int) -> str:
         """GET the last lines that the runner wrote: read the session first. NotSupported if the platform has none."""
@@ -132,11 +131,16 @@ class Platform:
         return await self._client.send(
             operation,
             method,
-            *("api", "projects", caller.project, "agentic-sessions", *path),
+            *_path(caller, *path),
             token=caller.token,
             query=query,
             body=body,
         )
+
+
+def _path(caller: Caller, *path: str) -> tuple[str, ...]:
+    """Where the sessions of the caller's project are, and what is below."""
+    return ("api", "projects", caller.project, "agentic-sessions", *path)
 
 
 def _found(reply: Reply) -> Reply:
