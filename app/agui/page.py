@@ -32,7 +32,6 @@ class Filling:
         self._page = page
         self._joiner = Joiner() if compacted else None
         self._found: list[Event] = []
-        self._size = 0
         self._end = 0
 
     def take(self, events: Iterable[Event]) -> bool:
@@ -40,20 +39,17 @@ class Filling:
         behind = [event for event in events if event.position > self._page.after]
         if behind:
             self._end = behind[-1].position
-            self._put(self._joiner.take(behind) if self._joiner else behind)
+            self._found += self._joiner.take(behind) if self._joiner else behind
+            self.full = len(self._page_of_found()) < len(self._found)
         return self.full
 
     def rest(self) -> tuple[list[msgspec.Raw], int | None]:
         """The events of the page, and the position behind which the log goes on if it does."""
         if self._joiner:
-            self._put(self._joiner.rest())
-        found = list(cut(self._found, self._page))
+            self._found += self._joiner.rest()
+        found = self._page_of_found()
         more = bool(found) and found[-1].position < self._end
         return [event.raw for event in found], found[-1].position if more else None
 
-    def _put(self, events: list[Event]) -> None:
-        self._found += events
-        self._size += sum(len(bytes(event.raw)) for event in events)
-        # One event is a page whatever its size; only a second one tells that there is more.
-        count, limit = len(self._found), self._page.limit
-        self.full = (count > 1 and self._size > self._page.max_bytes) or (limit is not None and count > limit)
+    def _page_of_found(self) -> list[Event]:
+        return list(cut(self._found, self._page))
