@@ -1,6 +1,7 @@
 """Deltas of one message, tool call or thought that follow one another become one event."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from operator import attrgetter
 
 import msgspec
@@ -86,6 +87,10 @@ class _Joint:
         self._event = event
         self._delta = delta
 
-    def at(self, _position: int) -> msgspec.Raw:
+    @cached_property
+    def _raw(self) -> msgspec.Raw:
         values = members(self._event.raw) or {}  # never None: the delta has been read from the same object
         return msgspec.Raw(msgspec.json.encode({**values, "delta": self._delta}))
+
+    def at(self, _position: int) -> msgspec.Raw:
+        return self._raw
