@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from app.agents.demo_approval import ask_now, doubt, settle
 from app.agents.events import event as _event
+from app.agents.messages import texts
 from app.agents.port import Agent, Turn
 
 MAX_TICKS = 3000
@@ -38,7 +39,7 @@ class DemoAgent(Agent):
         messages: list[dict[str, Any]] = turn.input["messages"]
         async for event in _take_up(turn.input.get("resume") or [], messages, turn.workspace):
             yield event
-        said = [_text(message) for message in messages if message.get("role") == "user"]
+        said = ["".join(texts(message)) for message in messages if message.get("role") == "user"]
         request = said[-1] if said else ""
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
             yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
@@ -157,12 +158,3 @@ def _recall(before: list[str]) -> str:
 
 def _quote(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
-
-
-def _text(message: dict[str, Any]) -> str:
-    """A message's content is a string or a list of parts, of which some are text."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    return "".join(str(part["text"]) for part in parts if isinstance(part, dict) and part.get("type") == "text")

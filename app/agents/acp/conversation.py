@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from app.agents.messages import texts
 from app.agents.port import Turn
 
 MAX_HISTORY = 200_000
@@ -52,9 +53,4 @@ def prompt(turn: Turn, told: str | None) -> str:
 
 
 def _text(message: dict[str, Any]) -> str:
-    """A message's content is a string or a list of parts, of which some are text."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    return "\n".join(str(part["text"]) for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(texts(message))
