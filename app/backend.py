@@ -27,6 +27,7 @@ from app.types import (
     Page,
     Role,
     RunList,
+    RunMessage,
     RunStatus,
     RunSummary,
     Session,
@@ -100,9 +101,10 @@ class Backend(ABC):
     async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
         """POST /v1/sessions/{session_id}/interrupt: cancel the current run, keep the session."""
 
-    @abstractmethod
     async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
-        """POST /v1/sessions/{session_id}/message; `NotRunning`, `SessionBusy`."""
+        """POST /v1/sessions/{session_id}/message: a run with one user message; `NotRunning`, `SessionBusy`."""
+        said = RunMessage(role="user", content=message.content)
+        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
 
     @abstractmethod
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:

@@ -18,13 +18,11 @@ from app.types import (
     Caller,
     EventLog,
     Interruption,
-    NewMessage,
     NewRun,
     OnBusy,
     OutputFormat,
     Page,
     RunList,
-    RunMessage,
     RunStatus,
     RunSummary,
     SessionStatus,
@@ -55,11 +53,6 @@ class AmbientRuns(Backend):
         heard = await self._platform.interrupt(caller, session_id)
         seen = await self._end_seen(caller, session_id, current) if heard else False
         return Interruption(message="Interrupt signal sent", interrupted=seen)
-
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
-        """Send a message as a run of its own; run id and message id are made here."""
-        said = RunMessage(role="user", content=message.content)
-        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
 
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         """Start a run; RunExists if its id is that of one in the log or of one accepted before.

@@ -11,7 +11,6 @@ from app.answers import EventStream, JsonPieces
 from app.backends.embedded import (
     answers,
     approvals,
-    events,
     native,
     operations,
     pages,
@@ -28,12 +27,10 @@ from app.types import (
     ApprovalList,
     Caller,
     EventLog,
-    NewMessage,
     NewRun,
     OutputFormat,
     Page,
     RunList,
-    RunMessage,
     RunStatus,
     RunSummary,
     Transcript,
@@ -42,11 +39,6 @@ from app.types import (
 
 class EmbeddedRuns(EmbeddedParts):
     """Runs, approvals and output of one session."""
-
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
-        """A run with one user message."""
-        said = RunMessage(role="user", content=message.content)
-        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
 
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
