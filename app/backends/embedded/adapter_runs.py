@@ -146,9 +146,7 @@ class EmbeddedRuns(EmbeddedParts):
     async def version(self, caller: Caller, session_id: str) -> str:
         """From the rows of the session and its runs; the log is not read."""
         session = self._find(caller, session_id)
-        end = self._database.read(partial(events.last_position, session=session.number))
-        census = self._database.read(partial(runs.census, session=session.number))
-        return f"{session.status} {end} {census}"
+        return f"{session.status} {self._database.read(partial(runs.census, session=session.number))}"
 
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat

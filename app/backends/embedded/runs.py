@@ -184,10 +184,14 @@ def summaries(connection: Connection, session: int, status: RunStatus | None) ->
     return [_summary(row) for row in connection.execute(ordered)]
 
 
-def census(connection: Connection, session: int) -> list[tuple[RunStatus, int, int]]:
-    """How many of the session's runs are in each state, and the latest of them: any change of theirs shows in it."""
-    query = select(RUNS.c.status, func.count(), func.max(RUNS.c.number)).where(RUNS.c.session == session)
-    return [(RunStatus(status), *counts) for status, *counts in connection.execute(query.group_by(RUNS.c.status))]
+def census(connection: Connection, session: int) -> list[tuple[str, int, int, int]]:
+    """How many of the session's runs are in each state, the latest of them, and their events.
+
+    Any change of the runs or of the log, which is theirs, shows in it.
+    """
+    counts = func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count)
+    query = select(RUNS.c.status, *counts).where(RUNS.c.session == session).group_by(RUNS.c.status)
+    return [(status, *counted) for status, *counted in connection.execute(query.order_by(RUNS.c.status))]
 
 
 def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
