@@ -29,13 +29,13 @@ class ClientDisconnected(Exception):
 # Bodies
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int, stall: float = 30.0) -> bytes:
+async def read_body(request: Request, receive: Receive, *, limit: int, stall: float = 30.0) -> bytes:
     """The whole request body, at most `limit` bytes.
 
     Raises PayloadTooLarge (before reading, where Content-Length tells), RequestTimeout when nothing arrives for
     `stall` seconds, and ClientDisconnected.
     """
-    length = _header(scope, b"content-length")
+    length = request.first("content-length")
     if length is not None and int(length) > limit:
         raise PayloadTooLarge
     body = bytearray()
@@ -106,13 +106,6 @@ class _Body:
                     dropped += len((await self.receive()).get("body", b""))
         except (TimeoutError, asyncio.CancelledError):
             return
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    for name, value in scope["headers"]:
-        if name == wanted:
-            return bytes(value)
-    return None
 
 
 # Rates

@@ -10,10 +10,9 @@ from app.errors import BadRequest, Detail
 class Request:
     """The head of one request; `context` is what Connexion's security writes its result to."""
 
-    __slots__ = ("context", "headers", "scope", "size")
+    __slots__ = ("context", "headers", "size")
 
     def __init__(self, scope: Scope) -> None:
-        self.scope = scope
         self.context: dict[str, Any] = {}
         self.headers: dict[str, list[str]] = {}
         self.size = 0

@@ -125,7 +125,7 @@ class Plan:
     async def _read(self, request: Request, receive: Receive) -> bytes:
         if self._body is None:
             return b""
-        content = await read_body(request.scope, receive, limit=self._max_body)
+        content = await read_body(request, receive, limit=self._max_body)
         if content:
             check_media_type(request)
         return content

@@ -8,6 +8,7 @@ from starlette.types import Message, Scope
 
 from app.errors import PayloadTooLarge, RequestTimeout, TooManyRequests
 from app.limits import ClientDisconnected, RateLimiter, client_address, read_body
+from app.request import Request
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -18,6 +19,10 @@ def request(*headers: tuple[str, str], client: tuple[str, int] | None = ("198.51
         "client": client,
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
     }
+
+
+def head(*headers: tuple[str, str]) -> Request:
+    return Request(request(*headers))
 
 
 class Sender:
@@ -41,13 +46,13 @@ class Sender:
 
 class TestReadBody:
     async def test_a_body_in_chunks_is_joined_when_it_fits(self) -> None:
-        assert await read_body(request(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
+        assert await read_body(head(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
 
     async def test_nothing_is_read_when_the_announced_length_is_too_large(self) -> None:
         sender = Sender(b"abcde")
 
         with pytest.raises(PayloadTooLarge):
-            await read_body(request(("Content-Length", "5")), sender.receive, limit=4)
+            await read_body(head(("Content-Length", "5")), sender.receive, limit=4)
 
         assert sender.received == 0
 
@@ -55,17 +60,17 @@ class TestReadBody:
         sender = Sender(b"abc", b"de", b"f")
 
         with pytest.raises(PayloadTooLarge):
-            await read_body(request(), sender.receive, limit=4)
+            await read_body(head(), sender.receive, limit=4)
 
         assert sender.received == 2
 
     async def test_a_body_that_stalls_times_out(self) -> None:
         with pytest.raises(RequestTimeout):
-            await read_body(request(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
+            await read_body(head(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
 
     async def test_a_client_that_goes_away_is_told_from_one_that_is_done(self) -> None:
         with pytest.raises(ClientDisconnected):
-            await read_body(request(), Sender(b"ab", ends="disconnect").receive, limit=4)
+            await read_body(head(), Sender(b"ab", ends="disconnect").receive, limit=4)
 
 
 class TestRateLimiter:
