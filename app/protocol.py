@@ -13,36 +13,41 @@ from app.errors import ApiError, BadRequest, HeadersTooLarge
 
 HEAD_SECONDS = 30.0
 _LINGER_SECONDS = 5.0
-_COPIED_BYTES = 65_536  # up to which one buffer is cheaper than two
+_HELD_BYTES = 65_536
 
 log = structlog.get_logger()
 
 
-class _Joined:
-    """A transport that sends the head of an answer together with what follows at once: one system call, one packet.
+class _Together:
+    """A transport that sends what is written in one round of the loop at the end of it, with one system call.
 
-    uvicorn writes a head and then a body. What is written first in a round of the loop waits for the second, or for the
-    end of the round.
+    Head and body of an answer leave in one packet. And the answers of one round leave right after one another: whoever
+    reads them is woken once, not for each of them. What is large does not wait, so that pauses of a full buffer work.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._held = b""
+        self._held: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         """Send this, soon."""
-        if self._held:
-            self._transport.writelines((self._held, data) if len(data) > _COPIED_BYTES else [self._held + data])
-            self._held = b""
-        elif data:
-            self._held = data
+        if not data:
+            return
+        if not self._held:
             self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > _HELD_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
-        if self._held and not self._transport.is_closing():
-            self._transport.write(self._held)
-        self._held = b""
+        held, self._held = self._held, []
+        if held and not self._transport.is_closing():
+            # Up to that size one buffer is cheaper than several.
+            self._transport.writelines(held if self._size > _HELD_BYTES else [b"".join(held)])
+        self._size = 0
 
     def close(self) -> None:
         """Close once all is sent."""
@@ -81,7 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         """Expect a first request soon."""
         super().connection_made(transport)
-        self.transport = _Joined(transport, self.loop)  # type: ignore[assignment]  # it is one, by delegation
+        self.transport = _Together(transport, self.loop)  # type: ignore[assignment]  # it is one, by delegation
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
