@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-MEASURED_BY = ("connexion", "uvicorn", "uvloop", "pyreqwest", "msgspec", "fastapi")
+MEASURED_BY = ("connexion", "uvicorn", "uvloop", "httptools", "msgspec", "fastapi")
 
 
 class Cores(NamedTuple):

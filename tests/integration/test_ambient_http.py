@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from pyreqwest.exceptions import RequestError
 
+from app.backends.ambient import connection
 from app.backends.ambient.http import Pool
 from tests.support.server import LOCALHOST
 
@@ -90,6 +90,18 @@ class TestAnswers:
         async with pool_before(saying(packed)) as pool:
             assert (await fetch(pool))[2] == b"{}"
 
+    async def test_interim_answers_are_passed_over(self) -> None:
+        hints = b"HTTP/1.1 103 Early Hints\r\nContent-Type: text/html\r\n\r\n"
+        async with pool_before(saying(b"HTTP/1.1 100 Continue\r\n\r\n" + hints + OK, OK)) as pool:
+            assert await fetch(pool) == (200, "application/json", b"{}")
+            assert (await fetch(pool))[0] == 200
+
+    async def test_answer_of_untold_length_ends_with_its_connection(self) -> None:
+        answer = b"HTTP/1.1 200 OK\r\n\r\n{}"
+        async with pool_before(cutting_after(answer), cutting_after(answer)) as pool:
+            assert (await fetch(pool))[2] == b"{}"
+            assert await everything(pool) == b"{}"
+
     @pytest.mark.parametrize(
         "answer",
         [
@@ -100,12 +112,14 @@ class TestAnswers:
             CHUNKED + b"zz\r\n{}\r\n",
             b"SSH-2.0-OpenSSH_9.6\r\n",
             b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2**20,
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 2**16,
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
         ],
         ids=lambda answer: repr(answer[-24:]),
     )
     async def test_answer_that_breaks_off_or_is_not_http_is_an_error(self, answer: bytes) -> None:
         async with pool_before(cutting_after(answer), cutting_after(answer)) as pool:
-            with pytest.raises(RequestError):
+            with pytest.raises(ConnectionError):
                 await fetch(pool)
 
 
@@ -123,19 +137,38 @@ class TestConnections:
     async def test_request_that_may_have_had_an_effect_is_not_sent_again(self) -> None:
         async with pool_before(closing_after(OK), saying(OK)) as pool:
             await fetch(pool)
-            with pytest.raises(RequestError):
+            with pytest.raises(ConnectionError):
                 await fetch(pool, "POST")
 
-    async def test_nothing_is_sent_once_the_pool_is_closed(self) -> None:
-        async with pool_before(saying(OK, OK)) as pool:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+            OK.replace(b"1.1", b"1.0"),
+            OK + OK,
+            OK + b"SSH-2.0-OpenSSH_9.6\r\n",
+        ],
+        ids=lambda answer: repr(answer[-24:]),
+    )
+    async def test_connection_is_not_kept_when_it_cannot_be_trusted_with_another_request(self, answer: bytes) -> None:
+        async with pool_before(saying(answer, b"never"), saying(OK)) as pool:
+            assert (await fetch(pool))[2] == b"{}"
+            assert (await fetch(pool, "POST"))[2] == b"{}"
+
+    async def test_connection_without_work_is_closed_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        closed = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await saying(OK)(reader, writer)
+            closed.set()
+
+        monkeypatch.setattr(connection, "KEPT_SECONDS", 0.1)
+        async with pool_before(script, saying(OK)) as pool:
             await fetch(pool)
-            await pool.close()
-            with pytest.raises(RequestError):
-                await fetch(pool)
+            await closed.wait()
+            assert (await fetch(pool, "POST"))[0] == 200
 
-
-class TestTimeLimits:
-    async def test_request_whose_caller_is_gone_ends_with_its_time_limit(self) -> None:
+    async def test_connection_is_cut_when_the_caller_of_a_request_is_gone(self) -> None:
         asked, cut = asyncio.Event(), asyncio.Event()
 
         async def script(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -144,7 +177,7 @@ class TestTimeLimits:
             assert await reader.read() == b""
             cut.set()
 
-        async with pool_before(script, seconds=0.2) as pool:
+        async with pool_before(script) as pool:
             task = asyncio.create_task(fetch(pool))
             await asked.wait()
             task.cancel()
@@ -152,6 +185,15 @@ class TestTimeLimits:
             assert task.cancelled()
             await cut.wait()
 
+    async def test_nothing_is_sent_once_the_pool_is_closed(self) -> None:
+        async with pool_before(saying(OK, OK)) as pool:
+            await fetch(pool)
+            await pool.close()
+            with pytest.raises(ConnectionError):
+                await fetch(pool)
+
+
+class TestTimeLimits:
     @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\n", OK[:-1]])
     async def test_wait_for_the_server_ends_with_a_time_out(self, begun: bytes) -> None:
         async with pool_before(saying(begun), saying(begun), seconds=0.1) as pool:
@@ -209,7 +251,7 @@ class TestPieces:
 
     async def test_body_that_breaks_off_is_an_error(self) -> None:
         async with pool_before(cutting_after(OK[:-1])) as pool:
-            with pytest.raises(RequestError):
+            with pytest.raises(ConnectionError):
                 await everything(pool)
 
 
@@ -254,7 +296,7 @@ async def test_a_certificate_counts_if_the_file_of_trusted_ones_names_its_issuer
     async with await asyncio.start_server(script, LOCALHOST, 0, ssl=context) as server:
         url = f"https://{LOCALHOST}:{server.sockets[0].getsockname()[1]}"
         stranger = Pool(url, 5)
-        with pytest.raises(RequestError):
+        with pytest.raises(ssl.SSLCertVerificationError):
             await stranger.fetch("GET", "/", {})
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
         friend = Pool(url, 5)

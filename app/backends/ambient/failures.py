@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 import msgspec
-from pyreqwest.exceptions import RequestError
 
 from app.backends.ambient.texts import clean
 from app.errors import ApiError, BackendError, BackendTimeout, BackendUnavailable, Forbidden, Unauthorized
@@ -23,7 +22,7 @@ def translated() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise BackendTimeout from error
-    except (RequestError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BackendUnavailable from error
 
 

@@ -2,10 +2,11 @@
 
 import json
 from typing import Protocol
+from urllib.parse import urlencode
 
 import requests
-from pyreqwest.client import ClientBuilder
 
+from app.backends.ambient.http import Pool
 from tests.bench.peers import asks
 from tests.bench.peers.asks import Ask, Json
 from tests.bench.resources import accepted, page, resource
@@ -65,11 +66,10 @@ class Ready:
 
 
 class Live:
-    """The platform over pyreqwest, as the server's own adapter asks it."""
+    """The platform over the client that the server's own adapter asks it with."""
 
     def __init__(self, url: str) -> None:
-        self._root = f"{url}/api/projects"
-        self._client = ClientBuilder().follow_redirects(False).no_proxy().build()
+        self._pool = Pool(url, timeout=30)
 
     async def answer(self, ask: Ask) -> Json:
         """Ask it."""
@@ -77,11 +77,11 @@ class Live:
 
     async def body(self, ask: Ask) -> bytes:
         """Ask it."""
-        request = self._client.request(ask.method, f"{self._root}/{ask.path}").headers(_headers(ask))
-        request = request.query(ask.query) if ask.query else request
-        request = request.body_json(ask.body) if ask.body else request
-        response = await request.build().send()
-        return _checked(response.status, (await response.bytes()).to_bytes())
+        target = f"/api/projects/{ask.path}" + (f"?{urlencode(ask.query)}" if ask.query else "")
+        content = json.dumps(ask.body).encode() if ask.body else b""
+        headers = {**_headers(ask), **({"Content-Type": "application/json"} if content else {})}
+        reply = await self._pool.fetch(ask.method, target, headers, content)
+        return _checked(reply.status, reply.body)
 
 
 class BlockingLive:
