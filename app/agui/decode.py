@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -39,25 +39,24 @@ class Neighbours:
         return self._raws[position - self._first]
 
 
-class Event(msgspec.Struct, gc=False):
-    """One AG-UI event.
+class Bare(msgspec.Struct, gc=False):
+    """An AG-UI event of which nothing is asked but its bytes."""
+
+
+class Mark(Bare):
+    """What an AG-UI event says of its run.
 
     `position` is its place in the log, the first event's being 1. Ids are None where absent, empty or no string, and
-    read in camelCase before snake_case; `timestamp` is in ms, `delta` as it is written. Everything else (content,
-    messages, result) stays in `raw` for whoever needs it.
+    read in camelCase before snake_case; `timestamp` is in ms. Everything else (content, messages, result) stays in
+    `raw` for whoever needs it.
     """
 
     type: str | None = None
     run_id: _Id = msgspec.field(name="runId", default=None)
     thread_id: _Id = msgspec.field(name="threadId", default=None)
-    message_id: _Id = msgspec.field(name="messageId", default=None)
-    tool_call_id: _Id = msgspec.field(name="toolCallId", default=None)
     timestamp: Annotated[int, msgspec.Meta(ge=0, le=LATEST)] | None = None
-    delta: msgspec.Raw = msgspec.Raw()
     snake_run_id: _Id = msgspec.field(name="run_id", default=None)
     snake_thread_id: _Id = msgspec.field(name="thread_id", default=None)
-    snake_message_id: _Id = msgspec.field(name="message_id", default=None)
-    snake_tool_call_id: _Id = msgspec.field(name="tool_call_id", default=None)
     # Set after decoding, so that members of these names do no harm.
     stored: Any = None
     position: int = 0
@@ -68,44 +67,78 @@ class Event(msgspec.Struct, gc=False):
         stored: msgspec.Raw | Stored = self.stored
         return stored if isinstance(stored, msgspec.Raw) else stored.at(self.position)
 
+    def settle(self) -> None:
+        """Fill up missing ids with those in snake_case."""
+        if self.snake_run_id or self.snake_thread_id:
+            self.run_id = self.run_id or self.snake_run_id
+            self.thread_id = self.thread_id or self.snake_thread_id
 
+
+class Event(Mark):
+    """One AG-UI event: also what it is a part of, and its `delta` as it is written."""
+
+    message_id: _Id = msgspec.field(name="messageId", default=None)
+    tool_call_id: _Id = msgspec.field(name="toolCallId", default=None)
+    delta: msgspec.Raw = msgspec.Raw()
+    snake_message_id: _Id = msgspec.field(name="message_id", default=None)
+    snake_tool_call_id: _Id = msgspec.field(name="tool_call_id", default=None)
+
+    def settle(self) -> None:
+        """Fill up missing ids with those in snake_case."""
+        if self.snake_run_id or self.snake_thread_id or self.snake_message_id or self.snake_tool_call_id:
+            super().settle()
+            self.message_id = self.message_id or self.snake_message_id
+            self.tool_call_id = self.tool_call_id or self.snake_tool_call_id
+
+
+E = TypeVar("E", bound=Bare)
+M = TypeVar("M", bound=Mark)
 BATCH = 1000  # entries that are decoded at once
 
-_event = Lenient(Event, timestamp=millis)
-_events = msgspec.json.Decoder(list[Event]).decode
+
+class Reading(Generic[E]):
+    """Entries of a log read as `struct`: the less it holds the quicker."""
+
+    def __init__(self, struct: type[E]) -> None:
+        self.together = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]  # known as it runs
+        self.alone = Lenient(struct, timestamp=millis)
 
 
-class Entries:
+BYTES, MARKS, EVENTS = Reading(Bare), Reading(Mark), Reading(Event)
+
+
+class Entries(Generic[E]):
     """Some entries of a log: `array` is the JSON array that holds just them; raises ValueError if it is none."""
 
-    def __init__(self, array: bytes) -> None:
+    def __init__(self, array: bytes, reading: Reading[E]) -> None:
         self.array = array
+        self._reading = reading
         try:
-            self._events: list[Event] | None = _events(array)
+            self._events: list[E] | None = reading.together(array)
         except UNREADABLE:
             self._events = None
             self.raws()
-
-    @property
-    def all_events(self) -> bool:
-        """Whether none of them has to be left out."""
-        return self._events is not None
 
     def raws(self) -> list[msgspec.Raw]:
         """The entries one by one, whatever they are."""
         return _tell_apart(self.array)
 
-    def events(self, first: int) -> list[Event]:
+    def stored(self) -> bytes:
+        """Those that are events as they stand, with commas between them."""
+        if self._events is None:
+            return b",".join([raw for raw in self.raws() if self._reading.alone(raw)])
+        return self.array[1:-1].strip()
+
+    def events(self: "Entries[M]", first: int) -> list[M]:
         """Those that are events, counted from `first`; to be asked for once."""
         events = self._events
         if events is None:
-            return _one_by_one(self.raws(), first)
+            return _one_by_one(self.raws(), first, self._reading)
         neighbours = Neighbours(self.array, first)
         for position, event in enumerate(events, first):
             event.stored = neighbours
             event.position = position
-            if event.snake_run_id or event.snake_message_id or event.snake_thread_id or event.snake_tool_call_id:
-                _settle_ids(event)
+            event.settle()
         return events
 
 
@@ -120,34 +153,31 @@ def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]:
 
 def _decoded(raws: Sequence[Json], first: int) -> list[Event]:
     try:
-        events = Entries(b"[%b]" % b",".join(raws)).events(first)
+        events = Entries(b"[%b]" % b",".join(raws), EVENTS).events(first)
     except UNREADABLE:
         events = []
     # One that is no JSON value may look like several.
-    return events if len(events) == len(raws) else _one_by_one(raws, first)
+    return events if len(events) == len(raws) else _one_by_one(raws, first, EVENTS)
 
 
-def _one_by_one(raws: Iterable[Json], first: int) -> list[Event]:
-    events: list[Event] = []
+def _one_by_one(raws: Iterable[Json], first: int, reading: Reading[M]) -> list[M]:
+    events: list[M] = []
     for raw in raws:
-        if event := decode_one(raw, first + len(events)):
+        if event := _alone(raw, first + len(events), reading):
             events.append(event)
     return events
 
 
 def decode_one(raw: Json, position: int) -> Event | None:
     """The event at that position of a log; None for an entry that is no JSON object."""
-    event = _event(raw)
+    return _alone(raw, position, EVENTS)
+
+
+def _alone(raw: Json, position: int, reading: Reading[M]) -> M | None:
+    event = reading.alone(raw)
     if event is None:
         return None
-    _settle_ids(event)
+    event.settle()
     event.stored = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
     event.position = position
     return event
-
-
-def _settle_ids(event: Event) -> None:
-    event.run_id = event.run_id or event.snake_run_id
-    event.thread_id = event.thread_id or event.snake_thread_id
-    event.message_id = event.message_id or event.snake_message_id
-    event.tool_call_id = event.tool_call_id or event.snake_tool_call_id

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from app.agui.decode import Event
+from app.agui.decode import Mark
 from app.agui.lenient import Json, Lenient
 from app.types import RunStatus
 
@@ -26,7 +26,7 @@ _result = Lenient(_Result)
 _outcome = Lenient(_Outcome)
 
 
-def ending(event: Event) -> RunStatus | None:
+def ending(event: Mark) -> RunStatus | None:
     """How this event ends its run; None for an event that ends none.
 
     An outcome of `interrupt` is a completed turn: the agent waits for an answer, which begins the next run.
@@ -48,7 +48,7 @@ def worse(one: RunStatus | None, other: RunStatus | None) -> RunStatus | None:
     return other or one
 
 
-def error_message(event: Event) -> str | None:
+def error_message(event: Mark) -> str | None:
     """The agent's or platform's own words in a RUN_ERROR, not cleaned."""
     terminal = _terminal(event.raw) if event.type == "RUN_ERROR" else None
     return terminal.message if terminal else None

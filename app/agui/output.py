@@ -1,9 +1,12 @@
 """A log that is read entry by entry, as the formats of the output."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 from app.agui.compact import Joiner
-from app.agui.decode import Entries, Event
+from app.agui.decode import BYTES, EVENTS, MARKS, Entries, Event, M, Mark, Reading
 from app.agui.select import Selection
 from app.agui.transcript import Telling
 from app.errors import RunNotFound
@@ -21,7 +24,7 @@ class Events:
         self.selection = Selection(run_id) if run_id else None
         self.missing = run_id is not None and not accepted
 
-    def take(self, entries: Entries) -> list[Event]:
+    def take(self, entries: Entries[M]) -> list[M]:
         """Those that the next entries hold."""
         events = entries.events(self.end + 1)
         self.end += len(events)
@@ -44,7 +47,7 @@ class Told:
         self._events = events
         self._telling = Telling()
 
-    def take(self, entries: Entries) -> None:
+    def take(self, entries: Entries[Event]) -> None:
         """Go on with these entries."""
         self._telling.take(self._events.take(entries))
 
@@ -55,39 +58,40 @@ class Told:
 
 
 class Written:
-    """The JSON of an `EventLog`, which begins with the first event."""
+    """The JSON of an `EventLog`, which begins with the first event; `reading` says as what it takes the entries."""
 
     def __init__(self, session_id: str, format: EventFormat, events: Events) -> None:
         empty = msgspec.json.encode(EventLog(session_id=session_id, format=format, events=[]))
         self._before, self._end = empty[:-2], empty[-2:]
+        self._begun = False
         self._events = events
         self._joiner = Joiner() if format is OutputFormat.COMPACT else None
+        whole = MARKS if events.selection else BYTES
+        self.reading: Reading[Any] = EVENTS if self._joiner else whole
 
-    def take(self, entries: Entries) -> bytes:
+    def take(self, slices: Iterable[Entries[Any]]) -> bytes:
         """What can be written once these entries are known."""
+        return self._written([events for entries in slices if (events := self._read(entries))])
+
+    def _read(self, entries: Entries[Any]) -> bytes:
         if self._joiner:
-            return self._with(_raw(self._joiner.take(self._events.take(entries))))
-        if self._events.selection:
-            return self._with(_raw(self._events.take(entries)))
-        return self._with(_stored(entries))
+            return _raw(self._joiner.take(self._events.take(entries)))
+        return _raw(self._events.take(entries)) if self._events.selection else entries.stored()
 
     def rest(self) -> bytes:
         """The end, since nothing follows; the errors of `Events.rest`."""
         self._events.rest()
-        last = self._with(_raw(self._joiner.rest())) if self._joiner else b""
-        return last + (self._end if self._before == b"," else self._before + self._end)
+        held = _raw(self._joiner.rest()) if self._joiner else b""
+        last = self._written([held] if held else [])
+        return last + self._end if self._begun else self._before + self._end
 
-    def _with(self, events: bytes) -> bytes:
-        if not events:
+    def _written(self, parts: list[bytes]) -> bytes:
+        """The parts with a comma before each but the log's first one."""
+        if not parts:
             return b""
-        before, self._before = self._before, b","
-        return before + events
+        begun, self._begun = self._begun, True
+        return b",".join([b"", *parts]) if begun else self._before + b",".join(parts)
 
 
-def _raw(events: list[Event]) -> bytes:
+def _raw(events: Iterable[Mark]) -> bytes:
     return b",".join([event.raw for event in events])
-
-
-def _stored(entries: Entries) -> bytes:
-    """The events as they stand, one by one only where an entry among them is none."""
-    return entries.array[1:-1].strip() if entries.all_events else _raw(entries.events(1))

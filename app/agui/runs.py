@@ -1,12 +1,12 @@
 """What became of each run, from its events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 
 import msgspec
 
-from app.agui.decode import Event
+from app.agui.decode import Mark
 from app.agui.endings import ending, error_message, worse
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
@@ -44,21 +44,27 @@ class _Run(msgspec.Struct, eq=False):
     said: str | None = None
     snapshot: msgspec.Raw | None = None
 
-    def take(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self.event_count += 1
-            if self.thread_id is None:
-                self.thread_id = event.thread_id
-            if event.timestamp is not None:
-                self.last_at = event.timestamp
-                if self.started_at is None:
-                    self.started_at = event.timestamp
-            if self.begun is None and event.type != "RAW":
-                self.begun = event.position
-            if event.type in _TELLING:
-                self._hear(event)
+    def take(self, events: Sequence[Mark]) -> None:
+        """Go on with some events of the run; nearly all of them are deltas, which are not looked at one by one."""
+        self.event_count += len(events)
+        if self.thread_id is None:
+            self.thread_id = next((event.thread_id for event in events if event.thread_id), None)
+        if self.begun is None:
+            self.begun = next((event.position for event in events if event.type != "RAW"), None)
+        if self.started_at is None:
+            self.started_at = _first_time(events)
+        seen = 0
+        for index in [index for index, event in enumerate(events) if event.type in _TELLING]:
+            self._pass(events[seen : index + 1])
+            self._hear(events[index])
+            seen = index + 1
+        self._pass(events[seen:])
 
-    def _hear(self, event: Event) -> None:
+    def _pass(self, events: Sequence[Mark]) -> None:
+        if (time := _first_time(reversed(events))) is not None:
+            self.last_at = time
+
+    def _hear(self, event: Mark) -> None:
         if event.type == "RUN_STARTED":
             self._start(event)
         elif event.type == "TEXT_MESSAGE_START" and self.asked is None and self.said is None:
@@ -72,7 +78,7 @@ class _Run(msgspec.Struct, eq=False):
             self.error = error_message(event) or self.error
             self.usage = usage(event) or self.usage
 
-    def _start(self, event: Event) -> None:
+    def _start(self, event: Mark) -> None:
         if not self.started:
             self.started = True
             self.begun = event.position
@@ -86,7 +92,11 @@ class _Run(msgspec.Struct, eq=False):
         return last_user_text(snapshot_messages(self.snapshot)) if self.snapshot is not None else None
 
 
-def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSummary]:
+def _first_time(events: Iterable[Mark]) -> int | None:
+    return next((event.timestamp for event in events if event.timestamp is not None), None)
+
+
+def summaries(events: Iterable[Mark], *, session_running: bool) -> list[RunSummary]:
     """One summary for each run of a log of the platform, in the order of their start; error texts are as it has them.
 
     A run without a terminal event is running only while its session is and no later run of its thread has begun; any
@@ -103,7 +113,7 @@ class Runs:
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
 
-    def take(self, events: Iterable[Event]) -> None:
+    def take(self, events: Iterable[Mark]) -> None:
         """Go on with these events."""
         for run_id, together in groupby(events, attrgetter("run_id")):
             if run_id is None:

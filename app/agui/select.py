@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from app.agui.decode import Event
+from app.agui.decode import Event, M, Mark
 
 _HEX = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 _UUID = re.compile(rf"(?:urn:uuid:)?({_HEX})|\{{({_HEX})\}}", re.ASCII | re.IGNORECASE)
@@ -29,11 +29,11 @@ class Selection:
         self._wanted = canonical(run_id)
         self._known: dict[str | None, bool] = {None: False}
 
-    def take(self, events: Iterable[Event]) -> list[Event]:
+    def take(self, events: Iterable[M]) -> list[M]:
         """Those of the events that belong to the run."""
         return [event for event in events if self.holds(event)]
 
-    def holds(self, event: Event) -> bool:
+    def holds(self, event: Mark) -> bool:
         """Whether the event belongs to the run."""
         belongs = self._known.get(event.run_id)
         if belongs is None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from app.agui.decode import Event
+from app.agui.decode import Mark
 from app.agui.lenient import Json, Lenient, reader
 from app.types import Usage
 
@@ -53,7 +53,7 @@ _result_usage = Lenient(_ResultUsage)
 _entries = reader(list[msgspec.Raw])
 
 
-def usage(event: Event) -> Usage | None:
+def usage(event: Mark) -> Usage | None:
     """What a terminal event says was used; None if it says nothing, or is another event.
 
     Tokens are counted once: where AG-UI's own `usage` is there, that of the result is not added to it.

@@ -1,17 +1,20 @@
-"""Long logs on the event loop: in slices of a few milliseconds, one reader after the other, all else in between."""
+"""Long logs on the event loop: some milliseconds of work at a time, one reader after the other, all else in between."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
-from app.agui.decode import Entries
+from app.agui.decode import E, Entries
 from app.agui.output import Written
 
-ROUNDS = 4  # of the event loop between two slices: a small request takes several, and need not wait for one in each
+ROUNDS = 4  # of the event loop between two turns: a small request takes several, and need not wait for one in each
+
+Log = AsyncGenerator[Iterable[Entries[E]], None]
+"""A log as it comes: each time the slices that one turn is for, read as they are gone through."""
 
 
 class Turns:
-    """`async with turns:` waits until it is one's turn to work on a slice."""
+    """`async with turns:` waits until it is one's turn to work."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -25,22 +28,21 @@ class Turns:
         self._lock.release()
 
 
-async def read(log: AsyncGenerator[Entries, None], turns: Turns, take: Callable[[Entries], object]) -> None:
+async def read(log: Log[E], turns: Turns, take: Callable[[Entries[E]], object]) -> None:
     """Hand a log to `take`, slice by slice, until it returns True."""
     async with aclosing(log):
-        async for entries in log:
+        async for slices in log:
             async with turns:
-                enough = take(entries)
-            if enough is True:
-                return
+                if any(take(entries) is True for entries in slices):
+                    return
 
 
-async def write(log: AsyncGenerator[Entries, None], turns: Turns, written: Written) -> AsyncGenerator[bytes, None]:
+async def write(log: Log[E], turns: Turns, written: Written) -> AsyncGenerator[bytes, None]:
     """The pieces of a log's JSON, none of them empty."""
     async with aclosing(log):
-        async for entries in log:
+        async for slices in log:
             async with turns:
-                piece = written.take(entries)
+                piece = written.take(slices)
             if piece:
                 yield piece
     yield written.rest()

@@ -1,5 +1,6 @@
 """Reading the platform's export in pieces: the bytes of each event as they came, and nothing that is not UTF-8."""
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agui import entries
+from app.agui.decode import BYTES, EVENTS, MARKS, Reading
 from app.agui.entries import Splitter
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{},:'), max_size=12) | st.sampled_from(
@@ -18,16 +20,15 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS | st.just("type"), inner, max_size=3),
     max_leaves=12,
 )
-EVENTS = st.fixed_dictionaries({"type": st.sampled_from(["RUN_STARTED", "MESSAGES_SNAPSHOT"]), "messages": VALUES})
+OBJECTS = st.fixed_dictionaries({"type": st.sampled_from(["RUN_STARTED", "MESSAGES_SNAPSHOT"]), "messages": VALUES})
 
 
-def split(text: bytes, sizes: list[int]) -> list[bytes]:
+def split(text: bytes, sizes: list[int], reading: Reading[Any] = BYTES) -> list[bytes]:
     """The entries of an export that comes in pieces of these sizes, the last of them again and again."""
-    splitter, found = Splitter(), []
+    splitter, found = Splitter(reading), []
     while text:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        if part := splitter.take(text[:size]):
-            found += part.raws()
+        found += [raw for part in splitter.take(text[:size]) for raw in part.raws()]
         text = text[size:]
     found += splitter.rest().raws()
     return [bytes(raw) for raw in found]
@@ -40,29 +41,31 @@ def export(*events: bytes) -> bytes:
 EXPORTS = st.builds(
     lambda before, log, behind: {**before, "aguiEvents": log, "legacyMessages": behind},
     st.dictionaries(TEXTS.filter(lambda key: key != "aguiEvents"), VALUES, max_size=2),
-    st.lists(EVENTS | VALUES, max_size=12),
+    st.lists(OBJECTS | VALUES, max_size=12),
     VALUES,
 )
 
 
+@pytest.mark.parametrize("reading", [BYTES, MARKS, EVENTS])
 @given(EXPORTS, st.integers(-1, 2), st.integers(1, 80), st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_entries_are_the_same_in_whatever_pieces_the_export_comes(
-    value: dict[str, Any], indent: int, enough: int, sizes: list[int]
+    reading: Reading[Any], value: dict[str, Any], indent: int, enough: int, sizes: list[int]
 ) -> None:
     text = msgspec.json.format(msgspec.json.encode(value), indent=indent)
     whole = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     expected = msgspec.json.decode(whole["aguiEvents"], type=list[msgspec.Raw])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entries, "SLICE", enough)
-        assert split(text, sizes) == [bytes(raw) for raw in expected]
+        assert split(text, sizes, reading) == [bytes(raw) for raw in expected]
 
 
-def test_a_long_log_is_cut_where_its_events_end() -> None:
+@pytest.mark.parametrize("size", [10_000, 10_000_000])
+def test_a_long_log_is_cut_where_its_events_end(size: int) -> None:
     messages = b",".join([b'{"content":"%b","role":"user","type":"text"}' % (b"x" * 50)] * 40)
     log = [b'{"messages":[%b],"runId":"r","type":"MESSAGES_SNAPSHOT"}' % messages, b'{"type":"CUSTOM","value":1}'] * 900
-    text, splitter = export(*log), Splitter()
-    taken = [splitter.take(text[start : start + 10_000]) for start in range(0, len(text), 10_000)]
-    parts = [part for part in [*taken, splitter.rest()] if part]
+    text, splitter = export(*log), Splitter(EVENTS)
+    taken = [splitter.take(text[start : start + size]) for start in range(0, len(text), size)]
+    parts = [*chain(*taken), splitter.rest()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
     assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
 
@@ -81,10 +84,13 @@ def test_a_long_log_is_cut_where_its_events_end() -> None:
     ],
 )
 @pytest.mark.parametrize("enough", [1, 1000])
-def test_what_is_no_json_object_is_refused(text: bytes, enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [3, 4])
+def test_what_is_no_json_object_is_refused(
+    text: bytes, size: int, enough: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(entries, "SLICE", enough)
-    with pytest.raises(ValueError, match=r".+"):
-        split(text, [3])
+    with pytest.raises(msgspec.DecodeError):
+        split(text, [size])
 
 
 @pytest.mark.parametrize("value", [b"null", b"{}", b'"text"', b"7"])
@@ -104,11 +110,10 @@ def test_what_is_not_utf8_is_refused(broken: bytes, enough: int, monkeypatch: py
 
 
 def test_what_is_not_utf8_is_refused_as_soon_as_it_comes() -> None:
-    splitter = Splitter()
-    splitter.take(b'{"aguiEvents":[{"text":"\xc3')
-    splitter.take(b"\xa9")
+    splitter = Splitter(BYTES)
+    assert [*splitter.take(b'{"aguiEvents":[{"text":"\xc3'), *splitter.take(b"\xa9")] == []
     with pytest.raises(UnicodeDecodeError):
-        splitter.take(b"\xff")
+        next(splitter.take(b"\xff"))
 
 
 def test_the_log_is_found_behind_many_members_of_its_name() -> None:

@@ -1,11 +1,11 @@
 """The logs of the platform's sessions, read out of its exports slice by slice."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
 from contextlib import aclosing
 
 import msgspec
 
-from app.agui.decode import Entries
+from app.agui.decode import BYTES, EVENTS, MARKS, E, Entries, Reading
 from app.agui.entries import Splitter
 from app.agui.output import Events, Told, Written
 from app.agui.page import Filling
@@ -14,7 +14,7 @@ from app.answers import JsonPieces
 from app.backends.ambient.failures import translated
 from app.backends.ambient.platform import Platform
 from app.backends.ambient.texts import clean
-from app.backends.slices import Turns, read, write
+from app.backends.slices import Log, Turns, read, write
 from app.errors import CursorAhead
 from app.types import Caller, EventFormat, EventLog, OutputFormat, Page, RunSummary, Transcript
 
@@ -34,13 +34,13 @@ class Exports:
     async def entries(self, caller: Caller, session_id: str) -> list[msgspec.Raw]:
         """All that the log holds, as it stands."""
         found: list[msgspec.Raw] = []
-        await read(self._log(caller, session_id), self._turns, lambda entries: found.extend(entries.raws()))
+        await read(self._log(caller, session_id, BYTES), self._turns, lambda entries: found.extend(entries.raws()))
         return found
 
     async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
         """The runs in the order of their start, their errors fit for a client to read."""
         events, runs = Events(), Runs()
-        await read(self._log(caller, session_id), self._turns, lambda entries: runs.take(events.take(entries)))
+        await read(self._log(caller, session_id, MARKS), self._turns, lambda entries: runs.take(events.take(entries)))
         summaries = runs.summaries(session_running=session_running)
         for run in summaries:
             if run.error is not None:
@@ -50,13 +50,13 @@ class Exports:
     async def has_run(self, caller: Caller, session_id: str, run_id: str) -> bool:
         """Whether there is an event of the run."""
         events = Events(run_id)
-        await read(self._log(caller, session_id), self._turns, lambda entries: bool(events.take(entries)))
+        await read(self._log(caller, session_id, MARKS), self._turns, lambda entries: bool(events.take(entries)))
         return not events.missing
 
     async def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> Transcript:
         """The conversation."""
         told = Told(Events(run_id, accepted=accepted))
-        await read(self._log(caller, session_id), self._turns, told.take)
+        await read(self._log(caller, session_id, EVENTS), self._turns, told.take)
         messages = told.rest(session_running=True)
         return Transcript(session_id=session_id, format=OutputFormat.TRANSCRIPT, messages=messages)
 
@@ -65,7 +65,7 @@ class Exports:
     ) -> JsonPieces:
         """The events as an `EventLog`."""
         written = Written(session_id, format, Events(run_id, accepted=accepted))
-        return JsonPieces(write(self._log(caller, session_id), self._turns, written))
+        return JsonPieces(write(self._log(caller, session_id, written.reading), self._turns, written))
 
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: Page, *, accepted: bool
@@ -73,7 +73,8 @@ class Exports:
         """A page of that; CursorAhead for one that begins behind the log's end."""
         events = Events(run_id, accepted=accepted)
         filling = Filling(page, compacted=format is OutputFormat.COMPACT)
-        await read(self._log(caller, session_id), self._turns, lambda entries: filling.take(events.take(entries)))
+        log = self._log(caller, session_id, EVENTS)
+        await read(log, self._turns, lambda entries: filling.take(events.take(entries)))
         if not filling.full:
             events.rest()
             if page.after > events.end:
@@ -81,15 +82,16 @@ class Exports:
         found, next_after = filling.rest()
         return EventLog(session_id=session_id, format=format, events=found, next_after=next_after)
 
-    async def _log(self, caller: Caller, session_id: str) -> AsyncGenerator[Entries, None]:
-        splitter = Splitter()
+    async def _log(self, caller: Caller, session_id: str, reading: Reading[E]) -> Log[E]:
+        splitter = Splitter(reading)
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
-                async with self._turns:
-                    with translated():
-                        entries = splitter.take(piece)
-                if entries:
-                    yield entries
+                yield _slices(splitter, piece)
         with translated():
             rest = splitter.rest()
-        yield rest
+        yield [rest]
+
+
+def _slices(splitter: Splitter[E], piece: bytes) -> Iterator[Entries[E]]:
+    with translated():
+        yield from splitter.take(piece)

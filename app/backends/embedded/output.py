@@ -1,21 +1,21 @@
 """A session's whole log, or one run's, read slice by slice up to where it ended when the reading began."""
 
-from collections.abc import AsyncGenerator
 from functools import partial
 
 from sqlalchemy import Connection
 
-from app.agui.decode import Entries
-from app.agui.entries import SLICE
+from app.agui.decode import EVENTS, E, Entries, Reading
 from app.agui.output import Events, Told, Written
 from app.answers import JsonPieces
 from app.backends.embedded import events, pages
 from app.backends.embedded.database import Database
 from app.backends.embedded.events import Stretch
 from app.backends.embedded.sessions import SessionRow
-from app.backends.slices import Turns, read, write
+from app.backends.slices import Log, Turns, read, write
 from app.errors import SessionNotFound
 from app.types import EventFormat, OutputFormat, SessionStatus, Transcript
+
+SLICE = 1 << 17  # bytes that are read and decoded at once; a look into the store has its price
 
 
 class Output:
@@ -28,25 +28,27 @@ class Output:
     async def transcript(self, session: SessionRow, run_id: str | None) -> Transcript:
         """The conversation."""
         told = Told(Events())
-        await read(self._log(session.number, run_id), self._turns, told.take)
+        await read(self._log(session.number, run_id, EVENTS), self._turns, told.take)
         messages = told.rest(session_running=session.status is SessionStatus.RUNNING)
         return Transcript(session_id=session.id, format=OutputFormat.TRANSCRIPT, messages=messages)
 
     def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> JsonPieces:
         """The events as an `EventLog`."""
-        return JsonPieces(write(self._log(session.number, run_id), self._turns, Written(session.id, format, Events())))
+        written = Written(session.id, format, Events())
+        return JsonPieces(write(self._log(session.number, run_id, written.reading), self._turns, written))
 
-    async def _log(self, session: int, run_id: str | None) -> AsyncGenerator[Entries, None]:
+    async def _log(self, session: int, run_id: str | None, reading: Reading[E]) -> Log[E]:
         end, run = self._database.read(partial(pages.position, session=session, after=0, run_id=run_id))
         end, after = run.last if run else end, 0
         while after < end:
             async with self._turns:
-                after, entries = self._database.read(partial(_slice, session=session, after=after, end=end, run=run))
-            yield entries
+                after, array = self._database.read(partial(_slice, session=session, after=after, end=end, run=run))
+                entries = Entries(array, reading)
+            yield [entries]
 
 
-def _slice(connection: Connection, session: int, after: int, end: int, run: Stretch | None) -> tuple[int, Entries]:
-    """The entries behind `after`, of about SLICE bytes, and the position of the last one."""
+def _slice(connection: Connection, session: int, after: int, end: int, run: Stretch | None) -> tuple[int, bytes]:
+    """The position of the last entry and a JSON array of those behind `after`, of about SLICE bytes."""
     found: list[bytes] = []
     size = 0
     for position, event in events.behind(connection, session, after, run):
@@ -59,4 +61,4 @@ def _slice(connection: Connection, session: int, after: int, end: int, run: Stre
             break
     if not found:
         raise SessionNotFound
-    return after, Entries(b"[%b]" % b",".join(found))
+    return after, b"[%b]" % b",".join(found)
