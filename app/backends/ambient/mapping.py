@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from app.backends.ambient import resources
@@ -179,8 +180,9 @@ def _repos(entries: list[resources.Repo]) -> list[Repo] | None:
     return [Repo(url=entry.url, branch=entry.branch or None) for entry in flat if entry and entry.url] or None
 
 
+@lru_cache(maxsize=4096)
 def _time(text: str | None) -> str | None:
-    """A time as RFC 3339 in UTC."""
+    """A time as RFC 3339 in UTC; remembered, since whoever polls a list meets the same times again."""
     if not text:
         return None
     try:
