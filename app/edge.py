@@ -82,7 +82,6 @@ class Edge:
         request_id = scope["request_id"] = _request_id(request)
         client = scope["client_address"] = client_address(scope, self._trusted)
         answer = _Answer(send, request_id)
-        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         method, path = scope["method"], scope["path"]
         try:

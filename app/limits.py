@@ -3,8 +3,10 @@
 import asyncio
 import math
 from collections.abc import Collection
+from contextlib import nullcontext
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 from throttled import MemoryStore, RateLimiterType, Throttled, per_sec
@@ -22,6 +24,19 @@ _LINGER_BYTES = 128 * 2**20
 _LINGER_SECONDS = 10.0
 
 
+class Connection(Protocol):
+    """What the server offers in the scope's state as `connection`.
+
+    `stopping` is set once the server stops. `request_complete` says that no more of the request is waited for.
+    """
+
+    stopping: asyncio.Event
+    request_complete: bool
+
+    def abort(self) -> None:
+        """Cut the connection and drop what has not been sent."""
+
+
 class ClientDisconnected(Exception):
     """The client went away before its request was complete; there is nobody to answer."""
 
@@ -29,19 +44,21 @@ class ClientDisconnected(Exception):
 # Bodies
 
 
-async def read_body(request: Request, receive: Receive, *, limit: int, stall: float = 30.0) -> bytes:
-    """The whole request body, at most `limit` bytes.
+async def read_body(scope: Scope, receive: Receive, *, limit: int, stall: float = 30.0) -> bytes:
+    """The whole request body, at most `limit` bytes; the edge has put its `head` into the scope.
 
     Raises PayloadTooLarge (before reading, where Content-Length tells), RequestTimeout when nothing arrives for
     `stall` seconds, and ClientDisconnected.
     """
-    length = request.first("content-length")
+    length = scope["head"].first("content-length")
     if length is not None and int(length) > limit:
         raise PayloadTooLarge
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    all_here = connection is not None and connection.request_complete
     body = bytearray()
     while True:
         try:
-            async with asyncio.timeout(stall):
+            async with nullcontext() if all_here else asyncio.timeout(stall):
                 message = await receive()
         except TimeoutError as error:
             raise RequestTimeout from error

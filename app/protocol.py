@@ -80,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
         self.stopping = asyncio.Event()
+        self.request_complete = False
 
     # Of the connection
 
@@ -149,6 +150,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().on_message_begin()
         self.scope["state"]["connection"] = self
+        self.request_complete = False
         self._in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -179,6 +181,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The request is there; with an offer to upgrade, only its head is."""
         self._progress = True
         if not self.parser.should_upgrade():
+            self.request_complete = True
             super().on_message_complete()
 
     # Ends

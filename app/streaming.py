@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from app.answers import EventStream, Frame, JsonPieces
 from app.errors import ApiError
+from app.limits import Connection
 
 HEARTBEAT_SECONDS = 15.0
 SEND_SECONDS = 25.0
@@ -23,15 +24,6 @@ _HEADERS = [
 _JSON_HEADERS = [(b"content-type", b"application/json")]
 
 log = structlog.get_logger()
-
-
-class Connection(Protocol):
-    """What the server offers in the scope's state as `connection`: to know of its stop, and to cut without farewell."""
-
-    stopping: asyncio.Event
-
-    def abort(self) -> None:
-        """Cut the connection and drop what has not been sent."""
 
 
 class TooSlow(Exception):

@@ -92,7 +92,7 @@ class Plan:
             _header_value(request, header)
         credentials = auth.credentials(request, token)
         caller = await self._backend.authorize(credentials, self._role)
-        content = await self._read(request, receive)
+        content = await self._read(scope, receive)
         fields = parse_query(scope["query_string"], self._query_names)
         for parameter in self._query:
             arguments[parameter.name] = self._typed(parameter.name, parameter.value(fields.get(parameter.name)))
@@ -122,12 +122,12 @@ class Plan:
             replayed = caller.once.replayed
         await send_answer(scope, receive, send, self._status, result, replayed=replayed)
 
-    async def _read(self, request: Request, receive: Receive) -> bytes:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
         if self._body is None:
             return b""
-        content = await read_body(request, receive, limit=self._max_body)
+        content = await read_body(scope, receive, limit=self._max_body)
         if content:
-            check_media_type(request)
+            check_media_type(scope["head"])
         return content
 
     def _typed(self, name: str, value: Any) -> Any:

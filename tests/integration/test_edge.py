@@ -350,7 +350,7 @@ class TestAccessLog:
 
 async def test_the_body_passes_unchanged() -> None:
     async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope["head"], receive, limit=100)
+        body = await read_body(scope, receive, limit=100)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 

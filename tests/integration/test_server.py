@@ -29,7 +29,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     content: object = sorted(name.decode() for name, _ in scope["headers"])
     if scope["path"] == "/length":
-        content = len(await read_body(scope["head"], receive, limit=LIMIT, stall=0.2))
+        content = len(await read_body(scope, receive, limit=LIMIT, stall=0.2))
     body = json.dumps(content).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body[:1], "more_body": True})

@@ -21,8 +21,9 @@ def request(*headers: tuple[str, str], client: tuple[str, int] | None = ("198.51
     }
 
 
-def head(*headers: tuple[str, str]) -> Request:
-    return Request(request(*headers))
+def headed(*headers: tuple[str, str]) -> Scope:
+    scope = request(*headers)
+    return {**scope, "head": Request(scope)}
 
 
 class Sender:
@@ -46,13 +47,13 @@ class Sender:
 
 class TestReadBody:
     async def test_a_body_in_chunks_is_joined_when_it_fits(self) -> None:
-        assert await read_body(head(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
+        assert await read_body(headed(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
 
     async def test_nothing_is_read_when_the_announced_length_is_too_large(self) -> None:
         sender = Sender(b"abcde")
 
         with pytest.raises(PayloadTooLarge):
-            await read_body(head(("Content-Length", "5")), sender.receive, limit=4)
+            await read_body(headed(("Content-Length", "5")), sender.receive, limit=4)
 
         assert sender.received == 0
 
@@ -60,17 +61,17 @@ class TestReadBody:
         sender = Sender(b"abc", b"de", b"f")
 
         with pytest.raises(PayloadTooLarge):
-            await read_body(head(), sender.receive, limit=4)
+            await read_body(headed(), sender.receive, limit=4)
 
         assert sender.received == 2
 
     async def test_a_body_that_stalls_times_out(self) -> None:
         with pytest.raises(RequestTimeout):
-            await read_body(head(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
+            await read_body(headed(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
 
     async def test_a_client_that_goes_away_is_told_from_one_that_is_done(self) -> None:
         with pytest.raises(ClientDisconnected):
-            await read_body(head(), Sender(b"ab", ends="disconnect").receive, limit=4)
+            await read_body(headed(), Sender(b"ab", ends="disconnect").receive, limit=4)
 
 
 class TestRateLimiter:
