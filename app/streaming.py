@@ -45,15 +45,23 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
 
 
 async def send_pieces(scope: Scope, receive: Receive, send: Send, status: int, answer: JsonPieces) -> None:
-    """Send a body piece by piece until it ends or the reader leaves; a broken one cuts the connection."""
+    """Send a body piece by piece until it ends or the reader leaves; a broken one cuts the connection.
+
+    The length of a body of one piece is told.
+    """
     async with aclosing(answer.pieces) as pieces:
         first = await anext(pieces)
-        await send({"type": "http.response.start", "status": status, "headers": [*_JSON_HEADERS]})
+        second = await anext(pieces, None)
+        length = [(b"content-length", b"%d" % len(first))] if second is None else []
+        await send({"type": "http.response.start", "status": status, "headers": [*_JSON_HEADERS, *length]})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return
         async with _attended(scope, receive, "a body broke") as gone:
-            await _send_in_time(send, first)
+            await _send_in_time(send, first, more=second is not None)
+            if second is None:
+                return
+            await _send_in_time(send, second)
             async for piece in pieces:
                 if gone.done():
                     return

@@ -1,4 +1,9 @@
-"""A conversation in the making: messages, tool calls and runs as a log tells them one after another."""
+"""A conversation in the making: messages, tool calls and runs as a log tells them one after another.
+
+Its texts are never decoded: a text is bytes, what stands between the quotes of JSON strings put together.
+"""
+
+from collections.abc import Iterator
 
 import msgspec
 
@@ -6,14 +11,15 @@ from app.agui.endings import worse
 from app.agui.messages import (
     CallStatus,
     StoredMessage,
-    content_text,
     error_text,
     failed,
-    json_text,
+    quoted,
+    quoted_content,
+    quoted_json,
     read_call,
 )
 from app.agui.times import rfc3339
-from app.types import Message, RunStatus, ToolCall
+from app.types import RunStatus, Value
 
 
 class Run(msgspec.Struct, eq=False):
@@ -38,16 +44,16 @@ class Call(msgspec.Struct, eq=False):
     run: Run
     parent: str | None = None
     name: str | None = None
-    args: list[str] | None = None
-    result: str | None = None
+    args: list[bytes] | None = None
+    result: bytes | None = None
     failed: bool = False
     status: CallStatus | None = None
     started: int | None = None
     duration: int | None = None
 
-    def answer(self, text: str | None, *, failed: bool, at: int | None) -> None:
+    def answer(self, text: bytes | None, *, failed: bool, at: int | None) -> None:
         """Take the call's result, given at `at` ms."""
-        self.result = text or self.result or ""
+        self.result = text or self.result or b""
         self.failed = failed or self.failed
         if at is not None and self.started is not None and at >= self.started:
             self.duration = at - self.started
@@ -60,10 +66,33 @@ class Draft(msgspec.Struct, eq=False):
     role: str
     run: Run
     live_of: Run | None
-    texts: list[str] | None = None
+    texts: list[bytes] | None = None
     calls: dict[str, Call] = {}
     tool_call_id: str | None = None
     name: str | None = None
+
+
+class _ToolCall(Value):
+    """`app.types.ToolCall` with its texts as they are written."""
+
+    id: str
+    name: str | None = None
+    args: msgspec.Raw | None = None
+    result: msgspec.Raw | None = None
+    status: CallStatus | None = None
+    duration: int | None = None
+
+
+class _Message(Value):
+    """`app.types.Message` with its texts as they are written."""
+
+    id: str
+    role: str
+    content: msgspec.Raw | None = None
+    tool_calls: list[_ToolCall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    timestamp: str | None = None
 
 
 class Conversation:
@@ -107,7 +136,7 @@ class Conversation:
 
     def _put(self, run: Run, message: StoredMessage, key: str, *, live: bool) -> None:
         fresh = key not in self._drafts
-        text = content_text(message.content)
+        text = quoted_content(message.content)
         self._drafts[key] = draft = Draft(
             id=key,
             role=message.role or ("tool" if message.tool_call_id else "assistant"),
@@ -124,7 +153,7 @@ class Conversation:
             self._put_call(draft, raw, index)
         if draft.role == "tool" and message.tool_call_id:
             call = self.call(run, message.tool_call_id)
-            call.answer(text or error_text(message.error), failed=failed(message), at=None)
+            call.answer(text or quoted(error_text(message.error) or ""), failed=failed(message), at=None)
 
     def _put_call(self, draft: Draft, raw: msgspec.Raw, index: int) -> None:
         stored = read_call(raw)
@@ -132,12 +161,12 @@ class Conversation:
             return
         call = self.call(draft.run, stored.id or f"{draft.id}:{index}")
         call.name = stored.name or call.name
-        if (args := json_text(stored.args)) is not None:
+        if (args := quoted_json(stored.args)) is not None:
             call.args = [args]
         call.status = stored.status
         error = error_text(stored.error)
-        if (result := json_text(stored.result)) is not None or error:
-            call.answer(result or error, failed=bool(error), at=None)
+        if (result := quoted_json(stored.result)) is not None or error:
+            call.answer(result or quoted(error or ""), failed=bool(error), at=None)
         if stored.duration is not None:
             call.duration = stored.duration
         call.parent = draft.id
@@ -181,31 +210,34 @@ class Conversation:
         """Take a terminal event of the run."""
         run.ending = worse(run.ending, ending)
 
-    def messages(self, *, session_running: bool) -> list[Message]:
-        """The messages; a run without an end goes on only while its session does."""
-        return [
-            Message(
+    def messages(self, *, session_running: bool) -> Iterator[bytes]:
+        """Each message in JSON, an `app.types.Message`; a run without an end goes on only while its session does."""
+        for draft in self._drafts.values():
+            message = _Message(
                 id=draft.id,
                 role=draft.role,
-                content=None if draft.texts is None else "".join(draft.texts),
+                content=_string(draft.texts),
                 tool_calls=[_tool_call(call, session_running) for call in draft.calls.values()] or None,
                 tool_call_id=draft.tool_call_id,
                 name=draft.name,
                 timestamp=self._times.get(draft.id),
             )
-            for draft in self._drafts.values()
-        ]
+            yield msgspec.json.encode(message)
 
 
-def _tool_call(call: Call, session_running: bool) -> ToolCall:
-    return ToolCall(
+def _tool_call(call: Call, session_running: bool) -> _ToolCall:
+    return _ToolCall(
         id=call.id,
         name=call.name,
-        args=None if call.args is None else "".join(call.args),
-        result=call.result,
+        args=_string(call.args),
+        result=None if call.result is None else _string([call.result]),
         status=_status(call, session_running),
         duration=call.duration,
     )
+
+
+def _string(texts: list[bytes] | None) -> msgspec.Raw | None:
+    return None if texts is None else msgspec.Raw(b'"%b"' % b"".join(texts))
 
 
 def _status(call: Call, session_running: bool) -> CallStatus:

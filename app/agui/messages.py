@@ -118,6 +118,35 @@ def json_text(raw: Json) -> str | None:
     return None if value in {b"", b"null"} else value.decode(errors="replace")
 
 
+def quoted(text: str) -> bytes:
+    """A text as it stands between the quotes of a JSON string."""
+    return msgspec.json.encode(text)[1:-1]
+
+
+def _quoted(raw: Json, read: Callable[[Json], str | None]) -> bytes | None:
+    """What stands between the quotes of a string, or of what `read` makes of another value."""
+    value = bytes(raw)
+    if value.startswith(b'"'):
+        return value[1:-1]
+    text = read(value)
+    return None if text is None else quoted(text)
+
+
+def quoted_string(raw: Json) -> bytes | None:
+    """A string as it is written, without its quotes; None for anything else."""
+    return _quoted(raw, lambda _value: None)
+
+
+def quoted_content(raw: Json) -> bytes | None:
+    """`content_text` as it stands between the quotes of a JSON string: what is a string already is not decoded."""
+    return _quoted(raw, content_text)
+
+
+def quoted_json(raw: Json) -> bytes | None:
+    """`json_text` as it stands between the quotes of a JSON string."""
+    return _quoted(raw, json_text)
+
+
 def failed(message: StoredMessage) -> bool:
     """Whether a tool message says that its call failed."""
     return bool(message.is_error or message.camel_is_error or error_text(message.error))

@@ -1,16 +1,18 @@
 """A log that is read entry by entry, as the formats of the output."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from app.agui.compact import Joiner
-from app.agui.decode import BYTES, EVENTS, MARKS, Entries, Event, M, Mark, Reading
+from app.agui.decode import BYTES, EVENTS, MARKS, Entries, M, Mark, Reading
 from app.agui.select import Selection
 from app.agui.transcript import Telling
 from app.errors import RunNotFound
-from app.types import EventFormat, EventLog, Message, OutputFormat
+from app.types import EventFormat, EventLog, OutputFormat, Transcript
+
+PIECE = 1 << 17  # bytes of a transcript that are sent at once
 
 
 class Events:
@@ -41,20 +43,35 @@ class Events:
 
 
 class Told:
-    """The transcript of the events; of the log no more is kept than that."""
+    """The JSON of a `Transcript` of the events; of the log no more is kept than that."""
 
-    def __init__(self, events: Events) -> None:
+    reading = EVENTS
+
+    def __init__(self, session_id: str, events: Events, *, session_running: bool) -> None:
+        empty = msgspec.json.encode(Transcript(session_id=session_id, format=OutputFormat.TRANSCRIPT, messages=[]))
+        self._before, self._end = empty[:-2], empty[-2:]
         self._events = events
+        self._session_running = session_running
         self._telling = Telling()
 
-    def take(self, entries: Entries[Event]) -> None:
-        """Go on with these entries."""
-        self._telling.take(self._events.take(entries))
+    def take(self, slices: Iterable[Entries[Any]]) -> bytes:
+        """Go on with these entries, which may change all that has been told."""
+        for entries in slices:
+            self._telling.take(self._events.take(entries))
+        return b""
 
-    def rest(self, *, session_running: bool) -> list[Message]:
-        """The messages, since nothing follows; the errors of `Events.rest`."""
+    def rest(self) -> Iterator[bytes]:
+        """All of it in pieces of about PIECE bytes, since nothing follows; the errors of `Events.rest`."""
         self._events.rest()
-        return self._telling.messages(session_running=session_running)
+        pieces, size, comma = [self._before], 0, b""
+        for message in self._telling.messages(session_running=self._session_running):
+            pieces += (comma, message)
+            size += len(message)
+            comma = b","
+            if size >= PIECE:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+        yield b"".join([*pieces, self._end])
 
 
 class Written:
@@ -78,12 +95,12 @@ class Written:
             return _raw(self._joiner.take(self._events.take(entries)))
         return _raw(self._events.take(entries)) if self._events.selection else entries.stored()
 
-    def rest(self) -> bytes:
+    def rest(self) -> Iterator[bytes]:
         """The end, since nothing follows; the errors of `Events.rest`."""
         self._events.rest()
         held = _raw(self._joiner.rest()) if self._joiner else b""
         last = self._written([held] if held else [])
-        return last + self._end if self._begun else self._before + self._end
+        yield last + self._end if self._begun else self._before + self._end
 
     def _written(self, parts: list[bytes]) -> bytes:
         """The parts with a comma before each but the log's first one."""

@@ -1,6 +1,6 @@
 """A log read as a conversation: snapshots merged, and the events of what no snapshot holds yet."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import msgspec
@@ -9,8 +9,16 @@ from app.agui.compact import DELTAS, Joiner
 from app.agui.conversation import Conversation, Run
 from app.agui.decode import Event
 from app.agui.endings import ending
-from app.agui.lenient import Json, Lenient, reader
-from app.agui.messages import content_text, error_text, input_messages, json_text, snapshot_messages
+from app.agui.lenient import Lenient
+from app.agui.messages import (
+    error_text,
+    input_messages,
+    quoted,
+    quoted_content,
+    quoted_json,
+    quoted_string,
+    snapshot_messages,
+)
 from app.types import Message
 
 
@@ -19,7 +27,6 @@ class _Body(msgspec.Struct, gc=False):
 
     role: str | None = None
     name: str | None = None
-    delta: str | None = None
     content: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
@@ -32,14 +39,14 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _members = Lenient(_Body)
-_text: Callable[[Json], str | None] = reader(str)
+_NOTHING = _Body()
 
 
-def _read(event: Event) -> _Body:
-    """Of a delta no more is read than that."""
-    if event.type in DELTAS and (text := _text(event.delta)) is not None:
-        return _Body(delta=text)
-    return _members(event.raw) or _Body()
+def _read(event: Event, delta: bytes | None = None) -> _Body:
+    """What there is beside a delta, of which no more is read than that."""
+    if event.type in DELTAS and delta is not None:
+        return _NOTHING
+    return _members(event.raw) or _NOTHING
 
 
 def transcript(events: Iterable[Event], *, session_running: bool = True) -> list[Message]:
@@ -52,7 +59,8 @@ def transcript(events: Iterable[Event], *, session_running: bool = True) -> list
     """
     telling = Telling()
     telling.take(events)
-    return telling.messages(session_running=session_running)
+    messages = b",".join(telling.messages(session_running=session_running))
+    return msgspec.json.decode(b"[%b]" % messages, type=list[Message])
 
 
 class Telling:
@@ -66,8 +74,8 @@ class Telling:
         """Go on with these events; what they repeat or replace is not kept."""
         self._tell(self._joiner.take(events))
 
-    def messages(self, *, session_running: bool) -> list[Message]:
-        """The conversation, since nothing follows."""
+    def messages(self, *, session_running: bool) -> Iterator[bytes]:
+        """The messages of the conversation in JSON, since nothing follows."""
         self._tell(self._joiner.rest())
         return self._conversation.messages(session_running=session_running)
 
@@ -96,19 +104,21 @@ def _restate(conversation: Conversation, run: Run, event: Event) -> None:
 
 
 def _say(conversation: Conversation, run: Run, event: Event, *, kind: str, begins: bool = False) -> None:
-    body = _read(event)
+    delta = quoted_string(event.delta)
+    body = _read(event, delta)
     key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.name(kind)
     run.open_parts[kind] = key
     draft = conversation.say(run, key, _REASONING if kind == _REASONING else body.role or "assistant")
     texts = draft.texts = [] if draft.texts is None else draft.texts
-    texts.extend(text for text in (content_text(body.content), body.delta) if text)
+    texts.extend(text for text in (quoted_content(body.content), delta) if text)
     draft.name = body.name or draft.name
     if begins:
         conversation.date(key, event.timestamp)
 
 
 def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = False) -> None:
-    body = _read(event)
+    delta = quoted_string(event.delta)
+    body = _read(event, delta)
     call_id = event.tool_call_id or (None if begins else run.open_parts.get(_CALL)) or run.name(_CALL)
     run.open_parts[_CALL] = call_id
     name = body.tool_call_name or body.snake_tool_call_name
@@ -116,22 +126,23 @@ def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = 
     conversation.attach(run, call, body.parent_message_id or body.snake_parent_message_id)
     call.name = name or call.name
     call.started = event.timestamp if call.started is None else call.started
-    if body.delta is not None:
+    if delta is not None:
         call.args = [] if call.args is None else call.args
-        call.args.append(body.delta)
+        call.args.append(delta)
 
 
 def _end_call(conversation: Conversation, run: Run, event: Event) -> None:
     body = _read(event)
-    result, error = json_text(body.result), error_text(body.error)
+    result, error = quoted_json(body.result), error_text(body.error)
     if event.tool_call_id and (result is not None or error):
-        conversation.call(run, event.tool_call_id).answer(result or error, failed=bool(error), at=event.timestamp)
+        call = conversation.call(run, event.tool_call_id)
+        call.answer(result or quoted(error or ""), failed=bool(error), at=event.timestamp)
 
 
 def _answer(conversation: Conversation, run: Run, event: Event) -> None:
     body = _read(event)
     call_id, error = event.tool_call_id, error_text(body.error)
-    text = content_text(body.content) or error or ""
+    text = quoted_content(body.content) or quoted(error or "")
     draft = conversation.say(run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool")
     draft.texts = [text]
     draft.tool_call_id = call_id

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
 from app.agui.decode import E, Entries
-from app.agui.output import Written
+from app.agui.output import Told, Written
 
 ROUNDS = 4  # of the event loop between two turns: a small request takes several, and need not wait for one in each
 
@@ -37,12 +37,18 @@ async def read(log: Log[E], turns: Turns, take: Callable[[Entries[E]], object]) 
                     return
 
 
-async def write(log: Log[E], turns: Turns, written: Written) -> AsyncGenerator[bytes, None]:
-    """The pieces of a log's JSON, none of them empty."""
+async def write(log: Log[E], turns: Turns, written: Told | Written) -> AsyncGenerator[bytes, None]:
+    """The pieces of what is written of a log, none of them empty."""
     async with aclosing(log):
         async for slices in log:
             async with turns:
                 piece = written.take(slices)
             if piece:
                 yield piece
-    yield written.rest()
+    rest = written.rest()
+    while True:
+        async with turns:
+            piece = next(rest, b"")
+        if not piece:
+            return
+        yield piece

@@ -28,11 +28,10 @@ from app.types import (
     RunMessage,
     RunStatus,
     RunSummary,
-    Transcript,
     Usage,
 )
 from tests.support import platform_failures as failures
-from tests.support.output import stored_events
+from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, ELSEWHERE, connected
 
@@ -67,9 +66,7 @@ async def events(
 
 
 async def conversation(backend: AmbientBackend, run_id: str | None = None) -> list[tuple[str, str | None]]:
-    output = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=run_id)
-    assert isinstance(output, Transcript)
-    return [(message.role, message.content) for message in output.messages]
+    return [(message.role, message.content) for message in await told(backend, CALLER, "s1", run_id)]
 
 
 class TestSendMessage:
@@ -338,9 +335,8 @@ class TestOutput:
 
     async def test_transcript_has_the_tool_calls_whole(self, backend: AmbientBackend) -> None:
         await backend.send_message(CALLER, "s1", HELLO)
-        output = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
-        assert isinstance(output, Transcript)
-        (call,) = [call for message in output.messages for call in message.tool_calls or []]
+        messages = await told(backend, CALLER, "s1")
+        (call,) = [call for message in messages for call in message.tool_calls or []]
         assert (call.name, call.args, call.status) == ("Bash", '{"command":"ls"}', "completed")
         assert call.result is not None
 

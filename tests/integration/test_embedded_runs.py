@@ -13,8 +13,8 @@ import pytest
 from app.agents.port import Turn
 from app.backends.embedded.runner import claim
 from app.errors import NotRunning, RunExists, RunNotFound
-from app.types import NewRun, OutputFormat, RunMessage, RunStatus, SessionStatus, Transcript
-from tests.support.output import stored_events
+from app.types import NewRun, OutputFormat, RunMessage, RunStatus, SessionStatus
+from tests.support.output import stored_events, told
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
 
 
@@ -284,10 +284,8 @@ async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(home: Hous
     run_id = await home.say(session_id, "three four")
     await home.ended(session_id, run_id)
 
-    async def told(run: str | None) -> list[tuple[str, str | None]]:
-        output = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.TRANSCRIPT, run_id=run)
-        assert isinstance(output, Transcript)
-        return [(message.role, message.content) for message in output.messages]
+    async def spoken(run: str | None) -> list[tuple[str, str | None]]:
+        return [(message.role, message.content) for message in await told(home.backend, CALLER, session_id, run)]
 
     spelled = uuid.UUID(run_id).hex.upper()
     whole = await stored_events(home.backend, CALLER, session_id)
@@ -295,8 +293,8 @@ async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(home: Hous
     assert [bytes(each) for each in whole[6:]] == [bytes(each) for each in narrow]
     compact = await stored_events(home.backend, CALLER, session_id, OutputFormat.COMPACT, spelled)
     assert [msgspec.json.decode(each).get("delta") for each in compact] == [None, None, "threefour", None, None]
-    assert await told(spelled) == [("user", "three four"), ("assistant", "threefour")]
-    assert len(await told(None)) == 4
+    assert await spoken(spelled) == [("user", "three four"), ("assistant", "threefour")]
+    assert len(await spoken(None)) == 4
 
 
 async def test_nothing_is_read_of_a_run_when_it_is_still_queued(tmp_path: Path) -> None:

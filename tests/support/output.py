@@ -4,7 +4,7 @@ import msgspec
 
 from app.answers import JsonPieces
 from app.backend import Backend
-from app.types import Caller, OutputFormat
+from app.types import Caller, Message, OutputFormat
 
 
 async def stored_events(
@@ -15,11 +15,24 @@ async def stored_events(
     run_id: str | None = None,
 ) -> list[msgspec.Raw]:
     """The events of a whole log, or of one run, in a format other than the transcript; they have to come in pieces."""
+    return msgspec.json.decode(await _whole(backend, caller, session_id, format, run_id), type=list[msgspec.Raw])
+
+
+async def told(backend: Backend, caller: Caller, session_id: str, run_id: str | None = None) -> list[Message]:
+    """The messages of a whole log, or of one run."""
+    messages = await _whole(backend, caller, session_id, OutputFormat.TRANSCRIPT, run_id)
+    return msgspec.json.decode(messages, type=list[Message])
+
+
+async def _whole(
+    backend: Backend, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None
+) -> msgspec.Raw:
     answer = await backend.get_session_output(caller, session_id, format=format, run_id=run_id)
     assert isinstance(answer, JsonPieces)
     pieces = [piece async for piece in answer.pieces]
     assert all(pieces)
     body = msgspec.json.decode(b"".join(pieces), type=dict[str, msgspec.Raw])
-    assert body.keys() == {"session_id", "format", "events"}
+    found = "messages" if format is OutputFormat.TRANSCRIPT else "events"
+    assert body.keys() == {"session_id", "format", found}
     assert [msgspec.json.decode(body[key]) for key in ("session_id", "format")] == [session_id, format]
-    return msgspec.json.decode(body["events"], type=list[msgspec.Raw])
+    return body[found]

@@ -16,7 +16,7 @@ from app.backends.ambient.platform import Platform
 from app.backends.ambient.texts import clean
 from app.backends.slices import Log, Turns, read, write
 from app.errors import CursorAhead
-from app.types import Caller, EventFormat, EventLog, OutputFormat, Page, RunSummary, Transcript
+from app.types import Caller, EventFormat, EventLog, OutputFormat, Page, RunSummary
 
 
 class Exports:
@@ -53,12 +53,10 @@ class Exports:
         await read(self._log(caller, session_id, MARKS), self._turns, lambda entries: bool(events.take(entries)))
         return not events.missing
 
-    async def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> Transcript:
-        """The conversation."""
-        told = Told(Events(run_id, accepted=accepted))
-        await read(self._log(caller, session_id, EVENTS), self._turns, told.take)
-        messages = told.rest(session_running=True)
-        return Transcript(session_id=session_id, format=OutputFormat.TRANSCRIPT, messages=messages)
+    def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> JsonPieces:
+        """The conversation as a `Transcript`."""
+        told = Told(session_id, Events(run_id, accepted=accepted), session_running=True)
+        return JsonPieces(write(self._log(caller, session_id, told.reading), self._turns, told))
 
     def written(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, *, accepted: bool

@@ -26,7 +26,6 @@ from app.types import (
     RunStatus,
     RunSummary,
     SessionStatus,
-    Transcript,
 )
 
 GOING = (RunStatus.QUEUED, RunStatus.RUNNING)
@@ -107,12 +106,12 @@ class AmbientRuns(Backend):
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog | JsonPieces:
+    ) -> EventLog | JsonPieces:
         """Read the log; a run that was accepted and is not in it yet has an empty one."""
         await self._platform.get_session(caller, session_id)
         accepted = run_id is not None and self._accepted.get(caller.project, session_id, run_id) is not None
         if format is OutputFormat.TRANSCRIPT:
-            return await self._exports.transcript(caller, session_id, run_id, accepted=accepted)
+            return self._exports.transcript(caller, session_id, run_id, accepted=accepted)
         if page:
             return await self._exports.page(caller, session_id, format, run_id, page, accepted=accepted)
         return self._exports.written(caller, session_id, format, run_id, accepted=accepted)

@@ -33,7 +33,6 @@ from app.types import (
     RunList,
     RunStatus,
     RunSummary,
-    Transcript,
 )
 
 
@@ -132,11 +131,11 @@ class EmbeddedRuns(EmbeddedParts):
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog | JsonPieces:
+    ) -> EventLog | JsonPieces:
         """A page in one read, all of it slice by slice."""
         session, run_id = self._find(caller, session_id), run_id and canonical(run_id)
         if format is OutputFormat.TRANSCRIPT:
-            return await self._output.transcript(session, run_id)
+            return self._output.transcript(session, run_id)
         if page:
             return await self._database.read_heavy(
                 partial(pages.page, session=session, format=format, run_id=run_id, page=page)

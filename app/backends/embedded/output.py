@@ -4,16 +4,16 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from app.agui.decode import EVENTS, E, Entries, Reading
+from app.agui.decode import E, Entries, Reading
 from app.agui.output import Events, Told, Written
 from app.answers import JsonPieces
 from app.backends.embedded import events, pages
 from app.backends.embedded.database import Database
 from app.backends.embedded.events import Stretch
 from app.backends.embedded.sessions import SessionRow
-from app.backends.slices import Log, Turns, read, write
+from app.backends.slices import Log, Turns, write
 from app.errors import SessionNotFound
-from app.types import EventFormat, OutputFormat, SessionStatus, Transcript
+from app.types import EventFormat, SessionStatus
 
 SLICE = 1 << 17  # bytes that are read and decoded at once; a look into the store has its price
 
@@ -25,12 +25,10 @@ class Output:
         self._database = database
         self._turns = Turns()
 
-    async def transcript(self, session: SessionRow, run_id: str | None) -> Transcript:
-        """The conversation."""
-        told = Told(Events())
-        await read(self._log(session.number, run_id, EVENTS), self._turns, told.take)
-        messages = told.rest(session_running=session.status is SessionStatus.RUNNING)
-        return Transcript(session_id=session.id, format=OutputFormat.TRANSCRIPT, messages=messages)
+    def transcript(self, session: SessionRow, run_id: str | None) -> JsonPieces:
+        """The conversation as a `Transcript`."""
+        told = Told(session.id, Events(), session_running=session.status is SessionStatus.RUNNING)
+        return JsonPieces(write(self._log(session.number, run_id, told.reading), self._turns, told))
 
     def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> JsonPieces:
         """The events as an `EventLog`."""

@@ -1,0 +1,59 @@
+"""Transcripts as they are sent: in pieces, their texts as the log has them."""
+
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+
+from app.agui import conversation, output
+from app.agui.decode import EVENTS, Entries
+from app.agui.output import Events, Told
+from app.errors import RunNotFound
+from app.types import Message, OutputFormat, ToolCall, Transcript
+from tests.unit.agui_samples import PLATFORM_RUN, raw
+
+
+def told(*raws: bytes, run_id: str | None = None) -> list[bytes]:
+    """The pieces of a transcript, of which each entry came by itself."""
+    telling = Told("s1", Events(run_id), session_running=False)
+    assert telling.take(Entries(b"[%b]" % entry, EVENTS) for entry in raws) == b""
+    return list(telling.rest())
+
+
+def said(*texts: str) -> Iterable[bytes]:
+    return (raw("TEXT_MESSAGE_CHUNK", messageId=f"m{number}", delta=text) for number, text in enumerate(texts))
+
+
+@pytest.mark.parametrize(("size", "together"), [(1, 1), (150, 2), (1 << 17, 1000)])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_the_pieces_of_a_transcript_are_the_whole(
+    size: int, together: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "PIECE", size)
+    pieces = told(*said(*["x" * 60] * count))
+    messages = [Message(id=f"m{number}", role="assistant", content="x" * 60) for number in range(count)]
+    whole = Transcript(session_id="s1", format=OutputFormat.TRANSCRIPT, messages=messages)
+    assert b"".join(pieces) == msgspec.json.encode(whole)
+    assert all(pieces)
+    assert len(pieces) == count // together + 1
+
+
+def test_an_unknown_run_is_an_error_before_the_first_piece() -> None:
+    with pytest.raises(RunNotFound):
+        told(*PLATFORM_RUN, run_id="never heard of")
+
+
+def test_texts_stay_as_they_are_written() -> None:
+    written = rb"\u003cb\u003e \/ \"caf\u00e9\" \ud83d\ude80 " + "é🚀".encode()
+    message = b'{"id":"m","role":"user","content":"%b","toolCalls":[{"id":"c","args":"%b","result":"%b"}]}'
+    snapshot = b'{"type":"MESSAGES_SNAPSHOT","messages":[%b]}' % (message % (written, written, written))
+    (piece,) = told(snapshot)
+    assert piece.count(b'"%b"' % written) == 3
+    assert msgspec.json.decode(piece)["messages"][0]["content"] == '<b> / "café" 🚀 é🚀'
+
+
+@pytest.mark.parametrize(("written", "whole"), [(conversation._Message, Message), (conversation._ToolCall, ToolCall)])
+def test_what_is_written_has_the_members_of_the_documents_types_in_their_order(
+    written: type[msgspec.Struct], whole: type[msgspec.Struct]
+) -> None:
+    assert written.__struct_fields__ == whole.__struct_fields__
