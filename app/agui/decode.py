@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -67,11 +67,13 @@ class Mark(Bare):
         stored: msgspec.Raw | Stored = self.stored
         return stored if isinstance(stored, msgspec.Raw) else stored.at(self.position)
 
-    def settle(self) -> None:
+    @classmethod
+    def settle(cls, marks: Iterable[Self]) -> None:
         """Fill up missing ids with those in snake_case."""
-        if self.snake_run_id or self.snake_thread_id:
-            self.run_id = self.run_id or self.snake_run_id
-            self.thread_id = self.thread_id or self.snake_thread_id
+        for mark in marks:
+            if mark.snake_run_id or mark.snake_thread_id:
+                mark.run_id = mark.run_id or mark.snake_run_id
+                mark.thread_id = mark.thread_id or mark.snake_thread_id
 
 
 class Event(Mark):
@@ -83,12 +85,14 @@ class Event(Mark):
     snake_message_id: _Id = msgspec.field(name="message_id", default=None)
     snake_tool_call_id: _Id = msgspec.field(name="tool_call_id", default=None)
 
-    def settle(self) -> None:
+    @classmethod
+    def settle(cls, events: Iterable[Self]) -> None:
         """Fill up missing ids with those in snake_case."""
-        if self.snake_run_id or self.snake_thread_id or self.snake_message_id or self.snake_tool_call_id:
-            super().settle()
-            self.message_id = self.message_id or self.snake_message_id
-            self.tool_call_id = self.tool_call_id or self.snake_tool_call_id
+        super().settle(events)
+        for event in events:
+            if event.snake_message_id or event.snake_tool_call_id:
+                event.message_id = event.message_id or event.snake_message_id
+                event.tool_call_id = event.tool_call_id or event.snake_tool_call_id
 
 
 E = TypeVar("E", bound=Bare)
@@ -100,6 +104,7 @@ class Reading(Generic[E]):
     """Entries of a log read as `struct`: the less it holds the quicker."""
 
     def __init__(self, struct: type[E]) -> None:
+        self.struct = struct
         self.together = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]  # known as it runs
         self.alone = Lenient(struct, timestamp=millis)
 
@@ -138,7 +143,7 @@ class Entries(Generic[E]):
         for position, event in enumerate(events, first):
             event.stored = neighbours
             event.position = position
-            event.settle()
+        self._reading.struct.settle(events)
         return events
 
 
@@ -177,7 +182,7 @@ def _alone(raw: Json, position: int, reading: Reading[M]) -> M | None:
     event = reading.alone(raw)
     if event is None:
         return None
-    event.settle()
+    event.settle([event])
     event.stored = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
     event.position = position
     return event

@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event as listener
 
 from app.agents.port import Turn
 from app.answers import EventStream, Frame
 from app.backends.embedded.bell import KEPT, Bell
+from app.backends.embedded.sqlite import driver
 from app.types import OutputFormat
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
 
@@ -68,16 +67,12 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
             await until(all_have_it)
 
         await heard("first")
-        reads: list[str] = []
-
-        def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if "FROM events" in statement:
-                reads.append(statement)
-
-        listener.listen(home.backend._database._reading, "before_cursor_execute", count)
+        statements: list[str] = []
+        reading = driver(home.backend._database._reader)
+        reading.set_trace_callback(statements.append)
         await heard("second")
-        listener.remove(home.backend._database._reading, "before_cursor_execute", count)
-        assert 0 < len(reads) < READERS
+        reading.set_trace_callback(None)
+        assert 0 < sum("FROM events" in statement for statement in statements) < READERS
         await words.put("")
         await narrowed.task
         await home.backend.delete_session(CALLER, session_id)

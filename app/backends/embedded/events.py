@@ -1,11 +1,13 @@
 """The SQL of the logs: one numbered sequence of events per session, as bytes."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.backends.embedded.bell import touch
+from app.backends.embedded.sqlite import Prepared
 from app.backends.embedded.tables import EVENTS, RUNS, SESSIONS
 from app.types import RunStatus
 
@@ -36,13 +38,16 @@ _EXTEND = (
     )
 )
 _LAST = select(SESSIONS.c.last_position).where(SESSIONS.c.number == bindparam("session_number"))
-_BEHIND = (
+_FOLLOWING = (
     select(EVENTS.c.position, EVENTS.c.event)
     .where(EVENTS.c.session == bindparam("session_number"), EVENTS.c.position > bindparam("after"))
     .order_by(EVENTS.c.position)
 )
-_BEHIND_IN_RUN = _BEHIND.where(
-    EVENTS.c.position.between(bindparam("first"), bindparam("last")), EVENTS.c.run == bindparam("run_number")
+_BEHIND = Prepared(_FOLLOWING)
+_BEHIND_IN_RUN = Prepared(
+    _FOLLOWING.where(
+        EVENTS.c.position.between(bindparam("first"), bindparam("last")), EVENTS.c.run == bindparam("run_number")
+    )
 )
 
 
@@ -82,13 +87,11 @@ def behind(connection: Connection, session: int, after: int, run: Stretch | None
     """Position and event of all that follows `after` in the session's log, or in one run's; read as it is consumed."""
     start = {"session_number": session, "after": after}
     if run:
-        found = connection.execute(
-            _BEHIND_IN_RUN, {**start, "first": run.first, "last": run.last, "run_number": run.number}
-        )
+        found = _BEHIND_IN_RUN(connection, **start, first=run.first, last=run.last, run_number=run.number)
     else:
-        found = connection.execute(_BEHIND, start)
-    with found as rows:
-        yield from rows
+        found = _BEHIND(connection, **start)
+    with closing(found):
+        yield from found
 
 
 def of_thread(connection: Connection, session: int, thread_id: str, after: int) -> Iterator[msgspec.Raw]:

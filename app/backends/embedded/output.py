@@ -40,7 +40,7 @@ class Output:
         end, after = run.last if run else end, 0
         while after < end:
             async with self._turns:
-                after, array = self._database.read(partial(_slice, session=session, after=after, end=end, run=run))
+                after, array = self._database.look_up(partial(_slice, session=session, after=after, end=end, run=run))
                 entries = Entries(array, reading)
             yield [entries]
 
