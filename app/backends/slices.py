@@ -7,7 +7,7 @@ from contextlib import aclosing
 from app.agui.decode import E, Entries
 from app.agui.output import Told, Written
 
-ROUNDS = 4  # of the event loop between two turns: a small request takes several, and need not wait for one in each
+ROUNDS = 8  # of the event loop between two turns: a small request takes several, and need not wait for one in each
 
 Log = AsyncGenerator[Iterable[Entries[E]], None]
 """A log as it comes: each time the slices that one turn is for, read as they are gone through."""

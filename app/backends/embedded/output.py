@@ -1,5 +1,6 @@
 """A session's whole log, or one run's, read slice by slice up to where it ended when the reading began."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from sqlalchemy import Connection
@@ -38,11 +39,14 @@ class Output:
     async def _log(self, session: int, run_id: str | None, reading: Reading[E]) -> Log[E]:
         end, run = self._database.read(partial(pages.position, session=session, after=0, run_id=run_id))
         end, after = run.last if run else end, 0
+
+        def following() -> Iterator[Entries[E]]:
+            nonlocal after
+            after, array = self._database.look_up(partial(_slice, session=session, after=after, end=end, run=run))
+            yield Entries(array, reading)
+
         while after < end:
-            async with self._turns:
-                after, array = self._database.look_up(partial(_slice, session=session, after=after, end=end, run=run))
-                entries = Entries(array, reading)
-            yield [entries]
+            yield following()
 
 
 def _slice(connection: Connection, session: int, after: int, end: int, run: Stretch | None) -> tuple[int, bytes]:
