@@ -96,6 +96,18 @@ class TestAnswers:
             assert await fetch(pool) == (200, "application/json", b"{}")
             assert (await fetch(pool))[0] == 200
 
+    async def test_answer_that_comes_byte_by_byte_is_the_same(self) -> None:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            for byte in CHUNKED + b"1\r\n{\r\n1\r\n}\r\n0\r\nX-Trailer: y\r\n\r\n":
+                writer.write(bytes([byte]))
+                await writer.drain()
+            await saying(OK)(reader, writer)
+
+        async with pool_before(script) as pool:
+            assert await fetch(pool) == (200, "", b"{}")
+            assert (await fetch(pool))[0] == 200
+
     async def test_answer_of_untold_length_ends_with_its_connection(self) -> None:
         answer = b"HTTP/1.1 200 OK\r\n\r\n{}"
         async with pool_before(cutting_after(answer), cutting_after(answer)) as pool:
