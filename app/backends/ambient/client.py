@@ -38,7 +38,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     def read(self, reader: Callable[[bytes], T | None]) -> T:
         """What `reader` makes of the body, which may be None or an error of msgspec: then BackendUnavailable."""
-        with translated():
+        with translated:
             value = reader(self.body)
         if value is None:
             raise BackendUnavailable
@@ -130,7 +130,7 @@ class Client:
         with trace.use_span(span, end_on_exit=False):
             headers = self._headers(token, b"")
         try:
-            with translated():
+            with translated:
                 async with self._pool.exchange(_target(path), headers) as answer:
                     span.set_attribute("http.response.status_code", answer.status)
                     if answer.status == HTTPStatus.OK:
@@ -159,7 +159,7 @@ class Client:
         if query:
             target += f"?{urlencode(query)}"
         content = b"" if body is None else msgspec.json.encode(body)
-        with translated():
+        with translated:
             answer = await self._pool.fetch(method, target, self._headers(token, content), content)
         return Reply(answer.status, answer.body, answer.media_type)
 

@@ -85,11 +85,11 @@ class Exports:
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
                 yield _slices(splitter, piece)
-        with translated():
+        with translated:
             rest = splitter.rest()
         yield [rest]
 
 
 def _slices(splitter: Splitter[E], piece: bytes) -> Iterator[Entries[E]]:
-    with translated():
+    with translated:
         yield from splitter.take(piece)

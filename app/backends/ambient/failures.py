@@ -1,8 +1,7 @@
 """What goes wrong between here and the platform, in the words of `app.errors`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
+from types import TracebackType
 
 import msgspec
 
@@ -12,18 +11,24 @@ from app.errors import ApiError, BackendError, BackendTimeout, BackendUnavailabl
 ERRORS = range(400, 600)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn every error of connecting, reading and decoding into one of ours, its cause chained.
+class _Translated:
+    """A block in which every error of connecting, reading and decoding becomes one of ours, its cause chained.
 
     A RecursionError is how the decoder refuses JSON that is nested without end.
     """
-    try:
-        yield
-    except TimeoutError as error:
-        raise BackendTimeout from error
-    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BackendUnavailable from error
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, TimeoutError):
+            raise BackendTimeout from error
+        if isinstance(error, (OSError, msgspec.DecodeError, UnicodeError, RecursionError)):
+            raise BackendUnavailable from error
+
+
+translated = _Translated()
 
 
 def failure(status: int, text: str | None) -> ApiError:
