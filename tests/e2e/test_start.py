@@ -59,7 +59,7 @@ def test_a_store_of_a_newer_version_is_told_in_one_line_and_left_as_it_is(
     assert run_command(tmp_path, "keys", "list").returncode == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store, store:
         store.execute("UPDATE alembic_version SET version_num = '9999'")
-    result = run_command(tmp_path, *arguments)
+    result = run_command(tmp_path, *arguments, PORT="0")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "The session store was written by a newer version of this server.\n"
 
