@@ -1,21 +1,20 @@
 """Deltas of one message, tool call or thought that follow one another become one event."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from operator import attrgetter
 
 import msgspec
 
 from app.agui.decode import Event
 from app.agui.lenient import members
 
-# What is joined, and by which id.
-DELTAS = {
-    "TEXT_MESSAGE_CONTENT": attrgetter("message_id"),
-    "REASONING_MESSAGE_CONTENT": attrgetter("message_id"),
-    "TOOL_CALL_ARGS": attrgetter("tool_call_id"),
-}
-_QUOTE = b'"'
+# What is joined: deltas of a message, and of a call.
+_OF_MESSAGE = frozenset({"TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT"})
+_OF_CALL = "TOOL_CALL_ARGS"
+DELTAS = _OF_MESSAGE | {_OF_CALL}
+# No JSON has it: it marks where strings were put together.
+_SEAM = b"\0"
+_SEAMED = b'"\0"'
 
 
 def compact(events: Iterable[Event]) -> Iterator[Event]:
@@ -30,54 +29,79 @@ def compact(events: Iterable[Event]) -> Iterator[Event]:
     yield from joiner.rest()
 
 
+def delta_of(event: Event) -> str | None:
+    """The id of what the event is a delta of, if it is one that can be joined."""
+    if event.type in _OF_MESSAGE:
+        return event.message_id
+    return event.tool_call_id if event.type == _OF_CALL else None
+
+
+def stretches(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
+    """Begin and end of each stretch of deltas of one kind, run and id; any other event is a stretch by itself."""
+    start, kind, id_, run_id = 0, None, None, None
+    for index, event in enumerate(events):
+        # Nearly every event goes on with its stretch; to see that is all it costs.
+        if (
+            id_ is not None
+            and event.type == kind
+            and (event.tool_call_id if kind == _OF_CALL else event.message_id) == id_
+            and event.run_id == run_id
+        ):
+            continue
+        if index:
+            yield start, index
+        start, kind, id_, run_id = index, event.type, delta_of(event), event.run_id
+    if events:
+        yield start, len(events)
+
+
+def joined(strings: Sequence[msgspec.Raw]) -> bytes | None:
+    """Strings as one, without its quotes and as they are written; None if one of them is no string."""
+    text = _SEAM.join(strings).replace(_SEAMED, b"")
+    return None if text[:1] != b'"' or _SEAM in text else text[1:-1]
+
+
 class Joiner:
     """What `compact` does, for events that come one by one: deltas are held until it is clear that no more follow."""
 
     def __init__(self) -> None:
         self._first: Event | None = None
         self._last: Event | None = None
-        self._id: str | None = None
-        self._deltas: list[bytes] = []
+        self._texts: list[bytes] = []
 
-    def take(self, events: Iterable[Event]) -> list[Event]:
-        """The events that are complete with these."""
+    def take(self, events: Sequence[Event], at: Callable[[int], Event] | None = None) -> list[Event]:
+        """The events that are complete with these, each as `at` gives it."""
+        at = at or events.__getitem__
         complete: list[Event] = []
-        kind = named = None
-        for event in events:
-            if event.type != kind:
-                kind = event.type
-                named = DELTAS.get(kind or "")
-            id_ = named(event) if named else None
-            delta = b"" if id_ is None else bytes(event.delta)
-            if delta[:1] != _QUOTE:
-                if self._first is not None:
+        for start, end in stretches(events):
+            text = joined([event.delta for event in events[start:end]]) if delta_of(events[start]) else None
+            if text is not None:
+                if self._first is None or not _together(self._first, events[start]):
                     complete += self.rest()
-                complete.append(event)
-                continue
-            first = self._first
-            if first is None or id_ != self._id or kind != first.type or event.run_id != first.run_id:
-                complete += self.rest()
-                self._first, self._id = event, id_
-            self._last = event
-            self._deltas.append(delta)
+                    self._first = at(start)
+                self._last = at(end - 1)
+                self._texts.append(text)
+            elif end - start == 1:
+                complete += [*self.rest(), at(start)]
+            else:
+                for index in range(start, end):
+                    complete += self.take((at(index),))
         return complete
 
     def rest(self) -> list[Event]:
         """What is held, since nothing follows."""
-        if self._first is None or self._last is None:
+        first, last, texts = self._first, self._last, self._texts
+        if first is None or last is None:
             return []
-        joined = _joined(self._first, self._last, self._deltas)
-        self._first = self._last = None
-        self._deltas = []
-        return [joined]
+        self._first, self._last, self._texts = None, None, []
+        if first is last:
+            return [first]
+        delta = msgspec.Raw(b'"%b"' % b"".join(texts))
+        return [msgspec.structs.replace(first, stored=_Joint(first, delta), delta=delta, position=last.position)]
 
 
-def _joined(first: Event, last: Event, deltas: list[bytes]) -> Event:
-    """JSON strings can be joined without decoding them."""
-    if first is last:
-        return first
-    delta = msgspec.Raw(b'"%b"' % b"".join([delta[1:-1] for delta in deltas]))
-    return msgspec.structs.replace(first, stored=_Joint(first, delta), delta=delta, position=last.position)
+def _together(one: Event, other: Event) -> bool:
+    return (one.type, one.run_id, delta_of(one)) == (other.type, other.run_id, delta_of(other))
 
 
 class _Joint:
@@ -89,7 +113,12 @@ class _Joint:
 
     @cached_property
     def _raw(self) -> msgspec.Raw:
-        values = members(self._event.raw) or {}  # never None: the delta has been read from the same object
+        """The event's own bytes as far as they go: its delta stands where only it can stand, or all is put together."""
+        raw = bytes(self._event.raw)
+        member = b'"delta":%b' % self._event.delta
+        if raw.count(member) == 1:
+            return msgspec.Raw(raw.replace(member, b'"delta":%b' % self._delta))
+        values = members(raw) or {}  # never None: the delta has been read from the same object
         return msgspec.Raw(msgspec.json.encode({**values, "delta": self._delta}))
 
     def at(self, _position: int) -> msgspec.Raw:

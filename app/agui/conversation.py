@@ -18,7 +18,7 @@ from app.agui.messages import (
     quoted_json,
     read_call,
 )
-from app.agui.times import rfc3339
+from app.agui.times import millis, rfc3339
 from app.types import RunStatus, Value
 
 
@@ -103,7 +103,7 @@ class Conversation:
         self._latest: dict[str | None, Run] = {}
         self._drafts: dict[str, Draft] = {}
         self._calls: dict[str, Call] = {}
-        self._times: dict[str, str] = {}
+        self._times: dict[str, int] = {}
 
     def run(self, run_id: str | None) -> Run:
         """The run of that id; events without one share a run of their own."""
@@ -203,7 +203,7 @@ class Conversation:
 
     def date(self, key: str, timestamp: object) -> None:
         """Remember when a message was said, if that is known."""
-        if (time := rfc3339(timestamp)) is not None:
+        if (time := millis(timestamp)) is not None:
             self._times[key] = time
 
     def end(self, run: Run, ending: RunStatus) -> None:
@@ -220,7 +220,7 @@ class Conversation:
                 tool_calls=[_tool_call(call, session_running) for call in draft.calls.values()] or None,
                 tool_call_id=draft.tool_call_id,
                 name=draft.name,
-                timestamp=self._times.get(draft.id),
+                timestamp=rfc3339(self._times.get(draft.id)),
             )
             yield msgspec.json.encode(message)
 

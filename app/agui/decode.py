@@ -1,14 +1,16 @@
 """A log entry by entry: the few keys that readers ask for, beside the bytes as they were stored."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
-from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
+from typing import Annotated, Any, Generic, Protocol, Self, TypeVar, overload
 
 import msgspec
 
-from app.agui.lenient import UNREADABLE, Json, Lenient
+from app.agui.lenient import UNREADABLE, Json, Lenient, by_value
 from app.agui.times import LATEST, millis
+from app.agui.utf8 import need_utf8
 
 # An empty one makes a decoder of many events refuse them all, and each is then read by itself.
 _Id = Annotated[str, msgspec.Meta(min_length=1)] | None
@@ -24,23 +26,27 @@ class Stored(Protocol):
 
 
 class Neighbours:
-    """Entries as they were stored, the first at the position `first`, told apart once somebody asks for one."""
+    """Entries as they were stored, told apart once somebody asks for one; `first` is the position of the first."""
 
-    def __init__(self, array: bytes, first: int) -> None:
-        self._array = array
-        self._first = first
+    def __init__(self, array: bytes) -> None:
+        self.array = array
+        self.first = 1
 
     @cached_property
     def _raws(self) -> list[msgspec.Raw]:
-        return _tell_apart(self._array)
+        return _tell_apart(self.array)
 
     def at(self, position: int) -> msgspec.Raw:
         """The entry at a position."""
-        return self._raws[position - self._first]
+        return self._raws[position - self.first]
 
 
 class Bare(msgspec.Struct, gc=False):
     """An AG-UI event of which nothing is asked but its bytes."""
+
+    @classmethod
+    def settle(cls, events: Sequence[Self]) -> None:
+        """Read in the events what can be written in more than one way."""
 
 
 class Mark(Bare):
@@ -48,15 +54,16 @@ class Mark(Bare):
 
     `position` is its place in the log, the first event's being 1. Ids are None where absent, empty or no string, and
     read in camelCase before snake_case; `timestamp` is in ms. Everything else (content, messages, result) stays in
-    `raw` for whoever needs it.
+    `raw` for whoever needs it. The fields stand in the order of the platform's keys, that of the alphabet: a decoder
+    looks for the next one first.
     """
 
-    type: str | None = None
     run_id: _Id = msgspec.field(name="runId", default=None)
-    thread_id: _Id = msgspec.field(name="threadId", default=None)
-    timestamp: Annotated[int, msgspec.Meta(ge=0, le=LATEST)] | None = None
     snake_run_id: _Id = msgspec.field(name="run_id", default=None)
+    thread_id: _Id = msgspec.field(name="threadId", default=None)
     snake_thread_id: _Id = msgspec.field(name="thread_id", default=None)
+    timestamp: Annotated[int, msgspec.Meta(ge=0, le=LATEST)] | None = None
+    type: str | None = None
     # Set after decoding, so that members of these names do no harm.
     stored: Any = None
     position: int = 0
@@ -68,31 +75,29 @@ class Mark(Bare):
         return stored if isinstance(stored, msgspec.Raw) else stored.at(self.position)
 
     @classmethod
-    def settle(cls, marks: Iterable[Self]) -> None:
+    def settle(cls, marks: Sequence[Self]) -> None:
         """Fill up missing ids with those in snake_case."""
-        for mark in marks:
-            if mark.snake_run_id or mark.snake_thread_id:
-                mark.run_id = mark.run_id or mark.snake_run_id
-                mark.thread_id = mark.thread_id or mark.snake_thread_id
+        for mark in [mark for mark in marks if mark.snake_run_id or mark.snake_thread_id]:
+            mark.run_id = mark.run_id or mark.snake_run_id
+            mark.thread_id = mark.thread_id or mark.snake_thread_id
 
 
 class Event(Mark):
     """One AG-UI event: also what it is a part of, and its `delta` as it is written."""
 
-    message_id: _Id = msgspec.field(name="messageId", default=None)
-    tool_call_id: _Id = msgspec.field(name="toolCallId", default=None)
     delta: msgspec.Raw = msgspec.Raw()
+    message_id: _Id = msgspec.field(name="messageId", default=None)
     snake_message_id: _Id = msgspec.field(name="message_id", default=None)
+    tool_call_id: _Id = msgspec.field(name="toolCallId", default=None)
     snake_tool_call_id: _Id = msgspec.field(name="tool_call_id", default=None)
 
     @classmethod
-    def settle(cls, events: Iterable[Self]) -> None:
+    def settle(cls, events: Sequence[Self]) -> None:
         """Fill up missing ids with those in snake_case."""
         super().settle(events)
-        for event in events:
-            if event.snake_message_id or event.snake_tool_call_id:
-                event.message_id = event.message_id or event.snake_message_id
-                event.tool_call_id = event.tool_call_id or event.snake_tool_call_id
+        for event in [event for event in events if event.snake_message_id or event.snake_tool_call_id]:
+            event.message_id = event.message_id or event.snake_message_id
+            event.tool_call_id = event.tool_call_id or event.snake_tool_call_id
 
 
 E = TypeVar("E", bound=Bare)
@@ -101,71 +106,93 @@ BATCH = 1000  # entries that are decoded at once
 
 
 class Reading(Generic[E]):
-    """Entries of a log read as `struct`: the less it holds the quicker."""
+    """Entries of a log read as `struct`: the less it holds the quicker. `readers` are those of `Lenient`."""
 
-    def __init__(self, struct: type[E]) -> None:
+    def __init__(self, struct: type[E], **readers: Callable[[Json], Any]) -> None:
         self.struct = struct
         self.together = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]  # known as it runs
-        self.alone = Lenient(struct, timestamp=millis)
+        self.alone = Lenient(struct, timestamp=by_value(millis), **readers)
 
 
 BYTES, MARKS, EVENTS = Reading(Bare), Reading(Mark), Reading(Event)
 
 
 class Entries(Generic[E]):
-    """Some entries of a log: `array` is the JSON array that holds just them; raises ValueError if it is none."""
+    """Some entries of a log: `array` is the JSON array that holds just them; raises ValueError if it is none.
+
+    What is skipped need not be UTF-8; a UnicodeDecodeError says that something else is not. `events` are those that are
+    events; only `at` and `all` give them their position and their bytes.
+    """
 
     def __init__(self, array: bytes, reading: Reading[E]) -> None:
         self.array = array
-        self._reading = reading
+        stored = array
         try:
-            self._events: list[E] | None = reading.together(array)
+            self.events: Sequence[E] = reading.together(array)
         except UNREADABLE:
-            self._events = None
-            self.raws()
+            need_utf8(array)
+            alone = [(raw, event) for raw in self.raws() if (event := reading.alone(raw))]
+            self.events = [event for _, event in alone]
+            stored = b"[%b]" % b",".join([raw for raw, _ in alone])
+        reading.struct.settle(self.events)
+        self._neighbours = Neighbours(stored)
+        self._positions: Sequence[int] = ()
 
     def raws(self) -> list[msgspec.Raw]:
         """The entries one by one, whatever they are."""
         return _tell_apart(self.array)
 
-    def stored(self) -> bytes:
+    def stored(self) -> bytes | memoryview:
         """Those that are events as they stand, with commas between them."""
-        if self._events is None:
-            return b",".join([raw for raw in self.raws() if self._reading.alone(raw)])
-        return self.array[1:-1].strip()
+        return memoryview(self._neighbours.array)[1:-1] if self.events else b""
 
-    def events(self: "Entries[M]", first: int) -> list[M]:
-        """Those that are events, counted from `first`; to be asked for once."""
-        events = self._events
-        if events is None:
-            return _one_by_one(self.raws(), first, self._reading)
-        neighbours = Neighbours(self.array, first)
-        for position, event in enumerate(events, first):
-            event.stored = neighbours
-            event.position = position
-        self._reading.struct.settle(events)
-        return events
+    def count(self, first: int) -> None:
+        """Say that the first event has this position."""
+        self._neighbours.first = first
+        self._positions = range(first, first + len(self.events))
+
+    def only(self, indexes: Sequence[int]) -> None:
+        """Go on with these events alone."""
+        self.events = [self.events[index] for index in indexes]
+        self._positions = [self._positions[index] for index in indexes]
+
+    def at(self: "Entries[M]", index: int) -> M:
+        """One of `events`, to be held without the others."""
+        event = self.events[index]
+        event.stored, event.position = self._neighbours, self._positions[index]
+        return event
+
+    def all(self: "Entries[M]") -> Sequence[M]:
+        """All of `events`."""
+        for position, event in zip(self._positions, self.events, strict=True):
+            event.stored, event.position = self._neighbours, position
+        return self.events
 
 
-def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]:
+@overload
+def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]: ...
+
+
+@overload
+def decode(raws: Iterable[Json], reading: Reading[M], *, first: int = 1) -> Iterator[M]: ...
+
+
+def decode(raws: Iterable[Json], reading: Reading[Any] = EVENTS, *, first: int = 1) -> Iterator[Any]:
     """The events of a log in order, counted from `first`; entries that are no JSON object are dropped."""
     rest = iter(raws)
     while batch := list(islice(rest, BATCH)):
-        events = _decoded(batch, first)
+        events = _decoded(batch, first, reading)
         first += len(events)
         yield from events
 
 
-def _decoded(raws: Sequence[Json], first: int) -> list[Event]:
-    try:
-        events = Entries(b"[%b]" % b",".join(raws), EVENTS).events(first)
-    except UNREADABLE:
-        events = []
-    # One that is no JSON value may look like several.
-    return events if len(events) == len(raws) else _one_by_one(raws, first, EVENTS)
-
-
-def _one_by_one(raws: Iterable[Json], first: int, reading: Reading[M]) -> list[M]:
+def _decoded(raws: Sequence[Json], first: int, reading: Reading[M]) -> Sequence[M]:
+    with suppress(*UNREADABLE):
+        entries = Entries(b"[%b]" % b",".join(raws), reading)
+        # One that is no JSON value may look like several.
+        if len(entries.events) == len(raws):
+            entries.count(first)
+            return entries.all()
     events: list[M] = []
     for raw in raws:
         if event := _alone(raw, first + len(events), reading):

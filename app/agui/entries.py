@@ -1,8 +1,7 @@
 """Entries of a log as they come out of a longer text: whole ones, cut at commas that a decoder has confirmed."""
 
-import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Generic
@@ -21,14 +20,13 @@ _export = msgspec.json.Decoder(_Export).decode
 
 _BEGIN = re.compile(rb'"aguiEvents"\s*:\s*\[')
 _OPENING = b'{"aguiEvents":['
-_TYPE = b'"type"'
-# Around its type an event ends, or begins; a message inside of one has no type in capitals.
-_LAST_MEMBER = re.compile(rb'"type"\s*:\s*"[A-Z_]+"\s*\}\s*(,)')
-_FIRST_MEMBER = re.compile(rb"(,)\s*\{\s*\Z")
-_LOOKBACK = 64
-_GUESSES = 16
+_NAME = b'"type"'
+# The type of an event, and the comma behind it if that was its last member; within messages none is in capitals.
+_TYPE = re.compile(rb'"type"\s*:\s*"[A-Z_]+"(?:\s*\}\s*(,))?')
+_GUESSES = 4
+_TAIL = 1 << 12  # bytes in which nobody need look for an end who finds no type there: a long entry goes on
 SLICE = 1 << 16  # bytes that are decoded at once
-_PART = 1 << 14  # bytes that are checked at once: as text, four times as many, they still fit the heap as it is
+LONG = 1 << 20  # bytes from which on what looks like one entry may be several of a kind that nobody knows
 
 
 class Splitter(Generic[E]):
@@ -36,59 +34,105 @@ class Splitter(Generic[E]):
 
     Where a slice of the array ends is guessed, then decoded: what reads as an array of its own is a number of whole
     entries. A wrong guess costs time, and memory until there is a right one; nothing else depends on it. Raises
-    DecodeError or UnicodeError for what is no JSON object in UTF-8; what lies behind the array is judged at the end.
-    It has one member `aguiEvents`.
+    DecodeError for what is no JSON object, UnicodeDecodeError for what is read and not UTF-8; what lies behind the
+    array is judged at the end. It has one member `aguiEvents`.
     """
 
     def __init__(self, reading: Reading[E]) -> None:
         self._reading = reading
-        self._pieces: list[bytes | memoryview] = []
+        self._coming: list[bytes] = []
+        self._came = 0
+        self._held: list[bytes | memoryview] = []
         self._size = 0
-        self._enough = SLICE
-        self._tried = 0
+        self._enough = 0
         self._inside = False
         self._unfinished = False
-        self._text = codecs.getincrementaldecoder("utf-8")()
 
     def take(self, piece: bytes) -> Iterator[Entries[E]]:
         """The entries that are complete with this piece of the text, which is read as far as the iteration goes."""
-        view = memoryview(piece)
-        for start in range(0, len(view), _PART):
-            part = view[start : start + _PART]
-            self._text.decode(part)
-            self._pieces.append(part)
-            self._size += len(part)
-            if self._size >= self._enough and (found := self._complete()):
-                yield found
-
-    def _complete(self) -> Entries[E] | None:
-        text = b"".join(self._pieces)
-        if not self._inside and (end := _head(text)):
-            self._inside, text = True, text[end:]
-        found = self._cut(text) if self._inside else None
-        self._unfinished = self._unfinished or found is not None
-        rest = text[len(found.array) - 1 :] if found else text
-        self._pieces, self._size = [rest], len(rest)
-        self._enough = SLICE if found else 2 * len(rest)
-        self._tried = 0 if found or not self._inside else len(rest)
-        return found
+        self._coming.append(piece)
+        self._came += len(piece)
+        if self._came < SLICE:
+            return
+        text = b"".join(self._coming)
+        self._coming, self._came = [], 0
+        if not self._inside:
+            text = self._begin(text)
+        if self._inside:
+            yield from self._cut(text)
+            yield from self._cut_anywhere()
 
     def rest(self) -> Entries[E]:
         """The last entries, since nothing follows."""
-        self._text.decode(b"", final=True)
-        text = b"".join(self._pieces)
+        text = b"".join([*self._held, *self._coming])
         if self._unfinished and text.lstrip().startswith(b"]"):
             raise msgspec.DecodeError("no entry behind a comma")
         raws = _whole(_OPENING + text if self._inside else text)
         return Entries(b"[%b]" % b",".join(raws), self._reading)
 
-    def _cut(self, text: bytes) -> Entries[E] | None:
-        """As many entries as a text begins with and as can be told from what follows; behind them stands a comma."""
+    def _begin(self, text: bytes) -> bytes:
+        """What the array begins with, if it does within all that has come."""
+        self._hold(text)
+        if self._size < self._enough:
+            return b""
+        text = b"".join(self._held)
+        if end := _head(text):
+            self._inside = True
+            self._let_go()
+            return text[end:]
+        self._held, self._enough = [text], 2 * len(text)
+        return b""
+
+    def _cut(self, text: bytes) -> Iterator[Entries[E]]:
+        """Whole entries, a slice at a time; what is behind them is held."""
+        view, begin = memoryview(text), 0
+        for start in range(0, len(text), SLICE):
+            end, first = min(start + SLICE, len(text)), max(start, begin)
+            size = self._size + end - begin
+            if size < self._enough or text.find(_NAME, max(first, end - _TAIL), end) < 0:
+                continue
+            commas: Iterable[int] = _commas(text, first, end)
+            # What finds the end of a long entry leaves it by itself: its neighbours are to be read without it.
+            for comma in islice(reversed([*commas]) if size > 2 * SLICE else commas, _GUESSES):
+                if found := self._entries([*self._held, view[begin:comma]]):
+                    self._let_go()
+                    begin = comma + 1
+                    yield found
+                    break
+                self._enough = 2 * size
+        self._hold(view[begin:])
+
+    def _cut_anywhere(self) -> Iterator[Entries[E]]:
+        """Whole entries out of what is held, if that is a lot."""
+        if self._size < max(self._enough, LONG):
+            return
+        text = b"".join(self._held)
+        self._held, self._enough = [text], 2 * len(text)
         view = memoryview(text)
-        for comma in islice(_commas(text, max(self._tried - _LOOKBACK, 0)), _GUESSES):
-            with suppress(*UNREADABLE):
-                return Entries(b"".join((b"[", view[:comma], b"]")), self._reading)
-        return None
+        for comma in islice(_any_commas(text), _GUESSES):
+            if found := self._entries([view[:comma]]):
+                self._let_go()
+                self._hold(view[comma + 1 :])
+                yield found
+                return
+
+    def _entries(self, parts: Iterable[bytes | memoryview]) -> Entries[E] | None:
+        """The entries that these parts of the array are together; None if they are not whole."""
+        try:
+            found = Entries(b"".join([b"[", *parts, b"]"]), self._reading)
+        except UnicodeDecodeError:
+            raise
+        except UNREADABLE:
+            return None
+        self._unfinished = True
+        return found
+
+    def _hold(self, part: bytes | memoryview) -> None:
+        self._held.append(part)
+        self._size += len(part)
+
+    def _let_go(self) -> None:
+        self._held, self._size, self._enough = [], 0, 0
 
 
 def _head(text: bytes) -> int:
@@ -100,16 +144,20 @@ def _head(text: bytes) -> int:
     return 0
 
 
-def _commas(text: bytes, start: int) -> Iterator[int]:
-    """Where an entry may end behind `start`, the likeliest first."""
+def _commas(text: bytes, start: int, end: int) -> Iterator[int]:
+    """Where an entry may end, told by the types of events, the last one first."""
+    place = end
+    while (place := text.rfind(_NAME, start, place)) >= 0:
+        if found := _TYPE.match(text, place, end):
+            comma = found.start(1) if found[1] else text.rfind(b"},", start, place) + 1
+            if comma > 0:
+                yield comma
+
+
+def _any_commas(text: bytes) -> Iterator[int]:
+    """Where an entry may end, whatever it is."""
     place = len(text)
-    while (place := text.rfind(_TYPE, start, place)) >= 0:
-        if found := _LAST_MEMBER.match(text, place):
-            yield found.start(1)
-        elif found := _FIRST_MEMBER.search(text[max(place - _LOOKBACK, 0) : place]):
-            yield max(place - _LOOKBACK, 0) + found.start(1)
-    place = len(text)
-    while (place := text.rfind(b"},", start, place)) >= 0:
+    while (place := text.rfind(b"},", 0, place)) >= 0:
         yield place + 1
         place //= 2
 

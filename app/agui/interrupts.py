@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from app.agui.decode import Event
-from app.agui.lenient import Lenient, members
+from app.agui.lenient import Lenient, by_value, members
 from app.agui.times import millis
 
 _Schema = dict[str, Any]
@@ -26,7 +26,7 @@ class _Outcome(msgspec.Struct, gc=False):
     interrupts: list[msgspec.Raw] = []
 
 
-_interrupt = Lenient(Interrupt, expires_at=millis)
+_interrupt = Lenient(Interrupt, expires_at=by_value(millis))
 _outcome = Lenient(_Outcome)
 
 

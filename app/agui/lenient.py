@@ -53,14 +53,19 @@ def members(raw: Json) -> dict[str, msgspec.Raw] | None:
     return _members(raw)
 
 
+def by_value(read: Callable[[object], Any]) -> Callable[[Json], Any]:
+    """`read` for the plain value of a member."""
+    return lambda raw: read(_plain(raw))
+
+
 class Lenient(Generic[T]):
     """Decodes JSON objects as `struct`, all of whose fields have defaults.
 
-    The common case costs one typed decode. When that fails each member is tried alone; `readers` (by field name) get
-    the plain value of a member that has another type than the field and return what stands for it, or None.
+    The common case costs one typed decode. When that fails each member is tried alone; `readers` (by field name) get a
+    member that has another type than the field and return what stands for it, or None.
     """
 
-    def __init__(self, struct: type[T], **readers: Callable[[object], Any]) -> None:
+    def __init__(self, struct: type[T], **readers: Callable[[Json], Any]) -> None:
         self._struct = struct
         self._decode = msgspec.json.Decoder(struct).decode
         self._fields = [
@@ -89,5 +94,5 @@ class Lenient(Generic[T]):
                 setattr(struct, name, decode(value))
             except UNREADABLE:
                 if read is not None:
-                    setattr(struct, name, read(_plain(value)))
+                    setattr(struct, name, read(value))
         return struct

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from app.agui.lenient import Json, Lenient, reader
+from app.agui.lenient import Json, Lenient, by_value, reader
 
 _ABSENT = msgspec.Raw()
 
@@ -27,7 +27,7 @@ class StoredCall(msgspec.Struct, gc=False):
 
 
 class StoredMessage(msgspec.Struct, gc=False):
-    """A message as stored, both spellings of its keys settled; heavy members undecoded."""
+    """A message as stored; heavy members undecoded. `settled` brings the spellings of its keys together."""
 
     id: str | None = None
     role: str | None = None
@@ -56,7 +56,7 @@ def _whole(value: object) -> int | None:
     return int(value) if isinstance(value, float) and value >= 0 else None
 
 
-_call = Lenient(StoredCall, duration=_whole)
+_call = Lenient(StoredCall, duration=by_value(_whole))
 _message = Lenient(StoredMessage)
 _carrier = Lenient(_Carrier)
 _part = Lenient(_Part)
@@ -67,7 +67,7 @@ def snapshot_messages(raw: Json) -> list[StoredMessage]:
     """The messages of a MESSAGES_SNAPSHOT that can be read."""
     carrier = _carrier(raw)
     raws = (carrier.messages or []) if carrier else []
-    return [message for message in map(_read_message, raws) if message]
+    return [settled(message) for raw in raws if (message := _message(raw))]
 
 
 def input_messages(raw: Json) -> list[StoredMessage]:
@@ -76,11 +76,10 @@ def input_messages(raw: Json) -> list[StoredMessage]:
     return snapshot_messages(carrier.input) if carrier else []
 
 
-def _read_message(raw: Json) -> StoredMessage | None:
-    message = _message(raw)
-    if message is not None:
-        message.tool_calls = message.tool_calls or message.snake_tool_calls
-        message.tool_call_id = message.tool_call_id or message.snake_tool_call_id or None
+def settled(message: StoredMessage) -> StoredMessage:
+    """The message with its members in whatever spelling they are."""
+    message.tool_calls = message.tool_calls or message.snake_tool_calls
+    message.tool_call_id = message.tool_call_id or message.snake_tool_call_id or None
     return message
 
 

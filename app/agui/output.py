@@ -7,6 +7,7 @@ import msgspec
 
 from app.agui.compact import Joiner
 from app.agui.decode import BYTES, EVENTS, MARKS, Entries, M, Mark, Reading
+from app.agui.detail import DETAILS
 from app.agui.select import Selection
 from app.agui.transcript import Telling
 from app.errors import RunNotFound
@@ -26,15 +27,14 @@ class Events:
         self.selection = Selection(run_id) if run_id else None
         self.missing = run_id is not None and not accepted
 
-    def take(self, entries: Entries[M]) -> list[M]:
-        """Those that the next entries hold."""
-        events = entries.events(self.end + 1)
-        self.end += len(events)
-        if self.selection is None:
-            return events
-        mine = self.selection.take(events)
-        self.missing = self.missing and not mine
-        return mine
+    def take(self, entries: Entries[M]) -> Entries[M]:
+        """Count the next entries and leave those that are asked for."""
+        entries.count(self.end + 1)
+        self.end += len(entries.events)
+        if self.selection is not None:
+            entries.only(self.selection.take(entries.events))
+            self.missing = self.missing and not entries.events
+        return entries
 
     def rest(self) -> None:
         """Nothing follows; RunNotFound without any event of the run, unless it has been accepted."""
@@ -45,7 +45,7 @@ class Events:
 class Told:
     """The JSON of a `Transcript` of the events; of the log no more is kept than that."""
 
-    reading = EVENTS
+    reading = DETAILS
 
     def __init__(self, session_id: str, events: Events, *, session_running: bool) -> None:
         empty = msgspec.json.encode(Transcript(session_id=session_id, format=OutputFormat.TRANSCRIPT, messages=[]))
@@ -57,7 +57,8 @@ class Told:
     def take(self, slices: Iterable[Entries[Any]]) -> bytes:
         """Go on with these entries, which may change all that has been told."""
         for entries in slices:
-            self._telling.take(self._events.take(entries))
+            taken = self._events.take(entries)
+            self._telling.take(taken.events, taken.at)
         return b""
 
     def rest(self) -> Iterator[bytes]:
@@ -90,10 +91,11 @@ class Written:
         """What can be written once these entries are known."""
         return self._written([events for entries in slices if (events := self._read(entries))])
 
-    def _read(self, entries: Entries[Any]) -> bytes:
+    def _read(self, entries: Entries[Any]) -> bytes | memoryview:
         if self._joiner:
-            return _raw(self._joiner.take(self._events.take(entries)))
-        return _raw(self._events.take(entries)) if self._events.selection else entries.stored()
+            taken = self._events.take(entries)
+            return _raw(self._joiner.take(taken.events, taken.at))
+        return _raw(self._events.take(entries).all()) if self._events.selection else entries.stored()
 
     def rest(self) -> Iterator[bytes]:
         """The end, since nothing follows; the errors of `Events.rest`."""
@@ -102,7 +104,7 @@ class Written:
         last = self._written([held] if held else [])
         yield last + self._end if self._begun else self._before + self._end
 
-    def _written(self, parts: list[bytes]) -> bytes:
+    def _written(self, parts: list[bytes | memoryview]) -> bytes:
         """The parts with a comma before each but the log's first one."""
         if not parts:
             return b""

@@ -1,6 +1,7 @@
 """What became of each run, from its events."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -44,19 +45,19 @@ class _Run(msgspec.Struct, eq=False):
     said: str | None = None
     snapshot: msgspec.Raw | None = None
 
-    def take(self, events: Sequence[Mark]) -> None:
+    def take(self, events: Sequence[Mark], at: Callable[[int], Mark]) -> None:
         """Go on with some events of the run; nearly all of them are deltas, which are not looked at one by one."""
         self.event_count += len(events)
         if self.thread_id is None:
             self.thread_id = next((event.thread_id for event in events if event.thread_id), None)
         if self.begun is None:
-            self.begun = next((event.position for event in events if event.type != "RAW"), None)
+            self.begun = next((at(index).position for index, event in enumerate(events) if event.type != "RAW"), None)
         if self.started_at is None:
             self.started_at = _first_time(events)
         seen = 0
         for index in [index for index, event in enumerate(events) if event.type in _TELLING]:
             self._pass(events[seen : index + 1])
-            self._hear(events[index])
+            self._hear(at(index))
             seen = index + 1
         self._pass(events[seen:])
 
@@ -103,7 +104,7 @@ def summaries(events: Iterable[Mark], *, session_running: bool) -> list[RunSumma
     other such run broke off and counts as an error. Events without a run id belong to no run.
     """
     runs = Runs()
-    runs.take(events)
+    runs.take(list(events))
     return runs.summaries(session_running=session_running)
 
 
@@ -113,16 +114,18 @@ class Runs:
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
 
-    def take(self, events: Iterable[Mark]) -> None:
-        """Go on with these events."""
+    def take(self, events: Sequence[Mark], at: Callable[[int], Mark] | None = None) -> None:
+        """Go on with these events, each as `at` gives it."""
+        at, end = at or events.__getitem__, 0
         for run_id, together in groupby(events, attrgetter("run_id")):
+            stretch = list(together)
+            start, end = end, end + len(stretch)
             if run_id is None:
                 continue
-            stretch = list(together)
             run = self._runs.get(run_id)
             if run is None:
-                run = self._runs[run_id] = _Run(run_id, first=stretch[0].position)
-            run.take(stretch)
+                run = self._runs[run_id] = _Run(run_id, first=at(start).position)
+            run.take(stretch, partial(_behind, at, start))
 
     def summaries(self, *, session_running: bool) -> list[RunSummary]:
         """One summary for each run, since nothing follows."""
@@ -143,6 +146,10 @@ class Runs:
             )
             for run in ordered
         ]
+
+
+def _behind(at: Callable[[int], Mark], start: int, index: int) -> Mark:
+    return at(start + index)
 
 
 def _apart(runs: Iterable[_Run]) -> None:

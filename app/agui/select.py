@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from app.agui.decode import Event, M, Mark
+from app.agui.decode import M, Mark
 
 _HEX = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 _UUID = re.compile(rf"(?:urn:uuid:)?({_HEX})|\{{({_HEX})\}}", re.ASCII | re.IGNORECASE)
@@ -16,7 +16,7 @@ def canonical(run_id: str) -> str:
     return str(UUID(found[1] or found[2])) if found else run_id
 
 
-def of_run(events: Iterable[Event], run_id: str) -> Iterator[Event]:
+def of_run(events: Iterable[M], run_id: str) -> Iterator[M]:
     """The events of that run in order, none if the run is unknown; events without a run id belong to no run."""
     selection = Selection(run_id)
     return (event for event in events if selection.holds(event))
@@ -29,9 +29,9 @@ class Selection:
         self._wanted = canonical(run_id)
         self._known: dict[str | None, bool] = {None: False}
 
-    def take(self, events: Iterable[M]) -> list[M]:
-        """Those of the events that belong to the run."""
-        return [event for event in events if self.holds(event)]
+    def take(self, events: Iterable[Mark]) -> list[int]:
+        """Where those of the events are that belong to the run."""
+        return [index for index, event in enumerate(events) if self.holds(event)]
 
     def holds(self, event: Mark) -> bool:
         """Whether the event belongs to the run."""

@@ -20,13 +20,16 @@ def millis(value: object) -> int | None:
 def rfc3339(value: object) -> str | None:
     """The same instant as `2026-03-09T13:00:00.389Z`; None for what `millis` cannot read."""
     ms = millis(value)
-    return None if ms is None else _written(ms)
+    if ms is None:
+        return None
+    minute, rest = divmod(ms, 60_000)
+    return f"{_minute(minute)}:{rest // 1000:02}.{rest % 1000:03}Z"
 
 
-@lru_cache(maxsize=4096)
-def _written(ms: int) -> str:
-    """Remembered, since pages bring the same times again and again."""
-    return f"{(_EPOCH_OF_UTC + timedelta(milliseconds=ms)).isoformat(timespec='milliseconds')}Z"
+@lru_cache(maxsize=1024)
+def _minute(number: int) -> str:
+    """Remembered, since what is written has mostly happened in the same minutes."""
+    return (_EPOCH_OF_UTC + timedelta(minutes=number)).isoformat(timespec="minutes")
 
 
 def _parsed(text: str) -> int | None:

@@ -1,55 +1,21 @@
 """A log read as a conversation: snapshots merged, and the events of what no snapshot holds yet."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import msgspec
 
-from app.agui.compact import DELTAS, Joiner
+from app.agui.compact import DELTAS, delta_of, joined, stretches
 from app.agui.conversation import Conversation, Run
-from app.agui.decode import Event
+from app.agui.detail import Detail
 from app.agui.endings import ending
-from app.agui.lenient import Lenient
-from app.agui.messages import (
-    error_text,
-    input_messages,
-    quoted,
-    quoted_content,
-    quoted_json,
-    quoted_string,
-    snapshot_messages,
-)
+from app.agui.messages import error_text, input_messages, quoted, quoted_content, quoted_json, quoted_string, settled
 from app.types import Message
 
-
-class _Body(msgspec.Struct, gc=False):
-    """What an event adds to a conversation."""
-
-    role: str | None = None
-    name: str | None = None
-    content: msgspec.Raw = msgspec.Raw()
-    result: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    is_error: bool | None = None
-    camel_is_error: bool | None = msgspec.field(name="isError", default=None)
-    tool_call_name: str | None = msgspec.field(name="toolCallName", default=None)
-    snake_tool_call_name: str | None = msgspec.field(name="tool_call_name", default=None)
-    parent_message_id: str | None = msgspec.field(name="parentMessageId", default=None)
-    snake_parent_message_id: str | None = msgspec.field(name="parent_message_id", default=None)
+_NOTHING = Detail()
 
 
-_members = Lenient(_Body)
-_NOTHING = _Body()
-
-
-def _read(event: Event, delta: bytes | None = None) -> _Body:
-    """What there is beside a delta, of which no more is read than that."""
-    if event.type in DELTAS and delta is not None:
-        return _NOTHING
-    return _members(event.raw) or _NOTHING
-
-
-def transcript(events: Iterable[Event], *, session_running: bool = True) -> list[Message]:
+def transcript(events: Iterable[Detail], *, session_running: bool = True) -> list[Message]:
     """The conversation of a session, or of one run if the events are of one.
 
     The messages of all snapshots are merged by id in order of first appearance, the latest content winning. What a run
@@ -58,7 +24,7 @@ def transcript(events: Iterable[Event], *, session_running: bool = True) -> list
     was cancelled or broke off, else pending: its answer may come with a later run.
     """
     telling = Telling()
-    telling.take(events)
+    telling.take(list(events))
     messages = b",".join(telling.messages(session_running=session_running))
     return msgspec.json.decode(b"[%b]" % messages, type=list[Message])
 
@@ -68,44 +34,54 @@ class Telling:
 
     def __init__(self) -> None:
         self._conversation = Conversation()
-        self._joiner = Joiner()
 
-    def take(self, events: Iterable[Event]) -> None:
-        """Go on with these events; what they repeat or replace is not kept."""
-        self._tell(self._joiner.take(events))
+    def take(self, events: Sequence[Detail], at: Callable[[int], Detail] | None = None) -> None:
+        """Go on with these events, each as `at` gives it; what they repeat or replace is not kept."""
+        at = at or events.__getitem__
+        for start, end in stretches(events):
+            text = joined([event.delta for event in events[start:end]]) if delta_of(events[start]) else None
+            if text is not None:
+                self._tell(events[start], text)
+                continue
+            for index in range(start, end):
+                self._tell(at(index), quoted_string(events[index].delta))
 
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
         """The messages of the conversation in JSON, since nothing follows."""
-        self._tell(self._joiner.rest())
         return self._conversation.messages(session_running=session_running)
 
-    def _tell(self, events: Iterable[Event]) -> None:
-        conversation = self._conversation
-        for event in events:
-            kind = event.type or ""
-            if tell := _TELLERS.get(kind):
-                tell(conversation, conversation.run(event.run_id), event)
-            if closed := _CLOSED.get(kind):
-                conversation.run(event.run_id).open_parts.pop(closed, None)
+    def _tell(self, event: Detail, delta: bytes | None) -> None:
+        kind = event.type or ""
+        run = self._conversation.run(event.run_id)
+        if tell := _TELLERS.get(kind):
+            tell(self._conversation, run, event, delta)
+        if closed := _CLOSED.get(kind):
+            run.open_parts.pop(closed, None)
 
 
-def _begin(conversation: Conversation, run: Run, event: Event) -> None:
+def _body(event: Detail, delta: bytes | None) -> Detail:
+    """What there is beside a delta, of which no more is read than that."""
+    return _NOTHING if delta is not None and event.type in DELTAS else event
+
+
+def _begin(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
     conversation.begin(run, event.thread_id)
     conversation.add(run, input_messages(event.raw), live=True)
 
 
-def _end(conversation: Conversation, run: Run, event: Event) -> None:
+def _end(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
     if status := ending(event):
         conversation.end(run, status)
 
 
-def _restate(conversation: Conversation, run: Run, event: Event) -> None:
-    conversation.restate(run, snapshot_messages(event.raw))
+def _restate(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+    conversation.restate(run, [settled(message) for message in event.messages or ()])
 
 
-def _say(conversation: Conversation, run: Run, event: Event, *, kind: str, begins: bool = False) -> None:
-    delta = quoted_string(event.delta)
-    body = _read(event, delta)
+def _say(
+    conversation: Conversation, run: Run, event: Detail, delta: bytes | None, *, kind: str, begins: bool = False
+) -> None:
+    body = _body(event, delta)
     key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.name(kind)
     run.open_parts[kind] = key
     draft = conversation.say(run, key, _REASONING if kind == _REASONING else body.role or "assistant")
@@ -116,9 +92,8 @@ def _say(conversation: Conversation, run: Run, event: Event, *, kind: str, begin
         conversation.date(key, event.timestamp)
 
 
-def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = False) -> None:
-    delta = quoted_string(event.delta)
-    body = _read(event, delta)
+def _call(conversation: Conversation, run: Run, event: Detail, delta: bytes | None, *, begins: bool = False) -> None:
+    body = _body(event, delta)
     call_id = event.tool_call_id or (None if begins else run.open_parts.get(_CALL)) or run.name(_CALL)
     run.open_parts[_CALL] = call_id
     name = body.tool_call_name or body.snake_tool_call_name
@@ -131,29 +106,27 @@ def _call(conversation: Conversation, run: Run, event: Event, *, begins: bool = 
         call.args.append(delta)
 
 
-def _end_call(conversation: Conversation, run: Run, event: Event) -> None:
-    body = _read(event)
-    result, error = quoted_json(body.result), error_text(body.error)
+def _end_call(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+    result, error = quoted_json(event.result), error_text(event.error)
     if event.tool_call_id and (result is not None or error):
         call = conversation.call(run, event.tool_call_id)
         call.answer(result or quoted(error or ""), failed=bool(error), at=event.timestamp)
 
 
-def _answer(conversation: Conversation, run: Run, event: Event) -> None:
-    body = _read(event)
-    call_id, error = event.tool_call_id, error_text(body.error)
-    text = quoted_content(body.content) or quoted(error or "")
+def _answer(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+    call_id, error = event.tool_call_id, error_text(event.error)
+    text = quoted_content(event.content) or quoted(error or "")
     draft = conversation.say(run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool")
     draft.texts = [text]
     draft.tool_call_id = call_id
     conversation.date(draft.id, event.timestamp)
     if call_id:
-        wrong = bool(error or body.is_error or body.camel_is_error)
+        wrong = bool(error or event.is_error or event.camel_is_error)
         conversation.call(run, call_id).answer(text, failed=wrong, at=event.timestamp)
 
 
 _TEXT, _REASONING, _CALL = "text", "reasoning", "call"
-_TELLERS: dict[str, Callable[[Conversation, Run, Event], None]] = {
+_TELLERS: dict[str, Callable[[Conversation, Run, Detail, bytes | None], None]] = {
     "RUN_STARTED": _begin,
     "RUN_FINISHED": _end,
     "RUN_ERROR": _end,

@@ -58,6 +58,19 @@ def test_an_answer_of_which_nothing_can_be_read_is_an_error(
     assert platform_api.output(session_id, format=format).error == (502, "backend_unavailable")
 
 
+@pytest.mark.parametrize("query", [{"format": "events"}, {"format": "compact"}, {"format": "events", "limit": 1}, {}])
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98"])
+def test_what_is_not_utf8_is_not_sent(
+    platform: PlatformStage, platform_api: Api, query: dict[str, Any], broken: bytes
+) -> None:
+    session_id = platform.session(platform_api, "running")
+    event = b'{"type":"TEXT_MESSAGE_CHUNK","runId":"r","messageId":"m","delta":"%b"}'
+    platform.platform.always("export", fault.answer(200, b'{"aguiEvents":[%b]}' % (event % broken)))
+    assert platform_api.output(session_id, **query).error == (502, "backend_unavailable")
+    (run,) = platform_api.list_runs(session_id).body["runs"]
+    assert (run["run_id"], run["event_count"]) == ("r", 1)
+
+
 @pytest.mark.parametrize("format", ["events", "compact"])
 def test_a_reader_that_leaves_lets_go_of_the_platform(platform: PlatformStage, platform_api: Api, format: str) -> None:
     session_id = platform.session(platform_api, "running")

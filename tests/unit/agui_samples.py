@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from app.agui.decode import Event, decode
+from app.agui.detail import DETAILS, Detail
 
 R1 = "0b7e4c2a-9d1f-4a5e-8c3b-2f6a7d8e9f01"
 R2 = "1c8f5d3b-ae20-4b6f-9d4c-307b8e9fa012"
@@ -61,9 +62,9 @@ def raw(type_: str | None = None, run: str | None = "r1", thread: str | None = "
     return json.dumps({key: value for key, value in event.items() if value is not None}).encode()
 
 
-def log(*raws: bytes) -> list[Event]:
+def log(*raws: bytes) -> list[Detail]:
     """The events of these entries."""
-    return list(decode(raws))
+    return list(decode(raws, DETAILS))
 
 
 def bytes_of(events: Iterable[Event]) -> list[bytes]:
@@ -111,3 +112,11 @@ hostile_events = st.builds(
     st.dictionaries(st.sampled_from(_MEMBERS), _deep_values, max_size=6),
 )
 """Events of the right type all of whose members may be of the wrong one, halves of surrogate pairs included."""
+deltas = st.builds(
+    lambda kind, run, name, delta: raw(kind, run=run, messageId=name, toolCallId=name, delta=delta),
+    st.sampled_from(["TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS", "REASONING_MESSAGE_CONTENT"]),
+    st.sampled_from(["r1", None]),
+    st.sampled_from(["m", "n", None]),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=5),
+)
+"""Deltas of two messages and calls, of a run and of none."""

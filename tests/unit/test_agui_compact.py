@@ -1,13 +1,14 @@
 """Compaction: adjacent deltas become one event, everything else stays what it was."""
 
 import re
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agui.compact import compact
 from app.agui.decode import Event
-from tests.unit.agui_samples import PLATFORM_RUN, bytes_of, dict_of, hostile_events, log, raw
+from tests.unit.agui_samples import PLATFORM_RUN, bytes_of, deltas, dict_of, hostile_events, log, raw
 
 TEXT, ARGS, REASONING = "TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS", "REASONING_MESSAGE_CONTENT"
 
@@ -86,15 +87,6 @@ def test_one_message_of_37000_deltas_becomes_one_event() -> None:
     assert dict_of(event)["delta"] == delta * 37_000
 
 
-deltas = st.builds(
-    lambda kind, run, name, delta: raw(kind, run=run, messageId=name, toolCallId=name, delta=delta),
-    st.sampled_from([TEXT, ARGS, REASONING]),
-    st.sampled_from(["r1", None]),
-    st.sampled_from(["m", "n", None]),
-    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=5),
-)
-
-
 @given(st.lists(deltas | hostile_events, max_size=25))
 def test_texts_and_all_other_events_are_kept_whatever_the_log_holds(raws: list[bytes]) -> None:
     events = log(*raws)
@@ -106,7 +98,7 @@ def test_texts_and_all_other_events_are_kept_whatever_the_log_holds(raws: list[b
     assert bytes_of(events) == before
 
 
-def _told(events: list[Event]) -> list[tuple[object, str]]:
+def _told(events: Sequence[Event]) -> list[tuple[object, str]]:
     """What a log says, each stretch of deltas as one text: a second, plain way to the same end."""
     told: list[tuple[object, str]] = []
     for event in events:

@@ -93,7 +93,7 @@ def test_bytes_are_kept_when_integers_are_long_and_keys_unordered() -> None:
 
 @given(st.lists(hostile_events | st.binary(max_size=20) | json_values.map(lambda value: json.dumps(value).encode())))
 def test_no_reader_raises_whatever_the_log_holds(raws: list[bytes]) -> None:
-    events = list(decode(raws))
+    events = log(*raws)
     assert len(events) == sum(_is_object(entry) for entry in raws)
     parts = OpenParts()
     for event in events:

@@ -1,4 +1,4 @@
-"""Reading the platform's export in pieces: the bytes of each event as they came, and nothing that is not UTF-8."""
+"""Reading the platform's export in pieces: the bytes of each event as they came."""
 
 from itertools import chain
 from typing import Any
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agui import entries
-from app.agui.decode import BYTES, EVENTS, MARKS, Reading
+from app.agui.decode import BYTES, EVENTS, MARKS, Mark, Reading
 from app.agui.entries import Splitter
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{},:'), max_size=12) | st.sampled_from(
@@ -70,6 +70,22 @@ def test_a_long_log_is_cut_where_its_events_end(size: int) -> None:
     assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
 
 
+def test_an_event_that_looks_like_many_is_read_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = b",".join([b'{"value":1,"type":"CUSTOM"}'] * 100_000)
+    event, read = b'{"event":[%b],"type":"RAW"}' % inside, 0
+    reading = Reading(Mark)
+    together = reading.together
+
+    def counted(array: bytes) -> list[Mark]:
+        nonlocal read
+        read += len(array)
+        return together(array)
+
+    monkeypatch.setattr(reading, "together", counted)
+    assert split(export(event, b"{}"), [entries.SLICE], reading) == [event, b"{}"]
+    assert read < 10 * len(event)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -97,23 +113,6 @@ def test_what_is_no_json_object_is_refused(
 def test_a_log_that_is_no_list_is_empty(value: bytes) -> None:
     assert split(b'{"aguiEvents":%b}' % value, [5]) == []
     assert split(b"{}", [5]) == []
-
-
-@pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98"])
-@pytest.mark.parametrize("enough", [1, 1000])
-def test_what_is_not_utf8_is_refused(broken: bytes, enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "SLICE", enough)
-    event = b'{"text":"%b"}' % broken
-    for text in (export(event, b"{}"), export() + broken, b'{"a":"%b","aguiEvents":[]}' % broken):
-        with pytest.raises(ValueError, match=r".+"):
-            split(text, [4])
-
-
-def test_what_is_not_utf8_is_refused_as_soon_as_it_comes() -> None:
-    splitter = Splitter(BYTES)
-    assert [*splitter.take(b'{"aguiEvents":[{"text":"\xc3'), *splitter.take(b"\xa9")] == []
-    with pytest.raises(UnicodeDecodeError):
-        next(splitter.take(b"\xff"))
 
 
 def test_the_log_is_found_behind_many_members_of_its_name() -> None:

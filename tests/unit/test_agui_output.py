@@ -1,22 +1,28 @@
 """Transcripts as they are sent: in pieces, their texts as the log has them."""
 
+import json
 from collections.abc import Iterable
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.agui import conversation, output
-from app.agui.decode import EVENTS, Entries
-from app.agui.output import Events, Told
+from app.agui.decode import Entries
+from app.agui.detail import DETAILS
+from app.agui.output import Events, Told, Written
 from app.errors import RunNotFound
 from app.types import Message, OutputFormat, ToolCall, Transcript
-from tests.unit.agui_samples import PLATFORM_RUN, raw
+from tests.unit.agui_samples import PLATFORM_RUN, deltas, hostile_events, raw
+
+whole_events = hostile_events.filter(lambda entry: rb"\ud83d" not in entry)  # such an export is no JSON to the decoder
 
 
 def told(*raws: bytes, run_id: str | None = None) -> list[bytes]:
     """The pieces of a transcript, of which each entry came by itself."""
     telling = Told("s1", Events(run_id), session_running=False)
-    assert telling.take(Entries(b"[%b]" % entry, EVENTS) for entry in raws) == b""
+    assert telling.take(Entries(b"[%b]" % entry, DETAILS) for entry in raws) == b""
     return list(telling.rest())
 
 
@@ -41,6 +47,29 @@ def test_the_pieces_of_a_transcript_are_the_whole(
 def test_an_unknown_run_is_an_error_before_the_first_piece() -> None:
     with pytest.raises(RunNotFound):
         told(*PLATFORM_RUN, run_id="never heard of")
+
+
+def written(format: OutputFormat, raws: list[bytes], sizes: list[int], run_id: str | None) -> object:
+    """What an answer tells whose entries come in slices of these sizes, the last of them again and again."""
+    events, rest, sizes = Events(run_id, accepted=True), list(raws), list(sizes)
+    answer: Told | Written = (
+        Told("s1", events, session_running=True) if format is OutputFormat.TRANSCRIPT else Written("s1", format, events)
+    )
+    pieces = []
+    while rest:
+        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+        pieces.append(answer.take([Entries(b"[%b]" % b",".join(rest[:size]), answer.reading)]))
+        rest = rest[size:]
+    return json.loads(b"".join([*pieces, *answer.rest()]))
+
+
+@pytest.mark.parametrize("run_id", [None, "r1"])
+@pytest.mark.parametrize("format", [OutputFormat.TRANSCRIPT, OutputFormat.COMPACT, OutputFormat.EVENTS])
+@given(st.lists(deltas | whole_events, max_size=25), st.lists(st.integers(1, 8), min_size=1, max_size=4))
+def test_an_answer_is_the_same_in_whatever_slices_its_log_comes(
+    format: OutputFormat, run_id: str | None, raws: list[bytes], sizes: list[int]
+) -> None:
+    assert written(format, raws, sizes, run_id) == written(format, raws, [1], run_id)
 
 
 def test_texts_stay_as_they_are_written() -> None:

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agui.decode import decode
+from app.agui.detail import DETAILS
 from app.agui.transcript import transcript
 from app.backends.embedded import events
 from app.backends.embedded.runs import RunRow
@@ -20,7 +21,7 @@ def agent_input(connection: Connection, run: RunRow) -> dict[str, Any]:
     """The RunAgentInput of a run: its own, with the messages of the thread's other runs before the new ones."""
     input_: dict[str, Any] = msgspec.json.decode(run.input)
     log = events.of_thread_without(connection, run.session, run.thread_id, run.number)
-    earlier = history(transcript(decode(log), session_running=False))
+    earlier = history(transcript(decode(log, DETAILS), session_running=False))
     new_ids = {message["id"] for message in input_["messages"]}
     answers = {message["toolCallId"] for message in input_["messages"] if message.get("toolCallId")}
     repeated = [message for message in earlier if message["id"] in new_ids or message.get("toolCallId") in answers]

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from app.agents.port import Question
 from app.agui.decode import decode
+from app.agui.detail import DETAILS
 from app.agui.interrupts import Interrupt, answer, permits
 from app.agui.transcript import transcript
 from app.backends.embedded import approvals, events, runs, sessions
@@ -96,7 +97,7 @@ def _question(connection: Connection, run: RunRow, interrupt: Interrupt) -> Ques
     name, args = None, None
     if interrupt.tool_call_id:
         log = events.mentioning(connection, run.session, run.number, interrupt.tool_call_id)
-        calls = [call for message in transcript(decode(log)) for call in message.tool_calls or []]
+        calls = [call for message in transcript(decode(log, DETAILS)) for call in message.tool_calls or []]
         call = next((call for call in calls if call.id == interrupt.tool_call_id), None)
         if call:
             name, args = call.name, _parsed(call.args)

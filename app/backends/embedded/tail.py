@@ -1,6 +1,6 @@
 """Following a log: page after page by position, then whatever the next commits add."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from functools import partial
 
 import msgspec
@@ -57,8 +57,8 @@ def _behind(connection: Connection, session: int, after: int, run_id: str | None
     return _News(found, all=reached, over=reached and run is not None and run.status.is_final)
 
 
-def _decoded(log: list[Event]) -> Iterator[Event]:
-    return (event for one in log if (event := decode_one(one.raw, one.position)))
+def _decoded(log: list[Event]) -> list[Event]:
+    return [event for one in log if (event := decode_one(one.raw, one.position))]
 
 
 def _frames(found: list[Event]) -> list[Frame]:
