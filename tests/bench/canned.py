@@ -7,7 +7,7 @@ import msgspec
 from app.backends.ambient import mapping
 from app.backends.ambient.resources import Page, Resource
 from app.types import AcceptedRun, Caller, NewMessage, Session, SessionPage, SessionStatus
-from tests.bench.resources import RUN, page, resource
+from tests.bench.resources import RUN, encoded, page, resource
 from tests.support.contract import CannedBackend
 
 
@@ -15,7 +15,7 @@ class CannedSessions(CannedBackend):
     """Remembers no calls, as it gets too many."""
 
     session = mapping.session(msgspec.convert(resource("s1"), Resource), "s1")
-    page = mapping.page(msgspec.convert(page(), Page), limit=100, offset=0)
+    page = mapping.page(msgspec.json.decode(encoded(page()), type=Page), limit=100, offset=0)
     accepted = AcceptedRun(run_id=RUN, thread_id="s1")
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:  # noqa: ARG002 - the port's arguments

@@ -50,9 +50,10 @@ def resource(name: str, phase: str = "Running", number: int = 1) -> dict[str, An
     }
 
 
-def page() -> dict[str, Any]:
-    """A page of a hundred sessions, which are all that there are: about 127 kB."""
-    items = [resource(f"s{number}", PHASES[number % len(PHASES)], number) for number in range(100)]
+def page(hundred: int = 0) -> dict[str, Any]:
+    """A page of a hundred sessions, said to be all that there are: about 127 kB; `hundred` says which."""
+    numbers = range(100 * hundred, 100 * hundred + 100)
+    items = [resource(f"s{number}", PHASES[number % len(PHASES)], number) for number in numbers]
     return {"items": items, "totalCount": 100, "limit": 100, "offset": 0, "hasMore": False}
 
 

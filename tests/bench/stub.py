@@ -1,12 +1,14 @@
 """A platform of canned bytes, far quicker than what stands before it: `python -m tests.bench.stub PORT NAME=FILE…`.
 
-Any session is there and runs; one that is named has the export in the file. It reads nothing but a request's first line
-and the length of its body.
+Any session is there and runs; one that is named has the export in the file. A list from an offset on is another one
+each time. It reads nothing but a request's first line and the length of its body.
 """
 
 import asyncio
 import re
 import sys
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import cast
 
@@ -16,12 +18,17 @@ from tests.bench.resources import accepted, encoded, page, resource
 from tests.support.server import LOCALHOST
 
 PROJECT = "p1"
-_HEAD = re.compile(rb"(\w+) (\S+?)(?:\?\S*)? HTTP/1\.1\r\n", re.ASCII)
+FURTHER = 40
+_HEAD = re.compile(rb"(\w+) (\S+?)(?:\?(\S*))? HTTP/1\.1\r\n", re.ASCII)
+_FURTHER = re.compile(rb"(?:^|&)offset=[1-9]")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _SESSIONS = f"/api/projects/{PROJECT}/agentic-sessions".encode()
 
 
-def answers(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], tuple[bytes, bytes]]:
+Answer = tuple[bytes, bytes]
+
+
+def answers(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], Answer]:
     """Head and body by method and path."""
     found = {(b"GET", b"/health"): b"{}", (b"GET", _SESSIONS): encoded(page())}
     for name in ("s1", *exports):
@@ -30,7 +37,16 @@ def answers(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], tuple[bytes,
         found[b"POST", session + b"/agui/run"] = encoded(accepted())
         if name in exports:
             found[b"GET", session + b"/export"] = exports[name]
-    return {key: (_head(200, body), body) for key, body in found.items()}
+    return {key: _good(body) for key, body in found.items()}
+
+
+def further() -> Iterator[Answer]:
+    """Lists of a hundred sessions, of which nobody has been told before, or not for 4,000 others."""
+    return cycle([_good(encoded(page(number))) for number in range(FURTHER)])
+
+
+def _good(body: bytes) -> Answer:
+    return _head(200, body), body
 
 
 def _head(status: int, body: bytes) -> bytes:
@@ -47,8 +63,9 @@ _NOT_FOUND = _head(404, _NOTHING), _NOTHING
 class Canned(asyncio.Protocol):
     """One connection; answers in the order of the requests."""
 
-    def __init__(self, answers: dict[tuple[bytes, bytes], tuple[bytes, bytes]]) -> None:
+    def __init__(self, answers: dict[tuple[bytes, bytes], Answer], further: Iterator[Answer]) -> None:
         self._answers = answers
+        self._further = further
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,14 +82,15 @@ class Canned(asyncio.Protocol):
                 return
             line = _HEAD.match(self._unread)
             answer = self._answers.get((line[1], line[2]), _NOT_FOUND) if line else _NOT_FOUND
-            self._transport.writelines(answer)
+            further = line and _FURTHER.search(line[3] or b"")
+            self._transport.writelines(next(self._further) if further else answer)
             self._unread = self._unread[size:]
 
 
 async def main(port: int, exports: dict[str, bytes]) -> None:
     """Serve until killed."""
-    canned = answers(exports)
-    server = await asyncio.get_running_loop().create_server(lambda: Canned(canned), LOCALHOST, port)
+    canned, lists = answers(exports), further()
+    server = await asyncio.get_running_loop().create_server(lambda: Canned(canned, lists), LOCALHOST, port)
     await server.serve_forever()
 
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from app.factory import create_app
 from app.types import Caller, NewMessage, SessionStatus
-from tests.bench import exports, large, mixed, small, subjects
+from tests.bench import exports, large, mixed, small, stub, subjects
 from tests.bench.canned import CannedSessions
 from tests.bench.large import Log
 from tests.bench.load import Load
@@ -86,6 +86,11 @@ async def test_the_canned_platform_is_one_for_the_adapter() -> None:
             assert (await backend.get_session(caller, "s1")).status is SessionStatus.RUNNING
             page = await backend.list_sessions(caller, limit=100, offset=0, search=None, status=(), label=())
             assert len(page.items) == 100
+            listed = [
+                await backend.list_sessions(caller, limit=100, offset=100, search=None, status=(), label=())
+                for _ in range(stub.FURTHER)
+            ]
+            assert len({session.id for page in listed for session in page.items}) == 100 * stub.FURTHER
             assert (await backend.send_message(caller, "s1", NewMessage(content="c"))).run_id == RUN
 
 

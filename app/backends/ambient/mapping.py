@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.backends.ambient import resources
-from app.backends.ambient.resources import Page, Resource, Status
+from app.backends.ambient.resources import Page, Resource, Status, reader
 from app.backends.ambient.texts import clean, fit
 from app.labels import is_label
 from app.types import NewRun, NewSession, Repo, Session, SessionPage, SessionStatus
@@ -28,6 +28,10 @@ PHASES = {
 PARENT = "vteam.ambient-code/parent-session-id"
 """The annotation under which the platform keeps the session that a session comes from."""
 
+SMALL = 4096
+"""Bytes of a session that is remembered: 2,048 of them are a few MB."""
+
+_read = reader(Resource)
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -138,6 +142,19 @@ def accepted_ids(reply: dict[str, Any]) -> tuple[str | None, str | None]:
     return run_id, _text(reply, "threadId") or _text(reply, "thread_id")
 
 
+def _listed(raw: bytes) -> Session | None:
+    """A session of a list; None for what is no object or has no name."""
+    entry = _read(raw)
+    known = name(entry) if entry else None
+    return session(entry, known) if entry and known else None
+
+
+@lru_cache(maxsize=2048)
+def _remembered(raw: bytes) -> Session | None:
+    """The same, not to be changed: most sessions of a list are, byte for byte, as they were when it was last read."""
+    return _listed(raw)
+
+
 def page(reply: Page, *, limit: int, offset: int) -> SessionPage:
     """A page of the platform's list; what it does not say of the whole is worked out from what it does.
 
@@ -148,7 +165,7 @@ def page(reply: Page, *, limit: int, offset: int) -> SessionPage:
     total = _count(reply.total_count)
     more = bool(entries) and (end < (total or 0) if reply.has_more is None else reply.has_more)
     return SessionPage(
-        items=[session(entry, known) for entry in entries if (known := name(entry))],
+        items=[found for raw in map(bytes, entries) if (found := (_remembered if len(raw) <= SMALL else _listed)(raw))],
         total=offset + len(entries) if total is None else total,
         limit=limit,
         offset=offset,

@@ -74,9 +74,9 @@ class Resource(msgspec.Struct, gc=False):
 
 
 class Page(msgspec.Struct, rename="camel", gc=False):
-    """A part of the list of sessions."""
+    """A part of the list of sessions, each as it is written."""
 
-    items: list[Resource] | None = None
+    items: list[msgspec.Raw] | None = None
     next_offset: int | None = None
     total_count: int | None = None
     has_more: bool | None = None
@@ -112,4 +112,6 @@ def _fitted(kind: inspect.Type, value: Any) -> Any:
         return kind.cls(**{name: part for name, part in parts.items() if part is not None})
     if isinstance(kind, inspect.ListType) and isinstance(value, list):
         return [part for item in value if (part := _fitted(kind.item_type, item)) is not None]
+    if isinstance(kind, inspect.RawType):
+        return msgspec.Raw(msgspec.json.encode(value))
     return value if type(value) is _PLAIN.get(type(kind)) else None
