@@ -14,15 +14,17 @@ _MAX_HELD_BYTES = 262_144  # of a body that its reader has not taken yet
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection, and the answer to what was sent last: `status`, `media_type`, then the body, whole or in pieces.
 
     A wait of more than `seconds` for the server ends with a TimeoutError, all else that goes wrong with a
-    ConnectionError. `lost` is told once the connection has ended.
+    ConnectionError. `lost` is told once the connection has ended. What comes is read into `buffer`, which connections
+    share: nothing is left in it once they have been told.
     """
 
-    def __init__(self, seconds: float, lost: Callable[["Connection"], None]) -> None:
+    def __init__(self, seconds: float, buffer: bytearray, lost: Callable[["Connection"], None]) -> None:
         self._seconds = seconds
+        self._buffer = memoryview(buffer)
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
@@ -94,12 +96,16 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
         self._timer = self._loop.call_later(min(self._seconds, KEPT_SECONDS), self._look)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's argument
+        """Say where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read on."""
         self._since = self._loop.time()
-        self.received += len(data)
+        self.received += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(ConnectionError(f"The answer is not HTTP: {error!r}"))
             return

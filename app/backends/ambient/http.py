@@ -11,6 +11,8 @@ from yarl import URL
 
 from app.backends.ambient.connection import Connection
 
+_READ_BYTES = 262_144  # that a connection takes from its socket at once
+
 
 class Reply(NamedTuple):
     """An answer, read to its end."""
@@ -37,6 +39,7 @@ class Pool:
             f"Host: {server.host_port_subcomponent}\r\n"
             "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: ambient-public-api\r\n"
         )
+        self._buffer = bytearray(_READ_BYTES)
         self._free: list[Connection] = []
         self._open: set[Connection] = set()
         self._closed = False
@@ -91,7 +94,7 @@ class Pool:
     async def _connected(self) -> Connection:
         if self._closed:
             raise ConnectionError("The pool is closed.")
-        make = partial(Connection, self._timeout, self._forget)
+        make = partial(Connection, self._timeout, self._buffer, self._forget)
         async with asyncio.timeout(self._timeout):
             _, connection = await asyncio.get_running_loop().create_connection(
                 make, self._host, self._port, ssl=self._ssl
