@@ -1,7 +1,7 @@
 """Deltas of one message, tool call or thought that follow one another become one event."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from copy import copy
 
 import msgspec
 
@@ -96,30 +96,20 @@ class Joiner:
         self._first, self._last, self._texts = None, None, []
         if first is last:
             return [first]
-        delta = msgspec.Raw(b'"%b"' % b"".join(texts))
-        return [msgspec.structs.replace(first, stored=_Joint(first, delta), delta=delta, position=last.position)]
+        delta = b'"%b"' % b"".join(texts)
+        joint, raw = copy(first), _with_delta(first, delta)
+        joint.stored, joint.delta, joint.position = raw, msgspec.Raw(delta), last.position
+        return [joint]
 
 
 def _together(one: Event, other: Event) -> bool:
     return (one.type, one.run_id, delta_of(one)) == (other.type, other.run_id, delta_of(other))
 
 
-class _Joint:
-    """An event with another delta."""
-
-    def __init__(self, event: Event, delta: msgspec.Raw) -> None:
-        self._event = event
-        self._delta = delta
-
-    @cached_property
-    def _raw(self) -> msgspec.Raw:
-        """The event's own bytes as far as they go: its delta stands where only it can stand, or all is put together."""
-        raw = bytes(self._event.raw)
-        member = b'"delta":%b' % self._event.delta
-        if raw.count(member) == 1:
-            return msgspec.Raw(raw.replace(member, b'"delta":%b' % self._delta))
-        values = members(raw) or {}  # never None: the delta has been read from the same object
-        return msgspec.Raw(msgspec.json.encode({**values, "delta": self._delta}))
-
-    def at(self, _position: int) -> msgspec.Raw:
-        return self._raw
+def _with_delta(event: Event, delta: bytes) -> msgspec.Raw:
+    """The event with another delta, and its other bytes as they are if that is where the delta can be told to stand."""
+    raw, member = bytes(event.raw), b'"delta":%b' % event.delta
+    if raw.count(member) == 1:
+        return msgspec.Raw(raw.replace(member, b'"delta":%b' % delta))
+    values = members(raw) or {}  # never None: the delta has been read from the same object
+    return msgspec.Raw(msgspec.json.encode({**values, "delta": msgspec.Raw(delta)}))

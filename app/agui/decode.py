@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from itertools import islice
 from typing import Annotated, Any, Generic, Protocol, Self, TypeVar, overload
 
@@ -31,14 +30,14 @@ class Neighbours:
     def __init__(self, array: bytes) -> None:
         self.array = array
         self.first = 1
-
-    @cached_property
-    def _raws(self) -> list[msgspec.Raw]:
-        return _tell_apart(self.array)
+        self._raws: list[msgspec.Raw] | None = None
 
     def at(self, position: int) -> msgspec.Raw:
         """The entry at a position."""
-        return self._raws[position - self.first]
+        raws = self._raws
+        if raws is None:
+            raws = self._raws = _tell_apart(self.array)
+        return raws[position - self.first]
 
 
 class Bare(msgspec.Struct, gc=False):
