@@ -1,7 +1,7 @@
 """A platform of canned bytes, far quicker than what stands before it: `python -m tests.bench.stub PORT NAME=FILE…`.
 
-Any session is there and runs; one that is named has the export in the file. A list from an offset on is another one
-each time. It reads nothing but a request's first line and the length of its body.
+Sessions are there and run but for one; those that are named have the export in the file. A list from an offset on is
+another one each time. It reads nothing but a request's first line and the length of its body.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from typing import cast
 
 import uvloop
 
-from tests.bench.resources import accepted, encoded, page, resource
+from tests.bench.resources import RUN, accepted, encoded, page, resource
 from tests.support.server import LOCALHOST
 
 PROJECT = "p1"
 FURTHER = 40
+STOPPED = "stopped"
+LINES = b"the runner says something\n" * 20
 _HEAD = re.compile(rb"(\w+) (\S+?)(?:\?(\S*))? HTTP/1\.1\r\n", re.ASCII)
 _FURTHER = re.compile(rb"(?:^|&)offset=[1-9]")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -31,13 +33,22 @@ Answer = tuple[bytes, bytes]
 def answers(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], Answer]:
     """Head and body by method and path."""
     found = {(b"GET", b"/health"): b"{}", (b"GET", _SESSIONS): encoded(page())}
-    for name in ("s1", *exports):
+    found[b"POST", _SESSIONS] = encoded({"message": "Created", "name": "s1", "uid": RUN})
+    for name in ("s1", STOPPED, *exports):
         session = b"%b/%b" % (_SESSIONS, name.encode())
-        found[b"GET", session] = encoded(resource(name))
+        told = encoded(resource(name, "Stopped" if name == STOPPED else "Running"))
+        found |= {(method, session): told for method in (b"GET", b"PUT", b"PATCH")}
+        found |= {(b"POST", session + action): told for action in (b"/start", b"/stop", b"/agui/interrupt")}
+        found[b"PUT", session + b"/displayname"] = told
         found[b"POST", session + b"/agui/run"] = encoded(accepted())
         if name in exports:
             found[b"GET", session + b"/export"] = exports[name]
-    return {key: _good(body) for key, body in found.items()}
+    good = {key: _good(body) for key, body in found.items()}
+    for method, session in list(found):
+        if method == b"PATCH":
+            good[b"DELETE", session] = _head(204, b""), b""
+            good[b"GET", session + b"/logs"] = _head(200, LINES, b"text/plain"), LINES
+    return good
 
 
 def further() -> Iterator[Answer]:
@@ -49,11 +60,9 @@ def _good(body: bytes) -> Answer:
     return _head(200, body), body
 
 
-def _head(status: int, body: bytes) -> bytes:
-    return b"HTTP/1.1 %d Canned\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n" % (
-        status,
-        len(body),
-    )
+def _head(status: int, body: bytes, media_type: bytes = b"application/json") -> bytes:
+    head = b"HTTP/1.1 %d Canned\r\nContent-Type: %b; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, media_type, len(body))
 
 
 _NOTHING = b'{"error":"Session not found"}'

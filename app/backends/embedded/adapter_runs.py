@@ -86,7 +86,7 @@ class EmbeddedRuns(EmbeddedParts):
 
     def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
         query = partial(runs.summary, session=self._find(caller, session_id).number, run_id=canonical(run_id))
-        if summary := self._database.read(query):
+        if summary := self._database.look_up(query):
             return summary
         raise RunNotFound
 
@@ -105,7 +105,7 @@ class EmbeddedRuns(EmbeddedParts):
     async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
         """A point read."""
         session = self._find(caller, session_id)
-        rows = self._database.read(partial(approvals.pending, session=session.number))
+        rows = self._database.look_up(partial(approvals.pending, session=session.number))
         return ApprovalList(items=[row.public() for row in rows])
 
     async def answer_approval(
@@ -145,7 +145,7 @@ class EmbeddedRuns(EmbeddedParts):
     async def version(self, caller: Caller, session_id: str) -> str:
         """From the rows of the session and its runs; the log is not read."""
         session = self._find(caller, session_id)
-        return f"{session.status} {self._database.read(partial(runs.census, session=session.number))}"
+        return f"{session.status} {self._database.look_up(partial(runs.census, session=session.number))}"
 
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat

@@ -1,10 +1,10 @@
 """The SQL of approvals: what agents ask, and what was answered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Integer, Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, bindparam, func, insert, select, update
 
 from app.agents.port import Question
 from app.agui.times import rfc3339
@@ -69,12 +69,19 @@ def _waits(now: Any) -> ColumnElement[bool]:
     return (APPROVALS.c.status == ApprovalStatus.PENDING) & in_time
 
 
+def _rows(*conditions: ColumnElement[bool]) -> Any:
+    return (
+        select(*_COLUMNS).join(RUNS, RUNS.c.number == APPROVALS.c.run).where(*conditions).order_by(APPROVALS.c.number)
+    )
+
+
 _ASKED = func.json_each(bindparam("sessions")).table_valued("value")
 _WAITING = Prepared(
     select(APPROVALS.c.session, APPROVALS.c.id)
     .where(APPROVALS.c.session.in_(select(_ASKED.c.value)), _waits(bindparam("now", type_=Integer)))
     .order_by(APPROVALS.c.number)
 )
+_PENDING = Prepared(_rows(APPROVALS.c.session == bindparam("session_number"), _waits(bindparam("now", type_=Integer))))
 
 
 def add(
@@ -112,8 +119,7 @@ def find(connection: Connection, session: int, approval_id: str) -> ApprovalRow:
 
 def pending(connection: Connection, session: int) -> list[ApprovalRow]:
     """Those of a session that wait for an answer, oldest first."""
-    rows = connection.execute(_rows(APPROVALS.c.session == session, _waits(now_ms())))
-    return [_approval(row) for row in rows]
+    return [_approval(row) for row in _PENDING(connection, session_number=session, now=now_ms())]
 
 
 def waiting(connection: Connection, sessions: Iterable[int]) -> dict[int, list[str]]:
@@ -168,13 +174,7 @@ def close(connection: Connection, number: int, status: ApprovalStatus, answer: o
     connection.execute(update(APPROVALS).where(APPROVALS.c.number == number).values(values))
 
 
-def _rows(*conditions: ColumnElement[bool]) -> Any:
-    return (
-        select(*_COLUMNS).join(RUNS, RUNS.c.number == APPROVALS.c.run).where(*conditions).order_by(APPROVALS.c.number)
-    )
-
-
-def _approval(row: Row[*tuple[Any, ...]]) -> ApprovalRow:
+def _approval(row: Sequence[Any]) -> ApprovalRow:
     number, id_, run, run_id, thread_id, status, interrupt_id, question, answer, created_at, expires_at = row
     state = ApprovalStatus(status)
     if state is ApprovalStatus.PENDING and expires_at is not None and expires_at <= now_ms():

@@ -21,14 +21,16 @@ class Stretch(msgspec.Struct, frozen=True):
     last: int
 
 
-# Made once, since they are executed for every batch of events, and for each reader of one.
-_ADVANCE = (
+# What is executed for every batch of events, and for each reader of one.
+_ADVANCE = Prepared(
     update(SESSIONS)
     .where(SESSIONS.c.number == bindparam("session_number"))
     .values(last_position=SESSIONS.c.last_position + bindparam("added"))
     .returning(SESSIONS.c.last_position)
 )
-_EXTEND = (
+_APPENDED = ("session", "position", "run", "event")
+_APPEND = Prepared(insert(EVENTS).values({name: bindparam(name) for name in _APPENDED}))
+_EXTEND = Prepared(
     update(RUNS)
     .where(RUNS.c.number == bindparam("run_number"))
     .values(
@@ -37,7 +39,12 @@ _EXTEND = (
         last_position=bindparam("end"),
     )
 )
-_LAST = select(SESSIONS.c.last_position).where(SESSIONS.c.number == bindparam("session_number"))
+_LAST = Prepared(select(SESSIONS.c.last_position).where(SESSIONS.c.number == bindparam("session_number")))
+_STRETCH = Prepared(
+    select(RUNS.c.number, RUNS.c.status, RUNS.c.first_position, RUNS.c.last_position).where(
+        RUNS.c.session == bindparam("session_number"), RUNS.c.run_id == bindparam("id")
+    )
+)
 _FOLLOWING = (
     select(EVENTS.c.position, EVENTS.c.event)
     .where(EVENTS.c.session == bindparam("session_number"), EVENTS.c.position > bindparam("after"))
@@ -54,14 +61,14 @@ _BEHIND_IN_RUN = Prepared(
 def append(connection: Connection, session: int, run: int, events: Sequence[bytes]) -> None:
     """Add events of a run at the end of its session's log; the first position is 1."""
     added = len(events)
-    end = connection.execute(_ADVANCE, {"session_number": session, "added": added}).scalar_one()
+    [(end,)] = _ADVANCE(connection, session_number=session, added=added)
     start = end - added + 1
     rows = [
         {"session": session, "position": position, "run": run, "event": event}
         for position, event in enumerate(events, start)
     ]
-    connection.execute(insert(EVENTS), rows)
-    connection.execute(_EXTEND, {"run_number": run, "added": added, "start": start, "end": end})
+    _APPEND.each(connection, rows)
+    _EXTEND(connection, run_number=run, added=added, start=start, end=end)
     touch(connection, session)
 
 
@@ -73,14 +80,16 @@ def of_run(connection: Connection, session: int, run_id: str) -> list[msgspec.Ra
 
 def last_position(connection: Connection, session: int) -> int | None:
     """How many events the session's log has; None once the session is deleted."""
-    return connection.execute(_LAST, {"session_number": session}).scalar_one_or_none()
+    found: tuple[int] | None = _LAST(connection, session_number=session).fetchone()
+    return found and found[0]
 
 
 def stretch(connection: Connection, session: int, run_id: str) -> Stretch | None:
     """Where a run of the session stands; None if there is no such run."""
-    query = select(RUNS.c.number, RUNS.c.status, RUNS.c.first_position, RUNS.c.last_position)
-    row = connection.execute(query.where(RUNS.c.session == session, RUNS.c.run_id == run_id)).one_or_none()
-    return row and Stretch(row.number, RunStatus(row.status), row.first_position or 0, row.last_position or 0)
+    if (row := _STRETCH(connection, session_number=session, id=run_id).fetchone()) is None:
+        return None
+    number, status, first, last = row
+    return Stretch(number, RunStatus(status), first or 0, last or 0)
 
 
 def behind(connection: Connection, session: int, after: int, run: Stretch | None = None) -> Iterator[tuple[int, bytes]]:

@@ -56,6 +56,19 @@ _ADD = Prepared(insert(RUNS).values({name: bindparam(name) for name in _ADDED}))
 
 _TURN = RUNS.c.urgent.desc(), RUNS.c.number
 
+# What clients ask for again and again.
+_MINE = select(*_SUMMARY).where(RUNS.c.session == bindparam("session_number"))
+_ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN
+_ONE = Prepared(_MINE.where(RUNS.c.run_id == bindparam("id")))
+_ALL = Prepared(_MINE.order_by(*_ORDER))
+_IN_STATE = Prepared(_MINE.where(RUNS.c.status == bindparam("state")).order_by(*_ORDER))
+_CENSUS = Prepared(
+    select(RUNS.c.status, func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count))
+    .where(RUNS.c.session == bindparam("session_number"))
+    .group_by(RUNS.c.status)
+    .order_by(RUNS.c.status)
+)
+
 
 def add(
     connection: Connection,
@@ -177,11 +190,11 @@ def finish(
 
 def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
     """The session's runs in the order of their start, then the queued ones in the order of their turn."""
-    query = select(*_SUMMARY).where(RUNS.c.session == session)
     if status:
-        query = query.where(RUNS.c.status == status)
-    ordered = query.order_by(RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN)
-    return [_summary(row) for row in connection.execute(ordered)]
+        rows = _IN_STATE(connection, session_number=session, state=status.value)
+    else:
+        rows = _ALL(connection, session_number=session)
+    return [_summary(row) for row in rows]
 
 
 def census(connection: Connection, session: int) -> list[tuple[str, int, int, int]]:
@@ -189,15 +202,12 @@ def census(connection: Connection, session: int) -> list[tuple[str, int, int, in
 
     Any change of the runs or of the log, which is theirs, shows in it.
     """
-    counts = func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count)
-    query = select(RUNS.c.status, *counts).where(RUNS.c.session == session).group_by(RUNS.c.status)
-    return [(status, *counted) for status, *counted in connection.execute(query.order_by(RUNS.c.status))]
+    return list(_CENSUS(connection, session_number=session))
 
 
 def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
     """One run of the session."""
-    query = select(*_SUMMARY).where(RUNS.c.session == session, RUNS.c.run_id == run_id)
-    row = connection.execute(query).one_or_none()
+    row = _ONE(connection, session_number=session, id=run_id).fetchone()
     return row and _summary(row)
 
 
@@ -206,7 +216,7 @@ def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
     return RunRow(number, session, run_id, thread_id, RunStatus(status), msgspec.Raw(input_), started_at)
 
 
-def _summary(row: Row[*tuple[Any, ...]]) -> RunSummary:
+def _summary(row: tuple[Any, ...]) -> RunSummary:
     run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage = row
     return RunSummary(
         run_id=run_id,

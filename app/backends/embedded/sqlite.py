@@ -1,12 +1,12 @@
 """SQLite as the store needs it: durable, readable while it is written, with its errors told in our words."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Engine, Insert, QueuePool, Select, create_engine, event
+from sqlalchemy import Engine, Insert, QueuePool, Select, Update, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
@@ -48,7 +48,7 @@ class Prepared:
     What nearly every request asks is one. Values are SQLite's own, on the way in and out.
     """
 
-    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert) -> None:
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update) -> None:
         compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
         self._text = str(compiled)
         # A parameter that is not bound yet is None here.
@@ -59,6 +59,10 @@ class Prepared:
     def __call__(self, connection: Connection, **values: Any) -> sqlite3.Cursor:
         """Run it on a connection, whose transaction it is a part of if there is one."""
         return driver(connection).execute(self._text, {**self._values, **values})
+
+    def each(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+        """Run it for each of these values."""
+        driver(connection).executemany(self._text, rows)
 
 
 def driver(connection: Connection) -> sqlite3.Connection:

@@ -1,0 +1,230 @@
+"""Every operation, one request after another: what each costs the server, and which one stands out."""
+
+import http.client
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from tests.bench import exports, stub, subjects
+from tests.bench.machine import calibration_ms, cores, cpu_seconds
+from tests.bench.result import Row
+from tests.bench.small import PLATFORM, SLOW, STORE
+from tests.bench.subjects import OURS, QUIET, Subject
+from tests.support.deadline import eventually
+
+TITLE = "Every operation"
+COLUMNS = ("requests", "p50 ms", "p99 ms", "CPU µs/request", "calibration ms")
+REQUESTS = 200
+SESSIONS = 50
+LOGGED = "log-small"
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+class Sent(NamedTuple):
+    """One request."""
+
+    method: str
+    path: str
+    body: Any = None
+
+
+class Client:
+    """One connection to a server; every answer has to be a good one."""
+
+    def __init__(self, server: Subject) -> None:
+        address = urlsplit(server.url)
+        self._connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        self._headers = {**server.headers, "Content-Type": "application/json"}
+        self._made: list[str] = []
+
+    def send(self, sent: Sent) -> bytes:
+        """The answer's body, read to its end."""
+        body = None if sent.body is None else msgspec.json.encode(sent.body)
+        self._connection.request(sent.method, sent.path, body=body, headers=self._headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        assert answer.status < http.client.BAD_REQUEST, f"{sent.method} {sent.path}: {answer.status} {content!r}"
+        return content
+
+    def close(self) -> None:
+        """Delete the sessions that were made and are still there, so that none is at work later, and leave."""
+        there = {f"/v1/sessions/{session['id']}" for session in self.read("/v1/sessions?limit=100")["items"]}
+        for session in there.intersection(self._made):
+            self.send(Sent("DELETE", session))
+        self._connection.close()
+
+    def read(self, path: str) -> Any:
+        """A GET and what it tells."""
+        return msgspec.json.decode(self.send(Sent("GET", path)))
+
+    def session(self, task: str, status: str) -> str:
+        """The path of a new session whose first run has this status."""
+        path = f"/v1/sessions/{msgspec.json.decode(self.send(Sent('POST', '/v1/sessions', {'task': task})))['id']}"
+        self._made.append(path)
+        eventually(lambda: self.runs(path), lambda runs: [run["status"] for run in runs] == [status])
+        return path
+
+    def runs(self, session: str) -> list[dict[str, Any]]:
+        """The runs of a session."""
+        runs: list[dict[str, Any]] = self.read(f"{session}/runs")["runs"]
+        return runs
+
+
+Prepare = Callable[[Client], Sequence[Sent]]
+"""Makes what an operation needs, and tells the requests that are to be measured."""
+
+
+def rows() -> Iterator[Row]:
+    """A row for each operation of each backend that has it."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store, other = directory / "store", directory / "other"
+        store.mkdir()
+        other.mkdir()
+        exports.write(directory / LOGGED, exports.log(0.02, runs=2))
+        behind = stack.enter_context(subjects.platform(**{LOGGED: directory / LOGGED}))
+        servers = {
+            STORE: (stack.enter_context(subjects.embedded(store, **QUIET)), OF_STORE),
+            PLATFORM: (stack.enter_context(subjects.ambient(other, behind, **QUIET)), OF_PLATFORM),
+        }
+        for place, (server, operations) in servers.items():
+            for name, prepare in operations.items():
+                yield Row(name, f"{place}: {OURS}", measured(server, prepare))
+
+
+def measured(server: Subject, prepare: Prepare) -> dict[str, float]:
+    """What the requests of an operation took, sent one after another."""
+    with closing(Client(server)) as client:
+        requests, times = prepare(client), []
+        calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
+        for sent in requests:
+            begun = time.perf_counter()
+            client.send(sent)
+            times.append(1000 * (time.perf_counter() - begun))
+        used = cpu_seconds(server.pid) - before
+    return {
+        "requests": len(requests),
+        "p50 ms": median(times),
+        "p99 ms": quantiles(times, n=100)[-1],
+        "CPU µs/request": 1e6 * used / len(requests),
+        "calibration ms": (calibration + calibration_ms(cores().server)) / 2,
+    }
+
+
+def _reading(*tail: str) -> Prepare:
+    """GET what is below a session whose run has ended; `{run}` stands for that run."""
+
+    def prepare(client: Client) -> Sequence[Sent]:
+        session = client.session("hello", "completed")
+        (run,) = client.runs(session)
+        return [Sent("GET", session + "".join(tail).format(run=run["run_id"]))] * REQUESTS
+
+    return prepare
+
+
+def _on_one(method: str, tail: str, body: Any = None, *, busy: bool = False) -> Prepare:
+    """The same request to one session."""
+
+    def prepare(client: Client) -> Sequence[Sent]:
+        session = client.session(SLOW, "running") if busy else client.session("hello", "completed")
+        return [Sent(method, session + tail, body)] * REQUESTS
+
+    return prepare
+
+
+def _on_many(method: str, tail: str = "", *, stopped: bool = False) -> Prepare:
+    """A request to each of many sessions, which run or have been stopped."""
+
+    def prepare(client: Client) -> Sequence[Sent]:
+        made = [client.session("hello", "completed") for _ in range(SESSIONS)]
+        for session in made if stopped else ():
+            client.send(Sent("POST", f"{session}/stop"))
+            eventually(lambda: client.read(session)["status"], lambda status: status == "stopped")  # noqa: B023 - called at once
+        return [Sent(method, session + tail) for session in made]
+
+    return prepare
+
+
+def _cancel(client: Client) -> Sequence[Sent]:
+    session = client.session(SLOW, "running")
+    queued = [client.send(Sent("POST", f"{session}/message", {"content": "hello"})) for _ in range(REQUESTS)]
+    return [Sent("DELETE", f"{session}/runs/{msgspec.json.decode(answer)['run_id']}") for answer in queued]
+
+
+def _answer(client: Client) -> Sequence[Sent]:
+    asked = [client.session("delete notes.txt", "completed") for _ in range(SESSIONS)]
+    return [
+        Sent("POST", f"{session}/approvals/{approval['id']}", {"decision": "deny"})
+        for session in asked
+        for approval in client.read(f"{session}/approvals")["items"]
+    ]
+
+
+def _run_agent(client: Client) -> Sequence[Sent]:
+    session = client.session("hello", "completed")
+    return [Sent("POST", f"{session}/agui", _input(number)) for number in range(SESSIONS)]
+
+
+def _input(number: int) -> dict[str, Any]:
+    messages = [{"id": f"m{number}", **HELLO[0]}]
+    return {"threadId": "t", "runId": str(uuid4()), "messages": messages, "tools": [], "context": [], "state": {}}
+
+
+def _always(method: str, path: str, body: Any = None) -> Prepare:
+    return lambda _client: [Sent(method, path, body)] * REQUESTS
+
+
+_OF_RUN = "/runs/{run}"
+OF_STORE: dict[str, Prepare] = {
+    "list_sessions": _always("GET", "/v1/sessions"),
+    "create_session": lambda _client: [Sent("POST", "/v1/sessions", {"task": "hello"})] * SESSIONS,
+    "get_session": _reading(),
+    "update_session": _on_one("PATCH", "", {"display_name": "Another name"}),
+    "delete_session": _on_many("DELETE"),
+    "stop_session": _on_many("POST", "/stop"),
+    "start_session": _on_many("POST", "/start", stopped=True),
+    "interrupt_session": _on_one("POST", "/interrupt"),
+    "send_message": _on_one("POST", "/message", {"content": "hello"}, busy=True),
+    "create_run": _on_one("POST", "/runs", {"messages": HELLO}, busy=True),
+    "list_runs": _reading("/runs"),
+    "get_run": _reading(_OF_RUN),
+    "cancel_run": _cancel,
+    "get_session_output, transcript": _reading("/output"),
+    "get_session_output, compact": _reading("/output?format=compact"),
+    "get_session_output, events": _reading("/output?format=events"),
+    "stream_session_events, to the end": _reading("/events?run_id={run}"),
+    "run_agent, to the end": _run_agent,
+    "list_approvals": _reading("/approvals"),
+    "answer_approval": _answer,
+    "get_session_logs": _reading("/logs"),
+}
+
+_SESSION = f"/v1/sessions/{LOGGED}"
+_RUN = next(exports.log(0.02, runs=2)).run_id
+OF_PLATFORM: dict[str, Prepare] = {
+    "list_sessions": _always("GET", "/v1/sessions"),
+    "create_session": _always("POST", "/v1/sessions", {"task": "hello"}),
+    "get_session": _always("GET", _SESSION),
+    "update_session": _always("PATCH", _SESSION, {"display_name": "Another name"}),
+    "delete_session": _always("DELETE", _SESSION),
+    "stop_session": _always("POST", f"{_SESSION}/stop"),
+    "start_session": _always("POST", f"/v1/sessions/{stub.STOPPED}/start"),
+    "interrupt_session": _always("POST", f"{_SESSION}/interrupt"),
+    "send_message": _always("POST", f"{_SESSION}/message", {"content": "hello"}),
+    "create_run": _always("POST", f"{_SESSION}/runs", {"messages": HELLO}),
+    "list_runs": _always("GET", f"{_SESSION}/runs"),
+    "get_run": _always("GET", f"{_SESSION}/runs/{_RUN}"),
+    "get_session_output, transcript": _always("GET", f"{_SESSION}/output"),
+    "get_session_output, compact": _always("GET", f"{_SESSION}/output?format=compact"),
+    "get_session_output, events": _always("GET", f"{_SESSION}/output?format=events"),
+    "stream_session_events, to the end": _always("GET", f"{_SESSION}/events?run_id={_RUN}"),
+    "get_session_logs": _always("GET", f"{_SESSION}/logs"),
+}
