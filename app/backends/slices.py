@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from time import perf_counter
 
 from app.agui.decode import E, Entries
 from app.agui.output import Told, Written
 
 ROUNDS = 8  # of the event loop between two turns: a small request takes several, and need not wait for one in each
+ENOUGH = 0.0005  # seconds of work after which it is for others; most logs are short, and read before
 
 Log = AsyncGenerator[Iterable[Entries[E]], None]
 """A log as it comes: each time the slices that one turn is for, read as they are gone through."""
@@ -18,13 +20,18 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
+        self._begun = self._worked = 0.0
 
     async def __aenter__(self) -> None:
-        for _ in range(ROUNDS):
-            await asyncio.sleep(0)
+        if self._worked >= ENOUGH:
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)
+            self._worked = 0.0
         await self._lock.acquire()
+        self._begun = perf_counter()
 
     async def __aexit__(self, *_error: object) -> None:
+        self._worked += perf_counter() - self._begun
         self._lock.release()
 
 

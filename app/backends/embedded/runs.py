@@ -62,6 +62,7 @@ _ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN
 _ONE = Prepared(_MINE.where(RUNS.c.run_id == bindparam("id")))
 _ALL = Prepared(_MINE.order_by(*_ORDER))
 _IN_STATE = Prepared(_MINE.where(RUNS.c.status == bindparam("state")).order_by(*_ORDER))
+_STATUS = Prepared(select(RUNS.c.status).where(RUNS.c.number == bindparam("run_number")))
 _CENSUS = Prepared(
     select(RUNS.c.status, func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count))
     .where(RUNS.c.session == bindparam("session_number"))
@@ -153,7 +154,8 @@ def first(connection: Connection, session: int) -> int | None:
 
 def is_active(connection: Connection, number: int) -> bool:
     """Whether the run is under way; False too if it is deleted."""
-    return connection.execute(select(RUNS.c.status).where(RUNS.c.number == number)).scalar() == RunStatus.RUNNING
+    found: tuple[str] | None = _STATUS(connection, run_number=number).fetchone()
+    return found == (RunStatus.RUNNING,)
 
 
 def begin(connection: Connection, number: int, started_at: int) -> None:
