@@ -25,7 +25,8 @@ COLUMNS = ("requests", "p50 ms", "p99 ms", "CPU µs/request", "calibration ms")
 REQUESTS = 200
 SESSIONS = 50
 LOGGED = "log-small"
-HELLO = [{"role": "user", "content": "hello"}]
+TASK = "list the files"  # which the demo agent does quickly, by a tool
+ASKED = [{"role": "user", "content": TASK}]
 
 
 class Sent(NamedTuple):
@@ -123,7 +124,7 @@ def _reading(*tail: str) -> Prepare:
     """GET what is below a session whose run has ended; `{run}` stands for that run."""
 
     def prepare(client: Client) -> Sequence[Sent]:
-        session = client.session("hello", "completed")
+        session = client.session(TASK, "completed")
         (run,) = client.runs(session)
         return [Sent("GET", session + "".join(tail).format(run=run["run_id"]))] * REQUESTS
 
@@ -134,7 +135,7 @@ def _on_one(method: str, tail: str, body: Any = None, *, busy: bool = False) -> 
     """The same request to one session."""
 
     def prepare(client: Client) -> Sequence[Sent]:
-        session = client.session(SLOW, "running") if busy else client.session("hello", "completed")
+        session = client.session(SLOW, "running") if busy else client.session(TASK, "completed")
         return [Sent(method, session + tail, body)] * REQUESTS
 
     return prepare
@@ -144,7 +145,7 @@ def _on_many(method: str, tail: str = "", *, stopped: bool = False) -> Prepare:
     """A request to each of many sessions, which run or have been stopped."""
 
     def prepare(client: Client) -> Sequence[Sent]:
-        made = [client.session("hello", "completed") for _ in range(SESSIONS)]
+        made = [client.session(TASK, "completed") for _ in range(SESSIONS)]
         for session in made if stopped else ():
             client.send(Sent("POST", f"{session}/stop"))
             eventually(lambda: client.read(session)["status"], lambda status: status == "stopped")  # noqa: B023 - called at once
@@ -155,7 +156,7 @@ def _on_many(method: str, tail: str = "", *, stopped: bool = False) -> Prepare:
 
 def _cancel(client: Client) -> Sequence[Sent]:
     session = client.session(SLOW, "running")
-    queued = [client.send(Sent("POST", f"{session}/message", {"content": "hello"})) for _ in range(REQUESTS)]
+    queued = [client.send(Sent("POST", f"{session}/message", {"content": TASK})) for _ in range(REQUESTS)]
     return [Sent("DELETE", f"{session}/runs/{msgspec.json.decode(answer)['run_id']}") for answer in queued]
 
 
@@ -169,12 +170,12 @@ def _answer(client: Client) -> Sequence[Sent]:
 
 
 def _run_agent(client: Client) -> Sequence[Sent]:
-    session = client.session("hello", "completed")
+    session = client.session(TASK, "completed")
     return [Sent("POST", f"{session}/agui", _input(number)) for number in range(SESSIONS)]
 
 
 def _input(number: int) -> dict[str, Any]:
-    messages = [{"id": f"m{number}", **HELLO[0]}]
+    messages = [{"id": f"m{number}", **ASKED[0]}]
     return {"threadId": "t", "runId": str(uuid4()), "messages": messages, "tools": [], "context": [], "state": {}}
 
 
@@ -185,15 +186,15 @@ def _always(method: str, path: str, body: Any = None) -> Prepare:
 _OF_RUN = "/runs/{run}"
 OF_STORE: dict[str, Prepare] = {
     "list_sessions": _always("GET", "/v1/sessions"),
-    "create_session": lambda _client: [Sent("POST", "/v1/sessions", {"task": "hello"})] * SESSIONS,
+    "create_session": lambda _client: [Sent("POST", "/v1/sessions", {"task": TASK})] * SESSIONS,
     "get_session": _reading(),
     "update_session": _on_one("PATCH", "", {"display_name": "Another name"}),
     "delete_session": _on_many("DELETE"),
     "stop_session": _on_many("POST", "/stop"),
     "start_session": _on_many("POST", "/start", stopped=True),
     "interrupt_session": _on_one("POST", "/interrupt"),
-    "send_message": _on_one("POST", "/message", {"content": "hello"}, busy=True),
-    "create_run": _on_one("POST", "/runs", {"messages": HELLO}, busy=True),
+    "send_message": _on_one("POST", "/message", {"content": TASK}, busy=True),
+    "create_run": _on_one("POST", "/runs", {"messages": ASKED}, busy=True),
     "list_runs": _reading("/runs"),
     "get_run": _reading(_OF_RUN),
     "cancel_run": _cancel,
@@ -211,15 +212,15 @@ _SESSION = f"/v1/sessions/{LOGGED}"
 _RUN = next(exports.log(0.02, runs=2)).run_id
 OF_PLATFORM: dict[str, Prepare] = {
     "list_sessions": _always("GET", "/v1/sessions"),
-    "create_session": _always("POST", "/v1/sessions", {"task": "hello"}),
+    "create_session": _always("POST", "/v1/sessions", {"task": TASK}),
     "get_session": _always("GET", _SESSION),
     "update_session": _always("PATCH", _SESSION, {"display_name": "Another name"}),
     "delete_session": _always("DELETE", _SESSION),
     "stop_session": _always("POST", f"{_SESSION}/stop"),
     "start_session": _always("POST", f"/v1/sessions/{stub.STOPPED}/start"),
     "interrupt_session": _always("POST", f"{_SESSION}/interrupt"),
-    "send_message": _always("POST", f"{_SESSION}/message", {"content": "hello"}),
-    "create_run": _always("POST", f"{_SESSION}/runs", {"messages": HELLO}),
+    "send_message": _always("POST", f"{_SESSION}/message", {"content": TASK}),
+    "create_run": _always("POST", f"{_SESSION}/runs", {"messages": ASKED}),
     "list_runs": _always("GET", f"{_SESSION}/runs"),
     "get_run": _always("GET", f"{_SESSION}/runs/{_RUN}"),
     "get_session_output, transcript": _always("GET", f"{_SESSION}/output"),

@@ -13,8 +13,9 @@ import requests
 from starlette.types import ASGIApp
 
 from app.factory import create_app
+from app.spec import load
 from app.types import Caller, NewMessage, SessionStatus
-from tests.bench import exports, large, mixed, small, stub, subjects
+from tests.bench import exports, large, mixed, operations, small, stub, subjects
 from tests.bench.canned import CannedSessions
 from tests.bench.large import Log
 from tests.bench.load import Load
@@ -22,9 +23,10 @@ from tests.bench.peers import connexion_app, fastapi_app, outputs
 from tests.bench.peers.sources import blocking_source, source
 from tests.bench.reading import read
 from tests.bench.resources import RUN
-from tests.bench.small import PLATFORM, Case, Place
+from tests.bench.small import PLATFORM, STORE, Case, Place
 from tests.bench.start import NOWHERE, started
 from tests.bench.subjects import OURS
+from tests.support.api import Contract
 from tests.support.contract import AUTH, TOKEN, Sent, call, settings
 from tests.support.platform_backend import connected
 
@@ -159,6 +161,19 @@ def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
     assert set(alone) == set(large.COLUMNS)
     assert together["reads"] >= 4
     assert together["seconds a read"] > 0
+
+
+def test_every_operation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "REQUESTS", 2)
+    monkeypatch.setattr(operations, "SESSIONS", 2)
+    rows = list(operations.rows())
+    measured = {(row.subject.partition(":")[0], row.case.partition(",")[0]) for row in rows}
+    known = set(Contract(load()).operations)
+    assert {name for place, name in measured if place == STORE} == known
+    assert known - {name for place, name in measured if place == PLATFORM} == {
+        "cancel_run", "list_approvals", "answer_approval", "run_agent",
+    }  # fmt: skip
+    assert all(row.figures["requests"] == 2 and row.figures["CPU µs/request"] > 0 for row in rows)
 
 
 def test_a_start_ends_with_the_first_answer(tmp_path: Path) -> None:

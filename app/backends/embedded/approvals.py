@@ -81,6 +81,9 @@ _WAITING = Prepared(
     .where(APPROVALS.c.session.in_(select(_ASKED.c.value)), _waits(bindparam("now", type_=Integer)))
     .order_by(APPROVALS.c.number)
 )
+_QUESTIONS = Prepared(
+    _rows(APPROVALS.c.run == bindparam("run_number"), APPROVALS.c.status == ApprovalStatus.PENDING, ~_ENDED_ITS_RUN)
+)
 _PENDING = Prepared(_rows(APPROVALS.c.session == bindparam("session_number"), _waits(bindparam("now", type_=Integer))))
 
 
@@ -139,8 +142,7 @@ def interrupts_of(connection: Connection, run: int) -> list[ApprovalRow]:
 
 def questions_of(connection: Connection, run: int) -> list[ApprovalRow]:
     """What a run has asked within its turn and nobody has answered, whether in time or not."""
-    query = _rows(APPROVALS.c.run == run, APPROVALS.c.status == ApprovalStatus.PENDING, ~_ENDED_ITS_RUN)
-    return [_approval(row) for row in connection.execute(query)]
+    return [_approval(row) for row in _QUESTIONS(connection, run_number=run)]
 
 
 def is_closed(connection: Connection, session: int, approval_id: str) -> bool:

@@ -1,9 +1,10 @@
 """The SQL of runs: rows in and out, no rules."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.backends.embedded.sqlite import Prepared
 from app.backends.embedded.tables import RUNS, SESSIONS
@@ -56,12 +57,32 @@ _ADD = Prepared(insert(RUNS).values({name: bindparam(name) for name in _ADDED}))
 
 _TURN = RUNS.c.urgent.desc(), RUNS.c.number
 
-# What clients ask for again and again.
+# What clients ask for again and again, and what each run takes.
 _MINE = select(*_SUMMARY).where(RUNS.c.session == bindparam("session_number"))
 _ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN
 _ONE = Prepared(_MINE.where(RUNS.c.run_id == bindparam("id")))
 _ALL = Prepared(_MINE.order_by(*_ORDER))
 _IN_STATE = Prepared(_MINE.where(RUNS.c.status == bindparam("state")).order_by(*_ORDER))
+_FIND = Prepared(
+    select(*_COLUMNS).where(RUNS.c.session == bindparam("session_number"), RUNS.c.run_id == bindparam("id"))
+)
+_MY_TURN = Prepared(
+    select(*_COLUMNS)
+    .join(SESSIONS)
+    .where(RUNS.c.session == bindparam("session_number"), RUNS.c.status == RunStatus.QUEUED)
+    .where(SESSIONS.c.status == SessionStatus.RUNNING)
+    .order_by(*_TURN)
+    .limit(1)
+)
+_BEGIN = Prepared(
+    update(RUNS)
+    .where(RUNS.c.number == bindparam("run_number"))
+    .values(status=RunStatus.RUNNING, started_at=bindparam("begun"))
+)
+_ENDED = ("status", "finished_at", "error", "usage")
+_FINISH = Prepared(
+    update(RUNS).where(RUNS.c.number == bindparam("run_number")).values({name: bindparam(name) for name in _ENDED})
+)
 _STATUS = Prepared(select(RUNS.c.status).where(RUNS.c.number == bindparam("run_number")))
 _CENSUS = Prepared(
     select(RUNS.c.status, func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count))
@@ -102,15 +123,7 @@ def exists(connection: Connection, session: int, run_id: str) -> bool:
 
 def next_queued(connection: Connection, session: int) -> RunRow | None:
     """The first run in the queue of a session that is running."""
-    query = (
-        select(*_COLUMNS)
-        .join(SESSIONS)
-        .where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
-        .where(SESSIONS.c.status == SessionStatus.RUNNING)
-        .order_by(*_TURN)
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
+    row = _MY_TURN(connection, session_number=session).fetchone()
     return row and _run(row)
 
 
@@ -133,8 +146,7 @@ def active(connection: Connection) -> list[RunRow]:
 
 def find(connection: Connection, session: int, run_id: str) -> RunRow | None:
     """The run of that id, if the session has one."""
-    query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.run_id == run_id)
-    row = connection.execute(query).one_or_none()
+    row = _FIND(connection, session_number=session, id=run_id).fetchone()
     return row and _run(row)
 
 
@@ -160,8 +172,7 @@ def is_active(connection: Connection, number: int) -> bool:
 
 def begin(connection: Connection, number: int, started_at: int) -> None:
     """Take a run out of the queue."""
-    values = {"status": RunStatus.RUNNING, "started_at": started_at}
-    connection.execute(update(RUNS).where(RUNS.c.number == number).values(values))
+    _BEGIN(connection, run_number=number, begun=started_at)
 
 
 def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
@@ -181,13 +192,8 @@ def finish(
     usage: Usage | None,
 ) -> None:
     """Put a run into a final state."""
-    values = {
-        "status": status,
-        "finished_at": finished_at,
-        "error": error,
-        "usage": usage and msgspec.json.encode(usage),
-    }
-    connection.execute(update(RUNS).where(RUNS.c.number == number).values(values))
+    spent = usage and msgspec.json.encode(usage)
+    _FINISH(connection, run_number=number, status=status.value, finished_at=finished_at, error=error, usage=spent)
 
 
 def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
@@ -213,12 +219,12 @@ def summary(connection: Connection, session: int, run_id: str) -> RunSummary | N
     return row and _summary(row)
 
 
-def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
+def _run(row: Sequence[Any]) -> RunRow:
     number, session, run_id, thread_id, status, input_, started_at = row
     return RunRow(number, session, run_id, thread_id, RunStatus(status), msgspec.Raw(input_), started_at)
 
 
-def _summary(row: tuple[Any, ...]) -> RunSummary:
+def _summary(row: Sequence[Any]) -> RunSummary:
     run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage = row
     return RunSummary(
         run_id=run_id,
