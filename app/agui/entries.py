@@ -24,9 +24,8 @@ _NAME = b'"type"'
 # The type of an event, and the comma behind it if that was its last member; within messages none is in capitals.
 _TYPE = re.compile(rb'"type"\s*:\s*"[A-Z_]+"(?:\s*\}\s*(,))?')
 _GUESSES = 4
-_TAIL = 1 << 12  # bytes in which nobody need look for an end who finds no type there: a long entry goes on
 SLICE = 1 << 16  # bytes that are decoded at once
-LONG = 1 << 20  # bytes from which on what looks like one entry may be several of a kind that nobody knows
+LONG = 1 << 24  # bytes from which on what looks like one entry may be several without a type
 
 
 class Splitter(Generic[E]):
@@ -43,8 +42,8 @@ class Splitter(Generic[E]):
         self._coming: list[bytes] = []
         self._came = 0
         self._held: list[bytes | memoryview] = []
-        self._size = 0
-        self._enough = 0
+        self._size = self._enough = 0
+        self._long = LONG
         self._inside = False
         self._unfinished = False
 
@@ -89,7 +88,7 @@ class Splitter(Generic[E]):
         for start in range(0, len(text), SLICE):
             end, first = min(start + SLICE, len(text)), max(start, begin)
             size = self._size + end - begin
-            if size < self._enough or text.find(_NAME, max(first, end - _TAIL), end) < 0:
+            if size < self._enough:
                 continue
             commas: Iterable[int] = _commas(text, first, end)
             # What finds the end of a long entry leaves it by itself: its neighbours are to be read without it.
@@ -104,10 +103,10 @@ class Splitter(Generic[E]):
 
     def _cut_anywhere(self) -> Iterator[Entries[E]]:
         """Whole entries out of what is held, if that is a lot."""
-        if self._size < max(self._enough, LONG):
+        if self._size < self._long:
             return
         text = b"".join(self._held)
-        self._held, self._enough = [text], 2 * len(text)
+        self._held, self._long = [text], 2 * len(text)
         view = memoryview(text)
         for comma in islice(_any_commas(text), _GUESSES):
             if found := self._entries([view[:comma]]):
@@ -132,7 +131,7 @@ class Splitter(Generic[E]):
         self._size += len(part)
 
     def _let_go(self) -> None:
-        self._held, self._size, self._enough = [], 0, 0
+        self._held, self._size, self._enough, self._long = [], 0, 0, LONG
 
 
 def _head(text: bytes) -> int:

@@ -56,6 +56,7 @@ def test_entries_are_the_same_in_whatever_pieces_the_export_comes(
     expected = msgspec.json.decode(whole["aguiEvents"], type=list[msgspec.Raw])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entries, "SLICE", enough)
+        patch.setattr(entries, "LONG", 3 * enough)
         assert split(text, sizes, reading) == [bytes(raw) for raw in expected]
 
 
@@ -68,6 +69,29 @@ def test_a_long_log_is_cut_where_its_events_end(size: int) -> None:
     parts = [*chain(*taken), splitter.rest()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
     assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
+
+
+def test_long_events_are_told_apart_by_the_few_short_ones_between_them() -> None:
+    message = b'{"content":"%b","role":"user","type":"text"}' % (b"x" * 1000)
+    snapshots = [
+        b'{"messages":[%b],"type":"MESSAGES_SNAPSHOT"}' % b",".join([message] * size) for size in range(1500, 3000, 150)
+    ]
+    log = [event for snapshot in snapshots for event in (snapshot, *[b'{"delta":"y","type":"TEXT_MESSAGE_CHUNK"}'] * 5)]
+    text, splitter = export(*log), Splitter(MARKS)
+    taken = [splitter.take(text[start : start + 250_000]) for start in range(0, len(text), 250_000)]
+    parts = [*chain(*taken), splitter.rest()]
+    assert [bytes(raw) for part in parts for raw in part.raws()] == log
+    assert max(len(part.array) for part in parts) < max(map(len, snapshots)) + 2 * entries.SLICE
+
+
+def test_events_without_a_type_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "LONG", 4 * entries.SLICE)
+    log = [b'{"value":"%b"}' % (b"x" * 500)] * 5000
+    text, splitter = export(*log), Splitter(BYTES)
+    taken = [splitter.take(text[start : start + 100_000]) for start in range(0, len(text), 100_000)]
+    parts = [*chain(*taken), splitter.rest()]
+    assert [bytes(raw) for part in parts for raw in part.raws()] == log
+    assert max(len(part.array) for part in parts) < 8 * entries.SLICE
 
 
 def test_an_event_that_looks_like_many_is_read_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
