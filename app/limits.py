@@ -138,7 +138,7 @@ class RateLimiter:
             using=RateLimiterType.GCRA.value,
             quota=per_sec(rps, burst=burst),
             store=MemoryStore(options={"MAX_SIZE": _MAX_CLIENTS}),
-        )
+        ).limiter
 
     def take(self, client: str) -> None:
         """Count one request of `client`, raise TooManyRequests if it was one too many."""
