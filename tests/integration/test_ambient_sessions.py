@@ -79,6 +79,14 @@ class TestListSessions:
         assert [session.id for session in page.items] == ["a"]
         assert len(platform.requests) == 2
 
+    @pytest.mark.parametrize("status", [(), (SessionStatus.RUNNING,)])
+    async def test_a_list_is_a_502_when_a_session_in_it_cannot_be_read(
+        self, platform: FakePlatform, backend: AmbientBackend, status: tuple[SessionStatus, ...]
+    ) -> None:
+        platform.always("list", failures.answer(200, b'{"items":[{"name":"a"},{"name":1e400}]}'))
+        with pytest.raises(BackendUnavailable):
+            await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=status, label=())
+
     @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": "x", "totalCount": "y", "hasMore": 1}])
     async def test_page_is_empty_when_the_answer_has_no_list(
         self, platform: FakePlatform, backend: AmbientBackend, body: Any

@@ -158,7 +158,8 @@ def _remembered(raw: bytes) -> Session | None:
 def page(reply: Page, *, limit: int, offset: int) -> SessionPage:
     """A page of the platform's list; what it does not say of the whole is worked out from what it does.
 
-    Entries without a name are left out. A page without entries is the last.
+    Entries without a name are left out. A page without entries is the last. Raises msgspec's errors for an entry that
+    cannot be read.
     """
     entries = reply.items or []
     end = max(offset + len(entries), _count(reply.next_offset) or 0)

@@ -11,6 +11,7 @@ from app.backends.ambient import mapping
 from app.backends.ambient.accepted import AcceptedRuns
 from app.backends.ambient.answers import FirstAnswers
 from app.backends.ambient.changes import changes
+from app.backends.ambient.failures import translated
 from app.backends.ambient.platform import Platform
 from app.errors import (
     AlreadyEnded,
@@ -59,8 +60,7 @@ class AmbientSessions(Backend):
     ) -> SessionPage:
         """List one page of the platform's; by status or label, which it cannot filter by, a page of all that match."""
         if not status and not label:
-            reply = await self._platform.list_sessions(caller, limit, offset, search)
-            return mapping.page(reply, limit=limit, offset=offset)
+            return await self._page(caller, limit, offset, search)
         matching = [
             session
             for session in await self._all(caller, search)
@@ -161,13 +161,17 @@ class AmbientSessions(Backend):
             detail = Detail("body.parent_session_id", "must be a session of this project")
             raise BadRequest(details=[detail]) from error
 
+    async def _page(self, caller: Caller, limit: int, offset: int, search: str | None) -> SessionPage:
+        reply = await self._platform.list_sessions(caller, limit, offset, search)
+        with translated:
+            return mapping.page(reply, limit=limit, offset=offset)
+
     async def _all(self, caller: Caller, search: str | None) -> list[Session]:
         """Every session of the project, page by page; the walk ends with a page that brings nothing new."""
         found: dict[str, Session] = {}
         offset: int | None = 0
         while offset is not None:
-            reply = await self._platform.list_sessions(caller, PAGE, offset, search)
-            page = mapping.page(reply, limit=PAGE, offset=offset)
+            page = await self._page(caller, PAGE, offset, search)
             before = len(found)
             # Sessions made meanwhile shift the pages: the same one may come twice.
             found |= {session.id: session for session in page.items if session.id not in found}
