@@ -29,15 +29,29 @@ def compact(events: Iterable[Event]) -> Iterator[Event]:
     yield from joiner.rest()
 
 
-def delta_of(event: Event) -> str | None:
+def _delta_of(event: Event) -> str | None:
     """The id of what the event is a delta of, if it is one that can be joined."""
     if event.type in _OF_MESSAGE:
         return event.message_id
     return event.tool_call_id if event.type == _OF_CALL else None
 
 
-def stretches(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each stretch of deltas of one kind, run and id; any other event is a stretch by itself."""
+def stretches(events: Sequence[Event]) -> Iterator[tuple[int, int, bytes | None]]:
+    """Begin and end of what belongs together, and its text: deltas of one kind, run and id; any other event alone.
+
+    The text is what stands between the quotes of a JSON string, as it is written. Deltas one of which is no string are
+    alone, too.
+    """
+    for start, end in _alike(events):
+        text = _joined([event.delta for event in events[start:end]]) if _delta_of(events[start]) else None
+        if text is not None or end - start == 1:
+            yield start, end, text
+            continue
+        for index in range(start, end):
+            yield index, index + 1, _joined([events[index].delta])
+
+
+def _alike(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
     start, kind, id_, run_id = 0, None, None, None
     for index, event in enumerate(events):
         # Nearly every event goes on with its stretch; to see that is all it costs.
@@ -50,13 +64,13 @@ def stretches(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
             continue
         if index:
             yield start, index
-        start, kind, id_, run_id = index, event.type, delta_of(event), event.run_id
+        start, kind, id_, run_id = index, event.type, _delta_of(event), event.run_id
     if events:
         yield start, len(events)
 
 
-def joined(strings: Sequence[msgspec.Raw]) -> bytes | None:
-    """Strings as one, without its quotes and as they are written; None if one of them is no string."""
+def _joined(strings: Sequence[msgspec.Raw]) -> bytes | None:
+    """Strings as one, without its quotes; None if one of them is no string."""
     text = _SEAM.join(strings).replace(_SEAMED, b"")
     return None if text[:1] != b'"' or _SEAM in text else text[1:-1]
 
@@ -73,19 +87,15 @@ class Joiner:
         """The events that are complete with these, each as `at` gives it."""
         at = at or events.__getitem__
         complete: list[Event] = []
-        for start, end in stretches(events):
-            text = joined([event.delta for event in events[start:end]]) if delta_of(events[start]) else None
-            if text is not None:
-                if self._first is None or not _together(self._first, events[start]):
-                    complete += self.rest()
-                    self._first = at(start)
-                self._last = at(end - 1)
-                self._texts.append(text)
-            elif end - start == 1:
+        for start, end, text in stretches(events):
+            if text is None:
                 complete += [*self.rest(), at(start)]
-            else:
-                for index in range(start, end):
-                    complete += self.take((at(index),))
+                continue
+            if self._first is None or not _together(self._first, events[start]):
+                complete += self.rest()
+                self._first = at(start)
+            self._last = at(end - 1)
+            self._texts.append(text)
         return complete
 
     def rest(self) -> list[Event]:
@@ -103,7 +113,7 @@ class Joiner:
 
 
 def _together(one: Event, other: Event) -> bool:
-    return (one.type, one.run_id, delta_of(one)) == (other.type, other.run_id, delta_of(other))
+    return (one.type, one.run_id, _delta_of(one)) == (other.type, other.run_id, _delta_of(other))
 
 
 def _with_delta(event: Event, delta: bytes) -> msgspec.Raw:

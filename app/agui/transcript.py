@@ -5,7 +5,7 @@ from functools import partial
 
 import msgspec
 
-from app.agui.compact import DELTAS, delta_of, joined, stretches
+from app.agui.compact import DELTAS, stretches
 from app.agui.conversation import Conversation, Run
 from app.agui.detail import Detail
 from app.agui.endings import ending
@@ -38,13 +38,11 @@ class Telling:
     def take(self, events: Sequence[Detail], at: Callable[[int], Detail] | None = None) -> None:
         """Go on with these events, each as `at` gives it; what they repeat or replace is not kept."""
         at = at or events.__getitem__
-        for start, end in stretches(events):
-            text = joined([event.delta for event in events[start:end]]) if delta_of(events[start]) else None
-            if text is not None:
+        for start, _, text in stretches(events):
+            if text is None:
+                self._tell(at(start), quoted_string(events[start].delta))
+            else:
                 self._tell(events[start], text)
-                continue
-            for index in range(start, end):
-                self._tell(at(index), quoted_string(events[index].delta))
 
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
         """The messages of the conversation in JSON, since nothing follows."""

@@ -108,6 +108,24 @@ class TestAnswers:
             assert await fetch(pool) == (200, "", b"{}")
             assert (await fetch(pool))[0] == 200
 
+    async def test_answers_that_come_at_the_same_time_are_told_apart(self) -> None:
+        bodies, both = [b"a" * 2000, b"b" * 2000], asyncio.Barrier(2)
+
+        def slowly(body: bytes) -> Script:
+            async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n")
+                for start in range(0, 2000, 500):
+                    writer.write(body[start : start + 500])
+                    await writer.drain()
+                    await both.wait()
+
+            return script
+
+        async with pool_before(*map(slowly, bodies)) as pool:
+            answers = await asyncio.gather(pool.fetch("GET", "/", {}), pool.fetch("GET", "/", {}))
+        assert sorted(answer.body for answer in answers) == bodies
+
     async def test_answer_of_untold_length_ends_with_its_connection(self) -> None:
         answer = b"HTTP/1.1 200 OK\r\n\r\n{}"
         async with pool_before(cutting_after(answer), cutting_after(answer)) as pool:

@@ -257,6 +257,20 @@ def test_page_is_the_last_when_it_is_empty_whatever_the_platform_says() -> None:
     assert (got.items, got.has_more, got.next_offset) == ([], False, None)
 
 
+def test_a_session_that_is_large_is_listed_and_not_kept_in_memory() -> None:
+    task = "x" * mapping.SMALL
+    before = mapping._remembered.cache_info().currsize
+    got = page({"items": [{"name": "large", "spec": {"initialPrompt": task}}]}, limit=20, offset=0)
+    assert [(session.id, session.task) for session in got.items] == [("large", task)]
+    assert mapping._remembered.cache_info().currsize == before
+
+
+def test_a_session_that_has_changed_is_listed_as_it_is_now() -> None:
+    for phase, status in (("Running", SessionStatus.RUNNING), ("Stopped", SessionStatus.STOPPED)):
+        got = page({"items": [{"name": "a", "status": {"phase": phase}}]}, limit=20, offset=0)
+        assert [session.status for session in got.items] == [status]
+
+
 def test_page_keeps_sessions_whose_names_are_no_labels_and_leaves_out_those_without_a_name() -> None:
     got = page({"items": [{"metadata": {"name": "a.b"}}, {}, "x"]}, limit=20, offset=0)
     assert [session.id for session in got.items] == ["a.b"]
