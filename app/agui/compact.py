@@ -12,9 +12,10 @@ from app.agui.lenient import members
 _OF_MESSAGE = frozenset({"TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT"})
 _OF_CALL = "TOOL_CALL_ARGS"
 DELTAS = _OF_MESSAGE | {_OF_CALL}
-# No JSON has it: it marks where strings were put together.
-_SEAM = b"\0"
-_SEAMED = b'"\0"'
+# No JSON has it: it marks where strings were put together, and several of it are found quicker than one.
+_NUL = b"\0"
+_SEAM = _NUL * 8
+_SEAMED = b'"%b"' % _SEAM
 
 
 def compact(events: Iterable[Event]) -> Iterator[Event]:
@@ -72,7 +73,7 @@ def _alike(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
 def _joined(strings: Sequence[msgspec.Raw]) -> bytes | None:
     """Strings as one, without its quotes; None if one of them is no string."""
     text = _SEAM.join(strings).replace(_SEAMED, b"")
-    return None if text[:1] != b'"' or _SEAM in text else text[1:-1]
+    return None if text[:1] != b'"' or _NUL in text else text[1:-1]
 
 
 class Joiner:

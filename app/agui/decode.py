@@ -141,9 +141,9 @@ class Entries(Generic[E]):
         """The entries one by one, whatever they are."""
         return _tell_apart(self.array)
 
-    def stored(self) -> bytes | memoryview:
-        """Those that are events as they stand, with commas between them."""
-        return memoryview(self._neighbours.array)[1:-1] if self.events else b""
+    def stored(self) -> list[memoryview]:
+        """Those that are events as they stand, with commas between them, in one part or none."""
+        return [memoryview(self._neighbours.array)[1:-1]] if self.events else []
 
     def count(self, first: int) -> None:
         """Say that the first event has this position."""

@@ -1,6 +1,6 @@
 """A log that is read entry by entry, as the formats of the output."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from app.agui.transcript import Telling
 from app.errors import RunNotFound
 from app.types import EventFormat, EventLog, OutputFormat, Transcript
 
+_Part = memoryview | msgspec.Raw
 PIECE = 1 << 17  # bytes of a transcript that are sent at once
 
 
@@ -89,22 +90,21 @@ class Written:
 
     def take(self, slices: Iterable[Entries[Any]]) -> bytes:
         """What can be written once these entries are known."""
-        return self._written([events for entries in slices if (events := self._read(entries))])
+        return self._written([part for entries in slices for part in self._read(entries)])
 
-    def _read(self, entries: Entries[Any]) -> bytes | memoryview:
+    def _read(self, entries: Entries[Any]) -> Sequence[_Part]:
         if self._joiner:
             taken = self._events.take(entries)
-            return _raw(self._joiner.take(taken.events, taken.at))
-        return _raw(self._events.take(entries).all()) if self._events.selection else entries.stored()
+            return _raws(self._joiner.take(taken.events, taken.at))
+        return _raws(self._events.take(entries).all()) if self._events.selection else entries.stored()
 
     def rest(self) -> Iterator[bytes]:
         """The end, since nothing follows; the errors of `Events.rest`."""
         self._events.rest()
-        held = _raw(self._joiner.rest()) if self._joiner else b""
-        last = self._written([held] if held else [])
+        last = self._written(_raws(self._joiner.rest()) if self._joiner else ())
         yield last + self._end if self._begun else self._before + self._end
 
-    def _written(self, parts: list[bytes | memoryview]) -> bytes:
+    def _written(self, parts: Sequence[_Part]) -> bytes:
         """The parts with a comma before each but the log's first one."""
         if not parts:
             return b""
@@ -112,5 +112,5 @@ class Written:
         return b",".join([b"", *parts]) if begun else self._before + b",".join(parts)
 
 
-def _raw(events: Iterable[Mark]) -> bytes:
-    return b",".join([event.raw for event in events])
+def _raws(events: Iterable[Mark]) -> list[msgspec.Raw]:
+    return [event.raw for event in events]
