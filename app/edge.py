@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.compression import Compressed
 from app.cors import Cors
 from app.errors import ApiError, HeadersTooLarge, InternalError, MethodNotAllowed, NotReady
-from app.limits import ClientDisconnected, RateLimiter, announces_body, client_address, lingering
+from app.limits import ClientDisconnected, RateLimiter, announces_body, client_address, is_complete, lingering
 from app.request import Request
 from app.settings import Settings
 from app.telemetry import Metrics, Tracing
@@ -124,7 +124,7 @@ class Edge:
                 await preflight(scope, receive, send)
                 return
         answer.headers += self._cors.headers(origin)
-        if announces_body(request):
+        if announces_body(request) and not is_complete(scope):
             receive, send = lingering(request, receive, send)
         try:
             await self._admit(scope, request)(scope, receive, send)

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Collection
-from contextlib import nullcontext
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
@@ -53,15 +52,9 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, stall: float 
     length = scope["head"].first("content-length")
     if length is not None and int(length) > limit:
         raise PayloadTooLarge
-    connection: Connection | None = scope.get("state", {}).get("connection")
-    all_here = connection is not None and connection.request_complete
     body = bytearray()
     while True:
-        try:
-            async with nullcontext() if all_here else asyncio.timeout(stall):
-                message = await receive()
-        except TimeoutError as error:
-            raise RequestTimeout from error
+        message = await (receive() if is_complete(scope) else _arriving(receive, stall))
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         body += message.get("body", b"")
@@ -71,13 +64,27 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, stall: float 
             return bytes(body)
 
 
+async def _arriving(receive: Receive, stall: float) -> Message:
+    try:
+        async with asyncio.timeout(stall):
+            return await receive()
+    except TimeoutError as error:
+        raise RequestTimeout from error
+
+
+def is_complete(scope: Scope) -> bool:
+    """Whether the request is known to be here to its end."""
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    return connection is not None and connection.request_complete
+
+
 def announces_body(request: Request) -> bool:
     """Whether a body follows the head."""
     return "transfer-encoding" in request.headers or request.first("content-length") not in {None, "0"}
 
 
 def lingering(request: Request, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """`receive` and `send` of a request with a body, which let an answer reach a client whose body nobody has read.
+    """`receive` and `send` of a request whose body still comes, so that an answer reaches a client who sends on.
 
     A server that closes while unread bytes arrive resets the connection, and the client loses the answer. So what is
     left of the body is read and dropped before the connection is let go, within bounds.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import lru_cache
 from typing import Any
 
 from app.contract.schemas import Validator
@@ -35,10 +36,15 @@ def check_media_type(request: Request) -> None:
     """Raise `UnsupportedMediaType` for anything but UTF-8 JSON as it is; no Content-Type reads as JSON."""
     if request.header("Content-Encoding") not in {None, "", "identity"}:
         raise UnsupportedMediaType
-    kind, _, parameters = (request.header("Content-Type") or "application/json").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
+    if not _is_json(request.header("Content-Type") or "application/json"):
         raise UnsupportedMediaType
+
+
+@lru_cache(maxsize=64)
+def _is_json(content_type: str) -> bool:
+    kind, _, parameters = content_type.partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    return kind.strip().lower() == "application/json" and charset in {"", "charset=utf-8"}
 
 
 def parse_json(content: bytes) -> Any:

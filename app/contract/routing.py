@@ -33,10 +33,10 @@ class Resource(Generic[T]):
             raise MethodNotAllowed(self.allow)
         return answer
 
-    def match(self, segments: list[str]) -> dict[str, str] | None:
+    def match(self, segments: list[str], decoded: list[str]) -> dict[str, str] | None:
         """The still encoded path parameters of a path with as many segments, None where it is another one."""
         for place, expected in self._literals:
-            if expected != segments[place] and expected != unquote(segments[place]):
+            if expected != decoded[place]:
                 return None
         parameters = {name: segments[place] for place, name in self._parameters}
         return parameters if all(parameters.values()) else None
@@ -65,8 +65,9 @@ class Router(Generic[T]):
         Splitting comes before decoding, so an encoded slash stays inside its segment.
         """
         segments = raw_path.decode("latin-1").split("/")
+        decoded = [unquote(segment) for segment in segments] if b"%" in raw_path else segments
         for resource in self._by_length.get(len(segments), ()):
-            if (parameters := resource.match(segments)) is not None:
+            if (parameters := resource.match(segments, decoded)) is not None:
                 return resource, parameters
         return None
 
