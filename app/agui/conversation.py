@@ -210,6 +210,12 @@ class Conversation:
         """Take a terminal event of the run."""
         run.ending = worse(run.ending, ending)
 
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        drafts = sum(1000 + _size(draft.texts) for draft in self._drafts.values())
+        return drafts + sum(1000 + _size(call.args) + len(call.result or b"") for call in self._calls.values())
+
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
         """Each message in JSON, an `app.types.Message`; a run without an end goes on only while its session does."""
         for draft in self._drafts.values():
@@ -234,6 +240,10 @@ def _tool_call(call: Call, session_running: bool) -> _ToolCall:
         status=_status(call, session_running),
         duration=call.duration,
     )
+
+
+def _size(texts: list[bytes] | None) -> int:
+    return sum(map(len, texts or ()))
 
 
 def _string(texts: list[bytes] | None) -> msgspec.Raw | None:

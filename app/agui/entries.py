@@ -10,6 +10,7 @@ import msgspec
 
 from app.agui.decode import E, Entries, Reading
 from app.agui.lenient import UNREADABLE
+from app.agui.trail import Rewritten, Trail
 
 
 class _Export(msgspec.Struct):
@@ -35,10 +36,14 @@ class Splitter(Generic[E]):
     entries. A wrong guess costs time, and memory until there is a right one; nothing else depends on it. Raises
     DecodeError for what is no JSON object, UnicodeDecodeError for what is read and not UTF-8; what lies behind the
     array is judged at the end. It has one member `aguiEvents`.
+
+    With a `trail` only those entries are given that are not known of it, and it is told what has been read of an array
+    of more than SLICE bytes; raises `Rewritten` where what is known has changed.
     """
 
-    def __init__(self, reading: Reading[E]) -> None:
+    def __init__(self, reading: Reading[E], trail: Trail | None = None) -> None:
         self._reading = reading
+        self._trail = trail
         self._coming: list[bytes] = []
         self._came = 0
         self._held: list[bytes | memoryview] = []
@@ -57,17 +62,29 @@ class Splitter(Generic[E]):
         self._coming, self._came = [], 0
         if not self._inside:
             text = self._begin(text)
-        if self._inside:
-            yield from self._cut(text)
+        if self._inside and (news := self._news(text)):
+            yield from self._cut(news)
             yield from self._cut_anywhere()
 
     def rest(self) -> Entries[E]:
         """The last entries, since nothing follows."""
-        text = b"".join([*self._held, *self._coming])
+        coming = b"".join(self._coming)
+        text = b"".join([*self._held, self._news(coming) if self._inside else coming])
+        if self._trail and self._trail.more is None:
+            raise Rewritten
         if self._unfinished and text.lstrip().startswith(b"]"):
             raise msgspec.DecodeError("no entry behind a comma")
         raws = _whole(_OPENING + text if self._inside else text)
+        if self._trail and self._inside:
+            self._trail.add(text[: _end(text, raws)])
         return Entries(b"[%b]" % b",".join(raws), self._reading)
+
+    def _news(self, text: bytes) -> bytes:
+        """What is not known of the array's next bytes."""
+        if self._trail and self._trail.more is None:
+            text = self._trail.behind(text)
+            self._unfinished = self._trail.more is True
+        return text
 
     def _begin(self, text: bytes) -> bytes:
         """What the array begins with, if it does within all that has come."""
@@ -124,6 +141,9 @@ class Splitter(Generic[E]):
         except UNREADABLE:
             return None
         self._unfinished = True
+        if self._trail:
+            self._trail.add(memoryview(found.array)[1:-1])
+            self._trail.add(b",")
         return found
 
     def _hold(self, part: bytes | memoryview) -> None:
@@ -151,6 +171,15 @@ def _commas(text: bytes, start: int, end: int) -> Iterator[int]:
             comma = found.start(1) if found[1] else text.rfind(b"},", start, place) + 1
             if comma > 0:
                 yield comma
+
+
+def _end(text: bytes, raws: Iterable[msgspec.Raw]) -> int:
+    """Where the last of these entries ends, with which the text begins."""
+    end = 0
+    for raw in raws:
+        # Between entries there are commas and white space alone, so none is found too early.
+        end = text.index(raw, end) + len(raw)
+    return end
 
 
 def _any_commas(text: bytes) -> Iterator[int]:

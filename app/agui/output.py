@@ -8,10 +8,11 @@ import msgspec
 from app.agui.compact import Joiner
 from app.agui.decode import BYTES, EVENTS, MARKS, Entries, M, Mark, Reading
 from app.agui.detail import DETAILS
+from app.agui.runs import Runs
 from app.agui.select import Selection
 from app.agui.transcript import Telling
 from app.errors import RunNotFound
-from app.types import EventFormat, EventLog, OutputFormat, Transcript
+from app.types import EventFormat, EventLog, OutputFormat, RunSummary, Transcript
 
 _Part = memoryview | msgspec.Raw
 PIECE = 1 << 17  # bytes of a transcript that are sent at once
@@ -43,6 +44,34 @@ class Events:
             raise RunNotFound
 
 
+class Summed:
+    """The runs of a log, which are all that is kept of it."""
+
+    reading = MARKS
+
+    def __init__(self) -> None:
+        self._events = Events()
+        self._runs = Runs()
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self._runs.size
+
+    def take(self, entries: Entries[Any]) -> None:
+        """Go on with these entries."""
+        taken = self._events.take(entries)
+        self._runs.take(taken.events, taken.at)
+
+    def has(self, run_id: str) -> bool:
+        """Whether there is an event of the run."""
+        return self._runs.has(run_id)
+
+    def summaries(self, *, session_running: bool) -> list[RunSummary]:
+        """One summary for each run so far."""
+        return self._runs.summaries(session_running=session_running)
+
+
 class Told:
     """The JSON of a `Transcript` of the events; of the log no more is kept than that."""
 
@@ -55,15 +84,18 @@ class Told:
         self._session_running = session_running
         self._telling = Telling()
 
-    def take(self, slices: Iterable[Entries[Any]]) -> bytes:
-        """Go on with these entries, which may change all that has been told."""
-        for entries in slices:
-            taken = self._events.take(entries)
-            self._telling.take(taken.events, taken.at)
-        return b""
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self._telling.size
 
-    def rest(self) -> Iterator[bytes]:
-        """All of it in pieces of about PIECE bytes, since nothing follows; the errors of `Events.rest`."""
+    def take(self, entries: Entries[Any]) -> None:
+        """Go on with these entries, which may change all that has been told."""
+        taken = self._events.take(entries)
+        self._telling.take(taken.events, taken.at)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it so far in pieces of about PIECE bytes; the errors of `Events.rest`."""
         self._events.rest()
         pieces, size, comma = [self._before], 0, b""
         for message in self._telling.messages(session_running=self._session_running):

@@ -1,6 +1,6 @@
 """What became of each run, from its events."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -11,6 +11,7 @@ from app.agui.decode import Mark
 from app.agui.endings import ending, error_message, worse
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
+from app.agui.select import canonical
 from app.agui.usage import spent, usage
 from app.types import RunStatus, RunSummary, Usage
 
@@ -43,7 +44,7 @@ class _Run(msgspec.Struct, eq=False):
     usage: Usage | None = None
     asked: str | None = None
     said: str | None = None
-    snapshot: msgspec.Raw | None = None
+    restated: str | None = None
 
     def take(self, events: Sequence[Mark], at: Callable[[int], Mark]) -> None:
         """Go on with some events of the run; nearly all of them are deltas, which are not looked at one by one."""
@@ -72,7 +73,7 @@ class _Run(msgspec.Struct, eq=False):
             said = _said(event.raw)
             self.said = (content_text(said.content) or None) if said and said.role == "user" else None
         elif event.type == "MESSAGES_SNAPSHOT" and self.asked is None and self.said is None:
-            self.snapshot = event.raw.copy()  # the event itself would keep its neighbours in memory
+            self.restated = last_user_text(snapshot_messages(event.raw))
         elif status := ending(event):
             self.ending = worse(self.ending, status)
             self.finished_at = self.last_at
@@ -87,10 +88,9 @@ class _Run(msgspec.Struct, eq=False):
         if self.asked is None:
             self.asked = last_user_text(input_messages(event.raw))
 
+    @property
     def user_message(self) -> str | None:
-        if self.asked or self.said:
-            return self.asked or self.said
-        return last_user_text(snapshot_messages(self.snapshot)) if self.snapshot is not None else None
+        return self.asked or self.said or self.restated
 
 
 def _first_time(events: Iterable[Mark]) -> int | None:
@@ -127,10 +127,18 @@ class Runs:
                 run = self._runs[run_id] = _Run(run_id, first=at(start).position)
             run.take(stretch, partial(_behind, at, start))
 
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return sum(1000 + len(run.user_message or "") for run in self._runs.values())
+
+    def has(self, run_id: str) -> bool:
+        """Whether there is an event of the run."""
+        return canonical(run_id) in map(canonical, self._runs)
+
     def summaries(self, *, session_running: bool) -> list[RunSummary]:
-        """One summary for each run, since nothing follows."""
+        """One summary for each run as far as they have been told."""
         ordered = sorted(self._runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
-        _apart(ordered)
         last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
         return [
             RunSummary(
@@ -140,11 +148,11 @@ class Runs:
                 thread_id=run.thread_id,
                 started_at=run.started_at,
                 finished_at=run.finished_at,
-                user_message=run.user_message(),
+                user_message=run.user_message,
                 error=run.error,
-                usage=run.usage,
+                usage=used,
             )
-            for run in ordered
+            for run, used in zip(ordered, _apart(ordered), strict=True)
         ]
 
 
@@ -152,13 +160,15 @@ def _behind(at: Callable[[int], Mark], start: int, index: int) -> Mark:
     return at(start + index)
 
 
-def _apart(runs: Iterable[_Run]) -> None:
-    """Let each run, in order, have cost what it adds to the total of its thread, which is what the runner tells."""
+def _apart(runs: Iterable[_Run]) -> Iterator[Usage | None]:
+    """What each run used: in order, each has cost what it adds to the total of its thread, which the runner tells."""
     totals: dict[str | None, float] = {}
     for run in runs:
-        if run.usage and (total := run.usage.cost_usd) is not None:
-            run.usage.cost_usd = spent(totals.get(run.thread_id, 0.0), total)
+        used = run.usage
+        if used and (total := used.cost_usd) is not None:
+            used = msgspec.structs.replace(used, cost_usd=spent(totals.get(run.thread_id, 0.0), total))
             totals[run.thread_id] = total
+        yield used
 
 
 def _unended(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:

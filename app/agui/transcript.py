@@ -44,8 +44,13 @@ class Telling:
             else:
                 self._tell(events[start], text)
 
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self._conversation.size
+
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
-        """The messages of the conversation in JSON, since nothing follows."""
+        """The messages of the conversation so far, in JSON."""
         return self._conversation.messages(session_running=session_running)
 
     def _tell(self, event: Detail, delta: bytes | None) -> None:

@@ -1,12 +1,12 @@
 """Long logs on the event loop: some milliseconds of work at a time, one reader after the other, all else in between."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from time import perf_counter
 
 from app.agui.decode import E, Entries
-from app.agui.output import Told, Written
+from app.agui.output import Written
 
 ROUNDS = 8  # of the event loop between two turns: a small request takes several, and need not wait for one in each
 ENOUGH = 0.0005  # seconds of work after which it is for others; most logs are short, and read before
@@ -44,7 +44,7 @@ async def read(log: Log[E], turns: Turns, take: Callable[[Entries[E]], object]) 
                     return
 
 
-async def write(log: Log[E], turns: Turns, written: Told | Written) -> AsyncGenerator[bytes, None]:
+async def write(log: Log[E], turns: Turns, written: Written) -> AsyncGenerator[bytes, None]:
     """The pieces of what is written of a log, none of them empty."""
     async with aclosing(log):
         async for slices in log:
@@ -52,10 +52,15 @@ async def write(log: Log[E], turns: Turns, written: Told | Written) -> AsyncGene
                 piece = written.take(slices)
             if piece:
                 yield piece
-    rest = written.rest()
+    async for piece in in_turns(written.rest(), turns):
+        yield piece
+
+
+async def in_turns(pieces: Iterator[bytes], turns: Turns) -> AsyncGenerator[bytes, None]:
+    """The pieces, none of them empty, each made in a turn of its own."""
     while True:
         async with turns:
-            piece = next(rest, b"")
+            piece = next(pieces, b"")
         if not piece:
             return
         yield piece

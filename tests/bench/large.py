@@ -29,6 +29,7 @@ COLUMNS = (
 READS = 5  # as many as the gateway had to answer
 READS_OF_PEERS = 2  # which take long
 FORMATS = ("events", "compact", "transcript", "runs")
+REMEMBERED = ("transcript", "runs")  # by a server that has read the same log before
 
 
 class Log(NamedTuple):
@@ -64,13 +65,21 @@ def rows() -> Iterator[Row | Target]:
             for format in log.formats:
                 case = f"{log.name} {format}"
                 for place, start in starts.items():
-                    figures = measured(start, log, format)
-                    yield Row(case, f"{place}: {OURS}", figures)
-                    if log is HUNDRED and place == PLATFORM:
-                        yield from _targets(figures, format)
+                    yield from _ours(case, place, start, log, format)
                 if log in PEERS_READ:
                     figures = measured(lambda: subjects.peer("fastapi", behind), log, format, READS_OF_PEERS)
                     yield Row(case, f"{PLATFORM}: {PEERS['fastapi']}", figures)
+
+
+def _ours(case: str, place: str, start: Start, log: Log, format: str) -> Iterator[Row | Target]:
+    remembers = place == PLATFORM and format in REMEMBERED
+    found = {case: first(start, log, format) if remembers else measured(start, log, format)}
+    if remembers:
+        found[f"{case}, again"] = measured(start, log, format, again=True)
+    for name, figures in found.items():
+        yield Row(name, f"{place}: {OURS}", figures)
+        if log is HUNDRED and place == PLATFORM:
+            yield from _targets(name, figures, format)
 
 
 def places(stack: ExitStack, directory: Path, logs: Sequence[Log]) -> tuple[Subject, dict[str, Start]]:
@@ -95,11 +104,21 @@ def target(log: Log, format: str) -> str:
     return f"/v1/sessions/{log.session}/{'runs' if format == 'runs' else f'output?format={format}'}"
 
 
-def measured(start: Start, log: Log, format: str, reads: int = READS) -> dict[str, float]:
-    """The medians of some reads, one after another, from a new process, and what they are to the gateway's."""
+def first(start: Start, log: Log, format: str) -> dict[str, float]:
+    """The medians of first reads, each from a new process."""
+    return medians([measured(start, log, format, 1) for _ in range(READS)])
+
+
+def measured(start: Start, log: Log, format: str, reads: int = READS, *, again: bool = False) -> dict[str, float]:
+    """The medians of some reads, one after another, from a new process, and what they are to the gateway's.
+
+    `again` leaves out the first.
+    """
     theirs = gateway.READS.get((log.name, format))
     with start() as server:
         rest = memory_mb(server.pid)
+        if again:
+            _read(server, target(log, format))
         found = [_read(server, target(log, format), theirs) for _ in range(reads)]
         peak = memory_mb(server.pid, "VmHWM")
     figures = medians(found) | {"RSS at rest MB": rest, "peak RSS MB": peak}
@@ -125,7 +144,7 @@ def _straight(behind: Subject, log: Log) -> dict[str, float]:
     return _read(behind, f"/api/projects/{stub.PROJECT}/agentic-sessions/{log.session}/export")
 
 
-def _targets(figures: dict[str, float], format: str) -> Iterator[Target]:
+def _targets(case: str, figures: dict[str, float], format: str) -> Iterator[Target]:
     time, memory = _WANTED[format]
-    yield Target(f"{HUNDRED.name} {format}", "vs Go, time", figures["vs Go, time"], at_least=time)
-    yield Target(f"{HUNDRED.name} {format}", "vs Go, memory", figures["vs Go, memory"], at_least=memory)
+    yield Target(case, "vs Go, time", figures["vs Go, time"], at_least=time)
+    yield Target(case, "vs Go, memory", figures["vs Go, memory"], at_least=memory)

@@ -1,7 +1,8 @@
 """Transcripts as they are sent: in pieces, their texts as the log has them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agui import conversation, output
-from app.agui.decode import Entries
+from app.agui.decode import Entries, Reading
 from app.agui.detail import DETAILS
 from app.agui.output import Events, Told, Written
 from app.errors import RunNotFound
@@ -22,8 +23,9 @@ whole_events = hostile_events.filter(lambda entry: rb"\ud83d" not in entry)  # s
 def told(*raws: bytes, run_id: str | None = None) -> list[bytes]:
     """The pieces of a transcript, of which each entry came by itself."""
     telling = Told("s1", Events(run_id), session_running=False)
-    assert telling.take(Entries(b"[%b]" % entry, DETAILS) for entry in raws) == b""
-    return list(telling.rest())
+    for entry in raws:
+        telling.take(Entries(b"[%b]" % entry, DETAILS))
+    return list(telling.pieces())
 
 
 def said(*texts: str) -> Iterable[bytes]:
@@ -51,16 +53,23 @@ def test_an_unknown_run_is_an_error_before_the_first_piece() -> None:
 
 def written(format: OutputFormat, raws: list[bytes], sizes: list[int], run_id: str | None) -> object:
     """What an answer tells whose entries come in slices of these sizes, the last of them again and again."""
-    events, rest, sizes = Events(run_id, accepted=True), list(raws), list(sizes)
-    answer: Told | Written = (
-        Told("s1", events, session_running=True) if format is OutputFormat.TRANSCRIPT else Written("s1", format, events)
-    )
-    pieces = []
+    events = Events(run_id, accepted=True)
+    if format is OutputFormat.TRANSCRIPT:
+        told = Told("s1", events, session_running=True)
+        for entries in slices(raws, sizes, told.reading):
+            told.take(entries)
+        return json.loads(b"".join(told.pieces()))
+    answer = Written("s1", format, events)
+    pieces = [answer.take([entries]) for entries in slices(raws, sizes, answer.reading)]
+    return json.loads(b"".join([*pieces, *answer.rest()]))
+
+
+def slices(raws: list[bytes], sizes: list[int], reading: Reading[Any]) -> Iterator[Entries[Any]]:
+    rest, sizes = list(raws), list(sizes)
     while rest:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        pieces.append(answer.take([Entries(b"[%b]" % b",".join(rest[:size]), answer.reading)]))
+        yield Entries(b"[%b]" % b",".join(rest[:size]), reading)
         rest = rest[size:]
-    return json.loads(b"".join([*pieces, *answer.rest()]))
 
 
 @pytest.mark.parametrize("run_id", [None, "r1"])

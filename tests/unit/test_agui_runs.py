@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.agui.runs import summaries
+from app.agui.runs import Runs, summaries
 from tests.unit.agui_samples import PLATFORM_RUN, R1, R2, THREAD, UNREACHABLE, built, log, raw
 
 
@@ -163,3 +163,14 @@ def test_the_last_end_counts_when_an_error_came_in_the_middle() -> None:
 def test_a_run_that_broke_off_has_no_end_time() -> None:
     (run,) = summaries(log(raw("RUN_STARTED", timestamp=1)), session_running=False)
     assert (run.status.value, run.finished_at) == ("error", None)
+
+
+def test_what_has_been_summed_up_can_be_summed_up_again() -> None:
+    ends = [
+        raw("RUN_FINISHED", runId=run_id, result={"total_cost_usd": total}) for run_id, total in (("a", 1), ("b", 3))
+    ]
+    runs = Runs()
+    runs.take(log(*ends))
+    for _ in range(2):
+        summed_up = runs.summaries(session_running=False)
+        assert [run.usage and run.usage.cost_usd for run in summed_up] == [1, 2]

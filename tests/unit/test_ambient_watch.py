@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
+import app.agui.entries
 from app.backends.ambient.exports import Exports
-from app.backends.ambient.log import Log, extended
+from app.backends.ambient.log import extended
 from app.backends.ambient.platform import Platform
 from app.backends.ambient.resources import Resource, Status
 from app.backends.ambient.watch import Watches
@@ -22,6 +23,7 @@ class Growing(Platform):
 
     def __init__(self, fails_after: int = 10**6) -> None:
         self.readings = 0
+        self.first = b'{"n":0}'
         self._fails_after = fails_after
 
     async def get_session(self, caller: Caller, session_id: str) -> Resource:  # noqa: ARG002 - the port's
@@ -31,7 +33,7 @@ class Growing(Platform):
         self.readings += 1
         if self.readings > self._fails_after:
             raise BackendUnavailable
-        yield export(*(b'{"n":%d}' % number for number in range(self.readings)))
+        yield export(self.first, *(b'{"n":%d}' % number for number in range(1, self.readings)))
 
 
 def watches_of(platform: Platform, interval: float) -> Watches:
@@ -92,15 +94,27 @@ async def test_a_reading_that_is_older_than_the_last_one_is_dropped() -> None:
         assert watch.log is new
 
 
-def test_only_what_is_new_is_decoded_and_what_was_rewritten_is_read_anew() -> None:
-    first = extended(Log(), entries(b'{"a":1}', b"7", b'{"b":2}'), begun=1, running=True)
+async def test_of_a_long_log_only_what_is_new_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.agui.entries, "SLICE", 1)
+    platform = Growing()
+    watches = watches_of(platform, 0)
+    log = await watches.read(CALLER, "s1")
+    with watches.follow(CALLER, "s1", log) as watch:
+        grown = await watch.after(log)
+        assert grown.events[0] is log.events[0]
+        assert [bytes(event.raw) for event in grown.events[:2]] == [b'{"n":0}', b'{"n":1}']
+        platform.first = b'{"n":"another"}'
+        while (rewritten := await watch.after(grown)).events[0] is grown.events[0]:
+            grown = rewritten
+        assert [bytes(event.raw) for event in rewritten.events[:2]] == [platform.first, b'{"n":1}']
+        assert [event.position for event in rewritten.events] == [*range(1, len(rewritten.events) + 1)]
+
+
+def test_only_what_is_new_is_decoded() -> None:
+    first = extended((), entries(b'{"a":1}', b"7", b'{"b":2}'), prefix=None, begun=1, running=True)
     assert [(event.position, bytes(event.raw)) for event in first.events] == [(1, b'{"a":1}'), (2, b'{"b":2}')]
-    same = extended(first, entries(b'{"a":1}', b"7", b'{"b":2}'), begun=2, running=False)
+    same = extended(first.events, [], prefix=None, begun=2, running=False)
     assert (same.events, same.running) == (first.events, False)
-    more = extended(first, entries(b'{"a":1}', b"7", b'{"b":2}', b'{"c":3}'), begun=2, running=True)
+    more = extended(first.events, entries(b'{"c":3}'), prefix=None, begun=2, running=True)
     assert more.events[0] is first.events[0]
     assert (more.events[2].position, bytes(more.events[2].raw)) == (3, b'{"c":3}')
-    for other in (entries(b'{"a":1}'), entries(b'{"a":1}', b"7", b'{"x":2}', b'{"c":3}')):
-        anew = extended(first, other, begun=2, running=True)
-        assert anew.events[0] is not first.events[0]
-    assert list(extended(first, [], begun=2, running=True).events) == []

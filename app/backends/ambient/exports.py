@@ -1,23 +1,35 @@
 """The logs of the platform's sessions, read out of its exports slice by slice."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from app.agui.decode import BYTES, EVENTS, MARKS, Bare, E, Entries, Mark, Reading
+from app.agui.decode import BYTES, EVENTS, Bare, E, Entries, Reading
 from app.agui.entries import Splitter
-from app.agui.output import Events, Told, Written
+from app.agui.output import Events, Summed, Told, Written
 from app.agui.page import Filling
-from app.agui.runs import Runs
+from app.agui.trail import Prefix, Rewritten, Trail
 from app.agui.utf8 import need_utf8
 from app.answers import JsonPieces
 from app.backends.ambient.failures import translated
 from app.backends.ambient.platform import Platform
+from app.backends.ambient.remembered import Remembered
 from app.backends.ambient.texts import clean
-from app.backends.slices import Log, Turns, read, write
+from app.backends.slices import Log, Turns, in_turns, read, write
 from app.errors import CursorAhead
 from app.types import Caller, EventFormat, EventLog, OutputFormat, Page, RunSummary
+
+T = TypeVar("T", Summed, Told)
+
+
+class News(NamedTuple):
+    """Entries of a log as they stand, and all of it; `grown` says that they come behind what was known."""
+
+    entries: list[msgspec.Raw]
+    prefix: Prefix | None
+    grown: bool
 
 
 class Exports:
@@ -26,14 +38,19 @@ class Exports:
     An export that is no JSON object raises BackendUnavailable, and so does what is read or shown of it and no UTF-8.
     Its `aguiEvents` count as none where they are null, missing or no list. With a `run_id` only that run's events
     count: RunNotFound if there are none, and the run is not `accepted` either.
+
+    The platform gives a log as a whole, however little of it is new. What a long one has told is remembered, and
+    of one that goes on from there only what is new is read.
     """
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._turns = Turns()
+        self._runs: Remembered[Summed] = Remembered()
+        self._transcripts: Remembered[Told] = Remembered()
 
-    async def entries(self, caller: Caller, session_id: str) -> list[msgspec.Raw]:
-        """All that the log holds, as it stands."""
+    async def news(self, caller: Caller, session_id: str, known: Prefix | None) -> News:
+        """What the log holds behind what is known of it, or all of it if that has changed."""
         found: list[msgspec.Raw] = []
 
         def take(entries: Entries[Bare]) -> None:
@@ -41,19 +58,15 @@ class Exports:
                 need_utf8(entries.array)
             found.extend(entries.raws())
 
-        await read(self._log(caller, session_id, BYTES), self._turns, take)
-        return found
+        if known:
+            with suppress(Rewritten):
+                return News(found, await self._read_on(caller, session_id, BYTES, known, take), grown=True)
+        return News(found, await self._read_on(caller, session_id, BYTES, None, take), grown=False)
 
     async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
         """The runs in the order of their start, their errors fit for a client to read."""
-        events, runs = Events(), Runs()
-
-        def take(entries: Entries[Mark]) -> None:
-            taken = events.take(entries)
-            runs.take(taken.events, taken.at)
-
-        await read(self._log(caller, session_id, MARKS), self._turns, take)
-        summaries = runs.summaries(session_running=session_running)
+        async with self._told(caller, session_id, self._runs, Summed) as told:
+            summaries = told.summaries(session_running=session_running)
         for run in summaries:
             if run.error is not None:
                 run.error = clean(run.error, "Run failed")
@@ -61,14 +74,12 @@ class Exports:
 
     async def has_run(self, caller: Caller, session_id: str, run_id: str) -> bool:
         """Whether there is an event of the run."""
-        events = Events(run_id)
-        await read(self._log(caller, session_id, MARKS), self._turns, lambda entries: bool(events.take(entries).events))
-        return not events.missing
+        async with self._told(caller, session_id, self._runs, Summed) as told:
+            return told.has(run_id)
 
     def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> JsonPieces:
         """The conversation as a `Transcript`."""
-        told = Told(session_id, Events(run_id, accepted=accepted), session_running=True)
-        return JsonPieces(_text(write(self._log(caller, session_id, told.reading), self._turns, told)))
+        return JsonPieces(_text(self._transcript(caller, session_id, run_id, accepted=accepted)))
 
     def written(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, *, accepted: bool
@@ -95,8 +106,48 @@ class Exports:
                 need_utf8(raw)
         return EventLog(session_id=session_id, format=format, events=found, next_after=next_after)
 
-    async def _log(self, caller: Caller, session_id: str, reading: Reading[E]) -> Log[E]:
-        splitter = Splitter(reading)
+    async def _transcript(
+        self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool
+    ) -> AsyncGenerator[bytes, None]:
+        def fresh() -> Told:
+            return Told(session_id, Events(run_id, accepted=accepted), session_running=True)
+
+        async with self._told(caller, session_id, self._transcripts, fresh, run_id, accepted) as told:
+            async for piece in in_turns(told.pieces(), self._turns):
+                yield piece
+
+    @asynccontextmanager
+    async def _told(
+        self, caller: Caller, session_id: str, remembered: Remembered[T], fresh: Callable[[], T], *asked: Hashable
+    ) -> AsyncGenerator[T, None]:
+        """What the log tells of what is asked; within the block nobody else has it."""
+        key = (caller.project, session_id, *asked)
+        told, known = remembered.take(key) or (fresh(), None)
+        try:
+            prefix = await self._read_on(caller, session_id, told.reading, known, told.take)
+        except Rewritten:
+            told = fresh()
+            prefix = await self._read_on(caller, session_id, told.reading, None, told.take)
+        try:
+            yield told
+        finally:
+            remembered.put(key, told, prefix)
+
+    async def _read_on(
+        self,
+        caller: Caller,
+        session_id: str,
+        reading: Reading[E],
+        known: Prefix | None,
+        take: Callable[[Entries[E]], None],
+    ) -> Prefix | None:
+        """Take what is behind what is known, and say what is known then; `Rewritten` before anything is taken."""
+        trail = Trail(known)
+        await read(self._log(caller, session_id, reading, trail), self._turns, take)
+        return trail.prefix
+
+    async def _log(self, caller: Caller, session_id: str, reading: Reading[E], trail: Trail | None = None) -> Log[E]:
+        splitter = Splitter(reading, trail)
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
                 yield _slices(splitter, piece)

@@ -5,26 +5,24 @@ from collections.abc import Sequence
 import msgspec
 
 from app.agui.decode import Event, decode
+from app.agui.trail import Prefix
 
 
 class Log(msgspec.Struct, frozen=True):
-    """A log as it was read at a time: `begun` (of the event loop, s), its entries and events, the session's state.
+    """A log as it was read at a time: `begun` (of the event loop, s), its events, the session's state.
 
-    `last` is the last entry, by which a log that was rewritten is told from one that has grown.
+    `prefix` tells it from one that was rewritten since; a short one has none.
     """
 
     begun: float = -1.0
     running: bool = False
-    entries: int = 0
-    last: bytes = b""
+    prefix: Prefix | None = None
     events: Sequence[Event] = ()
 
 
-def extended(known: Log, raws: Sequence[msgspec.Raw], *, begun: float, running: bool) -> Log:
-    """The log that has these entries; only what the known one does not have is decoded."""
-    grown = len(raws) >= known.entries and (known.entries == 0 or bytes(raws[known.entries - 1]) == known.last)
-    before, new = (known.events, raws[known.entries :]) if grown else ((), raws)
-    news = list(decode(new, first=len(before) + 1))
-    last = bytes(raws[-1]) if raws else b""
-    events = [*before, *news] if news else before
-    return Log(begun=begun, running=running, entries=len(raws), last=last, events=events)
+def extended(
+    known: Sequence[Event], raws: Sequence[msgspec.Raw], *, prefix: Prefix | None, begun: float, running: bool
+) -> Log:
+    """The log that has these entries behind events that are known."""
+    news = list(decode(raws, first=len(known) + 1))
+    return Log(begun=begun, running=running, prefix=prefix, events=[*known, *news] if news else known)

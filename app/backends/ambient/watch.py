@@ -91,6 +91,12 @@ class Watches:
     async def _read(self, caller: Caller, session_id: str, known: Log) -> Log:
         begun = asyncio.get_running_loop().time()
         resource = await self._platform.get_session(caller, session_id)
-        entries = await self._exports.entries(caller, session_id)
-        running = mapping.phase(resource) is SessionStatus.RUNNING
-        return await asyncio.to_thread(log.extended, known, entries, begun=begun, running=running)
+        news = await self._exports.news(caller, session_id, known.prefix)
+        return await asyncio.to_thread(
+            log.extended,
+            known.events if news.grown else (),
+            news.entries,
+            prefix=news.prefix,
+            begun=begun,
+            running=mapping.phase(resource) is SessionStatus.RUNNING,
+        )

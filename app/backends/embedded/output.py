@@ -1,6 +1,6 @@
 """A session's whole log, or one run's, read slice by slice up to where it ended when the reading began."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
 from sqlalchemy import Connection
@@ -12,7 +12,7 @@ from app.backends.embedded import events, pages
 from app.backends.embedded.database import Database
 from app.backends.embedded.events import Stretch
 from app.backends.embedded.sessions import SessionRow
-from app.backends.slices import Log, Turns, write
+from app.backends.slices import Log, Turns, in_turns, read, write
 from app.errors import SessionNotFound
 from app.types import EventFormat, SessionStatus
 
@@ -28,13 +28,18 @@ class Output:
 
     def transcript(self, session: SessionRow, run_id: str | None) -> JsonPieces:
         """The conversation as a `Transcript`."""
-        told = Told(session.id, Events(), session_running=session.status is SessionStatus.RUNNING)
-        return JsonPieces(write(self._log(session.number, run_id, told.reading), self._turns, told))
+        return JsonPieces(self._told(session, run_id))
 
     def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> JsonPieces:
         """The events as an `EventLog`."""
         written = Written(session.id, format, Events())
         return JsonPieces(write(self._log(session.number, run_id, written.reading), self._turns, written))
+
+    async def _told(self, session: SessionRow, run_id: str | None) -> AsyncGenerator[bytes, None]:
+        told = Told(session.id, Events(), session_running=session.status is SessionStatus.RUNNING)
+        await read(self._log(session.number, run_id, told.reading), self._turns, told.take)
+        async for piece in in_turns(told.pieces(), self._turns):
+            yield piece
 
     async def _log(self, session: int, run_id: str | None, reading: Reading[E]) -> Log[E]:
         end, run = self._database.read(partial(pages.position, session=session, after=0, run_id=run_id))

@@ -1,0 +1,67 @@
+"""The beginning of a log that has been read before: known again by its bytes, it need not be read once more."""
+
+from secrets import randbits
+from typing import NamedTuple
+
+from xxhash import xxh3_128
+
+_SEED = randbits(64)  # so that nobody can write another beginning with the same digest
+_BLANK = b" \t\n\r"
+
+
+class Prefix(NamedTuple):
+    """The bytes of an array from its first entry to the end of one of them: how many, and their digest."""
+
+    size: int
+    digest: bytes
+
+
+class Rewritten(Exception):
+    """A log no longer begins as it did."""
+
+
+class Trail:
+    """The bytes of an array as they are read; what is `known` of it is compared and passed over.
+
+    `more` says whether entries follow what is known, and is None until that has been seen.
+    """
+
+    def __init__(self, known: Prefix | None = None) -> None:
+        self.size = 0
+        self.more = None if known else True
+        self._known = known
+        self._between = b""
+        self._digest = xxh3_128(seed=_SEED)
+
+    @property
+    def prefix(self) -> Prefix | None:
+        """All that has been added, if anything has."""
+        return Prefix(self.size, self._digest.digest()) if self.size else None
+
+    def add(self, part: bytes | memoryview) -> None:
+        """Go on with these bytes."""
+        self._digest.update(part)
+        self.size += len(part)
+
+    def behind(self, text: bytes) -> bytes:
+        """What stands in `text`, the array's next bytes, behind what is known and its comma; `Rewritten`."""
+        if self._known and self.size < self._known.size:
+            known = memoryview(text)[: self._known.size - self.size]
+            self.add(known)
+            if self.size < self._known.size:
+                return b""
+            if self.prefix != self._known:
+                raise Rewritten
+            text = text[len(known) :]
+        text = self._between + text
+        news = text.lstrip(_BLANK)
+        if not news:
+            self._between = text
+            return b""
+        self.more = news.startswith(b",")
+        if self.more:
+            self.add(text[: len(text) - len(news) + 1])
+            return news[1:]
+        if not news.startswith(b"]"):
+            raise Rewritten
+        return news

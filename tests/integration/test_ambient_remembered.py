@@ -1,0 +1,131 @@
+"""Long logs of the platform that are read again: only what is new is, and the answers are as if all were."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from app.agui.decode import Entries
+from app.agui.output import Summed, Told
+from app.answers import JsonPieces
+from app.backends.ambient.adapter import AmbientBackend
+from app.errors import RunNotFound
+from app.types import Message, OutputFormat, RunSummary
+from tests.bench import exports
+from tests.support.output import told
+from tests.support.platform import FakePlatform
+from tests.support.platform_backend import CALLER, connected
+
+LOG = list(exports.log(1, runs=8))
+LINES = [event for _, event in LOG]
+RUN = LOG[-1].run_id
+HALF = len(LINES) // 2
+
+
+@pytest.fixture
+def platform() -> Iterator[FakePlatform]:
+    with FakePlatform() as platform:
+        platform.add_session("demo", "s1")
+        yield platform
+
+
+@pytest.fixture
+async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
+    async with connected(platform.url) as backend:
+        yield backend
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events were read, slice by slice."""
+    counts: list[int] = []
+    for kind in (Summed, Told):
+        take = kind.take
+
+        def counted(self: Any, entries: Entries[Any], take: Any = take) -> None:
+            counts.append(len(entries.events))
+            take(self, entries)
+
+        monkeypatch.setattr(kind, "take", counted)
+    return counts
+
+
+async def runs(backend: AmbientBackend) -> list[RunSummary]:
+    return (await backend.list_runs(CALLER, "s1", status=None)).runs
+
+
+async def asked_anew(platform: FakePlatform) -> tuple[list[RunSummary], list[Message]]:
+    async with connected(platform.url) as backend:
+        return await runs(backend), await told(backend, CALLER, "s1")
+
+
+async def test_of_a_log_that_has_grown_only_the_new_is_read(
+    platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+) -> None:
+    known = 0
+    for end in (HALF, HALF, HALF + 1, HALF + 500, len(LINES)):
+        platform.runner.logs["s1"] = LINES[:end]
+        expected = await asked_anew(platform)
+        taken.clear()
+        assert (await runs(backend), await told(backend, CALLER, "s1")) == expected
+        assert sum(taken) == 2 * (end - known)
+        known = end
+
+
+async def test_of_one_run_too(platform: FakePlatform, backend: AmbientBackend, taken: list[int]) -> None:
+    platform.runner.logs["s1"] = LINES[:-30]
+    await told(backend, CALLER, "s1", RUN)
+    platform.runner.logs["s1"] = LINES
+    taken.clear()
+    again = await told(backend, CALLER, "s1", RUN)
+    assert sum(taken) == 30
+    assert again == (await asked_anew(platform))[1][-len(again) :]
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        LINES[: HALF - 1],
+        [line for line in LINES if b"CONTENT" not in line],
+        [LINES[0].replace(b"RUN_STARTED", b"RUN_RESTARTED"), *LINES[1:]],
+        [*LINES[: HALF - 1], LINES[0], *LINES[HALF:]],
+        LINES[:3],
+        [],
+        None,
+    ],
+    ids=["shorter", "compacted", "changed first", "changed last", "short", "empty", "none"],
+)
+async def test_a_log_that_was_rewritten_is_read_anew(
+    now: list[bytes] | None, platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.logs["s1"] = LINES[:HALF]
+    await runs(backend)
+    await told(backend, CALLER, "s1")
+    platform.runner.logs["s1"] = now
+    for _ in range(2):
+        assert (await runs(backend), await told(backend, CALLER, "s1")) == await asked_anew(platform)
+
+
+async def test_who_leaves_early_or_comes_meanwhile_spoils_nothing(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.logs["s1"] = LINES
+    whole = (await asked_anew(platform))[1]
+    for _ in range(2):
+        left = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
+        assert isinstance(left, JsonPieces)
+        await anext(left.pieces)
+        assert await told(backend, CALLER, "s1") == whole
+        await left.pieces.aclose()
+        both = tuple(await asyncio.gather(told(backend, CALLER, "s1"), told(backend, CALLER, "s1")))
+        assert both == (whole, whole)
+
+
+async def test_a_run_that_is_not_there_stays_unknown(platform: FakePlatform, backend: AmbientBackend) -> None:
+    platform.runner.logs["s1"] = LINES[:HALF]
+    for _ in range(2):
+        with pytest.raises(RunNotFound):
+            await told(backend, CALLER, "s1", RUN)
+    platform.runner.logs["s1"] = LINES
+    assert await told(backend, CALLER, "s1", RUN)
