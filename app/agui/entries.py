@@ -75,7 +75,7 @@ class Splitter(Generic[E]):
         if self._unfinished and text.lstrip().startswith(b"]"):
             raise msgspec.DecodeError("no entry behind a comma")
         raws = _whole(_OPENING + text if self._inside else text)
-        if self._trail and self._inside:
+        if self._trail and self._inside and raws:
             self._trail.add(text[: _end(text, raws)])
         return Entries(b"[%b]" % b",".join(raws), self._reading)
 
@@ -143,7 +143,6 @@ class Splitter(Generic[E]):
         self._unfinished = True
         if self._trail:
             self._trail.add(memoryview(found.array)[1:-1])
-            self._trail.add(b",")
         return found
 
     def _hold(self, part: bytes | memoryview) -> None:

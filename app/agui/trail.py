@@ -27,41 +27,46 @@ class Trail:
     """
 
     def __init__(self, known: Prefix | None = None) -> None:
-        self.size = 0
         self.more = None if known else True
         self._known = known
-        self._between = b""
+        self._size = 0
         self._digest = xxh3_128(seed=_SEED)
+        self._gap = b""
 
     @property
     def prefix(self) -> Prefix | None:
-        """All that has been added, if anything has."""
-        return Prefix(self.size, self._digest.digest()) if self.size else None
+        """All entries that have been added, if any have."""
+        return Prefix(self._size, self._digest.digest()) if self._size else None
 
-    def add(self, part: bytes | memoryview) -> None:
-        """Go on with these bytes."""
-        self._digest.update(part)
-        self.size += len(part)
+    def add(self, entries: bytes | memoryview) -> None:
+        """Go on with these; a comma is behind those before."""
+        self._hash(self._gap)
+        self._hash(entries)
+        self._gap = b","
 
     def behind(self, text: bytes) -> bytes:
         """What stands in `text`, the array's next bytes, behind what is known and its comma; `Rewritten`."""
-        if self._known and self.size < self._known.size:
-            known = memoryview(text)[: self._known.size - self.size]
-            self.add(known)
-            if self.size < self._known.size:
+        if self._known and self._size < self._known.size:
+            known = memoryview(text)[: self._known.size - self._size]
+            self._hash(known)
+            if self._size < self._known.size:
                 return b""
             if self.prefix != self._known:
                 raise Rewritten
             text = text[len(known) :]
-        text = self._between + text
+        text = self._gap + text
         news = text.lstrip(_BLANK)
         if not news:
-            self._between = text
+            self._gap = text
             return b""
         self.more = news.startswith(b",")
         if self.more:
-            self.add(text[: len(text) - len(news) + 1])
+            self._gap = text[: len(text) - len(news) + 1]
             return news[1:]
         if not news.startswith(b"]"):
             raise Rewritten
         return news
+
+    def _hash(self, part: bytes | memoryview) -> None:
+        self._digest.update(part)
+        self._size += len(part)

@@ -3,15 +3,17 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from tests.bench import stores
 from tests.bench.exports import Written
+from tests.bench.large import Log, places
 from tests.bench.latency import WARM_UP, timed
 from tests.bench.machine import calibration_ms, cores, cpu_seconds
 from tests.bench.result import Row
-from tests.bench.subjects import OURS, QUIET, embedded
+from tests.bench.subjects import OURS, Subject
 from tests.support.scripted import event
 
 TITLE = "The last page of a log"
@@ -22,20 +24,26 @@ REQUESTS = 20
 
 
 def rows() -> Iterator[Row]:
-    """One row for each length of the log."""
-    with tempfile.TemporaryDirectory() as directory:
-        stores.fill(Path(directory), {f"s-{length}": _log(length) for length in LENGTHS})
-        with embedded(Path(directory), **QUIET) as server:
-            for length in LENGTHS:
-                calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
-                path = f"/v1/sessions/s-{length}/output?format=events&after={length - LIMIT}&limit={LIMIT}"
-                times, body = timed(server, path, REQUESTS)
-                used = 1e6 * (cpu_seconds(server.pid) - before) / (REQUESTS + WARM_UP)
-                page = json.loads(body)
-                assert page["events"][-1]["value"] == length - 1
-                assert len(page["events"]) == LIMIT
-                figures = {"p50 ms": median(times), "CPU µs/request": used, "calibration ms": calibration}
-                yield Row(f"last {LIMIT} of {length:,} events", OURS, figures)
+    """One row for each length of the log, in the store and on a platform, where it has been read before."""
+    logs = {f"s-{length}": partial(_log, length) for length in LENGTHS}
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _, starts = places(stack, directory, [Log(name, name, log) for name, log in logs.items()])
+        for place, start in starts.items():
+            with start() as server:
+                for length in LENGTHS:
+                    yield Row(f"last {LIMIT} of {length:,} events", f"{place}: {OURS}", _last_page(server, length))
+
+
+def _last_page(server: Subject, length: int) -> dict[str, float]:
+    calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
+    path = f"/v1/sessions/s-{length}/output?format=events&after={length - LIMIT}&limit={LIMIT}"
+    times, body = timed(server, path, REQUESTS)
+    used = 1e6 * (cpu_seconds(server.pid) - before) / (REQUESTS + WARM_UP)
+    page = json.loads(body)
+    assert page["events"][-1]["value"] == length - 1
+    assert len(page["events"]) == LIMIT
+    return {"p50 ms": median(times), "CPU µs/request": used, "calibration ms": calibration}
 
 
 def _log(length: int) -> Iterator[Written]:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from app.agui.decode import Entries
-from app.agui.output import Summed, Told
+from app.agui.output import Events
 from app.answers import JsonPieces
 from app.backends.ambient.adapter import AmbientBackend
-from app.errors import RunNotFound
-from app.types import Message, OutputFormat, RunSummary
+from app.errors import CursorAhead, RunNotFound
+from app.types import EventLog, Message, OutputFormat, Page, RunSummary
 from tests.bench import exports
-from tests.support.output import told
+from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
 
@@ -21,6 +21,20 @@ LOG = list(exports.log(1, runs=8))
 LINES = [event for _, event in LOG]
 RUN = LOG[-1].run_id
 HALF = len(LINES) // 2
+
+REWRITTEN = pytest.mark.parametrize(
+    "now",
+    [
+        LINES[: HALF - 1],
+        [line for line in LINES if b"CONTENT" not in line],
+        [LINES[0].replace(b"RUN_STARTED", b"RUN_RESTARTED"), *LINES[1:]],
+        [*LINES[: HALF - 1], LINES[0], *LINES[HALF:]],
+        LINES[:3],
+        [],
+        None,
+    ],
+    ids=["shorter", "compacted", "changed first", "changed last", "short", "empty", "none"],
+)
 
 
 @pytest.fixture
@@ -40,19 +54,32 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many events were read, slice by slice."""
     counts: list[int] = []
-    for kind in (Summed, Told):
-        take = kind.take
+    take = Events.take
 
-        def counted(self: Any, entries: Entries[Any], take: Any = take) -> None:
-            counts.append(len(entries.events))
-            take(self, entries)
+    def counted(self: Events, entries: Entries[Any]) -> Entries[Any]:
+        counts.append(len(entries.events))
+        return take(self, entries)
 
-        monkeypatch.setattr(kind, "take", counted)
+    monkeypatch.setattr(Events, "take", counted)
     return counts
 
 
 async def runs(backend: AmbientBackend) -> list[RunSummary]:
     return (await backend.list_runs(CALLER, "s1", status=None)).runs
+
+
+async def page(
+    backend: AmbientBackend, after: int, run_id: str | None = None, format: OutputFormat = OutputFormat.EVENTS
+) -> EventLog:
+    wanted = Page(after=after, limit=100)
+    found = await backend.get_session_output(CALLER, "s1", format=format, run_id=run_id, page=wanted)
+    assert isinstance(found, EventLog)
+    return found
+
+
+async def page_anew(platform: FakePlatform, *asked: Any) -> EventLog:
+    async with connected(platform.url) as backend:
+        return await page(backend, *asked)
 
 
 async def asked_anew(platform: FakePlatform) -> tuple[list[RunSummary], list[Message]]:
@@ -83,19 +110,7 @@ async def test_of_one_run_too(platform: FakePlatform, backend: AmbientBackend, t
     assert again == (await asked_anew(platform))[1][-len(again) :]
 
 
-@pytest.mark.parametrize(
-    "now",
-    [
-        LINES[: HALF - 1],
-        [line for line in LINES if b"CONTENT" not in line],
-        [LINES[0].replace(b"RUN_STARTED", b"RUN_RESTARTED"), *LINES[1:]],
-        [*LINES[: HALF - 1], LINES[0], *LINES[HALF:]],
-        LINES[:3],
-        [],
-        None,
-    ],
-    ids=["shorter", "compacted", "changed first", "changed last", "short", "empty", "none"],
-)
+@REWRITTEN
 async def test_a_log_that_was_rewritten_is_read_anew(
     now: list[bytes] | None, platform: FakePlatform, backend: AmbientBackend
 ) -> None:
@@ -105,6 +120,57 @@ async def test_a_log_that_was_rewritten_is_read_anew(
     platform.runner.logs["s1"] = now
     for _ in range(2):
         assert (await runs(backend), await told(backend, CALLER, "s1")) == await asked_anew(platform)
+
+
+@pytest.mark.parametrize("format", [OutputFormat.EVENTS, OutputFormat.COMPACT])
+async def test_a_page_is_read_from_near_its_beginning(
+    format: OutputFormat, platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+) -> None:
+    platform.runner.logs["s1"] = LINES
+    found, after, pages = [], 0, 0
+    while True:
+        next_page = await page(backend, after, None, format)
+        found += [bytes(event) for event in next_page.events]
+        pages += 1
+        if next_page.next_after is None:
+            break
+        after = next_page.next_after
+    assert sum(taken) < len(LINES) + 600 * pages
+    assert found == [bytes(event) for event in await stored_events(backend, CALLER, "s1", format)]
+
+
+@pytest.mark.parametrize("format", [OutputFormat.EVENTS, OutputFormat.COMPACT])
+@pytest.mark.parametrize("run_id", [None, RUN])
+async def test_who_polls_for_pages_gets_what_has_come(
+    run_id: str | None, format: OutputFormat, platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+) -> None:
+    before = len(LINES) - 50
+    platform.runner.logs["s1"] = LINES[:before]
+    await page(backend, before, run_id, format)
+    for end in (before, before + 1, before + 20, len(LINES)):
+        platform.runner.logs["s1"] = LINES[:end]
+        expected = await page_anew(platform, before, run_id, format)
+        taken.clear()
+        assert await page(backend, before, run_id, format) == expected
+        assert sum(taken) <= end - before
+
+
+@REWRITTEN
+async def test_a_page_of_a_log_that_was_rewritten_is_that_of_the_new_one(
+    now: list[bytes] | None, platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    for run_id in (None, LOG[0].run_id, RUN):
+        platform.runner.logs["s1"] = LINES
+        await page(backend, HALF, run_id)
+        platform.runner.logs["s1"] = now
+        for after in (HALF, HALF - 500, 0):
+            try:
+                expected = await page_anew(platform, after, run_id)
+            except (CursorAhead, RunNotFound) as error:
+                with pytest.raises(type(error)):
+                    await page(backend, after, run_id)
+            else:
+                assert await page(backend, after, run_id) == expected
 
 
 async def test_who_leaves_early_or_comes_meanwhile_spoils_nothing(

@@ -6,10 +6,8 @@ from app.agui.decode import Entries
 from app.agui.output import Events, Summed, Told
 from app.agui.trail import Prefix
 from app.backends.ambient import remembered
-from app.backends.ambient.remembered import LONG, Remembered
+from app.backends.ambient.remembered import Known, Landmark, Landmarks, Remembered
 from tests.unit.agui_samples import PLATFORM_RUN
-
-LONG_LOG = Prefix(LONG, b"digest")
 
 
 class Kept:
@@ -21,25 +19,36 @@ def test_what_was_asked_for_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_MEMORY", 100)
     kept, what = Remembered[Kept](), {name: Kept(40) for name in "abc"}
     for name, told in what.items():
-        kept.put(name, told, LONG_LOG)
-    assert [kept.take(name) for name in "abc"] == [None, (what["b"], LONG_LOG), (what["c"], LONG_LOG)]
+        kept.put(name, told)
+    assert [kept.take(name) for name in "abc"] == [None, what["b"], what["c"]]
 
 
 def test_what_is_handed_over_is_not_there_any_more() -> None:
     kept = Remembered[Kept]()
-    kept.put("a", Kept(1), LONG_LOG)
+    kept.put("a", Kept(1))
     assert kept.take("a")
     assert kept.take("a") is None
 
 
-@pytest.mark.parametrize(
-    ("size", "prefix"), [(101, LONG_LOG), (1, Prefix(LONG - 1, b"")), (1, None)], ids=["large", "short", "nothing"]
-)
-def test_what_is_not_worth_it_is_not_kept(size: int, prefix: Prefix | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_MEMORY", 100)
     kept = Remembered[Kept]()
-    kept.put("a", Kept(size), prefix)
+    kept.put("a", Kept(101))
     assert kept.take("a") is None
+
+
+def test_the_size_of_what_is_known_is_that_of_what_was_told() -> None:
+    assert Known(Kept(7), Prefix(10**6, b"")).size == 7
+
+
+def test_reading_begins_at_the_last_place_before_what_is_asked_for() -> None:
+    landmarks, places = Landmarks(), [Landmark(end, False, Prefix(end, b"")) for end in (10, 20, 20, 15, 30)]
+    assert landmarks.before(100) is None
+    for place in places:
+        landmarks.add(place)
+    found = [landmarks.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
+    assert [place and place.end for place in found] == [None, None, 10, 10, 20, 20, 30, 30]
+    assert landmarks.size == 750
 
 
 @pytest.mark.parametrize("told", [Summed(), Told("s1", Events(), session_running=False)])

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from app.agui.decode import BYTES, EVENTS, Bare, E, Entries, Reading
+from app.agui.decode import BYTES, EVENTS, Bare, E, Entries, Event, Reading
 from app.agui.entries import Splitter
 from app.agui.output import Events, Summed, Told, Written
 from app.agui.page import Filling
@@ -15,7 +15,7 @@ from app.agui.utf8 import need_utf8
 from app.answers import JsonPieces
 from app.backends.ambient.failures import translated
 from app.backends.ambient.platform import Platform
-from app.backends.ambient.remembered import Remembered
+from app.backends.ambient.remembered import LONG, Known, Landmark, Landmarks, Remembered
 from app.backends.ambient.texts import clean
 from app.backends.slices import Log, Turns, in_turns, read, write
 from app.errors import CursorAhead
@@ -39,15 +39,16 @@ class Exports:
     Its `aguiEvents` count as none where they are null, missing or no list. With a `run_id` only that run's events
     count: RunNotFound if there are none, and the run is not `accepted` either.
 
-    The platform gives a log as a whole, however little of it is new. What a long one has told is remembered, and
-    of one that goes on from there only what is new is read.
+    The platform gives a log as a whole, however little of it is asked for. What a long one has told is remembered, and
+    where its pages begin; of one that begins as it did, only what is behind that is read.
     """
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._turns = Turns()
-        self._runs: Remembered[Summed] = Remembered()
-        self._transcripts: Remembered[Told] = Remembered()
+        self._runs: Remembered[Known[Summed]] = Remembered()
+        self._transcripts: Remembered[Known[Told]] = Remembered()
+        self._landmarks: Remembered[Landmarks] = Remembered()
 
     async def news(self, caller: Caller, session_id: str, known: Prefix | None) -> News:
         """What the log holds behind what is known of it, or all of it if that has changed."""
@@ -92,19 +93,45 @@ class Exports:
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: Page, *, accepted: bool
     ) -> EventLog:
         """A page of that; CursorAhead for one that begins behind the log's end."""
-        events = Events(run_id, accepted=accepted)
-        filling = Filling(page, compacted=format is OutputFormat.COMPACT)
-        log = self._log(caller, session_id, EVENTS)
-        await read(log, self._turns, lambda entries: filling.take(events.take(entries).all()))
-        if not filling.full:
-            events.rest()
-            if page.after > events.end:
-                raise CursorAhead
+        asked = (caller.project, session_id, run_id, accepted)
+
+        async def filled(landmarks: Landmarks) -> Filling:
+            filling = Filling(page, compacted=format is OutputFormat.COMPACT)
+            events = Events(run_id, accepted=accepted)
+            await self._fill(caller, session_id, filling, events, landmarks, after=page.after)
+            self._landmarks.put(asked, landmarks)
+            return filling
+
+        try:
+            filling = await filled(self._landmarks.take(asked) or Landmarks())
+        except Rewritten:
+            filling = await filled(Landmarks())
         found, next_after = filling.rest()
         with translated:
             for raw in found:
                 need_utf8(raw)
         return EventLog(session_id=session_id, format=format, events=found, next_after=next_after)
+
+    async def _fill(
+        self, caller: Caller, session_id: str, filling: Filling, events: Events, landmarks: Landmarks, *, after: int
+    ) -> None:
+        """Fill a page from the last place before it, and note those that follow."""
+        place = landmarks.before(after)
+        if place:
+            events.end, events.missing = place.end, place.missing
+        trail = Trail(place and place.prefix)
+
+        def take(entries: Entries[Event]) -> bool:
+            taken = events.take(entries)
+            if (prefix := trail.prefix) and prefix.size >= LONG:
+                landmarks.add(Landmark(events.end, events.missing, prefix))
+            return filling.take(taken.all())
+
+        await read(self._log(caller, session_id, EVENTS, trail), self._turns, take)
+        if not filling.full:
+            events.rest()
+            if after > events.end:
+                raise CursorAhead
 
     async def _transcript(
         self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool
@@ -118,7 +145,12 @@ class Exports:
 
     @asynccontextmanager
     async def _told(
-        self, caller: Caller, session_id: str, remembered: Remembered[T], fresh: Callable[[], T], *asked: Hashable
+        self,
+        caller: Caller,
+        session_id: str,
+        remembered: Remembered[Known[T]],
+        fresh: Callable[[], T],
+        *asked: Hashable,
     ) -> AsyncGenerator[T, None]:
         """What the log tells of what is asked; within the block nobody else has it."""
         key = (caller.project, session_id, *asked)
@@ -131,7 +163,8 @@ class Exports:
         try:
             yield told
         finally:
-            remembered.put(key, told, prefix)
+            if prefix and prefix.size >= LONG:
+                remembered.put(key, Known(told, prefix))
 
     async def _read_on(
         self,

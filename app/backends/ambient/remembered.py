@@ -1,14 +1,16 @@
 """What long logs have told, kept for whoever asks again."""
 
+from bisect import bisect_right
 from collections.abc import Hashable
-from typing import Generic, Protocol, TypeVar
+from operator import attrgetter
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from cachetools import LRUCache
 
 from app.agui.trail import Prefix
 
 LONG = 1 << 18
-"""Bytes of a log that is worth it: a shorter one is read again as quickly."""
+"""Bytes of a log from which on it is worth it: what is shorter is read again as quickly."""
 
 _MEMORY = 1 << 26  # bytes for what was asked for last
 
@@ -21,20 +23,66 @@ class Sized(Protocol):
         """About how many bytes of memory it takes."""
 
 
+S = TypeVar("S", bound=Sized)
 T = TypeVar("T", bound=Sized)
 
 
-class Remembered(Generic[T]):
-    """What logs have told by what was asked, each with the part of the log that it is from."""
+class Known(NamedTuple, Generic[S]):
+    """What a log has told, and the part of it that has."""
+
+    told: S
+    prefix: Prefix
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self.told.size
+
+
+class Landmark(NamedTuple):
+    """A place between the entries of a log: the position of the last event before it, and the part that ends there.
+
+    `missing` says that a run is looked for and not seen before it.
+    """
+
+    end: int
+    missing: bool
+    prefix: Prefix
+
+
+class Landmarks:
+    """Places of a log where its reading can begin."""
 
     def __init__(self) -> None:
-        self._told: LRUCache[Hashable, tuple[T, Prefix]] = LRUCache(_MEMORY, lambda item: item[0].size)
+        self._places: list[Landmark] = []
 
-    def take(self, asked: Hashable) -> tuple[T, Prefix] | None:
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return 250 * len(self._places)
+
+    def add(self, place: Landmark) -> None:
+        """Remember a place behind all others."""
+        if not self._places or place.end > self._places[-1].end:
+            self._places.append(place)
+
+    def before(self, after: int) -> Landmark | None:
+        """The last one from which all events behind that position are found."""
+        index = bisect_right(self._places, after, key=attrgetter("end"))
+        return self._places[index - 1] if index else None
+
+
+class Remembered(Generic[T]):
+    """What was told last, by what was asked."""
+
+    def __init__(self) -> None:
+        self._told: LRUCache[Hashable, T] = LRUCache(_MEMORY, attrgetter("size"))
+
+    def take(self, asked: Hashable) -> T | None:
         """Hand it over: what changes as it is read on is nobody else's meanwhile."""
         return self._told.pop(asked, None)
 
-    def put(self, asked: Hashable, told: T, prefix: Prefix | None) -> None:
-        """Keep it, if it is worth it."""
-        if prefix and prefix.size >= LONG and told.size <= _MEMORY:
-            self._told[asked] = told, prefix
+    def put(self, asked: Hashable, told: T) -> None:
+        """Keep it, unless it is larger than all that can be kept."""
+        if told.size <= _MEMORY:
+            self._told[asked] = told
