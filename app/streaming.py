@@ -37,11 +37,54 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
         await send({"type": "http.response.body"})
         return
     async with _attended(scope, receive, "an event stream broke") as gone:
-        stopping = asyncio.ensure_future(stopped(scope))
+        frames = _Frames(stream.pages, send)
+        sending, stopping = asyncio.ensure_future(frames.send()), asyncio.ensure_future(stopped(scope))
         try:
-            await _relay(stream, send, gone, stopping)
+            while not (gone.done() or stopping.done() or sending.done()):
+                await asyncio.wait({gone, stopping, sending}, timeout=frames.quiet, return_when=asyncio.FIRST_COMPLETED)
+                await frames.fill_silence()
+            if gone.done():
+                return
+            if stopping.done():
+                await cancel(sending)
+                last = encode(stream.parting()) + b": the server stops\n\n"
+            else:
+                sending.result()
+                last = b""
+            await _send_in_time(send, last, more=False)
         finally:
-            await cancel(stopping)
+            await cancel(sending, stopping)
+            await stream.pages.aclose()
+
+
+class _Frames:
+    """The frames of one stream on their way to a reader."""
+
+    def __init__(self, pages: AsyncGenerator[list[Frame], None], send: Send) -> None:
+        self._pages = pages
+        self._send = send
+        self._now = asyncio.get_running_loop().time
+        self._last = self._now()
+        self._busy = False
+
+    async def send(self) -> None:
+        """Send pages as they come, to their end."""
+        async for page in self._pages:
+            if page:
+                self._busy = True
+                await _send_in_time(self._send, encode(page))
+                self._busy, self._last = False, self._now()
+
+    @property
+    def quiet(self) -> float:
+        """Seconds until a heartbeat may be due."""
+        return HEARTBEAT_SECONDS if self._busy else max(0.0, self._last + HEARTBEAT_SECONDS - self._now())
+
+    async def fill_silence(self) -> None:
+        """Send a heartbeat if one is due."""
+        if not self._busy and self._now() >= self._last + HEARTBEAT_SECONDS:
+            self._last = self._now()
+            await _send_in_time(self._send, b": heartbeat\n\n")
 
 
 async def send_pieces(scope: Scope, receive: Receive, send: Send, status: int, answer: JsonPieces) -> None:
@@ -84,43 +127,6 @@ async def _attended(scope: Scope, receive: Receive, broke: str) -> AsyncIterator
         await gone
     finally:
         await cancel(gone)
-
-
-async def _relay(
-    stream: EventStream,
-    send: Send,
-    gone: "asyncio.Future[None]",
-    stopping: "asyncio.Future[None]",
-) -> None:
-    pages = stream.pages
-    upcoming: asyncio.Task[list[Frame] | None] | None = None
-    try:
-        while True:
-            upcoming = upcoming or asyncio.create_task(_next(pages))
-            awaited: set[asyncio.Future[Any]] = {upcoming, gone, stopping}
-            await asyncio.wait(awaited, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                return
-            if stopping.done():
-                await _send_in_time(send, encode(stream.parting()) + b": the server stops\n\n", more=False)
-                return
-            if not upcoming.done():
-                await _send_in_time(send, b": heartbeat\n\n")
-                continue
-            page, upcoming = upcoming.result(), None
-            if page is None:
-                await _send_in_time(send, b"", more=False)
-                return
-            if page:
-                await _send_in_time(send, encode(page))
-    finally:
-        if upcoming:
-            await cancel(upcoming)
-        await pages.aclose()
-
-
-async def _next(pages: AsyncGenerator[list[Frame], None]) -> list[Frame] | None:
-    return await anext(pages, None)
 
 
 def encode(frames: Iterable[Frame]) -> bytes:

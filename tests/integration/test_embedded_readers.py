@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from app.agents.port import Turn
 from app.answers import EventStream, Frame
-from app.backends.embedded.bell import KEPT, Bell
+from app.backends.embedded.bell import AT_ONCE, KEPT, Bell
 from app.backends.embedded.sqlite import driver
 from app.types import OutputFormat
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
@@ -107,3 +108,15 @@ class TestWhatIsReadOnce:
         with bell.watch(1):
             assert bell.once(1, "question", lambda: "old") == "old"
             assert bell.once(1, "question", lambda: "new") == "new"
+
+
+async def test_all_who_watch_are_woken_and_not_all_at_once() -> None:
+    bell = Bell()
+    with ExitStack() as stack:
+        watching = [stack.enter_context(bell.watch(1)) for _ in range(2 * AT_ONCE + 1)]
+        bell.ring([1])
+        woken = []
+        while not all(rung.is_set() for rung in watching):
+            woken.append(sum(rung.is_set() for rung in watching))
+            await asyncio.sleep(0)
+        assert woken == [AT_ONCE, 2 * AT_ONCE]

@@ -1,7 +1,7 @@
 """Wakes those who wait for news of a session: the news itself they read from the store."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 KEPT = 2
+AT_ONCE = 32
+"""Readers that are woken together: as many take about a millisecond."""
 _TOUCHED = "sessions with news"
 
 
@@ -31,8 +33,7 @@ class Bell:
         for session in sessions:
             if watched := self._watched.get(session):
                 watched.read.clear()
-                for rung in watched.bells:
-                    rung.set()
+                _wake([*watched.bells])
 
     @contextmanager
     def watch(self, session: int) -> Iterator[asyncio.Event]:
@@ -62,6 +63,14 @@ class Bell:
             if len(watched.read) > KEPT:
                 del watched.read[next(iter(watched.read))]
         return found
+
+
+def _wake(bells: Sequence[asyncio.Event]) -> None:
+    """Some now, the others in the next rounds of the loop, so that requests come in between."""
+    for rung in bells[:AT_ONCE]:
+        rung.set()
+    if others := bells[AT_ONCE:]:
+        asyncio.get_running_loop().call_soon(_wake, others)
 
 
 async def rung_before(rung: asyncio.Event, deadline: float) -> bool:
