@@ -5,7 +5,6 @@ import pytest
 from app.agui.decode import Entries
 from app.agui.output import Events, Summed, Told
 from app.agui.trail import Prefix
-from app.backends.ambient import remembered
 from app.backends.ambient.remembered import Known, Landmark, Landmarks, Remembered
 from tests.unit.agui_samples import PLATFORM_RUN
 
@@ -15,24 +14,22 @@ class Kept:
         self.size = size
 
 
-def test_what_was_asked_for_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "_MEMORY", 100)
-    kept, what = Remembered[Kept](), {name: Kept(40) for name in "abc"}
+def test_what_was_asked_for_last_stays() -> None:
+    kept, what = Remembered[Kept](100), {name: Kept(40) for name in "abc"}
     for name, told in what.items():
         kept.put(name, told)
     assert [kept.take(name) for name in "abc"] == [None, what["b"], what["c"]]
 
 
 def test_what_is_handed_over_is_not_there_any_more() -> None:
-    kept = Remembered[Kept]()
+    kept = Remembered[Kept](100)
     kept.put("a", Kept(1))
     assert kept.take("a")
     assert kept.take("a") is None
 
 
-def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "_MEMORY", 100)
-    kept = Remembered[Kept]()
+def test_what_is_too_large_is_not_kept() -> None:
+    kept = Remembered[Kept](100)
     kept.put("a", Kept(101))
     assert kept.take("a") is None
 

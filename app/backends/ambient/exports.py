@@ -46,9 +46,9 @@ class Exports:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._turns = Turns()
-        self._runs: Remembered[Known[Summed]] = Remembered()
-        self._transcripts: Remembered[Known[Told]] = Remembered()
-        self._landmarks: Remembered[Landmarks] = Remembered()
+        self._runs: Remembered[Known[Summed]] = Remembered(1 << 23)
+        self._transcripts: Remembered[Known[Told]] = Remembered(1 << 26)
+        self._landmarks: Remembered[Landmarks] = Remembered(1 << 23)
 
     async def news(self, caller: Caller, session_id: str, known: Prefix | None) -> News:
         """What the log holds behind what is known of it, or all of it if that has changed."""

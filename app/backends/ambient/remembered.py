@@ -12,8 +12,6 @@ from app.agui.trail import Prefix
 LONG = 1 << 18
 """Bytes of a log from which on it is worth it: what is shorter is read again as quickly."""
 
-_MEMORY = 1 << 26  # bytes for what was asked for last
-
 
 class Sized(Protocol):
     """What knows how large it is."""
@@ -73,10 +71,11 @@ class Landmarks:
 
 
 class Remembered(Generic[T]):
-    """What was told last, by what was asked."""
+    """What was told last, by what was asked, in about so many bytes of memory."""
 
-    def __init__(self) -> None:
-        self._told: LRUCache[Hashable, T] = LRUCache(_MEMORY, attrgetter("size"))
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._told: LRUCache[Hashable, T] = LRUCache(memory, attrgetter("size"))
 
     def take(self, asked: Hashable) -> T | None:
         """Hand it over: what changes as it is read on is nobody else's meanwhile."""
@@ -84,5 +83,5 @@ class Remembered(Generic[T]):
 
     def put(self, asked: Hashable, told: T) -> None:
         """Keep it, unless it is larger than all that can be kept."""
-        if told.size <= _MEMORY:
+        if told.size <= self._memory:
             self._told[asked] = told
