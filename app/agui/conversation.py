@@ -19,7 +19,10 @@ from app.agui.messages import (
     read_call,
 )
 from app.agui.times import millis, rfc3339
+from app.agui.weight import weight
 from app.types import RunStatus, Value
+
+_OBJECT = 600  # bytes of a message, call or run beside its texts
 
 
 class Run(msgspec.Struct, eq=False):
@@ -213,8 +216,15 @@ class Conversation:
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        drafts = sum(1000 + _size(draft.texts) for draft in self._drafts.values())
-        return drafts + sum(1000 + _size(call.args) + len(call.result or b"") for call in self._calls.values())
+        drafts = self._drafts.values()
+        calls = [*self._calls.values(), *(call for draft in drafts for call in draft.calls.values())]
+        return (
+            sum(_OBJECT + weight(draft.id, draft.role, draft.name, *(draft.texts or ())) for draft in drafts)
+            + sum(_OBJECT + weight(call.id, call.name, call.result, *(call.args or ())) for call in calls)
+            + sum(_OBJECT + weight(run.id) for run in self._runs.values())
+            + sum(_OBJECT + weight(thread_id) for thread_id in self._latest)
+            + sum(weight(key) for key in self._times)
+        )
 
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
         """Each message in JSON, an `app.types.Message`; a run without an end goes on only while its session does."""
@@ -242,12 +252,11 @@ def _tool_call(call: Call, session_running: bool) -> _ToolCall:
     )
 
 
-def _size(texts: list[bytes] | None) -> int:
-    return sum(map(len, texts or ()))
-
-
 def _string(texts: list[bytes] | None) -> msgspec.Raw | None:
-    return None if texts is None else msgspec.Raw(b'"%b"' % b"".join(texts))
+    if texts is None:
+        return None
+    texts[:] = [b"".join(texts)]  # what follows is told again with all that has been
+    return msgspec.Raw(b'"%b"' % texts[0])
 
 
 def _status(call: Call, session_running: bool) -> CallStatus:

@@ -87,7 +87,8 @@ class Told:
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        return self._telling.size
+        selection = self._events.selection
+        return self._telling.size + (selection.size if selection else 0)
 
     def take(self, entries: Entries[Any]) -> None:
         """Go on with these entries, which may change all that has been told."""

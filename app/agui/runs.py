@@ -13,6 +13,7 @@ from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
 from app.agui.select import canonical
 from app.agui.usage import spent, usage
+from app.agui.weight import weight
 from app.types import RunStatus, RunSummary, Usage
 
 
@@ -89,6 +90,10 @@ class _Run(msgspec.Struct, eq=False):
             self.asked = last_user_text(input_messages(event.raw))
 
     @property
+    def size(self) -> int:
+        return 1000 + weight(self.run_id, self.thread_id, self.error, self.asked, self.said, self.restated)
+
+    @property
     def user_message(self) -> str | None:
         return self.asked or self.said or self.restated
 
@@ -130,7 +135,7 @@ class Runs:
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        return sum(1000 + len(run.user_message or "") for run in self._runs.values())
+        return sum(run.size for run in self._runs.values())
 
     def has(self, run_id: str) -> bool:
         """Whether there is an event of the run."""

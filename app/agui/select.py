@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from app.agui.decode import M, Mark
+from app.agui.weight import weight
 
 _HEX = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 _UUID = re.compile(rf"(?:urn:uuid:)?({_HEX})|\{{({_HEX})\}}", re.ASCII | re.IGNORECASE)
@@ -28,6 +29,11 @@ class Selection:
     def __init__(self, run_id: str) -> None:
         self._wanted = canonical(run_id)
         self._known: dict[str | None, bool] = {None: False}
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return weight(*self._known)
 
     def take(self, events: Iterable[Mark]) -> list[int]:
         """Where those of the events are that belong to the run."""

@@ -7,6 +7,7 @@ from xxhash import xxh3_128
 
 _SEED = randbits(64)  # so that nobody can write another beginning with the same digest
 _BLANK = b" \t\n\r"
+_MOST_BLANK = 1 << 16  # bytes between two entries
 
 
 class Prefix(NamedTuple):
@@ -35,7 +36,7 @@ class Trail:
 
     @property
     def prefix(self) -> Prefix | None:
-        """All entries that have been added, if any have."""
+        """What has been read up to the end of an entry, if anything has; not to be asked while `more` is None."""
         return Prefix(self._size, self._digest.digest()) if self._size else None
 
     def add(self, entries: bytes | memoryview) -> None:
@@ -56,6 +57,8 @@ class Trail:
             text = text[len(known) :]
         text = self._gap + text
         news = text.lstrip(_BLANK)
+        if not news and len(text) > _MOST_BLANK:
+            raise Rewritten
         if not news:
             self._gap = text
             return b""

@@ -155,6 +155,31 @@ async def test_who_polls_for_pages_gets_what_has_come(
         assert sum(taken) <= end - before
 
 
+async def test_a_page_that_is_refused_spoils_nothing(
+    platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+) -> None:
+    platform.runner.logs["s1"] = LINES
+    await page(backend, len(LINES))
+    for after in (len(LINES) + 1, len(LINES) + 2):
+        with pytest.raises(CursorAhead):
+            await page(backend, after)
+    taken.clear()
+    assert not (await page(backend, len(LINES))).events
+    assert sum(taken) == 0
+
+
+async def test_one_run_is_known_however_its_id_is_spelled(
+    platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+) -> None:
+    platform.runner.logs["s1"] = LINES
+    await told(backend, CALLER, "s1", RUN)
+    await page(backend, len(LINES), RUN)
+    taken.clear()
+    assert await told(backend, CALLER, "s1", f"urn:uuid:{RUN.upper()}")
+    assert not (await page(backend, len(LINES), RUN.upper())).events
+    assert sum(taken) == 0
+
+
 @REWRITTEN
 async def test_a_page_of_a_log_that_was_rewritten_is_that_of_the_new_one(
     now: list[bytes] | None, platform: FakePlatform, backend: AmbientBackend

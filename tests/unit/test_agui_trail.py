@@ -90,3 +90,9 @@ def test_what_is_broken_behind_what_is_known_is_refused(behind: bytes) -> None:
     _, known = read(export(b'{"type":"A"}'), [7])
     with pytest.raises((msgspec.DecodeError, Rewritten)):
         read(b'{"sessionId":"s","aguiEvents":[{"type":"A"}' + behind, [7], known)
+
+
+def test_white_space_without_end_is_not_waited_for() -> None:
+    _, known = read(export(b"1"), [60])
+    with pytest.raises(Rewritten):
+        read(b'{"sessionId":"s","aguiEvents":[1' + b" " * 200_000, [60, 10_000], known)

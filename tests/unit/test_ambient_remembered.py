@@ -1,12 +1,17 @@
 """What is kept of long logs takes a bounded amount of memory."""
 
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from app.agui.decode import Entries
 from app.agui.output import Events, Summed, Told
 from app.agui.trail import Prefix
-from app.backends.ambient.remembered import Known, Landmark, Landmarks, Remembered
-from tests.unit.agui_samples import PLATFORM_RUN
+from app.backends.ambient.remembered import LONG_LOG, Landmark, Landmarks, Remembered
+from tests.bench import exports
+from tests.unit.agui_samples import raw
 
 
 class Kept:
@@ -15,45 +20,96 @@ class Kept:
 
 
 def test_what_was_asked_for_last_stays() -> None:
-    kept, what = Remembered[Kept](100), {name: Kept(40) for name in "abc"}
+    kept, what = Remembered[Kept](100_000), {name: Kept(40_000) for name in "abc"}
     for name, told in what.items():
         kept.put(name, told)
     assert [kept.take(name) for name in "abc"] == [None, what["b"], what["c"]]
 
 
 def test_what_is_handed_over_is_not_there_any_more() -> None:
-    kept = Remembered[Kept](100)
+    kept = Remembered[Kept](10_000)
     kept.put("a", Kept(1))
     assert kept.take("a")
     assert kept.take("a") is None
 
 
 def test_what_is_too_large_is_not_kept() -> None:
-    kept = Remembered[Kept](100)
-    kept.put("a", Kept(101))
+    kept = Remembered[Kept](10_000)
+    kept.put("a", Kept(10_000))
     assert kept.take("a") is None
 
 
-def test_the_size_of_what_is_known_is_that_of_what_was_told() -> None:
-    assert Known(Kept(7), Prefix(10**6, b"")).size == 7
-
-
 def test_reading_begins_at_the_last_place_before_what_is_asked_for() -> None:
-    landmarks, places = Landmarks(), [Landmark(end, False, Prefix(end, b"")) for end in (10, 20, 20, 15, 30)]
+    landmarks = Landmarks()
+    places = [Landmark(end, False, Prefix(LONG_LOG + end, b"")) for end in (10, 20, 20, 15, 30)]
     assert landmarks.before(100) is None
     for place in places:
         landmarks.add(place)
     found = [landmarks.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
     assert [place and place.end for place in found] == [None, None, 10, 10, 20, 20, 30, 30]
+    landmarks.add(Landmark(40, False, Prefix(LONG_LOG - 1, b"")))
     assert landmarks.size == 750
 
 
-@pytest.mark.parametrize("told", [Summed(), Told("s1", Events(), session_running=False)])
-def test_the_size_of_what_is_kept_grows_with_its_texts(told: Summed | Told) -> None:
-    text = "x" * 100_000
-    entry = b'{"type":"RUN_STARTED","runId":"r","input":{"messages":[{"id":"m","role":"user","content":"%b"}]}}'
-    told.take(Entries(b"[%b]" % b",".join(PLATFORM_RUN), told.reading))
-    before = told.size
-    assert 1000 <= before < 20_000
-    told.take(Entries(b"[%b]" % entry % text.encode(), told.reading))
-    assert len(text) <= told.size - before < len(text) + 2000
+def test_what_takes_nothing_counts_too() -> None:
+    kept = Remembered[Kept](10_000)
+    for name in "abc":
+        kept.put(name, Kept(0))
+    assert [bool(kept.take(name)) for name in "abc"] == [False, True, True]
+
+
+def errors() -> Iterator[bytes]:
+    for number in range(20):
+        yield raw("RUN_ERROR", runId=f"r{number}", message="x" * 100_000)
+
+
+def restated_then_asked() -> Iterator[bytes]:
+    for number in range(20):
+        said = {"role": "user", "content": "x" * 50_000 + "🚀"}
+        yield raw("MESSAGES_SNAPSHOT", runId=f"r{number}", messages=[said])
+        yield raw("RUN_STARTED", runId=f"r{number}", input={"messages": [{"role": "user", "content": "hi"}]})
+
+
+def a_run_an_event() -> Iterator[bytes]:
+    return (raw("STEP_STARTED", runId=f"{number:05}") for number in range(20_000))
+
+
+def alternating_deltas() -> Iterator[bytes]:
+    for number in range(20_000):
+        yield raw("TEXT_MESSAGE_CONTENT", runId="r", messageId="ab"[number % 2], delta="ab")
+
+
+def long_names() -> Iterator[bytes]:
+    for number in range(100):
+        yield raw("TEXT_MESSAGE_START", runId="r", messageId=f"{number}{'x' * 9000}", role="y" * 9000, name="z" * 9000)
+
+
+def calls_again_and_again() -> Iterator[bytes]:
+    for number in range(2000):
+        yield raw(
+            "TOOL_CALL_START", runId=f"r{number}", toolCallId="c", toolCallName="Bash", parentMessageId=f"m{number}"
+        )
+        yield raw("TOOL_CALL_ARGS", runId=f"r{number}", toolCallId="c", delta="x" * 500)
+
+
+def usual() -> Iterator[bytes]:
+    return (event for _, event in exports.log(2, runs=10))
+
+
+@pytest.mark.parametrize(
+    "log", [errors, restated_then_asked, a_run_an_event, alternating_deltas, long_names, calls_again_and_again, usual]
+)
+@pytest.mark.parametrize("kind", [Summed, Told])
+def test_sizes_are_honest(kind: type[Summed | Told], log: Callable[[], Iterator[bytes]]) -> None:
+    raws = list(log())
+    told = Told("s1", Events(), session_running=True) if kind is Told else Summed()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for start in range(0, len(raws), 500):
+            told.take(Entries(b"[%b]" % b",".join(raws[start : start + 500]), told.reading))
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held / 2 < told.size + 10_000 < 6 * held + 30_000

@@ -10,12 +10,13 @@ from app.agui.decode import BYTES, EVENTS, Bare, E, Entries, Event, Reading
 from app.agui.entries import Splitter
 from app.agui.output import Events, Summed, Told, Written
 from app.agui.page import Filling
+from app.agui.select import canonical
 from app.agui.trail import Prefix, Rewritten, Trail
 from app.agui.utf8 import need_utf8
 from app.answers import JsonPieces
 from app.backends.ambient.failures import translated
 from app.backends.ambient.platform import Platform
-from app.backends.ambient.remembered import LONG, Known, Landmark, Landmarks, Remembered
+from app.backends.ambient.remembered import LONG_LOG, Known, Landmark, Landmarks, Remembered
 from app.backends.ambient.texts import clean
 from app.backends.slices import Log, Turns, in_turns, read, write
 from app.errors import CursorAhead
@@ -93,13 +94,16 @@ class Exports:
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: Page, *, accepted: bool
     ) -> EventLog:
         """A page of that; CursorAhead for one that begins behind the log's end."""
-        asked = (caller.project, session_id, run_id, accepted)
+        asked = (caller.project, session_id, run_id and canonical(run_id), accepted)
 
         async def filled(landmarks: Landmarks) -> Filling:
             filling = Filling(page, compacted=format is OutputFormat.COMPACT)
             events = Events(run_id, accepted=accepted)
-            await self._fill(caller, session_id, filling, events, landmarks, after=page.after)
-            self._landmarks.put(asked, landmarks)
+            try:
+                await self._fill(caller, session_id, filling, events, landmarks, after=page.after)
+            finally:
+                if landmarks.size:
+                    self._landmarks.put(asked, landmarks)
             return filling
 
         try:
@@ -123,7 +127,7 @@ class Exports:
 
         def take(entries: Entries[Event]) -> bool:
             taken = events.take(entries)
-            if (prefix := trail.prefix) and prefix.size >= LONG:
+            if prefix := trail.prefix:
                 landmarks.add(Landmark(events.end, events.missing, prefix))
             return filling.take(taken.all())
 
@@ -139,7 +143,8 @@ class Exports:
         def fresh() -> Told:
             return Told(session_id, Events(run_id, accepted=accepted), session_running=True)
 
-        async with self._told(caller, session_id, self._transcripts, fresh, run_id, accepted) as told:
+        asked = run_id and canonical(run_id), accepted
+        async with self._told(caller, session_id, self._transcripts, fresh, *asked) as told:
             async for piece in in_turns(told.pieces(), self._turns):
                 yield piece
 
@@ -154,7 +159,7 @@ class Exports:
     ) -> AsyncGenerator[T, None]:
         """What the log tells of what is asked; within the block nobody else has it."""
         key = (caller.project, session_id, *asked)
-        told, known = remembered.take(key) or (fresh(), None)
+        told, known, size = remembered.take(key) or (fresh(), None, 0)
         try:
             prefix = await self._read_on(caller, session_id, told.reading, known, told.take)
         except Rewritten:
@@ -163,8 +168,8 @@ class Exports:
         try:
             yield told
         finally:
-            if prefix and prefix.size >= LONG:
-                remembered.put(key, Known(told, prefix))
+            if prefix and prefix.size >= LONG_LOG:
+                remembered.put(key, Known(told, prefix, size if prefix == known else told.size))
 
     async def _read_on(
         self,

@@ -9,8 +9,10 @@ from cachetools import LRUCache
 
 from app.agui.trail import Prefix
 
-LONG = 1 << 18
+LONG_LOG = 1 << 18
 """Bytes of a log from which on it is worth it: what is shorter is read again as quickly."""
+
+_LEAST = 4096  # bytes that anything counts for, so that there are not too many
 
 
 class Sized(Protocol):
@@ -21,20 +23,16 @@ class Sized(Protocol):
         """About how many bytes of memory it takes."""
 
 
-S = TypeVar("S", bound=Sized)
+S = TypeVar("S")
 T = TypeVar("T", bound=Sized)
 
 
 class Known(NamedTuple, Generic[S]):
-    """What a log has told, and the part of it that has."""
+    """What a log has told, the part of it that has, and about how many bytes of memory it takes."""
 
     told: S
     prefix: Prefix
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        return self.told.size
+    size: int
 
 
 class Landmark(NamedTuple):
@@ -49,7 +47,7 @@ class Landmark(NamedTuple):
 
 
 class Landmarks:
-    """Places of a log where its reading can begin."""
+    """Places of a log where its reading can begin, if any are worth it."""
 
     def __init__(self) -> None:
         self._places: list[Landmark] = []
@@ -61,7 +59,7 @@ class Landmarks:
 
     def add(self, place: Landmark) -> None:
         """Remember a place behind all others."""
-        if not self._places or place.end > self._places[-1].end:
+        if place.prefix.size >= LONG_LOG and (not self._places or place.end > self._places[-1].end):
             self._places.append(place)
 
     def before(self, after: int) -> Landmark | None:
@@ -75,7 +73,7 @@ class Remembered(Generic[T]):
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._told: LRUCache[Hashable, T] = LRUCache(memory, attrgetter("size"))
+        self._told: LRUCache[Hashable, T] = LRUCache(memory, _size)
 
     def take(self, asked: Hashable) -> T | None:
         """Hand it over: what changes as it is read on is nobody else's meanwhile."""
@@ -83,5 +81,9 @@ class Remembered(Generic[T]):
 
     def put(self, asked: Hashable, told: T) -> None:
         """Keep it, unless it is larger than all that can be kept."""
-        if told.size <= self._memory:
+        if _size(told) <= self._memory:
             self._told[asked] = told
+
+
+def _size(told: Sized) -> int:
+    return _LEAST + told.size
