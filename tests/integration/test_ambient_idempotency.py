@@ -102,6 +102,13 @@ async def test_an_error_is_not_kept(make: Callable[..., FirstAnswers]) -> None:
     await answers.close()
 
 
+async def test_nobody_else_can_read_the_answers(make: Callable[..., FirstAnswers], tmp_path: Path) -> None:
+    answers = make()
+    await answers.once(caller(), AcceptedRun, Work())
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "data", *(tmp_path / "data").iterdir())} == {0}
+    await answers.close()
+
+
 async def test_nothing_is_sent_when_the_key_cannot_be_written_down(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     answers, work = FirstAnswers(tmp_path / "file" / "answers.db"), Work()

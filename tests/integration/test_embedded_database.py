@@ -217,3 +217,15 @@ def test_the_migrations_make_the_declared_tables_when_run_twice(tmp_path: Path) 
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
     engine.dispose()
+
+
+async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "store.db"
+    for _ in range(2):
+        database = Database(path, lambda *_told: None)
+        await database.write(lambda connection: connection.execute(text("CREATE TABLE IF NOT EXISTS t (n INTEGER)")))
+        files = [path.parent, path, *path.parent.glob("store.db-*")]
+        assert len(files) == 4
+        assert {file.stat().st_mode & 0o077 for file in files} == {0}
+        await database.close()
+        path.chmod(0o644)  # as earlier versions made it

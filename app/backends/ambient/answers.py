@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from app.errors import ApiError, IdempotencyKeyReused, IdempotencyOutcomeUnknown, StorageFull, StorageUnavailable
+from app.private import private_database
 from app.types import Caller, Value
 
 T = TypeVar("T", bound=Value)
@@ -95,7 +96,7 @@ class FirstAnswers:
             connection.execute(statement, values)
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        private_database(self._path)
         connection = sqlite3.connect(self._path, isolation_level=None)
         connection.executescript(_OPENING)
         return connection

@@ -17,6 +17,7 @@ from app.backends.embedded.reserve import Reserve
 from app.backends.embedded.sqlite import reading_engine, translated, writing_engine
 from app.backends.embedded.writer import Observe, Writer
 from app.errors import StorageFull, StorageUnavailable
+from app.private import private_database
 
 T = TypeVar("T")
 HEAVY_READERS = 4
@@ -27,7 +28,7 @@ class Database:
     """One open store; made in the event loop that uses it."""
 
     def __init__(self, path: Path, observe: Observe) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_database(path)
         self._writing = writing_engine(path)
         self._reading = reading_engine(path, HEAVY_READERS + 1)
         migrate(self._writing)

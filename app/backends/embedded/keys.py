@@ -17,6 +17,7 @@ from app.backends.embedded.database import migrate
 from app.backends.embedded.sqlite import Prepared, translated, writing_engine
 from app.backends.embedded.tables import KEYS
 from app.errors import Forbidden, NotFound, Unauthorized
+from app.private import private_database
 from app.types import Caller, Credentials, Role
 
 PREFIX = "ak_"
@@ -65,7 +66,7 @@ class KeyRing:
     @contextmanager
     def open(cls, database: Path) -> Iterator[Self]:
         """The keys of the store in that file, which is made or migrated where need be."""
-        database.parent.mkdir(parents=True, exist_ok=True)
+        private_database(database)
         engine = writing_engine(database)
         try:
             migrate(engine)
