@@ -138,13 +138,13 @@ def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rule
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_uuid_is_taken_in_each_standard_spelling(spelling: str) -> None:
     assert uuid.UUID(spelling) == uuid.UUID(UUID)
-    assert text(query("run_id")).is_valid(spelling)
+    assert text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
     assert text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
 
 
 @pytest.mark.parametrize("spelling", NO_UUIDS)
 def test_what_is_no_uuid_is_refused(spelling: str) -> None:
-    assert not text(query("run_id")).is_valid(spelling)
+    assert not text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
     assert not text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
 
 

@@ -146,7 +146,7 @@ class TestRefusals:
             ("after=1e3", "query.after"),
             ("after=9007199254740993", "query.after"),
             ("format=transcript", "query.format"),
-            ("run_id=run-1", "query.run_id"),
+            ("run_id=a/b", "query.run_id"),
             ("limit=1", "query.limit"),
         ],
     )
@@ -168,9 +168,20 @@ class TestRefusals:
         ahead = api.call("stream_session_events", session_id, headers={"Last-Event-ID": str(2**53)})
         assert ahead.error == (409, "cursor_ahead")
 
+    def test_a_run_whose_id_is_the_client_s_own_is_followed(self, api: Api, session_id: str) -> None:
+        with api.run_agent(
+            session_id, messages=[{"id": "m", "role": "user", "content": "Hello"}], runId="run 1"
+        ) as run:
+            assert list(run)
+        with api.stream(session_id, run_id="run 1") as stream:
+            frames = list(stream)
+        assert {frame.event["runId"] for frame in frames} == {"run 1"}
+        assert frames[-1].event["type"] == "RUN_FINISHED"
+
     def test_an_unknown_run_is_not_found(self, api: Api, session_id: str) -> None:
-        answer = api.call("stream_session_events", session_id, query={"run_id": str(uuid4())})
-        assert answer.error == (404, "run_not_found")
+        for run_id in (str(uuid4()), "run-1"):
+            answer = api.call("stream_session_events", session_id, query={"run_id": run_id})
+            assert answer.error == (404, "run_not_found")
 
     def test_a_session_of_another_project_is_not_found(self, stage: Stage, session_id: str) -> None:
         with stage.api() as stranger:
