@@ -27,7 +27,7 @@ install-dev: .venv/.dev ## make .venv with what the tests need too
 run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
 	@$(BIN)/python -m app serve --demo-key
 
-test: install-dev $(OTHERS_AGENTS) ## run every test; TESTS=path runs some
+test: install-dev $(OTHERS_AGENTS) ## run every test but those in a browser; TESTS=path runs some
 	@$(PYTEST) $(TESTS)
 
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
@@ -57,7 +57,7 @@ bench: install-dev ## measure the server beside others that do the same, with wr
 	$(call apt-install,wrk)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-coverage: install-dev $(OTHERS_AGENTS) ## run every test and fail below the coverage that pyproject.toml asks for
+coverage: install-dev $(OTHERS_AGENTS) ## run those tests and fail below the coverage that pyproject.toml asks for
 	@$(PYTEST) --cov --cov-report term --cov-report html tests
 
 spec: install ## print the OpenAPI document
