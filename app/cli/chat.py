@@ -164,7 +164,7 @@ def converse(chat: Chat, screen: Screen) -> None:
     with suppress(ImportError):  # not every Python has it
         import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
 
-    chat.decide = partial(_decide, screen)
+    chat.decide = partial(_insist, screen)
     chat.attach()
     try:
         while True:
@@ -184,6 +184,13 @@ def _let_decide(chat: Chat, screen: Screen) -> None:
         if allow is None:
             return
         chat.answer(question["id"], allow=allow)
+
+
+def _insist(screen: Screen, question: dict[str, Any]) -> bool:
+    """Put a question within a run to the person until the answer is yes or no; there is no prompt to leave it for."""
+    while (allow := _decide(screen, question)) is None:
+        screen.note("The run waits: y allows it, n does not.")
+    return allow
 
 
 def _decide(screen: Screen, question: dict[str, Any]) -> bool | None:

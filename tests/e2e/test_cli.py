@@ -223,6 +223,29 @@ class TestAtATerminal:
             shown.type(CTRL_D)
             assert shown.wait() == 0
 
+    def test_what_the_agent_asks_within_its_run_is_asked_again_until_the_answer_is_yes_or_no(
+        self, environment: dict[str, str], api: Api
+    ) -> None:
+        session = running_session(api)
+        with terminal("chat", session, **environment) as shown:
+            for last, said in (("y\n", "Thank you, I go on. (once)"), (CTRL_C, "Interrupted.")):
+                shown.wait_for("> ")
+                shown.type("ask now\n")
+                for answer in ("maybe\n", "\n"):
+                    shown.wait_for("Allow? [y/n] ")
+                    shown.type(answer)
+                    shown.wait_for("The run waits: y allows it, n does not.")
+                shown.wait_for("Allow? [y/n] ")
+                shown.type(last)
+                shown.wait_for(said)
+            shown.wait_for("> ")
+            shown.type("ask now\n")
+            shown.wait_for("Allow? [y/n] ")
+            shown.type("maybe\n")
+            shown.wait_for("Allow? [y/n] ")
+            shown.type(CTRL_D)
+            assert shown.wait() == 0
+
     def test_ctrl_c_takes_back_a_message_that_waits(self, environment: dict[str, str], api: Api) -> None:
         session = running_session(api)
         with terminal("chat", session, **environment) as shown:
