@@ -165,8 +165,8 @@ def converse(chat: Chat, screen: Screen) -> None:
         import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
 
     chat.decide = partial(_insist, screen)
-    chat.attach()
     try:
+        chat.attach()
         while True:
             _let_decide(chat, screen)
             text = _ask("> ", screen)

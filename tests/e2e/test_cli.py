@@ -246,6 +246,16 @@ class TestAtATerminal:
             shown.type(CTRL_D)
             assert shown.wait() == 0
 
+    def test_ctrl_d_leaves_when_the_run_that_is_shown_first_asks(self, environment: dict[str, str], api: Api) -> None:
+        session = running_session(api)
+        api.send_message(session, "ask now").ok()
+        eventually(lambda: api.list_approvals(session).ok()["items"])
+        with terminal("chat", session, **environment) as shown:
+            shown.wait_for("Allow? [y/n] ")
+            shown.type(CTRL_D)
+            assert shown.wait() == 0
+            assert "Traceback" not in shown.text
+
     def test_ctrl_c_takes_back_a_message_that_waits(self, environment: dict[str, str], api: Api) -> None:
         session = running_session(api)
         with terminal("chat", session, **environment) as shown:
