@@ -24,24 +24,24 @@ _ON_THE_WAY = frozenset({"pending", "stopping"})
 class Chat:
     """One session, and where its reader stands in its log."""
 
-    def __init__(self, client: Client, screen: Screen, session: str | None) -> None:
-        """Without a session (its id) the first message makes one."""
+    def __init__(self, client: Client, screen: Screen) -> None:
+        """The first message makes a session, unless `attach` names one."""
         self._client = client
         self._screen = screen
-        self.session = session
+        self.session: str | None = None
+        """Its id, while there is one to go on with."""
         self.decide: Callable[[dict[str, Any]], bool | None] = lambda _question: None
         """Puts an approval to the person: whether the agent may, None for no decision."""
         self._position = 0
 
-    def attach(self) -> None:
+    def attach(self, session_id: str) -> None:
         """Wait until the session takes messages, and show the run that is under way; raises Failure."""
-        if self.session is None:
-            return
-        session = arrive(self._client, self._screen, self.session)
+        session = arrive(self._client, self._screen, session_id)
         if session["status"] != "running":
             raise Failure(_why_not(session))
-        for run in self._runs(self.session, status="running"):
-            self._watch(self.session, run, show_users=True)
+        self.session = session_id
+        for run in self._runs(session_id, status="running"):
+            self._watch(session_id, run, show_users=True)
 
     def say(self, text: str) -> bool:
         """Send a message and show the run that answers it; whether it completed. Raises Failure."""
@@ -159,14 +159,15 @@ def arrive(client: Client, screen: Screen, session_id: str) -> dict[str, Any]:
         time.sleep(POLL_SECONDS)
 
 
-def converse(chat: Chat, screen: Screen) -> None:
-    """Ask at the terminal until Ctrl-D; raises Failure when the session cannot go on."""
+def converse(chat: Chat, screen: Screen, session: str | None) -> None:
+    """Ask at the terminal until Ctrl-D, in a session (its id) or a new one; raises Failure when it cannot go on."""
     with suppress(ImportError):  # not every Python has it
         import readline  # noqa: F401, PLC0415 - gives input() editing and history, where it is wanted
 
     chat.decide = partial(_insist, screen)
     try:
-        chat.attach()
+        if session is not None:
+            chat.attach(session)
         while True:
             _let_decide(chat, screen)
             text = _ask("> ", screen)
@@ -174,6 +175,10 @@ def converse(chat: Chat, screen: Screen) -> None:
                 chat.say(text)
     except EOFError:
         sys.stderr.write("\n")
+    except Failure as failure:
+        if failure.code == "session_not_found":
+            chat.session = None
+        raise
 
 
 def _let_decide(chat: Chat, screen: Screen) -> None:

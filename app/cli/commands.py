@@ -53,16 +53,17 @@ def chat(
     from app.cli.chat import Chat, converse  # noqa: PLC0415 - see above
 
     with _talking(url, key, project, session or "") as (client, screen):
-        conversation = Chat(client, screen, session)
+        conversation = Chat(client, screen)
         if sys.stdin.isatty():
             try:
-                converse(conversation, screen)
+                converse(conversation, screen, session)
             finally:
                 if conversation.session:
                     screen.note(f"To go on: python -m app chat {conversation.session}")
             return
         message = _standard_input()
-        conversation.attach()
+        if session is not None:
+            conversation.attach(session)
         if not conversation.say(message):
             raise typer.Exit(1)
 

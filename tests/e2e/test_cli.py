@@ -270,6 +270,20 @@ class TestAtATerminal:
         assert api.get_run(session, waiting).ok()["status"] == "interrupted"
         assert api.get_run(session, active).ok()["status"] == "running"
 
+    def test_nothing_is_to_go_on_when_the_session_is_not_there(self, environment: dict[str, str]) -> None:
+        with terminal("chat", "nope", **environment) as shown:
+            assert shown.wait() == 1
+            assert shown.text == "Session not found.\n"
+
+    def test_nothing_is_to_go_on_when_the_session_is_deleted(self, environment: dict[str, str], api: Api) -> None:
+        session = running_session(api)
+        with terminal("chat", session, **environment) as shown:
+            shown.wait_for("> ")
+            api.delete_session(session).ok()
+            shown.type("Hello\n")
+            assert shown.wait() == 1
+            assert shown.text.endswith("Hello\nSession not found.\n")
+
     def test_a_second_ctrl_c_leaves_when_the_server_does_not_answer(self, tmp_path: Path) -> None:
         key = run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "admin").stdout.strip()
         with server_process(tmp_path) as server, Api(server.url, served_contract(server.url), token=key) as api:
