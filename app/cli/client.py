@@ -17,6 +17,7 @@ STREAM_SECONDS = 45.0
 """Three of the server's heartbeats: a stream that is silent for longer has lost its connection."""
 
 _TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
+_WRONG_PROJECT = frozenset({"project_required", "project_mismatch"})
 _SESSION_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[!-~]+")
 
@@ -136,6 +137,8 @@ class Client:
             self._stranger(response)
         if response.status_code == requests.codes.unauthorized:
             sentence = f"{sentence} AMBIENT_KEY names the key to use."
+        elif code in _WRONG_PROJECT:
+            sentence = f"{sentence} AMBIENT_PROJECT or --project names the project to use."
         waiting = response.headers.get("Retry-After", "")
         kind = Lost if code == "idempotency_key_in_use" else Failure
         raise kind(

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from app.__main__ import main
 from app.cli import stream
 from app.cli.client import Client, Failure
+from tests.contract.probe import service_account
 from tests.support.api import Api
 from tests.support.cutting import cutting
 from tests.support.server import Background, free_port, serving
@@ -125,6 +126,18 @@ def test_what_is_wrong_is_one_sentence(
     [line] = done.stderr.splitlines()
     assert told in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("environment", [{}, {"AMBIENT_KEY": service_account("shop"), "AMBIENT_PROJECT": "another"}])
+def test_the_variable_is_named_when_the_project_is_missing_or_not_the_tokens(
+    invoke: Invoke, platform_api: Api, environment: dict[str, str]
+) -> None:
+    platform = {"AMBIENT_URL": platform_api.url, "AMBIENT_KEY": platform_api.token or ""}
+
+    done = invoke("sessions", "list", **{**platform, **environment})
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.endswith(" AMBIENT_PROJECT or --project names the project to use.\n")
 
 
 def test_an_answer_of_another_server_is_not_taken_for_the_apis(invoke: Invoke, loop: Background) -> None:
