@@ -266,7 +266,8 @@ def _show(screen: "Screen", session: dict[str, Any], *, as_json: bool) -> None:
         _print_json(screen, session)
         return
     for field, value in session.items():
-        screen.line(f"{field}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        screen.line("\n  ".join(f"{field}: {text}".splitlines()))
 
 
 def _print_json(screen: "Screen", value: Any) -> None:

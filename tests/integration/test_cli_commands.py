@@ -66,6 +66,16 @@ def test_a_list_is_a_table_that_tells_of_its_next_page(invoke: Invoke, embedded_
     assert done.stderr == "2 in all; --offset 1 shows the next.\n"
 
 
+def test_no_line_of_a_value_passes_for_a_field(invoke: Invoke, embedded_api: Api) -> None:
+    name, task = "ok\nstatus: failed", "slow 0\r\n\u2028id: other"
+    session = embedded_api.create_session(task=task, display_name=name).ok()["id"]
+
+    lines = invoke("sessions", "show", session).stdout.splitlines()
+
+    assert lines[lines.index("display_name: ok") + 1] == "  status: failed"
+    assert lines[lines.index("task: slow 0") + 2] == "  id: other"
+
+
 def test_a_list_is_narrowed_by_text_and_status(invoke: Invoke, embedded_api: Api) -> None:
     wanted = embedded_api.create_session(task="slow 0", display_name="wanted").ok()["id"]
     embedded_api.create_session(task="slow 0", display_name="other")
