@@ -60,8 +60,9 @@ class BadRequest(ApiError):
     code = "invalid_request"
 
     def __init__(self, message: str | None = None, *, details: Sequence[Detail] = ()) -> None:
-        if message is None and details:
-            message = f"The request is not valid: {details[0].location} {details[0].message}."
+        if details:
+            sentence = (message or "The request is not valid.").removesuffix(".")
+            message = f"{sentence}: {details[0].location} {details[0].message}."
         super().__init__(message, details=details)
 
 

@@ -199,6 +199,10 @@ class TestChecking:
         said = caught.value.message + "".join(detail.message for detail in caught.value.details)
         assert not any(value in said for value in ("ext::", "upload-pack", "/etc", "a..b"))
 
+    def test_a_refusal_says_the_first_reason(self) -> None:
+        with pytest.raises(BadRequest, match=r"not valid: body\.repos\[0\]\.url must be a git URL by https\.$"):
+            check(session(Repo(url="file:///etc")), ("https",))
+
     @pytest.mark.parametrize("path", ["/etc", "..", "a/../../b", "../a", "a\0b"])
     def test_a_path_is_refused_when_it_leads_out(self, path: str) -> None:
         with pytest.raises(BadRequest):
