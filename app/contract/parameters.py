@@ -8,8 +8,9 @@ from app.contract.schemas import MAX_NAME, Validator
 from app.errors import BadRequest, Detail
 
 MAX_QUERY_FIELDS = 200
+DIGITS = 19  # of a longer integer these tell already that it is beyond every bound of the document
 
-_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 
 
 class Parameter:
@@ -44,7 +45,7 @@ class Parameter:
             return text
         if not _DECIMAL.fullmatch(text):
             raise self._wrong("must be an integer in decimal digits")
-        return int(text)
+        return int(text[:DIGITS])
 
     def _wrong(self, message: str) -> BadRequest:
         return BadRequest(details=[Detail(self.location, message)])

@@ -10,6 +10,7 @@ import pytest
 from openapi_schema_validator import OAS30Validator
 
 from app import spec
+from app.contract.parameters import DIGITS
 
 DOCUMENT = spec.load()
 COMPONENTS = DOCUMENT["components"]
@@ -146,6 +147,15 @@ def test_a_uuid_is_taken_in_each_standard_spelling(spelling: str) -> None:
 def test_what_is_no_uuid_is_refused(spelling: str) -> None:
     assert not text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
     assert not text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
+
+
+def test_an_integer_in_text_has_bounds_of_fewer_digits_than_are_read_of_a_long_one() -> None:
+    schemas = [node["schema"] for node in nodes(DOCUMENT) if "in" in node and "schema" in node]
+    found = [schema for schema in schemas if schema.get("type") == "integer"]
+    assert len(found) > 5
+    for schema in found:
+        assert len(str(schema["minimum"])) < DIGITS - 1
+        assert len(str(schema["maximum"])) < DIGITS - 1
 
 
 @pytest.mark.parametrize(("parameter", "empty"), [("session_id", False), ("project", True)])

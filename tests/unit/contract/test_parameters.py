@@ -26,7 +26,7 @@ def test_the_default_stands_in_when_nothing_is_sent() -> None:
     assert LIMIT.value(None) == 20
 
 
-@pytest.mark.parametrize("text", ["1_0", " 1", "+5", "٣", "1.0", "1e1", "01", "", "0x1", "9" * 5000])
+@pytest.mark.parametrize("text", ["1_0", " 1", "+5", "٣", "1.0", "1e1", "01", "", "0x1", "9" * 5000 + "x"])
 def test_an_integer_is_refused_unless_it_is_plain_decimal(text: str) -> None:
     assert problem(LIMIT, text) == ("query.limit", "must be an integer in decimal digits")
 
@@ -44,6 +44,12 @@ def test_a_scalar_is_refused_when_it_is_sent_twice() -> None:
 def test_a_repeatable_parameter_keeps_every_value_and_names_the_wrong_one() -> None:
     assert STATUS.value(["a", "b"]) == ["a", "b"]
     assert problem(STATUS, "a", "z") == ("query.status[1]", "must be one of a, b")
+
+
+@pytest.mark.parametrize("digits", [19, 20, 5000, 1_000_000])
+def test_an_integer_of_any_length_is_compared_with_the_bounds(digits: int) -> None:
+    assert problem(LIMIT, "9" * digits) == ("query.limit", "must be at most 100")
+    assert problem(LIMIT, "-" + "9" * digits) == ("query.limit", "must be at least 1")
 
 
 @pytest.mark.parametrize("text", ["a\n", "A", "a b", "", "a" * 64, "a/b"])
