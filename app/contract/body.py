@@ -35,7 +35,7 @@ class Body:
 def check_media_type(request: Request) -> None:
     """Raise `UnsupportedMediaType` for anything but UTF-8 JSON as it is; no Content-Type reads as JSON."""
     if request.header("Content-Encoding") not in {None, "", "identity"}:
-        raise UnsupportedMediaType
+        raise UnsupportedMediaType("The request body must come without Content-Encoding.")
     if not _is_json(request.header("Content-Type") or "application/json"):
         raise UnsupportedMediaType
 

@@ -55,7 +55,7 @@ TYPES = [
     Probe("another charset", typed("Content-Type: application/json; charset=utf-16"), 415, NOT_JSON),
     Probe("a charset that is none", typed(f"Content-Type: application/json; charset={SECRET}"), 415, NOT_JSON),
     Probe("two types", typed(JSON, "Content-Type: text/plain"), 400, BAD, "Content-Type"),
-    Probe("a compressed body", typed(JSON, "Content-Encoding: gzip"), 415, NOT_JSON),
+    Probe("a compressed body", typed(JSON, "Content-Encoding: gzip"), 415, NOT_JSON, "Content-Encoding"),
     Probe("a type goes before the JSON", post(SESSIONS, b"{", "Content-Type: text/plain"), 415, NOT_JSON),
     Probe("a type for no body", post(START, b"{}", "Content-Type: text/plain"), 415, NOT_JSON),
 ]

@@ -145,9 +145,20 @@ def test_a_body_without_a_type_is_taken_as_json() -> None:
         {"content_type": "text/plain"},
         {"content_type": "application/json; charset=utf-16"},
         {"content_type": "application/jsonx"},
-        {"content_encoding": "gzip"},
     ],
 )
 def test_another_media_type_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(UnsupportedMediaType):
         check_media_type(head(**headers))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd, gzip", "bogus"])
+def test_a_body_with_a_coding_is_refused_for_it_whatever_its_type(coding: str) -> None:
+    for kind in ("application/json", "text/plain"):
+        with pytest.raises(UnsupportedMediaType, match="without Content-Encoding"):
+            check_media_type(head(content_type=kind, content_encoding=coding))
+
+
+@pytest.mark.parametrize("coding", ["", "identity"])
+def test_a_coding_that_is_none_is_taken(coding: str) -> None:
+    check_media_type(head(content_encoding=coding))
