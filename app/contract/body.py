@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,15 @@ from app.errors import BadRequest, Detail, UnsupportedMediaType
 from app.request import Request
 
 MAX_DEPTH = 64
+
+_REFUSALS = {
+    RecursionError: f"must be at most {MAX_DEPTH} levels deep",
+    UnicodeDecodeError: "must be JSON in UTF-8",
+    UnicodeEncodeError: "must not hold half a surrogate pair",
+    json.JSONDecodeError: "must be valid JSON",
+    ValueError: f"must hold integers of at most {sys.int_info.default_max_str_digits} digits",
+}
+"""What the errors of reading JSON mean to a client."""
 
 
 class Body:
@@ -25,7 +35,7 @@ class Body:
         """The validated value under its present names; raises `BadRequest`."""
         if not content:
             if self.required:
-                raise BadRequest(details=[Detail("body", "is required")])
+                raise _wrong("is required")
             return None
         value = _without_absent(parse_json(content), self._schema, "body")
         self._validator.check(value, "body")
@@ -48,39 +58,40 @@ def _is_json(content_type: str) -> bool:
 
 
 def parse_json(content: bytes) -> Any:
-    """One JSON value in UTF-8: no NaN or infinity, no lone surrogate, no name twice, at most 64 levels deep."""
+    """One JSON value in UTF-8: no NaN or infinity, no lone surrogate, no name twice, at most 64 levels deep.
+
+    Raises `BadRequest` that says which of it does not hold.
+    """
     try:
         value = _decoder.decode(content.decode("utf-8"))
         if b"\\u" in content:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
-    except RecursionError as error:
-        raise _too_deep() from error
-    except ValueError as error:
-        raise BadRequest(details=[Detail("body", "must be valid JSON")]) from error
+    except (RecursionError, ValueError) as error:
+        raise _wrong(_REFUSALS[type(error)]) from error
     if content.count(b"{") + content.count(b"[") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
-        raise _too_deep()
+        raise _wrong(_REFUSALS[RecursionError])
     return value
 
 
-def _reject_constant(_name: str) -> float:
-    raise ValueError
+def _wrong(message: str) -> BadRequest:
+    return BadRequest(details=[Detail("body", message)])
 
 
 def _finite(text: str) -> float:
     number = float(text)
-    if math.isinf(number):
-        raise ValueError
+    if not math.isfinite(number):
+        raise _wrong("must hold finite numbers only, within the range of a double")
     return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError
+        raise _wrong("must not hold an object with a name twice")
     return members
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_reject_constant, parse_float=_finite)
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
 
 
 def _depth_exceeds(value: Any, levels: int) -> bool:
@@ -88,10 +99,6 @@ def _depth_exceeds(value: Any, levels: int) -> bool:
         return False
     children = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children)
-
-
-def _too_deep() -> BadRequest:
-    return BadRequest(details=[Detail("body", f"must be at most {MAX_DEPTH} levels deep")])
 
 
 def _without_absent(value: Any, schema: dict[str, Any], location: str) -> Any:

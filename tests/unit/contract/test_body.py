@@ -48,24 +48,27 @@ def problems(content: bytes) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        b"{",
-        b"{}{}",
-        b'{"a": NaN}',
-        b'{"a": -Infinity}',
-        b'{"a": 1e999}',
-        b'{"a": "\\ud800"}',
-        b'{"a": 1, "a": 2}',
-        b'{"a": "\xff"}',
-        b"\xef\xbb\xbf{}",
-        '{"a": 1}'.encode("utf-16"),
-        b'{"a": ' + b"1" * 5000 + b"}",
-        b"",
+        (b"{", "must be valid JSON"),
+        (b"{}{}", "must be valid JSON"),
+        (b"\xef\xbb\xbf{}", "must be valid JSON"),
+        (b'{"a": NaN}', "must hold finite numbers only, within the range of a double"),
+        (b'{"a": -Infinity}', "must hold finite numbers only, within the range of a double"),
+        (b'{"a": 1e400}', "must hold finite numbers only, within the range of a double"),
+        (b'{"a": [-1.5E400]}', "must hold finite numbers only, within the range of a double"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "must hold integers of at most 4300 digits"),
+        (b'{"a": "\\ud800"}', "must not hold half a surrogate pair"),
+        (b'{"\\udc00": 1}', "must not hold half a surrogate pair"),
+        (b'{"a": 1, "a": 2}', "must not hold an object with a name twice"),
+        (b'{"a": [{"b": 1, "b": 1}]}', "must not hold an object with a name twice"),
+        (b'{"a": "\xff"}', "must be JSON in UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "must be JSON in UTF-8"),
+        (b"", "is required"),
     ],
 )
-def test_json_is_refused_when_it_is_not_strict(content: bytes) -> None:
-    assert problems(content)[0][0] == "body"
+def test_json_is_refused_when_it_is_not_strict(content: bytes, message: str) -> None:
+    assert problems(content) == [("body", message)]
 
 
 def test_json_is_refused_when_it_is_deeper_than_the_limit() -> None:
