@@ -122,6 +122,12 @@ def test_a_session_takes_one_spelling_of_a_field_not_two_and_null_is_none() -> N
     assert not session.is_valid({"task": "x", "environmentVariables": {}, "environment_variables": variables})
 
 
+@each_request
+def test_what_is_no_object_breaks_one_rule(name: str) -> None:
+    for value in ("x", 1, True, ["x"]):
+        assert [error.validator for error in judge(SCHEMAS[name]).iter_errors(value)] == ["type"]
+
+
 def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rules() -> None:
     found = []
     for name, current in (("NewSession", SCHEMAS["NewSession"]), ("DeprecatedWorkflow", SCHEMAS["Workflow"])):
