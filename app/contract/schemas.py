@@ -90,10 +90,8 @@ class Validator:
         elif kind == "required":
             yield Detail(f"{where}.{value}", "is required")
         elif kind == "additionalProperties":
+            message = schema.get("x-key-words", "is not known here")
             for name in value:
-                pattern = next(iter(schema.get("patternProperties", ())), None)
-                fitting = schema.get("x-key-words", f"must have a name that matches {pattern}")
-                message = fitting if pattern else "is not known here"
                 yield Detail(f"{where}.{name[:MAX_NAME]}", message)
         elif kind == "type":
             types = value if isinstance(value, list) else [value]

@@ -73,7 +73,13 @@ SYNTAX = [
     Probe("Infinity", post(SESSIONS, b'{"task": -Infinity}'), 400, BAD, "finite"),
     Probe("NaN where anything goes", post(RUNS, b'{"messages": [], "state": NaN}'), 400, BAD, "finite"),
     Probe("a number beyond floats", post(RUNS, b'{"messages": [], "state": 1e999}'), 400, BAD, "finite"),
-    Probe("an integer of 5000 digits", post(RUNS, b'{"messages": [], "state": %s}' % (b"7" * 5000)), 400, BAD, "4300 digits"),
+    Probe(
+        "an integer of 5000 digits",
+        post(RUNS, b'{"messages": [], "state": %s}' % (b"7" * 5000)),
+        400,
+        BAD,
+        "4300 digits",
+    ),
     Probe("a number with a leading zero", post(RUNS, b'{"messages": [], "state": 01}'), 400, BAD, "JSON"),
     Probe("half a surrogate pair", post(SESSIONS, b'{"task": "\\ud800"}'), 400, BAD, "surrogate"),
     Probe("half a surrogate pair in a name", post(SESSIONS, b'{"task": "t", "\\udc00": 1}'), 400, BAD, "surrogate"),
@@ -134,7 +140,9 @@ SESSION = [
     Probe(
         "an older workflow in half", session(activeWorkflow={"path": SECRET}), 400, BAD, "body.activeWorkflow.gitUrl"
     ),
-    Probe("a bad environment name", session(environment_variables={"A-B": SECRET}), 400, BAD, "A-B"),
+    Probe(
+        "a bad environment name", session(environment_variables={"A-B": SECRET}), 400, BAD, "A-B must have a name of"
+    ),
     Probe("an empty environment name", session(environment_variables={"": SECRET}), 400, BAD),
     Probe("a newline after an environment name", session(environment_variables={"A\n": SECRET}), 400, BAD),
     Probe("an environment value that is a number", session(environment_variables={"A": 1}), 400, BAD, ".A must be"),

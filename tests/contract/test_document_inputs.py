@@ -201,6 +201,12 @@ def test_a_label_to_filter_by_is_a_key_and_a_value() -> None:
     assert not any(label.is_valid(one) for one in ("", "a", "=a", "a==b", "a=b=c", "a!=b", "a=b\n", "a= b"))
 
 
+def test_a_map_says_in_words_which_names_it_takes() -> None:
+    maps = [node for node in nodes(DOCUMENT) if "x-key-pattern" in node]
+    assert len(maps) > 3
+    assert all("x-key-words" in found for found in maps)
+
+
 def test_every_pattern_is_anchored_and_understood_by_each_regex_engine() -> None:
     patterns = {node[key] for node in nodes(DOCUMENT) for key in ("pattern", "x-key-pattern") if key in node}
     assert len(patterns) > 5
