@@ -99,7 +99,8 @@ class Validator:
         elif kind == "enum":
             yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
         else:
-            yield Detail(where, _WORDS.get(kind, "is not valid").format(value))
+            words = _WORDS.get(kind, "is not valid").format(value)
+            yield Detail(where, words.removesuffix("s") if value == 1 else words)
 
     def _schema_of(self, error: jsonschema_rs.ValidationError) -> Any:
         """The schema in which the violated keyword stands."""

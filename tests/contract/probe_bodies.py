@@ -162,7 +162,7 @@ RUN = [
     Probe("a blank message", post(MESSAGE, b'{"content": " "}'), 400, BAD, "body.content"),
     Probe("a message of parts", post(MESSAGE, b'{"content": ["a"]}'), 400, BAD, "body.content must be a string"),
     Probe("no messages", post(RUNS, b"{}"), 400, BAD, "body.messages is required"),
-    Probe("an empty list of messages", run(), 400, BAD, "body.messages must have at least 1"),
+    Probe("an empty list of messages", run(), 400, BAD, "body.messages must have at least 1 item."),
     Probe("1001 messages", run(*[USER] * 1001), 400, BAD, "body.messages must have at most 1000"),
     Probe("a message without role", run({"content": SECRET}), 400, BAD, "body.messages[0].role is required"),
     Probe("a message of a tool", run(USER, {"role": "tool", "content": SECRET}), 400, BAD, "body.messages[1].role"),
