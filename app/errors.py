@@ -292,7 +292,7 @@ class TooManyRequests(ApiError):
 
 
 class HeadersTooLarge(ApiError):
-    """The request headers are too large."""
+    """The request's target and headers are too large."""
 
     status = 431
     code = "headers_too_large"

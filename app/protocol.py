@@ -124,11 +124,18 @@ class BoundedProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
                 self._decline_upgrade()
-            except httptools.HttpParserError:
-                self._refuse(BadRequest("The request is not valid HTTP."))
+            except httptools.HttpParserError as error:
+                self._refuse(self._meaning(error))
                 return
             else:
                 return
+
+    def _meaning(self, error: httptools.HttpParserError) -> ApiError:
+        if isinstance(error, httptools.HttpParserInvalidMethodError):
+            return BadRequest("The request does not begin with a method of HTTP.")
+        if len(self.url) >= MAX_HEADER_BYTES:
+            return HeadersTooLarge()
+        return BadRequest("The request is not valid HTTP.")
 
     def _decline_upgrade(self) -> None:
         """Read on as if the client had not offered another protocol, as Java's client does with `Upgrade: h2c`.

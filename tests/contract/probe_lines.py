@@ -42,8 +42,9 @@ METHODS = [
     Probe("TRACE", line("TRACE /v1/sessions HTTP/1.1"), 405, NO_METHOD, headers=LIST),
     Probe("PROPFIND", line("PROPFIND /v1/sessions HTTP/1.1"), 405, NO_METHOD, headers=LIST),
     Probe("a method goes before the token", request("PUT /v1/sessions HTTP/1.1", HOST), 405, NO_METHOD, headers=LIST),
-    Probe("lower-case method", line("get /v1/sessions HTTP/1.1"), 400, BAD),
-    Probe("unheard-of method", line("BREW /v1/sessions HTTP/1.1"), 400, BAD),
+    Probe("lower-case method", line("get /v1/sessions HTTP/1.1"), 400, BAD, "with a method of HTTP"),
+    Probe("unheard-of method", line("BREW /v1/sessions HTTP/1.1"), 400, BAD, "with a method of HTTP"),
+    Probe("method with one letter more", line("GETS /v1/sessions HTTP/1.1"), 400, BAD, "with a method of HTTP"),
     Probe("POST to /health", line("POST /health HTTP/1.1"), 405, NO_METHOD, headers={"allow": "GET, HEAD, OPTIONS"}),
     Probe("DELETE of /metrics", line("DELETE /metrics HTTP/1.1"), 405, NO_METHOD),
     Probe("POST to the document", line("POST /v1/openapi.json HTTP/1.1"), 405, NO_METHOD),
@@ -71,9 +72,9 @@ PATHS = [
     Probe("a long path", get("/" + "a" * 8000), 404, NONE_SUCH),
     Probe("an overlong path", get("/" + "a" * 65_500), 431, LONG_HEAD),
     Probe("an overlong query", get("/v1/sessions?search=" + "a" * 65_450), 431, LONG_HEAD),
-    Probe("a path that no parser takes", get("/" + "a" * 70_000), 400, BAD),
+    Probe("a path that no parser takes", get("/" + "a" * 70_000), 431, LONG_HEAD),
     Probe("a space in the target", line("GET /v1/ses sions HTTP/1.1"), 400, BAD),
-    Probe("no target", line("GET  HTTP/1.1"), 400, BAD),
+    Probe("no target", line("GET  HTTP/1.1"), 400, BAD, "not valid HTTP"),
     Probe("a target without slash", line("GET v1/sessions HTTP/1.1"), 400, BAD),
 ]
 

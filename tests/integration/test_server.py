@@ -204,6 +204,14 @@ class TestHeads:
 
         assert (reply.status, reply.code) == (431, "headers_too_large")
 
+    @pytest.mark.parametrize("size", [65_534, 65_535, 65_536, 100_000])
+    def test_a_whole_target_over_64_kib_is_answered_with_431(self, connection: Connection, size: int) -> None:
+        connection.send(b"GET /" + b"a" * size + b" HTTP/1.1\r\nHost: api.test\r\n\r\n")
+
+        reply = connection.reply()
+
+        assert (reply.status, reply.code) == (431, "headers_too_large")
+
     @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 9000])
     def test_a_head_that_does_not_end_is_answered_with_431(self, connection: Connection, start: bytes) -> None:
         connection.send(start, b"a" * 10_000_000)
