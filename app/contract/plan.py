@@ -65,7 +65,7 @@ class Plan:
         }
         self._headers = headers.values()
         described = operation.get("requestBody")
-        self._body = Body(described or NO_BODY) if method in {"POST", "PUT", "PATCH"} else None
+        self._body = Body(described or NO_BODY) if method != "GET" else None
         self._types = self._argument_types(with_body=described is not None)
 
     def _argument_types(self, *, with_body: bool) -> dict[str, Any]:

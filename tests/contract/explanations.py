@@ -69,7 +69,7 @@ def sloppy_json(sent: Sent) -> bool:
 
 
 def bodiless(sent: Sent) -> bool:
-    return sent.method == "POST" and path(sent).endswith(("/start", "/stop", "/interrupt"))
+    return sent.method == "DELETE" or path(sent).endswith(("/start", "/stop", "/interrupt"))
 
 
 def pages_of_a_transcript(sent: Sent) -> bool:

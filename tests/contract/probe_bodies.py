@@ -33,6 +33,10 @@ def session(**members: Any) -> bytes:
     return post(SESSIONS, json.dumps({"task": "t", **members}).encode())
 
 
+def delete(body: bytes, *headers: str) -> bytes:
+    return post(f"{SESSIONS}/none", body, *headers).replace(b"POST", b"DELETE", 1)
+
+
 def run(*messages: Any, **members: Any) -> bytes:
     return post(RUNS, json.dumps({"messages": [*messages], **members}).encode())
 
@@ -115,6 +119,11 @@ SIZES = [
     Probe("chunks of bad JSON", chunked(SESSIONS, b"1\r\n{\r\n0\r\n\r\n"), 400, BAD, "JSON"),
     Probe("no chunks", chunked(SESSIONS, b"0\r\n\r\n"), 400, BAD, "is required"),
     Probe("a body of GET", post(SESSIONS, b"{").replace(b"POST", b"GET"), 200),
+    Probe("a body of DELETE", delete(b'{"force": true}'), 400, BAD, "body.force is not known here"),
+    Probe("a body of DELETE that is text", delete(b"yes", "Content-Type: text/plain"), 415, NOT_JSON),
+    Probe("a body of DELETE too large", delete(b" " * (LIMIT + 1)), 413, TOO_LARGE),
+    Probe("a body of DELETE that is empty", delete(b""), 404, "session_not_found"),
+    Probe("a body of DELETE that says nothing", delete(b"{}"), 404, "session_not_found"),
     Probe("a body for nothing", post(START, b'{"force": true}'), 400, BAD, "body.force"),
     Probe("chunks for nothing", chunked(START, b"1\r\n1\r\n0\r\n\r\n"), 400, BAD, "body must be an object"),
 ]

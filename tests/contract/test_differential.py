@@ -92,7 +92,7 @@ FIXED = [
     Sent("OPTIONS", SESSIONS),
     Sent("PUT", SESSIONS),
     Sent("HEAD", SESSIONS),
-    Sent("DELETE", f"{SESSIONS}/s1"),
+    *(Sent("DELETE", f"{SESSIONS}/s1", body=body) for body in (b"", b"{}", b'{"force": true}')),
     *(
         post(f"{SESSIONS}/s1/{verb}", body)
         for verb in ("start", "stop", "interrupt")
