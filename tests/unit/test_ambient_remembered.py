@@ -112,4 +112,5 @@ def test_sizes_are_honest(kind: type[Summed | Told], log: Callable[[], Iterator[
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held / 2 < told.size + 10_000 < 6 * held + 30_000
+    others = 200_000  # of memory: what was imported or made for the first time meanwhile
+    assert (held - others) / 2 < told.size < 6 * (held + others)
