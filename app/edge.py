@@ -29,6 +29,7 @@ CLIENT_CLOSED_REQUEST = 499  # what the log and the metrics call a request that 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _OWN_METHODS = "GET, HEAD, OPTIONS"
 _NO_SPAN = nullcontext()
+_WITH_REQUESTS = ("debug", "info")  # the levels that show a line for each request
 
 log = structlog.get_logger()
 
@@ -70,6 +71,7 @@ class Edge:
         self._tracing = tracing
         self._trusted = settings.trusted_proxies
         self._cors = Cors(settings.cors_allowed_origins)
+        self._logs_requests = settings.log_level in _WITH_REQUESTS
         self._limiter = RateLimiter(settings.rate_limit_rps, settings.rate_limit_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,17 +99,18 @@ class Edge:
             seconds = perf_counter() - started
             operation = scope.get("operation_id")
             self._metrics.request(operation, method, answer.status, seconds)
-            log.info(
-                "request",
-                method=method,
-                path=path[:256],
-                operation=operation,
-                status=answer.status,
-                duration_ms=round(seconds * 1000, 2),
-                bytes=answer.size,
-                client=client,
-                **({} if answer.whole else {"cut": True}),
-            )
+            if self._logs_requests:
+                log.info(
+                    "request",
+                    method=method,
+                    path=path[:256],
+                    operation=operation,
+                    status=answer.status,
+                    duration_ms=round(seconds * 1000, 2),
+                    bytes=answer.size,
+                    client=client,
+                    **({} if answer.whole else {"cut": True}),
+                )
 
     def _span(self, scope: Scope) -> AbstractContextManager[Span | None]:
         if self._tracing is None:

@@ -119,6 +119,13 @@ class TestErrors:
 
         assert raised.value is error
 
+    @pytest.mark.parametrize(("level", "lines"), [("debug", 1), ("info", 1), ("warning", 0), ("error", 0)])
+    async def test_a_request_has_a_line_where_the_level_shows_it(
+        self, level: str, lines: int, log: CapturingLogger
+    ) -> None:
+        assert (await Client(hello, log_level=level).get("/")).status == 200
+        assert [call.args for call in log.calls] == [("request",)] * lines
+
     async def test_nobody_is_answered_when_the_client_is_gone(self, log: CapturingLogger) -> None:
         answer = await Client(raising(ClientDisconnected())).get("/")
 
