@@ -229,3 +229,12 @@ async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
         assert {file.stat().st_mode & 0o077 for file in files} == {0}
         await database.close()
         path.chmod(0o644)  # as earlier versions made it
+
+
+async def test_an_error_says_no_value(database: Database) -> None:
+    statement = text("INSERT INTO no_such_table VALUES (:secret)")
+    with pytest.raises(InternalError) as caught:
+        await database.write(lambda connection: connection.execute(statement, {"secret": "s3cret"}))
+    told = str(caught.value.__cause__)
+    assert "no_such_table" in told
+    assert "s3cret" not in told
