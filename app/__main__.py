@@ -103,7 +103,10 @@ def create_key(
     if not name.isprintable():
         raise typer.BadParameter("must be one line of printable characters", param_hint="--name")
     lifetime = None if expires is None else _lifetime(expires)
-    with _key_ring() as ring:
+    database = _store()
+    if not database.exists():
+        typer.echo(f"There was no session store {database}: it is a new one.", err=True)
+    with _key_ring(database) as ring:
         _, secret = ring.create(project=project, role=role, name=name, expires=lifetime)
     typer.echo(secret)
 
@@ -111,7 +114,7 @@ def create_key(
 @keys.command("list")
 def list_keys() -> None:
     """List all keys, without the keys themselves: id, project, role, name and times, separated by tabs."""
-    with _key_ring() as ring:
+    with _key_ring(_store_that_is_there()) as ring:
         found = ring.list()
     typer.echo("id\tproject\trole\tname\tcreated\texpires\trevoked")
     for key in found:
@@ -122,7 +125,7 @@ def list_keys() -> None:
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]) -> None:
     """Make a key useless, at once."""
-    with _key_ring() as ring:
+    with _key_ring(_store_that_is_there()) as ring:
         ring.revoke(key_id)
 
 
@@ -142,13 +145,25 @@ def _settings() -> settings.Settings:
         _fail(str(error), status=2)
 
 
-@contextmanager
-def _key_ring(database: Path | None = None) -> Iterator["KeyRing"]:
-    from app.backends.embedded.keys import KeyRing  # noqa: PLC0415 - this command's alone
-
-    database = database or _settings().database
+def _store() -> Path:
+    """The file of the session store, which need not be there."""
+    database = _settings().database
     if database is None:
         _fail("keys belong to the embedded backend; with this BACKEND_URL tokens come from the platform", status=2)
+    return database
+
+
+def _store_that_is_there() -> Path:
+    database = _store()
+    if not database.exists():
+        _fail(f"there is no session store {database}", status=1)
+    return database
+
+
+@contextmanager
+def _key_ring(database: Path) -> Iterator["KeyRing"]:
+    from app.backends.embedded.keys import KeyRing  # noqa: PLC0415 - this command's alone
+
     with _told_in_one_line(), KeyRing.open(database) as ring:
         yield ring
 

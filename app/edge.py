@@ -191,7 +191,8 @@ def _client_error(error: BaseException) -> ApiError:
         log.error("unexpected error", exc_info=error)
         return InternalError()
     if error.http_status >= InternalError.status:
-        log.warning("request failed", code=error.code, exc_info=error)
+        cause = {"cause": repr(error.__cause__)} if error.__cause__ else {}
+        log.warning("request failed", code=error.code, **cause)
     return error
 
 

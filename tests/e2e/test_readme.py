@@ -59,5 +59,6 @@ def test_the_agent_in_the_readme_answers_when_it_is_plugged_in(tmp_path: Path, l
 
 @pytest.mark.parametrize("command", re.findall(r"^\$ .*python -m app (keys [^)\n]*)", README, re.MULTILINE))
 def test_a_command_in_the_readme_is_known(tmp_path: Path, command: str) -> None:
+    run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "view")
     done = run_command(tmp_path, *command.replace("ID", "--help").split())
     assert (done.returncode, done.stderr) == (0, "")

@@ -56,7 +56,7 @@ def test_the_demo_key_of_a_running_server_outlives_a_second_start(tmp_path: Path
 def test_a_store_of_a_newer_version_is_told_in_one_line_and_left_as_it_is(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    assert run_command(tmp_path, "keys", "list").returncode == 0
+    assert run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "view").returncode == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store, store:
         store.execute("UPDATE alembic_version SET version_num = '9999'")
     result = run_command(tmp_path, *arguments, PORT="0")

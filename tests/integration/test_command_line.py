@@ -121,7 +121,7 @@ class TestKeys:
     def test_a_new_key_is_one_line_that_opens_its_project(self, tmp_path: Path) -> None:
         made = run_command(tmp_path, "keys", "create", "--project", "shop", "--role", "view", "--expires", "30d")
 
-        assert (made.returncode, made.stderr) == (0, "")
+        assert made.returncode == 0
         [key] = made.stdout.splitlines()
         assert key.startswith("ak_")
         with server_process(tmp_path) as process:
@@ -149,9 +149,26 @@ class TestKeys:
         assert key not in listed.stdout
 
     def test_an_unknown_key_cannot_be_revoked(self, tmp_path: Path) -> None:
+        run_command(tmp_path, "keys", "create", "--project", "shop", "--role", "view")
+
         done = run_command(tmp_path, "keys", "revoke", "nope")
 
         assert (done.returncode, done.stderr.strip()) == (1, "Key not found.")
+
+    @pytest.mark.parametrize("command", [["list"], ["revoke", "nope"]])
+    def test_where_no_store_is_none_is_made(self, tmp_path: Path, command: list[str]) -> None:
+        done = run_command(tmp_path, "keys", *command)
+
+        assert (done.returncode, done.stderr) == (1, f"there is no session store {tmp_path / 'data' / 'ambient.db'}\n")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_who_makes_a_store_with_a_key_is_told(self, tmp_path: Path) -> None:
+        first, second = (
+            run_command(tmp_path, "keys", "create", "--project", "shop", "--role", "view") for _ in range(2)
+        )
+
+        assert (len(first.stdout.splitlines()), "data/ambient.db" in first.stderr) == (1, True)
+        assert (len(second.stdout.splitlines()), second.stderr) == (1, "")
 
     @pytest.mark.parametrize(
         ("options", "named"),
@@ -179,9 +196,9 @@ class TestKeys:
     def test_a_store_that_cannot_be_made_is_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "data").write_text("a file where a directory should be")
 
-        done = run_command(tmp_path, "keys", "list")
+        done = run_command(tmp_path, "keys", "create", "--project", "shop", "--role", "view")
 
-        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 2)
 
 
 class TestSpec:
