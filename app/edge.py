@@ -191,9 +191,14 @@ def _client_error(error: BaseException) -> ApiError:
         log.error("unexpected error", exc_info=error)
         return InternalError()
     if error.http_status >= InternalError.status:
-        cause = {"cause": repr(error.__cause__)} if error.__cause__ else {}
-        log.warning("request failed", code=error.code, **cause)
+        cause = error.__cause__
+        log.warning("request failed", code=error.code, **({"cause": _in_a_line(cause)} if cause else {}))
     return error
+
+
+def _in_a_line(error: BaseException) -> str:
+    """What went wrong, without what it went wrong with: the data that could not be read, say."""
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 async def _answer(error: ApiError, scope: Scope, send: Send) -> None:
