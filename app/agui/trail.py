@@ -36,7 +36,7 @@ class Trail:
 
     @property
     def prefix(self) -> Prefix | None:
-        """What has been read up to the end of an entry, if anything has; not to be asked while `more` is None."""
+        """What has been read so far, if anything has: it ends with an entry, unless `more` is None."""
         return Prefix(self._size, self._digest.digest()) if self._size else None
 
     def add(self, entries: bytes | memoryview) -> None:
@@ -57,9 +57,9 @@ class Trail:
             text = text[len(known) :]
         text = self._gap + text
         news = text.lstrip(_BLANK)
-        if not news and len(text) > _MOST_BLANK:
-            raise Rewritten
         if not news:
+            if len(text) > _MOST_BLANK:
+                raise Rewritten
             self._gap = text
             return b""
         self.more = news.startswith(b",")
