@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from app import logs, settings, spec
-from app.cli import commands
+from app import settings, spec
+from app.cli import sessions
 from app.errors import ApiError
-from app.types import Role
+from app.models.caller import Role
+from app.observability import logs
+from app.server import run
 
 if TYPE_CHECKING:
-    from app.backends.embedded.keys import KeyRing
+    from app.store.keys import KeyRing
 
 # Connexion and SQLAlchemy take a while to import: each stands in the command that needs it.
 
@@ -37,9 +39,9 @@ _plain: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pr
 main = typer.Typer(name="ambient-public-api", help="One REST API for agentic sessions.", epilog=_manual(), **_plain)
 keys = typer.Typer(help="Access keys of the embedded backend.", no_args_is_help=True, **_plain)
 main.add_typer(keys, name="keys")
-main.add_typer(commands.sessions, name="sessions")
-main.command("chat")(commands.chat)
-main.command("tail")(commands.tail)
+main.add_typer(sessions.sessions, name="sessions")
+main.command("chat")(sessions.chat)
+main.command("tail")(sessions.tail)
 
 
 class SpecFormat(StrEnum):
@@ -66,24 +68,23 @@ def serve(
     """Serve the API until SIGTERM."""
     chosen = _settings()
     warnings.filterwarnings("ignore", "Using `httpx` with")  # Connexion imports Starlette's test client
-    from app import server  # noqa: PLC0415 - this command's alone
     from app.factory import create_app  # noqa: PLC0415 - this command's alone
 
     logs.configure(chosen.log_level)
     # Port and store come first: a second start must not revoke the key of the server that runs.
     try:
-        sockets = server.listen(chosen.host, chosen.port)
-    except server.ListenError as error:
+        sockets = run.listen(chosen.host, chosen.port)
+    except run.ListenError as error:
         _fail(str(error), status=1)
     app = create_app(chosen)
     if chosen.database is not None:
-        _see_that_it_is_free(chosen.database)
+        _ensure_unlocked(chosen.database)
         with _key_ring(chosen.database) as ring:
             if demo_key:
                 _, secret = ring.replace(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY)
                 url = _local_url(chosen.host, sockets[0].getsockname()[1])
                 typer.echo(f'curl -H "Authorization: Bearer {secret}" {url}/v1/sessions')
-    server.serve(app, sockets, log_level=chosen.log_level)
+    run.serve(app, sockets, log_level=chosen.log_level)
 
 
 @keys.command("create")
@@ -114,7 +115,7 @@ def create_key(
 @keys.command("list")
 def list_keys() -> None:
     """List all keys, without the keys themselves: id, project, role, name and times, separated by tabs."""
-    with _key_ring(_store_that_is_there()) as ring:
+    with _key_ring(_existing_store()) as ring:
         found = ring.list()
     typer.echo("id\tproject\trole\tname\tcreated\texpires\trevoked")
     for key in found:
@@ -125,7 +126,7 @@ def list_keys() -> None:
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]) -> None:
     """Make a key useless, at once."""
-    with _key_ring(_store_that_is_there()) as ring:
+    with _key_ring(_existing_store()) as ring:
         ring.revoke(key_id)
 
 
@@ -153,7 +154,7 @@ def _store() -> Path:
     return database
 
 
-def _store_that_is_there() -> Path:
+def _existing_store() -> Path:
     database = _store()
     if not database.exists():
         _fail(f"there is no session store {database}", status=1)
@@ -162,22 +163,22 @@ def _store_that_is_there() -> Path:
 
 @contextmanager
 def _key_ring(database: Path) -> Iterator["KeyRing"]:
-    from app.backends.embedded.keys import KeyRing  # noqa: PLC0415 - this command's alone
+    from app.store.keys import KeyRing  # noqa: PLC0415 - this command's alone
 
-    with _told_in_one_line(), KeyRing.open(database) as ring:
+    with _exit_on_store_error(), KeyRing.open(database) as ring:
         yield ring
 
 
-def _see_that_it_is_free(database: Path) -> None:
+def _ensure_unlocked(database: Path) -> None:
     """End with one line if another server uses the store."""
-    from app.backends.embedded.lock import StoreLock  # noqa: PLC0415 - this command's alone
+    from app.store.sqlite.lock import StoreLock  # noqa: PLC0415 - this command's alone
 
-    with _told_in_one_line():
+    with _exit_on_store_error():
         StoreLock(database).release()
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator[None]:
+def _exit_on_store_error() -> Iterator[None]:
     """End with one line if the store cannot be used."""
     try:
         yield

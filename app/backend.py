@@ -8,34 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from app.answers import EventStream, JsonPieces
 from app.errors import NotSupported
-from app.types import (
-    AcceptedRun,
-    Approval,
-    ApprovalAnswer,
-    ApprovalList,
-    Caller,
-    CreatedSession,
-    Credentials,
-    EventLog,
-    Interruption,
-    NewMessage,
-    NewRun,
-    NewSession,
-    OutputFormat,
-    Page,
-    Role,
-    RunList,
-    RunMessage,
-    RunStatus,
-    RunSummary,
-    Session,
-    SessionPage,
-    SessionPatch,
-    SessionStatus,
-    Transcript,
-)
+from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
+from app.models.caller import Caller, Credentials, Role
+from app.models.output import EventLog, LogPage, OutputFormat, Transcript
+from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunMessage, RunStatus, RunSummary
+from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.results import EventStream, StreamedJson
 
 
 class Backend(ABC):
@@ -98,7 +77,7 @@ class Backend(ABC):
         """POST /v1/sessions/{session_id}/stop; `AlreadyEnded`, `UnknownState`."""
 
     @abstractmethod
-    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+    async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         """POST /v1/sessions/{session_id}/interrupt: cancel the current run, keep the session."""
 
     async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
@@ -131,8 +110,8 @@ class Backend(ABC):
 
     @abstractmethod
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> Transcript | EventLog | JsonPieces:
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
+    ) -> Transcript | EventLog | StreamedJson:
         """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown.
 
         Without a page the whole log, which is the only way to a transcript; `CursorAhead` if the page begins behind

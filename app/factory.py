@@ -13,12 +13,14 @@ from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.types import ASGIApp
 
 import handlers
-from app import auth, edge, pages, spec
+from app import spec, web
 from app.backend import Backend
+from app.contract import security
 from app.contract.middleware import CompiledContract
-from app.contract.plan import Handler
+from app.contract.operation import Handler
+from app.observability.telemetry import Metrics, Tracing
+from app.server import middleware
 from app.settings import Settings
-from app.telemetry import Metrics, Tracing
 
 
 def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
@@ -43,13 +45,13 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
         CompiledContract, handlers=find_handlers(), backend=backend, max_body=settings.max_body_bytes
     )
     api = ConnexionMiddleware(
-        pages.create_app(document),
+        web.create_app(document),
         middlewares=[contract, LifespanMiddleware],
         lifespan=lifespan,
-        security_map=auth.SECURITY_MAP,
+        security_map=security.SECURITY_MAP,
     )
     api.add_api(document)
-    return edge.wrap(api, settings=settings, metrics=metrics, ready=backend.ready, tracing=tracing)
+    return middleware.install(api, settings=settings, metrics=metrics, ready=backend.ready, tracing=tracing)
 
 
 def find_handlers() -> dict[str, Handler]:
@@ -66,7 +68,7 @@ def find_handlers() -> dict[str, Handler]:
 def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) -> Backend:
     """The adapter for BACKEND_URL; only the one that is used is imported."""
     if settings.database is None:
-        from app.backends.ambient.adapter import AmbientBackend  # noqa: PLC0415
+        from app.backends.ambient.backend import AmbientBackend  # noqa: PLC0415
 
         tracer = tracing.tracer if tracing else None
         return AmbientBackend(
@@ -76,9 +78,9 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
             answers=settings.data_dir / "answers.db",
             tracer=tracer,
         )
-    from app.agents.acp.leftovers import reap  # noqa: PLC0415
-    from app.agents.select import agent_factory  # noqa: PLC0415
-    from app.backends.embedded.adapter import EmbeddedBackend  # noqa: PLC0415
+    from app.agents.process_group import reap  # noqa: PLC0415
+    from app.agents.registry import agent_factory  # noqa: PLC0415
+    from app.backends.embedded.backend import EmbeddedBackend  # noqa: PLC0415
 
     backend = EmbeddedBackend(
         settings.database,

@@ -1,7 +1,8 @@
 """Approvals: list, answer."""
 
 from app.backend import Backend
-from app.types import Approval, ApprovalAnswer, ApprovalList, Caller
+from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
+from app.models.caller import Caller
 
 
 async def list_approvals(backend: Backend, caller: Caller, *, session_id: str) -> ApprovalList:

@@ -1,7 +1,9 @@
 """Lifecycle: start, stop, interrupt."""
 
 from app.backend import Backend
-from app.types import Caller, Interruption, Session
+from app.models.caller import Caller
+from app.models.runs import InterruptResult
+from app.models.sessions import Session
 
 
 async def start_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
@@ -14,6 +16,6 @@ async def stop_session(backend: Backend, caller: Caller, *, session_id: str) -> 
     return await backend.stop_session(caller, session_id)
 
 
-async def interrupt_session(backend: Backend, caller: Caller, *, session_id: str) -> Interruption:
+async def interrupt_session(backend: Backend, caller: Caller, *, session_id: str) -> InterruptResult:
     """Cancel the current run; the session goes on."""
     return await backend.interrupt_session(caller, session_id)

@@ -1,10 +1,10 @@
 """Logs: what happened behind a session."""
 
-from app.answers import PlainText
 from app.backend import Backend
-from app.types import Caller
+from app.models.caller import Caller
+from app.results import TextResponse
 
 
-async def get_session_logs(backend: Backend, caller: Caller, *, session_id: str, tail: int) -> PlainText:
+async def get_session_logs(backend: Backend, caller: Caller, *, session_id: str, tail: int) -> TextResponse:
     """Read the last lines of the session's log."""
-    return PlainText(await backend.get_session_logs(caller, session_id, tail=tail))
+    return TextResponse(await backend.get_session_logs(caller, session_id, tail=tail))

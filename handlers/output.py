@@ -1,9 +1,10 @@
 """Output: what the agent said and did."""
 
-from app.answers import EventStream, JsonPieces
 from app.backend import Backend
 from app.errors import BadRequest, Detail
-from app.types import Caller, EventLog, OutputFormat, Page, Transcript
+from app.models.caller import Caller
+from app.models.output import EventLog, LogPage, OutputFormat, Transcript
+from app.results import EventStream, StreamedJson
 
 
 async def get_session_output(
@@ -15,7 +16,7 @@ async def get_session_output(
     run_id: str | None,
     after: int | None,
     limit: int | None,
-) -> Transcript | EventLog | JsonPieces:
+) -> Transcript | EventLog | StreamedJson:
     """Read the session's log, or a page of it, as transcript, compact events or events."""
     page = _page(format, after=after, limit=limit)
     return await backend.get_session_output(caller, session_id, format=format, run_id=run_id, page=page)
@@ -36,8 +37,8 @@ async def stream_session_events(
     return await backend.stream_session_events(caller, session_id, after=position, run_id=run_id, format=format)
 
 
-def _page(format: OutputFormat, **given: int | None) -> Page | None:
+def _page(format: OutputFormat, **given: int | None) -> LogPage | None:
     sent = {name: value for name, value in given.items() if value is not None}
     if sent and format is OutputFormat.TRANSCRIPT:
         raise BadRequest(details=[Detail(f"query.{name}", "needs the format compact or events") for name in sent])
-    return Page(**sent) if sent else None
+    return LogPage(**sent) if sent else None

@@ -4,17 +4,18 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from app.answers import EventStream, Located, Waited
 from app.backend import Backend
-from app.types import AcceptedRun, Caller, NewMessage, NewRun, RunList, RunStatus
+from app.models.caller import Caller
+from app.models.runs import AcceptedRun, NewMessage, NewRun, RunList, RunStatus
+from app.results import Created, EventStream, LongPoll
 
 
-async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Located:
+async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Created:
     """Send a message; the agent's answer is a run."""
     return _at(session_id, await backend.send_message(caller, session_id, body))
 
 
-async def create_run(backend: Backend, caller: Caller, *, session_id: str, body: NewRun) -> Located:
+async def create_run(backend: Backend, caller: Caller, *, session_id: str, body: NewRun) -> Created:
     """Create a run from AG-UI messages."""
     return _at(session_id, await backend.create_run(caller, session_id, body))
 
@@ -24,10 +25,10 @@ async def list_runs(backend: Backend, caller: Caller, *, session_id: str, status
     return await backend.list_runs(caller, session_id, status=status)
 
 
-async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str, wait: int) -> Waited:
+async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str, wait: int) -> LongPoll:
     """Read one run's summary, once it has ended or after a while."""
     read = partial(backend.get_run, caller, session_id, run_id)
-    return Waited(wait, read(wait=wait), at_once=read)
+    return LongPoll(wait, read(wait=wait), at_once=read)
 
 
 async def cancel_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> None:
@@ -40,5 +41,5 @@ async def run_agent(backend: Backend, caller: Caller, *, session_id: str, body: 
     return await backend.run_agent(caller, session_id, body)
 
 
-def _at(session_id: str, run: AcceptedRun) -> Located:
-    return Located(run, f"/v1/sessions/{session_id}/runs/{quote(run.run_id, safe='')}")
+def _at(session_id: str, run: AcceptedRun) -> Created:
+    return Created(run, f"/v1/sessions/{session_id}/runs/{quote(run.run_id, safe='')}")

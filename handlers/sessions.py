@@ -1,8 +1,9 @@
 """Sessions: list, create, read, change, delete."""
 
-from app.answers import Located
 from app.backend import Backend
-from app.types import Caller, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.models.caller import Caller
+from app.models.sessions import NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.results import Created
 
 
 async def list_sessions(
@@ -21,10 +22,10 @@ async def list_sessions(
     )
 
 
-async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Located:
+async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Created:
     """Create a session; its task becomes the first run."""
     session = await backend.create_session(caller, body)
-    return Located(session, f"/v1/sessions/{session.id}")
+    return Created(session, f"/v1/sessions/{session.id}")
 
 
 async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import logs
+from app.observability import logs
 from tests.support.api import Api
 from tests.support.server import Background, background
 from tests.support.stage import EmbeddedStage, PlatformStage, Stage, embedded_stage, platform_stage

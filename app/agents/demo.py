@@ -6,13 +6,15 @@ import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from app.agents.demo_approval import ask_now, doubt, settle
-from app.agents.events import event as _event
-from app.agents.messages import texts
-from app.agents.port import Agent, Turn
+import msgspec
+
+from app.agents.port import Agent, RequestApproval, Turn
+from app.agui.events import encode_event
+from app.agui.messages import text_parts
+from app.models.approvals import ApprovalOption, ApprovalRequest
 
 MAX_TICKS = 3000
 MAX_ENTRIES = 100
@@ -35,32 +37,32 @@ class DemoAgent(Agent):
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
         """Yield the events of one turn, AG-UI 1.0, words as they are said."""
         run = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
-        yield _event("RUN_STARTED", **run, protocolVersion="1.0")
+        yield encode_event("RUN_STARTED", **run, protocolVersion="1.0")
         messages: list[dict[str, Any]] = turn.input["messages"]
         async for event in _take_up(turn.input.get("resume") or [], messages, turn.workspace):
             yield event
-        said = ["".join(texts(message)) for message in messages if message.get("role") == "user"]
+        said = ["".join(text_parts(message)) for message in messages if message.get("role") == "user"]
         request = said[-1] if said else ""
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
-            yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
+            yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
         elif sentence := await ask_now(turn.ask, request):
             async for event in _say(_words(sentence)):
                 yield event
-            yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
-        elif asked := doubt(request):
+            yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
+        elif asked := needs_approval(request):
             for event in asked.events:
                 yield event
             async for event in _say(_words(asked.interrupt["message"])):
                 yield event
-            yield _event("RUN_FINISHED", **run, outcome={"type": "interrupt", "interrupts": [asked.interrupt]})
+            yield encode_event("RUN_FINISHED", **run, outcome={"type": "interrupt", "interrupts": [asked.interrupt]})
         elif re.search(r"\bfail\b", request, re.IGNORECASE):
             async for event in _say(_words("This is as far as I come, for you asked me to")):
                 yield event
-            yield _event("RUN_ERROR", message="The demo agent failed, as it was asked to.", code="demo_failure")
+            yield encode_event("RUN_ERROR", message="The demo agent failed, as it was asked to.", code="demo_failure")
         else:
             async for event in _answer(request, said[:-1], turn.workspace):
                 yield event
-            yield _event("RUN_FINISHED", **run, outcome={"type": "success"})
+            yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
 
     async def close(self) -> None:
         """Nothing outlives a turn."""
@@ -70,7 +72,7 @@ async def _take_up(
     answers: list[dict[str, Any]], messages: list[dict[str, Any]], workspace: Path
 ) -> AsyncIterator[bytes]:
     for entry in answers:
-        events, sentence = await asyncio.to_thread(settle, entry, messages, workspace)
+        events, sentence = await asyncio.to_thread(settle_approval, entry, messages, workspace)
         for event in events:
             yield event
         async for event in _say(_words(sentence)):
@@ -94,12 +96,12 @@ async def _answer(request: str, before: list[str], workspace: Path) -> AsyncIter
 
 async def _list_workspace(workspace: Path) -> AsyncIterator[bytes]:
     call, message = f"call-{uuid4().hex}", f"message-{uuid4().hex}"
-    yield _event("TOOL_CALL_START", toolCallId=call, toolCallName="list_workspace")
-    yield _event("TOOL_CALL_ARGS", toolCallId=call, delta=f'{{"limit":{MAX_ENTRIES}}}')
-    yield _event("TOOL_CALL_END", toolCallId=call)
+    yield encode_event("TOOL_CALL_START", toolCallId=call, toolCallName="list_workspace")
+    yield encode_event("TOOL_CALL_ARGS", toolCallId=call, delta=f'{{"limit":{MAX_ENTRIES}}}')
+    yield encode_event("TOOL_CALL_END", toolCallId=call)
     entries, more = await asyncio.to_thread(list_workspace, workspace)
     listing = "\n".join([*entries, "(and more)"] if more else entries)
-    yield _event("TOOL_CALL_RESULT", messageId=message, toolCallId=call, content=listing, role="tool")
+    yield encode_event("TOOL_CALL_RESULT", messageId=message, toolCallId=call, content=listing, role="tool")
     summary = f"The workspace holds:\n{listing}" if entries else "The workspace is empty."
     async for event in _say(_words(summary)):
         yield event
@@ -132,10 +134,10 @@ def _printable(path: Path) -> str:
 
 async def _say(words: AsyncIterator[str]) -> AsyncIterator[bytes]:
     message = f"message-{uuid4().hex}"
-    yield _event("TEXT_MESSAGE_START", messageId=message, role="assistant")
+    yield encode_event("TEXT_MESSAGE_START", messageId=message, role="assistant")
     async for word in words:
-        yield _event("TEXT_MESSAGE_CONTENT", messageId=message, delta=word)
-    yield _event("TEXT_MESSAGE_END", messageId=message)
+        yield encode_event("TEXT_MESSAGE_CONTENT", messageId=message, delta=word)
+    yield encode_event("TEXT_MESSAGE_END", messageId=message)
 
 
 async def _words(text: str) -> AsyncIterator[str]:
@@ -158,3 +160,83 @@ def _recall(before: list[str]) -> str:
 
 def _quote(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
+
+
+_NOW = ApprovalRequest(
+    message="May I go on?",
+    options=[
+        ApprovalOption(id="once", name="Yes, once", kind="allow_once"),
+        ApprovalOption(id="always", name="Yes, always", kind="allow_always"),
+        ApprovalOption(id="no", name="No", kind="reject_once"),
+    ],
+)
+_ASK, _DELETE = "ask:", "delete:"
+_AGREED, _REFUSED = "Thank you, I go on.", "Then I leave it at that."
+_SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"]}
+
+
+async def ask_now(ask: RequestApproval, request: str) -> str | None:
+    """What to say to the answer, where the request is to ask within the turn."""
+    if not re.search(r"\bask now\b", request, re.IGNORECASE):
+        return None
+    answer = await ask(_NOW)
+    said = _AGREED if answer.allowed else _REFUSED
+    return f"{said} ({answer.option_id})"
+
+
+class PendingDeletion(NamedTuple):
+    """The events of the tool call in question, if it is about one, and the AG-UI interrupt."""
+
+    events: list[bytes]
+    interrupt: dict[str, Any]
+
+
+def needs_approval(request: str) -> PendingDeletion | None:
+    """What has to be asked before a request is carried out: `delete <path>`, and `ask` because it says so."""
+    if found := re.search(r"\bdelete\s+(\S+)", request, re.IGNORECASE):
+        call = f"call-{uuid4().hex}"
+        events = [
+            encode_event("TOOL_CALL_START", toolCallId=call, toolCallName="delete_file"),
+            encode_event("TOOL_CALL_ARGS", toolCallId=call, delta=msgspec.json.encode({"path": found[1]}).decode()),
+            encode_event("TOOL_CALL_END", toolCallId=call),
+        ]
+        return PendingDeletion(events, _interrupt(_DELETE + call, "tool_call", f"Delete {found[1]}?", toolCallId=call))
+    if re.search(r"\bask\b", request, re.IGNORECASE):
+        return PendingDeletion([], _interrupt(_ASK + uuid4().hex, "confirmation", "May I go on?"))
+    return None
+
+
+def _interrupt(id_: str, reason: str, message: str, **more: str) -> dict[str, Any]:
+    return {"id": id_, "reason": reason, "message": message, "responseSchema": _SCHEMA, **more}
+
+
+def settle_approval(entry: dict[str, Any], messages: list[dict[str, Any]], workspace: Path) -> tuple[list[bytes], str]:
+    """Act on one answer of `resume`: the result of the tool call, if it was about one, and what to say."""
+    payload = entry.get("payload")
+    approved = entry["status"] == "resolved" and isinstance(payload, dict) and payload.get("approved") is True
+    id_: str = entry["interruptId"]
+    if not id_.startswith(_DELETE):
+        return [], _AGREED if approved else _REFUSED
+    call = id_.removeprefix(_DELETE)
+    result = _delete(workspace, _path(call, messages)) if approved else "The user did not allow it."
+    said = encode_event("TOOL_CALL_RESULT", messageId=f"{call}-result", toolCallId=call, content=result, role="tool")
+    return [said], result
+
+
+def _path(call_id: str, messages: list[dict[str, Any]]) -> str:
+    for call in (call for message in messages for call in message.get("toolCalls") or []):
+        if call["id"] == call_id:
+            return str(msgspec.json.decode(call["function"]["arguments"])["path"])
+    return ""
+
+
+def _delete(workspace: Path, name: str) -> str:
+    """Remove a plain file of the workspace; a link is removed itself, never what it leads to."""
+    try:
+        file = (workspace / name).parent.resolve(strict=True) / Path(name).name
+        if not file.is_relative_to(workspace.resolve()) or not name:
+            return "That is no file of the workspace."
+        file.unlink()
+    except (OSError, ValueError):
+        return "There is no such file."
+    return f"Deleted {name}."

@@ -7,33 +7,12 @@ from typing import Any
 
 import msgspec
 
-from app.types import ApprovalOption
+from app.models.approvals import DENIED, ApprovalDecision, ApprovalRequest
+
+RequestApproval = Callable[[ApprovalRequest], Awaitable[ApprovalDecision]]
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an agent may do only once it is allowed; `options` are the answers that it offers."""
-
-    message: str | None = None
-    tool_name: str | None = None
-    args: Any = None
-    options: list[ApprovalOption] | None = None
-    response_schema: dict[str, Any] | None = None
-
-
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether the agent may do what it asked for, and which of its options says so, if it offered one that does."""
-
-    allowed: bool
-    option_id: str | None = None
-
-
-DENIED = Answer(allowed=False)
-
-
-Ask = Callable[[Question], Awaitable[Answer]]
-
-
-async def deny(_question: Question) -> Answer:
+async def deny(_question: ApprovalRequest) -> ApprovalDecision:
     """Nobody is there to be asked."""
     return DENIED
 
@@ -59,7 +38,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     tell: Callable[[str], None] = lambda _text: None
     new_messages: int = 1
-    ask: Ask = deny
+    ask: RequestApproval = deny
     model: str | None = None
     memory: str | None = None
     remember: Callable[[str], Awaitable[None]] = _forget

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from app.agui.endings import worse
 from app.agui.messages import (
     CallStatus,
     StoredMessage,
@@ -18,9 +17,11 @@ from app.agui.messages import (
     quoted_json,
     read_call,
 )
+from app.agui.outcome import merge_outcomes
 from app.agui.times import millis, rfc3339
-from app.agui.weight import weight
-from app.types import RunStatus, Value
+from app.agui.weight import memory_size
+from app.models.runs import RunStatus
+from app.models.wire import WireModel
 
 _OBJECT = 600  # bytes of a message, call or run beside its texts
 
@@ -62,7 +63,7 @@ class Call(msgspec.Struct, eq=False):
             self.duration = at - self.started
 
 
-class Draft(msgspec.Struct, eq=False):
+class MessageDraft(msgspec.Struct, eq=False):
     """A message so far; `live_of` is the run whose events alone tell of it."""
 
     id: str
@@ -75,8 +76,8 @@ class Draft(msgspec.Struct, eq=False):
     name: str | None = None
 
 
-class _ToolCall(Value):
-    """`app.types.ToolCall` with its texts as they are written."""
+class _ToolCall(WireModel):
+    """`app.models.sessions.ToolCall` with its texts as they are written."""
 
     id: str
     name: str | None = None
@@ -86,8 +87,8 @@ class _ToolCall(Value):
     duration: int | None = None
 
 
-class _Message(Value):
-    """`app.types.Message` with its texts as they are written."""
+class _Message(WireModel):
+    """`app.models.sessions.Message` with its texts as they are written."""
 
     id: str
     role: str
@@ -104,7 +105,7 @@ class Conversation:
     def __init__(self) -> None:
         self._runs: dict[str | None, Run] = {}
         self._latest: dict[str | None, Run] = {}
-        self._drafts: dict[str, Draft] = {}
+        self._drafts: dict[str, MessageDraft] = {}
         self._calls: dict[str, Call] = {}
         self._times: dict[str, int] = {}
 
@@ -140,7 +141,7 @@ class Conversation:
     def _put(self, run: Run, message: StoredMessage, key: str, *, live: bool) -> None:
         fresh = key not in self._drafts
         text = quoted_content(message.content)
-        self._drafts[key] = draft = Draft(
+        self._drafts[key] = draft = MessageDraft(
             id=key,
             role=message.role or ("tool" if message.tool_call_id else "assistant"),
             run=run,
@@ -158,7 +159,7 @@ class Conversation:
             call = self.call(run, message.tool_call_id)
             call.answer(text or quoted(error_text(message.error) or ""), failed=failed(message), at=None)
 
-    def _put_call(self, draft: Draft, raw: msgspec.Raw, index: int) -> None:
+    def _put_call(self, draft: MessageDraft, raw: msgspec.Raw, index: int) -> None:
         stored = read_call(raw)
         if stored is None:
             return
@@ -175,14 +176,14 @@ class Conversation:
         call.parent = draft.id
         draft.calls[call.id] = call
 
-    def say(self, run: Run, key: str, role: str) -> Draft:
+    def say(self, run: Run, key: str, role: str) -> MessageDraft:
         """The message of that id, to be continued; one that another run said begins anew."""
         draft = self._drafts.get(key)
         if draft is None or draft.run is not run:
             live_of = run if draft is None else draft.live_of
             if draft is None:
                 run.live.append(key)
-            draft = self._drafts[key] = Draft(id=key, role=role, run=run, live_of=live_of)
+            draft = self._drafts[key] = MessageDraft(id=key, role=role, run=run, live_of=live_of)
         return draft
 
     def call(self, run: Run, call_id: str, *, begins: bool = False) -> Call:
@@ -211,7 +212,7 @@ class Conversation:
 
     def end(self, run: Run, ending: RunStatus) -> None:
         """Take a terminal event of the run."""
-        run.ending = worse(run.ending, ending)
+        run.ending = merge_outcomes(run.ending, ending)
 
     @property
     def size(self) -> int:
@@ -219,15 +220,18 @@ class Conversation:
         drafts = self._drafts.values()
         calls = [*self._calls.values(), *(call for draft in drafts for call in draft.calls.values())]
         return (
-            sum(_OBJECT + weight(draft.id, draft.role, draft.name, *(draft.texts or ())) for draft in drafts)
-            + sum(_OBJECT + weight(call.id, call.name, call.result, *(call.args or ())) for call in calls)
-            + sum(_OBJECT + weight(run.id) for run in self._runs.values())
-            + sum(_OBJECT + weight(thread_id) for thread_id in self._latest)
-            + sum(weight(key) for key in self._times)
+            sum(_OBJECT + memory_size(draft.id, draft.role, draft.name, *(draft.texts or ())) for draft in drafts)
+            + sum(_OBJECT + memory_size(call.id, call.name, call.result, *(call.args or ())) for call in calls)
+            + sum(_OBJECT + memory_size(run.id) for run in self._runs.values())
+            + sum(_OBJECT + memory_size(thread_id) for thread_id in self._latest)
+            + sum(memory_size(key) for key in self._times)
         )
 
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
-        """Each message in JSON, an `app.types.Message`; a run without an end goes on only while its session does."""
+        """Yield each message as JSON, an `app.models.output.Message`.
+
+        A run without an end goes on only while its session does.
+        """
         for draft in self._drafts.values():
             message = _Message(
                 id=draft.id,

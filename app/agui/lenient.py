@@ -53,7 +53,7 @@ def members(raw: Json) -> dict[str, msgspec.Raw] | None:
     return _members(raw)
 
 
-def by_value(read: Callable[[object], Any]) -> Callable[[Json], Any]:
+def plain(read: Callable[[object], Any]) -> Callable[[Json], Any]:
     """`read` for the plain value of a member."""
     return lambda raw: read(_plain(raw))
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from app.agui.lenient import Json, Lenient, by_value, reader
+from app.agui.lenient import Json, Lenient, plain, reader
 
 _ABSENT = msgspec.Raw()
 
@@ -56,7 +56,7 @@ def _whole(value: object) -> int | None:
     return int(value) if isinstance(value, float) and value >= 0 else None
 
 
-_call = Lenient(StoredCall, duration=by_value(_whole))
+_call = Lenient(StoredCall, duration=plain(_whole))
 _message = Lenient(StoredMessage)
 _carrier = Lenient(_Carrier)
 _part = Lenient(_Part)
@@ -163,3 +163,12 @@ def last_user_text(messages: list[StoredMessage]) -> str | None:
         if message.role == "user" and (text := content_text(message.content)):
             return text
     return None
+
+
+def text_parts(message: dict[str, Any]) -> list[str]:
+    """Return the texts of a message whose content is a string or a list of parts, some of which are text."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, list) else []
+    return [str(part["text"]) for part in parts if isinstance(part, dict) and part.get("type") == "text"]

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from app.agui.compact import Joiner
-from app.agui.decode import Event
-from app.types import Page
+from app.agui.compaction import DeltaMerger
+from app.agui.events import Event
+from app.models.output import LogPage
 
 
-def cut(events: Iterable[Event], page: Page) -> Iterator[Event]:
+def cut(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
     """The first of `events`, which begin behind `page.after`, up to the page's limits; one at least, whatever its size.
 
     No more of `events` is consumed than it takes to see that a limit is reached.
@@ -24,13 +24,13 @@ def cut(events: Iterable[Event], page: Page) -> Iterator[Event]:
             return
 
 
-class Filling:
+class PageBuilder:
     """A page that is filled from a log's events as they come; `full` says that more of them change nothing."""
 
-    def __init__(self, page: Page, *, compacted: bool) -> None:
+    def __init__(self, page: LogPage, *, compacted: bool) -> None:
         self.full = False
         self._page = page
-        self._joiner = Joiner() if compacted else None
+        self._joiner = DeltaMerger() if compacted else None
         self._found: list[Event] = []
         self._end = 0
 

@@ -5,17 +5,17 @@ from functools import partial
 
 import msgspec
 
-from app.agui.compact import DELTAS, stretches
+from app.agui.compaction import DELTAS, group_deltas
 from app.agui.conversation import Conversation, Run
-from app.agui.detail import Detail
-from app.agui.endings import ending
+from app.agui.events import FullEvent
 from app.agui.messages import error_text, input_messages, quoted, quoted_content, quoted_json, quoted_string, settled
-from app.types import Message
+from app.agui.outcome import outcome
+from app.models.output import Message
 
-_NOTHING = Detail()
+_NOTHING = FullEvent()
 
 
-def transcript(events: Iterable[Detail], *, session_running: bool = True) -> list[Message]:
+def transcript(events: Iterable[FullEvent], *, session_running: bool = True) -> list[Message]:
     """The conversation of a session, or of one run if the events are of one.
 
     The messages of all snapshots are merged by id in order of first appearance, the latest content winning. What a run
@@ -23,22 +23,22 @@ def transcript(events: Iterable[Detail], *, session_running: bool = True) -> lis
     with a result is completed or in error; without one it is running while its run is, in error if that run failed,
     was cancelled or broke off, else pending: its answer may come with a later run.
     """
-    telling = Telling()
+    telling = TranscriptBuilder()
     telling.take(list(events))
     messages = b",".join(telling.messages(session_running=session_running))
     return msgspec.json.decode(b"[%b]" % messages, type=list[Message])
 
 
-class Telling:
+class TranscriptBuilder:
     """What `transcript` does, for events that come one by one."""
 
     def __init__(self) -> None:
         self._conversation = Conversation()
 
-    def take(self, events: Sequence[Detail], at: Callable[[int], Detail] | None = None) -> None:
+    def take(self, events: Sequence[FullEvent], at: Callable[[int], FullEvent] | None = None) -> None:
         """Go on with these events, each as `at` gives it; what they repeat or replace is not kept."""
         at = at or events.__getitem__
-        for start, _, text in stretches(events):
+        for start, _, text in group_deltas(events):
             if text is None:
                 self._tell(at(start), quoted_string(events[start].delta))
             else:
@@ -53,7 +53,7 @@ class Telling:
         """The messages of the conversation so far, in JSON."""
         return self._conversation.messages(session_running=session_running)
 
-    def _tell(self, event: Detail, delta: bytes | None) -> None:
+    def _tell(self, event: FullEvent, delta: bytes | None) -> None:
         kind = event.type or ""
         run = self._conversation.run(event.run_id)
         if tell := _TELLERS.get(kind):
@@ -62,27 +62,27 @@ class Telling:
             run.open_parts.pop(closed, None)
 
 
-def _body(event: Detail, delta: bytes | None) -> Detail:
+def _body(event: FullEvent, delta: bytes | None) -> FullEvent:
     """What there is beside a delta, of which no more is read than that."""
     return _NOTHING if delta is not None and event.type in DELTAS else event
 
 
-def _begin(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+def _begin(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
     conversation.begin(run, event.thread_id)
     conversation.add(run, input_messages(event.raw), live=True)
 
 
-def _end(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
-    if status := ending(event):
+def _end(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
+    if status := outcome(event):
         conversation.end(run, status)
 
 
-def _restate(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+def _restate(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
     conversation.restate(run, [settled(message) for message in event.messages or ()])
 
 
 def _say(
-    conversation: Conversation, run: Run, event: Detail, delta: bytes | None, *, kind: str, begins: bool = False
+    conversation: Conversation, run: Run, event: FullEvent, delta: bytes | None, *, kind: str, begins: bool = False
 ) -> None:
     body = _body(event, delta)
     key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.name(kind)
@@ -95,7 +95,7 @@ def _say(
         conversation.date(key, event.timestamp)
 
 
-def _call(conversation: Conversation, run: Run, event: Detail, delta: bytes | None, *, begins: bool = False) -> None:
+def _call(conversation: Conversation, run: Run, event: FullEvent, delta: bytes | None, *, begins: bool = False) -> None:
     body = _body(event, delta)
     call_id = event.tool_call_id or (None if begins else run.open_parts.get(_CALL)) or run.name(_CALL)
     run.open_parts[_CALL] = call_id
@@ -109,14 +109,14 @@ def _call(conversation: Conversation, run: Run, event: Detail, delta: bytes | No
         call.args.append(delta)
 
 
-def _end_call(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+def _end_call(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
     result, error = quoted_json(event.result), error_text(event.error)
     if event.tool_call_id and (result is not None or error):
         call = conversation.call(run, event.tool_call_id)
         call.answer(result or quoted(error or ""), failed=bool(error), at=event.timestamp)
 
 
-def _answer(conversation: Conversation, run: Run, event: Detail, _delta: bytes | None) -> None:
+def _answer(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
     call_id, error = event.tool_call_id, error_text(event.error)
     text = quoted_content(event.content) or quoted(error or "")
     draft = conversation.say(run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool")
@@ -129,7 +129,7 @@ def _answer(conversation: Conversation, run: Run, event: Detail, _delta: bytes |
 
 
 _TEXT, _REASONING, _CALL = "text", "reasoning", "call"
-_TELLERS: dict[str, Callable[[Conversation, Run, Detail, bytes | None], None]] = {
+_TELLERS: dict[str, Callable[[Conversation, Run, FullEvent, bytes | None], None]] = {
     "RUN_STARTED": _begin,
     "RUN_FINISHED": _end,
     "RUN_ERROR": _end,

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import msgspec
 
-from app.agui.decode import Mark
+from app.agui.events import EventHeader
 from app.agui.lenient import Json, Lenient, reader
-from app.types import Usage
+from app.models.runs import Usage
 
 DIGITS = 9  # of a dollar's fraction; what adding up leaves behind them is noise
 
@@ -53,7 +53,7 @@ _result_usage = Lenient(_ResultUsage)
 _entries = reader(list[msgspec.Raw])
 
 
-def usage(event: Mark) -> Usage | None:
+def usage(event: EventHeader) -> Usage | None:
     """What a terminal event says was used; None if it says nothing, or is another event.
 
     Tokens are counted once: where AG-UI's own `usage` is there, that of the result is not added to it.
@@ -77,7 +77,7 @@ def total(usages: Iterable[Usage | None]) -> Usage | None:
     return None if summed == Usage() else summed
 
 
-def spent(before: float, total: float) -> float:
+def cost_delta(before: float, total: float) -> float:
     """What a run has cost whose agent's process tells its `total`, `before` being the one told last.
 
     A total that is smaller is that of a process which began anew.

@@ -11,10 +11,10 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from app.cli.client import Client, Failure
+from app.cli.api import ApiClient, CliError
 from app.cli.render import Renderer, asked
-from app.cli.screen import Screen
 from app.cli.stream import follow
+from app.cli.terminal import Screen
 
 POLL_SECONDS = 0.3
 
@@ -24,7 +24,7 @@ _ON_THE_WAY = frozenset({"pending", "stopping"})
 class Chat:
     """One session, and where its reader stands in its log."""
 
-    def __init__(self, client: Client, screen: Screen) -> None:
+    def __init__(self, client: ApiClient, screen: Screen) -> None:
         """The first message makes a session, unless `attach` names one."""
         self._client = client
         self._screen = screen
@@ -36,9 +36,9 @@ class Chat:
 
     def attach(self, session_id: str) -> None:
         """Wait until the session takes messages, and show the run that is under way; raises Failure."""
-        session = arrive(self._client, self._screen, session_id)
+        session = wait_until_settled(self._client, self._screen, session_id)
         if session["status"] != "running":
-            raise Failure(_why_not(session))
+            raise CliError(_why_not(session))
         self.session = session_id
         for run in self._runs(session_id, status="running"):
             self._watch(session_id, run, show_users=True)
@@ -59,7 +59,7 @@ class Chat:
             return []
         try:
             found: list[dict[str, Any]] = self._client.get("sessions", self.session, "approvals")["items"]
-        except Failure as failure:
+        except CliError as failure:
             if failure.code == "not_supported":
                 return []
             raise
@@ -83,12 +83,12 @@ class Chat:
 
     def _first_run(self, session_id: str) -> str:
         while True:
-            session = arrive(self._client, self._screen, session_id)
+            session = wait_until_settled(self._client, self._screen, session_id)
             runs = self._client.get("sessions", session_id, "runs")["runs"]
             if runs and session["status"] == "running":
                 return str(runs[0]["run_id"])
             if session["status"] != "running":
-                raise Failure(_why_not(session))
+                raise CliError(_why_not(session))
             time.sleep(POLL_SECONDS)  # a platform's run begins a while after its session
 
     def _watch(self, session: str, run: str, *, show_users: bool) -> bool:
@@ -115,7 +115,7 @@ class Chat:
                     self._post(session, approval, allow=allow)
         except KeyboardInterrupt:
             self._interrupt(session, run)
-        except Failure as failure:
+        except CliError as failure:
             if failure.code != "approval_closed":
                 raise
             self._screen.note("Too late: the question is closed.")
@@ -144,11 +144,11 @@ class Chat:
                 self._client.delete("sessions", session, "runs", run)
             else:
                 self._client.post("sessions", session, "interrupt")
-        except Failure as failure:
+        except CliError as failure:
             self._screen.error(f"The run was not interrupted: {failure}")
 
 
-def arrive(client: Client, screen: Screen, session_id: str) -> dict[str, Any]:
+def wait_until_settled(client: ApiClient, screen: Screen, session_id: str) -> dict[str, Any]:
     """The session once it is neither pending nor stopping; raises Failure."""
     while True:
         session: dict[str, Any] = client.get("sessions", session_id)
@@ -175,7 +175,7 @@ def converse(chat: Chat, screen: Screen, session: str | None) -> None:
                 chat.say(text)
     except EOFError:
         sys.stderr.write("\n")
-    except Failure as failure:
+    except CliError as failure:
         if failure.code == "session_not_found":
             chat.session = None
         raise

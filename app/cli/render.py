@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.cli.screen import Screen
+from app.cli.terminal import Screen
 
 MAX_ARGS = 200
 MAX_RESULT_LINES = 8

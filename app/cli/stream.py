@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from app.cli.client import Client, Failure
+from app.cli.api import ApiClient, CliError
 
 PATIENCE_SECONDS = 60.0
 """How long a server may be away before a reader gives up."""
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 
 def follow(
-    client: Client, session: str, *, after: int = 0, run: str | None = None, lost: Callable[[str], None]
+    client: ApiClient, session: str, *, after: int = 0, run: str | None = None, lost: Callable[[str], None]
 ) -> Iterator[Frame]:
     """What is stored behind the position `after`, then what comes; with `run` (its id) until that run's end.
 
@@ -70,7 +70,7 @@ def follow(
         response = _patiently(partial(client.stream, "sessions", session, "events", after=after, **query), pause)
 
 
-def stored(client: Client, session: str, *, after: int = 0, run: str | None = None) -> Iterator[Frame]:
+def stored(client: ApiClient, session: str, *, after: int = 0, run: str | None = None) -> Iterator[Frame]:
     """What is stored behind the position `after`, with `run` (its id) only those of that run."""
     query = {} if run is None else {"run_id": run}
     position: int | None = after
@@ -95,10 +95,10 @@ def _frames(response: requests.Response) -> Iterator[Frame]:
             position, data = None, []
 
 
-def _is_over(client: Client, session: str, run: str) -> bool:
+def _is_over(client: ApiClient, session: str, run: str) -> bool:
     try:
         status = client.get("sessions", session, "runs", run)["status"]
-    except Failure as failure:
+    except CliError as failure:
         if not failure.passing:
             raise
         return False
@@ -111,7 +111,7 @@ def _patiently(connect: Callable[[], requests.Response], pause: float) -> reques
         time.sleep(pause)
         try:
             return connect()
-        except Failure as failure:
+        except CliError as failure:
             if not failure.passing or time.monotonic() > end:
                 raise
             pause = max(min(pause * 2, LONGEST_PAUSE), min(failure.retry_after, PATIENCE_SECONDS))

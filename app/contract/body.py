@@ -8,7 +8,7 @@ from typing import Any
 
 from app.contract.schemas import Validator
 from app.errors import BadRequest, Detail, UnsupportedMediaType
-from app.request import Request
+from app.server.context import Request
 
 MAX_DEPTH = 64
 
@@ -37,9 +37,9 @@ class Body:
             if self.required:
                 raise _wrong("is required")
             return None
-        value = _without_absent(parse_json(content), self._schema, "body")
+        value = _drop_nulls(parse_json(content), self._schema, "body")
         self._validator.check(value, "body")
-        return _with_present_names(value, self._schema)
+        return _resolve_aliases(value, self._schema)
 
 
 def check_media_type(request: Request) -> None:
@@ -101,15 +101,15 @@ def _depth_exceeds(value: Any, levels: int) -> bool:
     return levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children)
 
 
-def _without_absent(value: Any, schema: dict[str, Any], location: str) -> Any:
+def _drop_nulls(value: Any, schema: dict[str, Any], location: str) -> Any:
     """Drop what reads as absent: a known member that is null, or an optional string that is empty."""
     if isinstance(value, list) and "items" in schema:
-        return [_without_absent(item, schema["items"], f"{location}[{index}]") for index, item in enumerate(value)]
+        return [_drop_nulls(item, schema["items"], f"{location}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     known, required = schema["properties"], schema.get("required", ())
     present = {
-        name: _without_absent(item, known.get(name, {}), f"{location}.{name}")
+        name: _drop_nulls(item, known.get(name, {}), f"{location}.{name}")
         for name, item in value.items()
         if not (name in known and (item is None or (item == "" and _optional_string(name, known, required))))
     }
@@ -124,14 +124,14 @@ def _optional_string(name: str, known: dict[str, Any], required: list[str]) -> b
     return name not in required and known[name].get("type") == "string"
 
 
-def _with_present_names(value: Any, schema: dict[str, Any]) -> Any:
+def _resolve_aliases(value: Any, schema: dict[str, Any]) -> Any:
     """Rename the members that the document marks as deprecated with `x-alias-of`."""
     if isinstance(value, list) and "items" in schema:
-        return [_with_present_names(item, schema["items"]) for item in value]
+        return [_resolve_aliases(item, schema["items"]) for item in value]
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     known = schema["properties"]
-    return {_present_name(name, schema): _with_present_names(item, known.get(name, {})) for name, item in value.items()}
+    return {_present_name(name, schema): _resolve_aliases(item, known.get(name, {})) for name, item in value.items()}
 
 
 def _present_name(name: str, schema: dict[str, Any]) -> str:

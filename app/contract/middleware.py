@@ -9,10 +9,10 @@ from connexion.security import SecurityHandlerFactory
 from connexion.spec import Specification
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import auth
 from app.backend import Backend
-from app.contract.once import UnderWay
-from app.contract.plan import Handler, Plan, PlanError
+from app.contract import security
+from app.contract.idempotency import InFlightKeys
+from app.contract.operation import ContractError, Handler, HttpOperation
 from app.contract.routing import Resource, Router
 
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -26,8 +26,8 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
         self._handlers = handlers
         self._backend = backend
         self._max_body = max_body
-        self._under_way = UnderWay()
-        self._router: Router[Plan] = Router()
+        self._under_way = InFlightKeys()
+        self._router: Router[HttpOperation] = Router()
 
     def add_api(self, specification: Specification, *, security_map: dict[str, Any], **_options: Any) -> None:
         """Compile a specification: called by Connexion once, before the first request; raises `PlanError`."""
@@ -40,25 +40,27 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
                     missing.discard(plan.operation_id)
                     self._router.add(specification.base_path + path, method.upper(), plan)
         if missing:
-            raise PlanError(f"handlers without an operation in the document: {', '.join(sorted(missing))}")
+            raise ContractError(f"handlers without an operation in the document: {', '.join(sorted(missing))}")
 
-    def _compile(self, specification: Specification, path: str, method: str, factory: SecurityHandlerFactory) -> Plan:
+    def _compile(
+        self, specification: Specification, path: str, method: str, factory: SecurityHandlerFactory
+    ) -> HttpOperation:
         operation = dict(specification.get_operation(path, method))
         operation["parameters"] = [*specification.get_path_params(path), *operation.get("parameters", [])]
         handler = self._handlers.get(operation["operationId"])
         if handler is None:
-            raise PlanError(f"no handler for the operation {operation['operationId']}")
-        security = SecurityOperation(
+            raise ContractError(f"no handler for the operation {operation['operationId']}")
+        verification = SecurityOperation(
             self._next_app,
             security_handler_factory=factory,
             security=operation.get("security", specification.security),
             security_schemes=specification.security_schemes,
         )
-        return Plan(
+        return HttpOperation(
             operation,
             method.upper(),
             handler,
-            authenticate=auth.authenticator(security.verification_fn),
+            authenticate=security.authenticator(verification.verification_fn),
             backend=self._backend,
             max_body=self._max_body,
             under_way=self._under_way,
@@ -78,7 +80,7 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
         await plan(scope, receive, send, segments)
 
 
-async def _send_options(send: Send, resource: Resource[Plan]) -> None:
+async def _send_options(send: Send, resource: Resource[HttpOperation]) -> None:
     headers = [(b"allow", resource.allow.encode("ascii"))]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -6,7 +6,9 @@ import msgspec
 
 from app.backends.ambient import mapping
 from app.backends.ambient.resources import Page, Resource
-from app.types import AcceptedRun, Caller, NewMessage, Session, SessionPage, SessionStatus
+from app.models.caller import Caller
+from app.models.runs import AcceptedRun, NewMessage
+from app.models.sessions import Session, SessionPage, SessionStatus
 from tests.bench.resources import RUN, encoded, page, resource
 from tests.support.contract import CannedBackend
 

@@ -29,7 +29,7 @@ SHOWN = 12
 LOOP = "event loop and sockets"
 EMPTY = (small.STORE, small.LIST)  # a store that holds one log has no list worth a look
 LOG = Log("10 MB", "log-10", lambda: exports.log(10))
-STARTERS = ("app/__main__.py", "app/server.py", "typer/", "uvicorn/server.py", "uvicorn/_compat.py")
+STARTERS = ("app/__main__.py", "app/server/run.py", "typer/", "uvicorn/server.py", "uvicorn/_compat.py")
 _FRAME = re.compile(r"\((?P<file>[^()]*?)(?::\d+)?\)$")
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from app.backends.embedded import events, runs, sessions
-from app.backends.embedded.database import migrate
-from app.backends.embedded.sqlite import writing_engine
-from app.types import NewSession, RunStatus, SessionStatus
+from app.models.runs import RunStatus
+from app.models.sessions import NewSession, SessionStatus
+from app.store import events, runs, sessions
+from app.store.sqlite.database import migrate
+from app.store.sqlite.engine import writing_engine
 from tests.bench.exports import BEGUN, Written
 
 BATCH = 10_000  # events in one transaction

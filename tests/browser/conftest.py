@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
 
-from app.backends.embedded.keys import KeyRing
 from app.factory import create_app
-from app.types import Role
+from app.models.caller import Role
+from app.store.keys import KeyRing
 from tests.browser.console import Console
 from tests.browser.proxy import Proxy
 from tests.support.api import Api

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Route, expect
 
-from app.types import Role
+from app.models.caller import Role
 from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.browser.test_looks import faults

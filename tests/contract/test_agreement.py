@@ -13,12 +13,14 @@ import pytest
 from connexion.middleware import ConnexionMiddleware
 
 import handlers
-from app import auth, spec
+from app import spec
 from app.backend import Backend
+from app.contract import security
 from app.contract.middleware import METHODS, CompiledContract
-from app.contract.plan import PlanError
+from app.contract.operation import ContractError
 from app.errors import NotFound
-from app.types import Caller, Session
+from app.models.caller import Caller
+from app.models.sessions import Session
 from tests.support.contract import CannedBackend, lifespan
 
 Handler = Callable[..., Awaitable[Any]]
@@ -53,7 +55,7 @@ async def nothing_else(scope: Any, _receive: Any, _send: Any) -> None:
 
 async def start(document: dict[str, Any], functions: dict[str, Handler]) -> None:
     contract = functools.partial(CompiledContract, handlers=functions, backend=CannedBackend(), max_body=1000)
-    app = ConnexionMiddleware(nothing_else, middlewares=[contract], security_map=auth.SECURITY_MAP)
+    app = ConnexionMiddleware(nothing_else, middlewares=[contract], security_map=security.SECURITY_MAP)
     app.add_api(document)
     await app({"type": "http", "raw_path": b"/", "path": "/", "headers": []}, _none, _none)
 
@@ -106,12 +108,12 @@ async def test_the_contract_starts_when_both_sides_agree() -> None:
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 async def test_the_start_fails_when_a_handler_is_missing(operation_id: str) -> None:
     fewer = {name: function for name, function in HANDLERS.items() if name != operation_id}
-    with pytest.raises(PlanError, match=f"no handler for the operation {operation_id}"):
+    with pytest.raises(ContractError, match=f"no handler for the operation {operation_id}"):
         await start(spec.load(), fewer)
 
 
 async def test_the_start_fails_when_a_handler_has_no_operation() -> None:
-    with pytest.raises(PlanError, match="handlers without an operation in the document: surprise"):
+    with pytest.raises(ContractError, match="handlers without an operation in the document: surprise"):
         await start(spec.load(), {**HANDLERS, "surprise": HANDLERS["get_session"]})
 
 
@@ -126,7 +128,7 @@ async def _with_body(backend: Backend, caller: Caller, *, session_id: str, body:
 
 @pytest.mark.parametrize("handler", [_without_backend, _with_more, _with_body])
 async def test_the_start_fails_when_a_handler_takes_other_arguments(handler: Handler) -> None:
-    with pytest.raises(PlanError, match="get_session: the document gives"):
+    with pytest.raises(ContractError, match="get_session: the document gives"):
         await start(spec.load(), {**HANDLERS, "get_session": handler})
 
 
@@ -134,14 +136,14 @@ async def test_the_start_fails_when_the_document_gives_a_parameter_that_no_handl
     document = spec.load()
     surprise = {"name": "surprise", "in": "query", "schema": {"type": "integer"}}
     operations(document)["get_run"].setdefault("parameters", []).append(surprise)
-    with pytest.raises(PlanError, match="get_run: the document gives"):
+    with pytest.raises(ContractError, match="get_run: the document gives"):
         await start(document, HANDLERS)
 
 
 async def test_a_server_does_not_come_up_when_the_contract_fails() -> None:
     contract = functools.partial(CompiledContract, handlers={}, backend=CannedBackend(), max_body=1000)
-    app = ConnexionMiddleware(nothing_else, middlewares=[contract], security_map=auth.SECURITY_MAP)
+    app = ConnexionMiddleware(nothing_else, middlewares=[contract], security_map=security.SECURITY_MAP)
     app.add_api(spec.load())
-    with pytest.raises(PlanError):
+    with pytest.raises(ContractError):
         async with lifespan(app):
             pytest.fail("the server came up")

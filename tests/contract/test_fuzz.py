@@ -20,12 +20,12 @@ from schemathesis.schemas import BaseSchema
 
 from app import spec
 from app.agents import demo
-from app.backends.ambient.adapter import AmbientBackend
-from app.backends.embedded.keys import KeyRing
+from app.backends.ambient.backend import AmbientBackend
 from app.contract.middleware import METHODS
 from app.factory import create_app
+from app.models.caller import Role
 from app.settings import Settings
-from app.types import Role
+from app.store.keys import KeyRing
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.server import Background, serving

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from app import spec
-from app.types import OutputFormat
+from app.models.output import OutputFormat
 from tests.support.contract import AUTH, RUN, Sent
 from tests.support.stock import Pair
 

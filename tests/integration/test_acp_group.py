@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.agents.acp.group import start
+from app.agents.process_group import start
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from acp import RequestError, schema
 
 from app.agents.acp import terminals as module
-from app.agents.acp.group import environment
 from app.agents.acp.terminals import Terminals
+from app.agents.process_group import environment
 from tests.support.deadline import eventually
 from tests.support.processes import alive
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.agents.acp import leftovers, wire
+from app.agents import process_group
+from app.agents.acp import transport
 from tests.support.api import Api
 from tests.support.deadline import eventually
 from tests.support.processes import alive
@@ -147,7 +148,7 @@ def test_a_flood_is_interrupted_and_the_agent_lives_on(api: Api, session_id: str
 
 
 def test_a_message_that_is_too_large_ends_the_run(api: Api, session_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_LINE", 1_000_000)
+    monkeypatch.setattr(transport, "MAX_LINE", 1_000_000)
     assert len(said(api, session_id, api.say(session_id, "overflow 900000"))) == 900_000
     run = api.say(session_id, "overflow 3000000")
     assert (run["status"], run["error"]) == ("error", "The agent sent a message that is too large.")
@@ -157,7 +158,7 @@ def test_a_message_that_is_too_large_ends_the_run(api: Api, session_id: str, mon
 def test_lines_for_people_are_in_the_log_and_harm_nothing(api: Api, session_id: str) -> None:
     assert said(api, session_id, api.say(session_id, "babble")) == "Sorry"
     told = [line for line in api.logs(session_id) if "not of the protocol: a line for people" in line]
-    assert len(told) == wire.MAX_COMPLAINTS
+    assert len(told) == transport.MAX_COMPLAINTS
 
 
 def test_what_an_agent_refuses_is_an_error_and_the_details_are_in_the_log(api: Api, session_id: str) -> None:
@@ -239,8 +240,8 @@ def group() -> "subprocess.Popen[bytes]":
 def test_what_a_killed_server_has_left_is_ended_at_the_next_start(loop: Background, tmp_path: Path) -> None:
     left, other = group(), group()
     try:
-        leftovers.record(tmp_path / "agents", left.pid)
-        leftovers.record(tmp_path / "agents", other.pid).write_text("another-boot 1")
+        process_group.record(tmp_path / "agents", left.pid)
+        process_group.record(tmp_path / "agents", other.pid).write_text("another-boot 1")
         with embedded_stage(loop, tmp_path, agent=AGENT):
             assert left.wait(timeout=30) == -signal.SIGKILL
             assert other.poll() is None

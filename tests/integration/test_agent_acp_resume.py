@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, update
 
 from app.agents.acp import sessions
-from app.backends.embedded.tables import MEMORIES
+from app.store.tables import MEMORIES
 from tests.support.api import Api
 from tests.support.server import Background
 from tests.support.stage import EmbeddedStage, embedded_stage

@@ -8,7 +8,7 @@ import pytest
 from app.agents.agui import AguiAgent
 from app.agents.demo import DemoAgent
 from app.agents.port import Agent
-from app.agents.select import ACCEPTED, agent_factory
+from app.agents.registry import ACCEPTED, agent_factory
 
 
 def factory(setting: str) -> Callable[[], Agent]:

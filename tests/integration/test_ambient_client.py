@@ -18,7 +18,8 @@ from app.errors import (
     MissingProject,
     Unauthorized,
 )
-from app.types import Caller, Credentials, NewMessage, Role
+from app.models.caller import Caller, Credentials, Role
+from app.models.runs import NewMessage
 from tests.support import platform_failures as failures
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform

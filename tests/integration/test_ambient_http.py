@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.backends.ambient import connection
-from app.backends.ambient.http import Pool
+from app.httpclient import h1
+from app.httpclient.pool import Pool
 from tests.support.server import LOCALHOST
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -192,7 +192,7 @@ class TestConnections:
             await saying(OK)(reader, writer)
             closed.set()
 
-        monkeypatch.setattr(connection, "KEPT_SECONDS", 0.1)
+        monkeypatch.setattr(h1, "KEPT_SECONDS", 0.1)
         async with pool_before(script, saying(OK)) as pool:
             await fetch(pool)
             await closed.wait()

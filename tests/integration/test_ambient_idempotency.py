@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.backends.ambient.answers import KEPT_SECONDS, FirstAnswers
+from app.backends.ambient.idempotency import KEPT_SECONDS, IdempotencyStore
 from app.errors import (
     BackendUnavailable,
     IdempotencyKeyReused,
@@ -17,7 +17,8 @@ from app.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from app.types import AcceptedRun, Caller, Once
+from app.models.caller import Caller, IdempotencyKey
+from app.models.runs import AcceptedRun
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.server import Background
@@ -41,18 +42,18 @@ class Work:
 
 
 def caller(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
-    return Caller(token="t", project="p", once=Once(key, fingerprint))
+    return Caller(token="t", project="p", once=IdempotencyKey(key, fingerprint))
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., FirstAnswers]:
-    def make(**options: Any) -> FirstAnswers:
-        return FirstAnswers(tmp_path / "data" / "answers.db", **options)
+def make(tmp_path: Path) -> Callable[..., IdempotencyStore]:
+    def make(**options: Any) -> IdempotencyStore:
+        return IdempotencyStore(tmp_path / "data" / "answers.db", **options)
 
     return make
 
 
-async def test_an_answer_is_kept_over_a_restart(make: Callable[..., FirstAnswers]) -> None:
+async def test_an_answer_is_kept_over_a_restart(make: Callable[..., IdempotencyStore]) -> None:
     work = Work()
     for number in range(2):
         answers, asking = make(), caller()
@@ -63,7 +64,7 @@ async def test_an_answer_is_kept_over_a_restart(make: Callable[..., FirstAnswers
     assert work.done == 1
 
 
-async def test_an_answer_is_forgotten_after_a_day(make: Callable[..., FirstAnswers]) -> None:
+async def test_an_answer_is_forgotten_after_a_day(make: Callable[..., IdempotencyStore]) -> None:
     now, work = 1000.0, Work()
     answers = make(clock=lambda: now)
     await answers.once(caller(), AcceptedRun, work)
@@ -77,7 +78,7 @@ async def test_an_answer_is_forgotten_after_a_day(make: Callable[..., FirstAnswe
     assert work.done == 3
 
 
-async def test_a_request_that_was_cut_off_is_not_repeated(make: Callable[..., FirstAnswers]) -> None:
+async def test_a_request_that_was_cut_off_is_not_repeated(make: Callable[..., IdempotencyStore]) -> None:
     now = 1000.0
     answers = make(clock=lambda: now)
     with pytest.raises(asyncio.CancelledError):
@@ -94,7 +95,7 @@ async def test_a_request_that_was_cut_off_is_not_repeated(make: Callable[..., Fi
     await answers.close()
 
 
-async def test_an_error_is_not_kept(make: Callable[..., FirstAnswers]) -> None:
+async def test_an_error_is_not_kept(make: Callable[..., IdempotencyStore]) -> None:
     answers = make()
     with pytest.raises(BackendUnavailable):
         await answers.once(caller(), AcceptedRun, Work(BackendUnavailable()))
@@ -102,7 +103,7 @@ async def test_an_error_is_not_kept(make: Callable[..., FirstAnswers]) -> None:
     await answers.close()
 
 
-async def test_nobody_else_can_read_the_answers(make: Callable[..., FirstAnswers], tmp_path: Path) -> None:
+async def test_nobody_else_can_read_the_answers(make: Callable[..., IdempotencyStore], tmp_path: Path) -> None:
     answers = make()
     await answers.once(caller(), AcceptedRun, Work())
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "data", *(tmp_path / "data").iterdir())} == {0}
@@ -111,7 +112,7 @@ async def test_nobody_else_can_read_the_answers(make: Callable[..., FirstAnswers
 
 async def test_nothing_is_sent_when_the_key_cannot_be_written_down(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    answers, work = FirstAnswers(tmp_path / "file" / "answers.db"), Work()
+    answers, work = IdempotencyStore(tmp_path / "file" / "answers.db"), Work()
     with pytest.raises(StorageUnavailable):
         await answers.once(caller(), AcceptedRun, work)
     assert work.done == 0
@@ -120,7 +121,7 @@ async def test_nothing_is_sent_when_the_key_cannot_be_written_down(tmp_path: Pat
 
 
 async def test_a_full_file_is_told_and_an_answer_that_cannot_be_kept_is_given_all_the_same(
-    make: Callable[..., FirstAnswers],
+    make: Callable[..., IdempotencyStore],
 ) -> None:
     answers = make()
     await answers.once(caller(), AcceptedRun, Work())

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiohttp import web
 
-from app.backends.ambient.adapter import AmbientBackend
+from app.backends.ambient.backend import AmbientBackend
 from app.errors import BackendError, BackendUnavailable, SessionBusy
-from app.types import Interruption, NewMessage, NewRun, OnBusy, RunMessage, RunStatus
+from app.models.runs import InterruptResult, NewMessage, NewRun, OnBusy, RunMessage, RunStatus
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
@@ -44,7 +44,7 @@ async def test_interrupt_is_true_when_the_end_of_the_run_is_seen(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
-    assert await backend.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=True)
+    assert await backend.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=True)
     assert platform.asked("interrupt").body == b""
     assert await statuses(backend) == [RunStatus.ERROR]
 
@@ -76,13 +76,13 @@ async def test_interrupt_is_none_when_no_end_is_seen_before_the_deadline(
 ) -> None:
     platform.runner.obeys = False
     await impatient.send_message(CALLER, "s1", HELLO)
-    assert await impatient.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=None)
+    assert await impatient.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=None)
 
 
 async def test_interrupt_is_false_and_sent_when_nothing_runs(platform: FakePlatform, backend: AmbientBackend) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
     platform.runner.finish("s1")
-    assert await backend.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=False)
+    assert await backend.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=False)
     assert "interrupt" in platform.operations()
 
 
@@ -118,7 +118,7 @@ async def test_interrupt_is_false_when_the_runner_has_no_active_session(
     platform: FakePlatform, backend: AmbientBackend, text: str
 ) -> None:
     platform.always("interrupt", failures.error(500, text))
-    assert await backend.interrupt_session(CALLER, "s1") == Interruption(message=SENT, interrupted=False)
+    assert await backend.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=False)
 
 
 async def test_interrupt_is_false_when_nothing_ever_ran(backend: AmbientBackend) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.agui.decode import Entries
-from app.agui.output import Events
-from app.answers import JsonPieces
-from app.backends.ambient.adapter import AmbientBackend
+from app.agui.events import EventBatch
+from app.agui.renderers import RunFilter
+from app.backends.ambient.backend import AmbientBackend
 from app.errors import CursorAhead, RunNotFound
-from app.types import EventLog, Message, OutputFormat, Page, RunSummary
+from app.models.output import EventLog, LogPage, Message, OutputFormat
+from app.models.runs import RunSummary
+from app.results import StreamedJson
 from tests.bench import exports
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
@@ -54,13 +55,13 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many events were read, slice by slice."""
     counts: list[int] = []
-    take = Events.take
+    take = RunFilter.take
 
-    def counted(self: Events, entries: Entries[Any]) -> Entries[Any]:
+    def counted(self: RunFilter, entries: EventBatch[Any]) -> EventBatch[Any]:
         counts.append(len(entries.events))
         return take(self, entries)
 
-    monkeypatch.setattr(Events, "take", counted)
+    monkeypatch.setattr(RunFilter, "take", counted)
     return counts
 
 
@@ -71,7 +72,7 @@ async def runs(backend: AmbientBackend) -> list[RunSummary]:
 async def page(
     backend: AmbientBackend, after: int, run_id: str | None = None, format: OutputFormat = OutputFormat.EVENTS
 ) -> EventLog:
-    wanted = Page(after=after, limit=100)
+    wanted = LogPage(after=after, limit=100)
     found = await backend.get_session_output(CALLER, "s1", format=format, run_id=run_id, page=wanted)
     assert isinstance(found, EventLog)
     return found
@@ -205,7 +206,7 @@ async def test_who_leaves_early_or_comes_meanwhile_spoils_nothing(
     whole = (await asked_anew(platform))[1]
     for _ in range(2):
         left = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
-        assert isinstance(left, JsonPieces)
+        assert isinstance(left, StreamedJson)
         await anext(left.pieces)
         assert await told(backend, CALLER, "s1") == whole
         await left.pieces.aclose()

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.backends.ambient import accepted
-from app.backends.ambient.adapter import AmbientBackend
+from app.backends.ambient import pending_runs
+from app.backends.ambient.backend import AmbientBackend
 from app.errors import (
     BackendError,
     BackendTimeout,
@@ -20,16 +20,8 @@ from app.errors import (
     RunNotFound,
     SessionNotFound,
 )
-from app.types import (
-    AcceptedRun,
-    NewMessage,
-    NewRun,
-    OutputFormat,
-    RunMessage,
-    RunStatus,
-    RunSummary,
-    Usage,
-)
+from app.models.output import OutputFormat
+from app.models.runs import AcceptedRun, NewMessage, NewRun, RunMessage, RunStatus, RunSummary, Usage
 from tests.support import platform_failures as failures
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
@@ -225,7 +217,7 @@ class TestListRuns:
         stream = await backend.stream_session_events(
             CALLER, "s1", after=0, run_id=second.run_id, format=OutputFormat.EVENTS
         )
-        monkeypatch.setattr(accepted, "PATIENCE", 0.0)
+        monkeypatch.setattr(pending_runs, "PATIENCE", 0.0)
         assert [run.status for run in await runs(backend)] == [RunStatus.RUNNING, RunStatus.QUEUED]
         platform.runner.finish("s1")
         platform.runner.finish("s1")
@@ -240,7 +232,7 @@ class TestListRuns:
         stream = await backend.stream_session_events(
             CALLER, "s1", after=0, run_id=lost.run_id, format=OutputFormat.EVENTS
         )
-        monkeypatch.setattr(accepted, "PATIENCE", 0.0)
+        monkeypatch.setattr(pending_runs, "PATIENCE", 0.0)
         types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
         assert types[-1:] == ["RUN_ERROR"]
         assert await runs(backend) == []

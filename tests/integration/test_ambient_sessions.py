@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.backends.ambient.adapter import AmbientBackend
+from app.backends.ambient.backend import AmbientBackend
 from app.errors import (
     AlreadyEnded,
     AlreadyRunning,
@@ -18,7 +18,8 @@ from app.errors import (
     SessionStopping,
     UnknownState,
 )
-from app.types import CreatedSession, NewMessage, NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
+from app.models.runs import NewMessage
+from app.models.sessions import CreatedSession, NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, ELSEWHERE, connected

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.types import Role
+from app.models.caller import Role
 from tests.support.api import Api, Contract
 from tests.support.stage import PlatformStage, Stage
 

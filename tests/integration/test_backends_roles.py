@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.backends.embedded.keys import KeyRing
-from app.types import Role
+from app.models.caller import Role
+from app.store.keys import KeyRing
 from tests.integration.test_backends_requests import OPERATIONS, request
 from tests.support.api import Api, unique_project
 from tests.support.deadline import eventually

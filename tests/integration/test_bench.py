@@ -13,8 +13,10 @@ import requests
 from starlette.types import ASGIApp
 
 from app.factory import create_app
+from app.models.caller import Caller
+from app.models.runs import NewMessage
+from app.models.sessions import SessionStatus
 from app.spec import load
-from app.types import Caller, NewMessage, SessionStatus
 from tests.bench import exports, large, mixed, operations, small, stub, subjects
 from tests.bench.canned import CannedSessions
 from tests.bench.large import Log

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from app.__main__ import main
 from app.cli import stream
-from app.cli.client import Client, Failure
+from app.cli.api import ApiClient, CliError
 from tests.contract.probe import service_account
 from tests.support.api import Api
 from tests.support.cutting import cutting
@@ -194,11 +194,11 @@ def test_a_reader_gives_up_when_the_server_stays_away(embedded_api: Api, monkeyp
 
     def read() -> Iterator[stream.Frame]:
         with cutting(int(embedded_api.url.rpartition(":")[2])) as relay:
-            client = Client(relay.url, key=embedded_api.token or "", project="")
+            client = ApiClient(relay.url, key=embedded_api.token or "", project="")
             frames = stream.follow(client, session, lost=told.append)
             yield next(frames)
         yield from frames
 
-    with pytest.raises(Failure, match="cannot be reached"):
+    with pytest.raises(CliError, match="cannot be reached"):
         list(read())
     assert told == ["The connection was lost; trying again."]

@@ -11,9 +11,9 @@ import requests
 import zstandard
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import compression, edge
+from app.observability.telemetry import Metrics
+from app.server import compression, middleware
 from app.settings import Settings
-from app.telemetry import Metrics
 from tests.support.api import Api
 from tests.support.asgi import Client, nothing
 from tests.support.server import Background, serving
@@ -158,7 +158,7 @@ async def test_a_body_in_pieces_is_one_compressed_body(accepted: str) -> None:
 @pytest.mark.parametrize("accepted", ["gzip", "zstd"])
 def test_a_body_that_breaks_off_does_not_look_whole(loop: Background, accepted: str) -> None:
     noise = random.Random(1).randbytes(1_000_000)  # noqa: S311 - bytes that do not compress
-    app = edge.wrap(
+    app = middleware.install(
         answering(noise, error=RuntimeError("broken")), settings=Settings(), metrics=Metrics(), ready=nothing
     )
     with serving(app, loop) as url, pytest.raises(IncompleteRead) as cut:

@@ -8,10 +8,10 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import CapturingLogger
 
-from app import edge, limits
 from app.errors import BackendUnavailable, BadRequest, Detail, NotFound, Unauthorized
-from app.limits import ClientDisconnected, read_body
-from app.telemetry import Tracing
+from app.observability.telemetry import Tracing
+from app.server import body, health, middleware
+from app.server.body import ClientDisconnected, read_body
 from tests.support.asgi import Answer, Client
 from tests.support.collector import collecting
 
@@ -43,7 +43,7 @@ def breaking(error: Exception) -> ASGIApp:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
     logger = CapturingLogger()
-    monkeypatch.setattr(edge, "log", logger)
+    monkeypatch.setattr(middleware, "log", logger)
     return logger
 
 
@@ -151,8 +151,8 @@ class TestErrors:
     async def test_a_request_that_the_stopping_server_gives_up_hears_of_it(
         self, monkeypatch: pytest.MonkeyPatch, headers: list[tuple[str, str]]
     ) -> None:
-        monkeypatch.setattr(limits, "_SMALL_SECONDS", 3600)
-        monkeypatch.setattr(limits, "_LINGER_SECONDS", 3600)
+        monkeypatch.setattr(body, "_SMALL_SECONDS", 3600)
+        monkeypatch.setattr(body, "_LINGER_SECONDS", 3600)
         started = asyncio.Event()
 
         async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -223,7 +223,7 @@ class TestOwnRoutes:
         assert b"internal" not in answer.body
 
     async def test_a_backend_that_hangs_is_not_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(edge, "READY_SECONDS", 0.01)
+        monkeypatch.setattr(health, "READY_SECONDS", 0.01)
 
         async def hang() -> None:
             await asyncio.Event().wait()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.agents.port import AgentError, Turn
-from app.backends.embedded.execution import Execution
-from app.backends.embedded.recorder import Recorder
-from app.types import RunStatus
+from app.agui.run_recorder import RunRecorder
+from app.engine.execution import Execution
+from app.models.runs import RunStatus
 from tests.support.scripted import CALLER, FINISHED, STARTED, Play, Scripted, asked, echo, event, house
 
 TEXT = event("TEXT_MESSAGE_START", messageId="m", role="assistant")
@@ -201,7 +201,7 @@ async def test_the_run_ends_with_an_internal_error_when_the_engine_itself_fails(
     async with house(tmp_path) as home:
         session_id = await home.running()
         with monkeypatch.context() as patch:
-            patch.setattr(Recorder, "record", None)
+            patch.setattr(RunRecorder, "record", None)
             patch.setattr(Execution, "_conclusion", None)
             run = await home.ended(session_id, await home.say(session_id, "x"))
         assert (run.status, run.event_count) == (RunStatus.ERROR, 2)

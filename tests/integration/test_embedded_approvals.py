@@ -8,7 +8,8 @@ import pytest
 
 from app.agents.port import Turn
 from app.errors import ApprovalClosed
-from app.types import ApprovalAnswer, ApprovalList, Decision, RunSummary
+from app.models.approvals import ApprovalAnswer, ApprovalList, Decision
+from app.models.runs import RunSummary
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, make_backend, until
 
 ALLOW, DENY = ApprovalAnswer(decision=Decision.ALLOW), ApprovalAnswer(decision=Decision.DENY)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.backends.embedded.places import Places
+from app.engine.scheduling import SessionSlots
 from app.errors import NotRunning
-from app.types import Repo, RunStatus, SessionStatus
+from app.models.runs import RunStatus
+from app.models.sessions import Repo, SessionStatus
 from tests.support.scripted import CALLER, House, endless, house, until
 
 PENDING, RUNNING, STOPPED = SessionStatus.PENDING, SessionStatus.RUNNING, SessionStatus.STOPPED
@@ -93,7 +94,7 @@ class TestMaxRunningSessions:
                 await home.status(waiting, RUNNING if number == 1 else PENDING)
 
     async def test_a_place_that_was_given_to_one_that_gave_up_is_given_on(self) -> None:
-        places = Places(1)
+        places = SessionSlots(1)
         told: list[str] = []
         await places.take(1, told.append)
         assert told == []

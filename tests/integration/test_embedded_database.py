@@ -10,10 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, delete, select, text
 
-from app.backends.embedded.database import Database, migrate
-from app.backends.embedded.sqlite import writing_engine
-from app.backends.embedded.tables import APPROVALS, METADATA, SESSIONS
 from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
+from app.store.sqlite.database import Database, migrate
+from app.store.sqlite.engine import writing_engine
+from app.store.tables import APPROVALS, METADATA, SESSIONS
 
 Commits = list[tuple[str, str]]
 
@@ -121,7 +121,7 @@ async def test_the_group_fails_with_storage_full_when_the_file_can_grow_no_more(
 async def test_a_write_fails_as_unavailable_when_another_process_holds_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.backends.embedded.sqlite.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
     database = Database(tmp_path / "store.db", lambda *_: None)
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -7,17 +7,19 @@ import msgspec
 import pytest
 from sqlalchemy import func, select
 
-from app.backends.embedded import answers
-from app.backends.embedded.tables import ANSWERS
 from app.errors import IdempotencyKeyReused, NotRunning
-from app.types import Caller, NewMessage, NewSession, Once, SessionStatus
+from app.models.caller import Caller, IdempotencyKey
+from app.models.runs import NewMessage
+from app.models.sessions import NewSession, SessionStatus
+from app.store import idempotency
+from app.store.tables import ANSWERS
 from tests.support.scripted import CALLER, House, house
 
 NEW = NewSession(task="the task")
 
 
 def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
-    return msgspec.structs.replace(CALLER, once=Once(key, fingerprint))
+    return msgspec.structs.replace(CALLER, once=IdempotencyKey(key, fingerprint))
 
 
 def kept(home: House) -> int:
@@ -52,10 +54,10 @@ async def test_a_refusal_leaves_nothing(tmp_path: Path) -> None:
 
 async def test_an_answer_is_forgotten_and_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000
-    monkeypatch.setattr(answers, "now_ms", lambda: now)
+    monkeypatch.setattr(idempotency, "now_ms", lambda: now)
     async with house(tmp_path) as home:
         first = await home.backend.create_session(keyed(), NEW)
-        now += answers.KEPT_MS - 1
+        now += idempotency.LIFETIME_MS - 1
         with pytest.raises(IdempotencyKeyReused):
             await home.backend.create_session(keyed(fingerprint=b"other"), NEW)
         await home.backend.create_session(keyed(b"later"), NEW)

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 from sqlalchemy import Connection, text
 
-from app.agents.port import AgentError, Question, Turn
-from app.backends.embedded import removals
+from app.agents.port import AgentError, Turn
 from app.errors import (
     AlreadyEnded,
     AlreadyRunning,
@@ -29,7 +28,10 @@ from app.errors import (
     SessionNotFound,
     SessionStopping,
 )
-from app.types import ApprovalAnswer, Decision, NewMessage, OnBusy, RunStatus, SessionStatus
+from app.models.approvals import ApprovalAnswer, ApprovalRequest, Decision
+from app.models.runs import NewMessage, OnBusy, RunStatus
+from app.models.sessions import SessionStatus
+from app.store import deletions
 from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, House, asked, event, make_backend, until
 
 T = TypeVar("T")
@@ -88,7 +90,7 @@ class Sessions(RuleBasedStateMachine):
         if order == "wait":
             await gate.wait()
         if order == "ask":
-            await turn.ask(Question(message="May I?"))
+            await turn.ask(ApprovalRequest(message="May I?"))
         if order == "fail":
             raise AgentError("The agent failed.")
         if order == "end early":
@@ -293,7 +295,7 @@ class Sessions(RuleBasedStateMachine):
                     log = await self.home.log(session_id, run.run_id)
                     self.check_log([each["type"] for each in log], run.event_count)
                     self.check_questions([each for each in log if each["type"] == "CUSTOM"])
-        assert backend._database.read(removals.pending) == []
+        assert backend._database.read(deletions.pending) == []
         await backend.close()
 
     def check_questions(self, told: list[dict[str, Any]]) -> None:

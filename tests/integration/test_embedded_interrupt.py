@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from app.agents.port import Turn
-from app.backends.embedded import engine
-from app.backends.embedded.execution import PATIENT
+from app.engine import engine
+from app.engine.execution import DEFAULT_GRACE
 from app.errors import SessionNotFound, StorageUnavailable
-from app.types import Interruption, NewMessage, RunStatus, SessionStatus
+from app.models.runs import InterruptResult, NewMessage, RunStatus
+from app.models.sessions import SessionStatus
 from tests.support.scripted import (
     CALLER,
     FINISHED,
@@ -31,7 +32,7 @@ TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
 
 async def interrupt(home: House, session_id: str) -> bool | None:
     interruption = await home.backend.interrupt_session(CALLER, session_id)
-    assert interruption == Interruption(message="Interrupt signal sent", interrupted=interruption.interrupted)
+    assert interruption == InterruptResult(message="Interrupt signal sent", interrupted=interruption.interrupted)
     return interruption.interrupted
 
 
@@ -80,7 +81,7 @@ async def test_the_run_counts_as_running_when_the_agent_has_not_let_go_yet(tmp_p
             asked_to_stop.set()
             await let_go.wait()
 
-    async with house(tmp_path, tidy, patience=PATIENT) as home:
+    async with house(tmp_path, tidy, patience=DEFAULT_GRACE) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id, at_least=1)
@@ -212,7 +213,7 @@ async def test_the_answer_is_unavailable_when_the_end_cannot_be_stored_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "INTERRUPT_SECONDS", 0.3)
-    monkeypatch.setattr("app.backends.embedded.sqlite.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
     async with house(tmp_path, endless) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)

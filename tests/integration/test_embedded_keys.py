@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.backends.embedded.keys import KeyNotFound, KeyRing
 from app.errors import Forbidden, Unauthorized
-from app.types import Caller, Credentials, Role
+from app.models.caller import Caller, Credentials, Role
+from app.store.keys import KeyNotFound, KeyRing
 from tests.support.scripted import house
 
 

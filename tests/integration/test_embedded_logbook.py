@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from app.agents.port import Turn
-from app.backends.embedded import logbook
-from app.backends.embedded.logbook import Logbook
+from app.engine import session_log
+from app.engine.session_log import SessionLog
 from tests.support.scripted import CALLER, FINISHED, STARTED, house
 
 
-def texts(book: Logbook, count: int = 10_000) -> list[str]:
+def texts(book: SessionLog, count: int = 10_000) -> list[str]:
     return [line.partition(": ")[2] for line in book.tail(count).splitlines()]
 
 
@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_lines_come_in_order_with_time_and_source(path: Path) -> None:
-    book = Logbook(path)
+    book = SessionLog(path)
     assert book.tail(9) == ""
     book.write("git", "one\n\n  two\r\nthree")
     book.write("agent", "four\x1b[31m\x07\tü\ud800")
@@ -32,14 +32,14 @@ def test_lines_come_in_order_with_time_and_source(path: Path) -> None:
 
 def test_secrets_are_not_written(path: Path) -> None:
     key = "ak_" + "x" * 43
-    book = Logbook(path, ["s3cret", "s3cret-and-more", "1", "", "two\nlines here"])
+    book = SessionLog(path, ["s3cret", "s3cret-and-more", "1", "", "two\nlines here"])
     book.write("agent", f"s3cret s3cret-and-more 1 {key} https://u:p@host/ lines here\nAuthorization: Bearer abcdef")
     assert texts(book) == ["*** *** 1 *** https://***@host/ ***", "Authorization: Bearer ***"]
 
 
 def test_the_newest_lines_stay_and_no_more_than_two_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logbook, "MAX_BYTES", 2000)
-    book = Logbook(path)
+    monkeypatch.setattr(session_log, "MAX_BYTES", 2000)
+    book = SessionLog(path)
     for number in range(500):
         book.write("agent", f"line {number}")
     kept = texts(book)
@@ -48,14 +48,14 @@ def test_the_newest_lines_stay_and_no_more_than_two_files(path: Path, monkeypatc
     assert sum(file.stat().st_size for file in path.parent.iterdir()) < 4100
     assert len(kept) > 40
     book.write("agent", "x" * 100_000)
-    assert len(texts(book)[-1]) <= logbook.MAX_LINE
+    assert len(texts(book)[-1]) <= session_log.MAX_LINE
     book.remove()
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_disk_that_fails_loses_lines_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
-    book = Logbook(tmp_path / "logs" / "s1.log")
+    book = SessionLog(tmp_path / "logs" / "s1.log")
     book.write("agent", "lost")
     assert book.tail(9) == ""
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.backends.embedded import events, pages, sessions
-from app.backends.embedded.database import migrate
-from app.backends.embedded.sqlite import writing_engine
-from app.types import EventFormat, NewSession, OutputFormat, Page
+from app.models.output import EventFormat, LogPage, OutputFormat
+from app.models.sessions import NewSession
+from app.store import events, log, sessions
+from app.store.sqlite.database import migrate
+from app.store.sqlite.engine import writing_engine
 from tests.support.scripted import event
 
 
@@ -30,7 +31,7 @@ def steps(file: Path, length: int, format: EventFormat) -> int:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         raw.set_progress_handler(step, 1)
-        found = pages.page(connection, session, format, None, Page(after=length // 2, limit=20))
+        found = log.read_page(connection, session, format, None, LogPage(after=length // 2, limit=20))
         raw.set_progress_handler(None, 1)
         assert len(found.events) == 20
         assert found.next_after == length // 2 + 20

@@ -8,11 +8,21 @@ from typing import Any
 
 import pytest
 
-from app.agents.port import Answer, Question, Turn
+from app.agents.port import Turn
 from app.agui.times import millis
-from app.backends.embedded import questions
+from app.engine import approval_broker
 from app.errors import ApprovalClosed, ApprovalNotFound, BadRequest, SessionNotFound
-from app.types import Approval, ApprovalAnswer, ApprovalOption, ApprovalPolicy, Decision, RunStatus, SessionStatus
+from app.models.approvals import (
+    Approval,
+    ApprovalAnswer,
+    ApprovalDecision,
+    ApprovalOption,
+    ApprovalPolicy,
+    ApprovalRequest,
+    Decision,
+)
+from app.models.runs import RunStatus
+from app.models.sessions import SessionStatus
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
 
 ALLOW, DENY = ApprovalAnswer(decision=Decision.ALLOW), ApprovalAnswer(decision=Decision.DENY)
@@ -22,11 +32,11 @@ OPTIONS = [
     ApprovalOption(id="never", name="Never", kind="reject_always"),
     ApprovalOption(id="no", name="No", kind="reject_once"),
 ]
-QUESTION = Question(message="Delete a", tool_name="delete", args={"path": "a"}, options=OPTIONS)
+QUESTION = ApprovalRequest(message="Delete a", tool_name="delete", args={"path": "a"}, options=OPTIONS)
 Play = Callable[[Turn], AsyncIterator[bytes]]
 
 
-def asking(*asked: Question) -> Play:
+def asking(*asked: ApprovalRequest) -> Play:
     """An agent that asks all of it at once, within its turn, and says what it was told."""
 
     async def play(turn: Turn) -> AsyncIterator[bytes]:
@@ -137,7 +147,7 @@ class TestAQuestionWithinATurn:
             assert await waiting(home, session_id) == [approval]
 
     async def test_what_the_agent_does_not_offer_cannot_be_decided(self, tmp_path: Path) -> None:
-        questions = Question(options=OPTIONS[2:]), Question(options=[]), Question()
+        questions = ApprovalRequest(options=OPTIONS[2:]), ApprovalRequest(options=[]), ApprovalRequest()
         async with house(tmp_path, asking(*questions)) as home:
             session_id = await home.create()
             refusing, silent, plain = await waiting(home, session_id, 3)
@@ -180,7 +190,7 @@ class TestAQuestionWithinATurn:
 
     @pytest.mark.parametrize(("policy", "option"), [(ApprovalPolicy.ALLOW, "once"), (ApprovalPolicy.DENY, "no")])
     async def test_a_policy_answers_at_once(self, tmp_path: Path, policy: ApprovalPolicy, option: str) -> None:
-        async with house(tmp_path, asking(QUESTION, Question())) as home:
+        async with house(tmp_path, asking(QUESTION, ApprovalRequest())) as home:
             session_id = await home.create(approval_policy=policy)
             await home.status(session_id, SessionStatus.RUNNING)
             allowed = policy is ApprovalPolicy.ALLOW
@@ -251,7 +261,7 @@ class TestBounds:
     async def test_an_agent_that_asks_without_end_is_ended(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        answers: list[Answer] = []
+        answers: list[ApprovalDecision] = []
 
         async def play(turn: Turn) -> AsyncIterator[bytes]:
             yield STARTED
@@ -259,7 +269,7 @@ class TestBounds:
                 answers.append(await turn.ask(QUESTION))
                 await asyncio.sleep(0)
 
-        monkeypatch.setattr(questions, "MAX_QUESTIONS", 5)
+        monkeypatch.setattr(approval_broker, "MAX_APPROVALS", 5)
         async with house(tmp_path, play) as home:
             session_id = await home.create(approval_policy=ApprovalPolicy.ALLOW)
             await home.status(session_id, SessionStatus.RUNNING)
@@ -272,10 +282,10 @@ class TestBounds:
         assert [answer.allowed for answer in answers[:6]] == [True] * 5 + [False]
 
     @pytest.mark.parametrize(
-        "args", ["x" * questions.MAX_BYTES, json.loads("[" * 101 + "]" * 101)], ids=["large", "deep"]
+        "args", ["x" * approval_broker.MAX_APPROVAL_BYTES, json.loads("[" * 101 + "]" * 101)], ids=["large", "deep"]
     )
     async def test_a_question_that_cannot_be_shown_ends_the_run(self, tmp_path: Path, args: Any) -> None:
-        async with house(tmp_path, asking(Question(args=args))) as home:
+        async with house(tmp_path, asking(ApprovalRequest(args=args))) as home:
             session_id = await home.create()
             await home.status(session_id, SessionStatus.RUNNING)
             assert await ended(home, session_id) == (RunStatus.ERROR, [])
@@ -284,8 +294,8 @@ class TestBounds:
     async def test_only_so_many_questions_are_put_at_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(questions, "MAX_WAITING", 2)
-        async with house(tmp_path, asking(*[Question(message=str(number)) for number in range(3)])) as home:
+        monkeypatch.setattr(approval_broker, "MAX_WAITING", 2)
+        async with house(tmp_path, asking(*[ApprovalRequest(message=str(number)) for number in range(3)])) as home:
             session_id = await home.create()
             first, _ = await waiting(home, session_id, 2)
             await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
-from app.answers import EventStream, Frame
-from app.backends.embedded.bell import AT_ONCE, KEPT, Bell
-from app.backends.embedded.sqlite import driver
-from app.types import OutputFormat
+from app.models.output import OutputFormat
+from app.results import EventStream, StreamEvent
+from app.store.notifier import AT_ONCE, KEPT, ChangeNotifier
+from app.store.statements import driver
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
 
 READERS = 30
@@ -22,7 +22,7 @@ class Reader:
     """Reads a stream to its end."""
 
     def __init__(self, stream: EventStream) -> None:
-        self.frames: list[Frame] = []
+        self.frames: list[StreamEvent] = []
         self.task = asyncio.create_task(self._read(stream))
 
     async def _read(self, stream: EventStream) -> None:
@@ -85,10 +85,10 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
 
 class TestWhatIsReadOnce:
     @pytest.fixture
-    def bell(self) -> Bell:
-        return Bell()
+    def bell(self) -> ChangeNotifier:
+        return ChangeNotifier()
 
-    async def test_the_same_question_is_answered_from_memory_until_there_is_news(self, bell: Bell) -> None:
+    async def test_the_same_question_is_answered_from_memory_until_there_is_news(self, bell: ChangeNotifier) -> None:
         with bell.watch(1), bell.watch(1):
             assert bell.once(1, "question", lambda: "old") == "old"
             assert bell.once(1, "question", lambda: "new") == "old"
@@ -97,21 +97,21 @@ class TestWhatIsReadOnce:
             bell.ring([1])
             assert bell.once(1, "question", lambda: "new") == "new"
 
-    async def test_only_the_last_answers_are_kept(self, bell: Bell) -> None:
+    async def test_only_the_last_answers_are_kept(self, bell: ChangeNotifier) -> None:
         with bell.watch(1), bell.watch(1):
             for number in range(KEPT + 1):
                 bell.once(1, number, lambda: "old")
             assert bell.once(1, 0, lambda: "new") == "new"
             assert bell.once(1, KEPT, lambda: "new") == "old"
 
-    async def test_nothing_is_kept_for_one_alone(self, bell: Bell) -> None:
+    async def test_nothing_is_kept_for_one_alone(self, bell: ChangeNotifier) -> None:
         with bell.watch(1):
             assert bell.once(1, "question", lambda: "old") == "old"
             assert bell.once(1, "question", lambda: "new") == "new"
 
 
 async def test_all_who_watch_are_woken_and_not_all_at_once() -> None:
-    bell = Bell()
+    bell = ChangeNotifier()
     with ExitStack() as stack:
         watching = [stack.enter_context(bell.watch(1)) for _ in range(2 * AT_ONCE + 1)]
         bell.ring([1])

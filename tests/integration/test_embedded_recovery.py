@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from app.agents.port import Turn
-from app.backends.embedded import removals, workspace
+from app.engine import workspace
 from app.errors import StorageUnavailable
-from app.types import Repo, RunStatus, SessionStatus
+from app.models.runs import RunStatus
+from app.models.sessions import Repo, SessionStatus
+from app.store import deletions
 from tests.support.scripted import CALLER, House, Stubborn, asked, echo, endless, house, make_backend, until
 
 
@@ -109,8 +111,8 @@ async def test_a_workspace_is_removed_by_the_next_server_when_the_one_that_delet
             assert await asyncio.to_thread(left.with_name(kept).is_dir)
 
 
-async def removals_left(home: House) -> list[removals.Removal]:
-    return home.backend._database.read(removals.pending)
+async def removals_left(home: House) -> list[deletions.Deletion]:
+    return home.backend._database.read(deletions.pending)
 
 
 async def test_what_the_store_did_not_make_stays_when_two_stores_share_a_directory(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
-from app.backends.embedded.runner import claim
 from app.errors import NotRunning, RunExists, RunNotFound
-from app.types import NewRun, OutputFormat, RunMessage, RunStatus, SessionStatus
+from app.models.output import OutputFormat
+from app.models.runs import NewRun, RunMessage, RunStatus
+from app.models.sessions import SessionStatus
+from app.store.commands.runs import claim
 from tests.support.output import stored_events, told
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
 

@@ -11,19 +11,13 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
-from app.answers import JsonPieces
-from app.backends.embedded import output, sessions
 from app.errors import AlreadyEnded, AlreadyRunning, BadRequest, NotRunning, SessionNotFound
-from app.types import (
-    Caller,
-    NewMessage,
-    NewSession,
-    OutputFormat,
-    Repo,
-    RunStatus,
-    SessionStatus,
-    Workflow,
-)
+from app.models.caller import Caller
+from app.models.output import OutputFormat
+from app.models.runs import NewMessage, RunStatus
+from app.models.sessions import NewSession, Repo, SessionStatus, Workflow
+from app.results import StreamedJson
+from app.store import log, sessions
 from tests.support.scripted import CALLER, STARTED, House, Scripted, Stubborn, asked, echo, endless, event, house, until
 
 OTHER = Caller(token="t", project="other")
@@ -337,10 +331,10 @@ async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(h
 async def test_reading_a_long_log_breaks_off_when_the_session_is_deleted_meanwhile(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "SLICE", 1)
+    monkeypatch.setattr(log, "SLICE", 1)
     session_id = await home.running()
     answer = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
-    assert isinstance(answer, JsonPieces)
+    assert isinstance(answer, StreamedJson)
     assert (await anext(answer.pieces)).startswith(b'{"session_id":')
     await home.backend.delete_session(CALLER, session_id)
     with pytest.raises(SessionNotFound):

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 
 from app.agents import demo
 from app.agents.demo import DemoAgent
-from app.backends.embedded.adapter import EmbeddedBackend
-from app.backends.embedded.keys import KeyRing
+from app.backends.embedded.backend import EmbeddedBackend
 from app.factory import create_app
-from app.types import Role
+from app.models.caller import Role
+from app.store.keys import KeyRing
 from tests.support.api import Api, served_contract
 from tests.support.server import Background, serving
 from tests.support.stage import settings
@@ -70,8 +70,8 @@ def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
     chosen = settings(data_dir=tmp_path)
     assert chosen.database is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.backends.embedded.sqlite.BUSY_TIMEOUT_MS", 10)
-        patch.setattr("app.backends.embedded.database.LAST_RETRY", 0.1)
+        patch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
+        patch.setattr("app.store.sqlite.database.LAST_RETRY", 0.1)
         patch.setattr(demo, "TICK_SECONDS", 0.01)
         with KeyRing.open(chosen.database) as ring:
             _, key = ring.create(project="demo", role=Role.ADMIN)

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from app.agents.port import Turn
-from app.types import RunStatus, SessionPatch, Usage
+from app.models.runs import RunStatus, Usage
+from app.models.sessions import SessionPatch
 from tests.support.scripted import CALLER, STARTED, asked, echo, endless, event, house
 
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app import streaming
-from app.types import Role
+from app.models.caller import Role
+from app.server import streaming
 from tests.support import platform_failures as fault
 from tests.support.api import Api
 from tests.support.deadline import eventually

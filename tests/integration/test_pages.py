@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 import pytest
 import yaml
 
-from app import pages
-from app.types import SessionStatus
+from app import web
+from app.models.sessions import SessionStatus
 from tests.support.asgi import Client
 
 DOCUMENT: dict[str, Any] = {"openapi": "3.0.3", "info": {"title": "A <b> title", "version": "1"}, "paths": {}}
@@ -18,7 +18,7 @@ DOCUMENT: dict[str, Any] = {"openapi": "3.0.3", "info": {"title": "A <b> title",
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(pages.create_app(DOCUMENT))
+    return Client(web.create_app(DOCUMENT))
 
 
 class Page(HTMLParser):

@@ -12,10 +12,10 @@ import requests
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app import edge, limits, protocol, server
-from app.limits import read_body
+from app.observability.telemetry import Metrics
+from app.server import body, middleware, protocol, run
+from app.server.body import read_body
 from app.settings import Settings
-from app.telemetry import Metrics
 
 LIMIT = 1_048_576
 MEGABYTES_50 = 50_000_000
@@ -46,10 +46,10 @@ async def _nothing() -> None:
 def running() -> Iterator[tuple[str, int]]:
     """A server in a thread, on a port of its own."""
     settings = Settings.model_validate({"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000})
-    wrapped = edge.wrap(app, settings=settings, metrics=Metrics(), ready=_nothing)
-    [listener] = server.listen("127.0.0.1", 0)
+    wrapped = middleware.install(app, settings=settings, metrics=Metrics(), ready=_nothing)
+    [listener] = run.listen("127.0.0.1", 0)
     address: tuple[str, int] = listener.getsockname()
-    running_server = uvicorn.Server(server.configure(wrapped))
+    running_server = uvicorn.Server(run.configure(wrapped))
     thread = threading.Thread(target=running_server.run, args=([listener],))
     thread.start()
     try:
@@ -169,8 +169,8 @@ class TestBodiesNobodyReads:
     def test_the_connection_is_closed_when_the_ignored_body_does_not_come(
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "_SMALL_SECONDS", 0.01)
-        monkeypatch.setattr(limits, "_LINGER_SECONDS", 0.01)
+        monkeypatch.setattr(body, "_SMALL_SECONDS", 0.01)
+        monkeypatch.setattr(body, "_LINGER_SECONDS", 0.01)
         connection.send(b"POST /ignore HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
 
         reply = connection.reply()
@@ -181,7 +181,7 @@ class TestBodiesNobodyReads:
     def test_the_farewell_ends_when_a_client_never_stops(
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "_LINGER_BYTES", 1_000_000)
+        monkeypatch.setattr(body, "_LINGER_BYTES", 1_000_000)
         connection.send(b"POST /length HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % 10**12)
         assert connection.reply().status == 413
 
@@ -319,15 +319,15 @@ class TestAnswers:
 
 class TestListen:
     def test_a_port_in_use_is_named(self, address: tuple[str, int]) -> None:
-        with pytest.raises(server.ListenError, match=rf"^PORT {address[1]} on 127\.0\.0\.1 is in use"):
-            server.listen(*address)
+        with pytest.raises(run.ListenError, match=rf"^PORT {address[1]} on 127\.0\.0\.1 is in use"):
+            run.listen(*address)
 
     def test_an_unknown_host_is_named(self) -> None:
-        with pytest.raises(server.ListenError, match=r"^cannot listen on HOST .*invalid, PORT 0"):
-            server.listen("no-such-host.invalid", 0)
+        with pytest.raises(run.ListenError, match=r"^cannot listen on HOST .*invalid, PORT 0"):
+            run.listen("no-such-host.invalid", 0)
 
     def test_all_addresses_of_a_name_share_one_port(self) -> None:
-        sockets = server.listen("localhost", 0)
+        sockets = run.listen("localhost", 0)
         ports = {bound.getsockname()[1] for bound in sockets}
         for bound in sockets:
             bound.close()

@@ -7,8 +7,8 @@ import socket
 import pytest
 import requests
 
-from app import streaming
-from app.types import Role
+from app.models.caller import Role
+from app.server import streaming
 from tests.support.deadline import eventually
 from tests.support.stage import PlatformStage
 

@@ -1,7 +1,5 @@
 """Workspaces made from real repositories by the real git, checked beforehand, and removed."""
 
-# ruff: noqa: ASYNC240 - a test may look at a file for a moment
-
 import asyncio
 import os
 import tempfile
@@ -12,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.backends.embedded.git import Limits
-from app.backends.embedded.workspace import WORKFLOW, WorkspaceError, check, prepare, remove
+from app.engine.git import Limits
+from app.engine.workspace import WORKFLOW, WorkspaceError, check, delete, provision
 from app.errors import BadRequest
-from app.types import NewSession, Repo, Workflow
+from app.models.sessions import NewSession, Repo, Workflow
 from tests.support.repositories import FILE, failure, git, make_repository, names, session
 
 
@@ -31,14 +29,14 @@ def workspace(tmp_path: Path) -> Path:
 
 class TestMaking:
     async def test_an_empty_private_directory_is_made_when_there_are_no_repositories(self, workspace: Path) -> None:
-        await prepare(workspace, session(), protocols=FILE)
+        await provision(workspace, session(), protocols=FILE)
         assert names(workspace) == []
         assert workspace.stat().st_mode & 0o777 == 0o700
 
     async def test_each_repository_has_a_directory_of_its_name_when_cloned(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
-        await prepare(workspace, session(repository("api"), repository("web.git")), protocols=FILE)
+        await provision(workspace, session(repository("api"), repository("web.git")), protocols=FILE)
         assert names(workspace) == ["api", "web"]
         assert (workspace / "api" / "README").read_text() == "hello"
         assert git(workspace / "api", "status", "--porcelain", "--branch").startswith("## main")
@@ -46,7 +44,7 @@ class TestMaking:
     async def test_only_the_tip_is_fetched_when_there_is_history(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
-        await prepare(workspace, session(repository(one="1", two="2", three="3")), protocols=FILE)
+        await provision(workspace, session(repository(one="1", two="2", three="3")), protocols=FILE)
         assert git(workspace / "api", "rev-list", "--count", "HEAD").strip() == "1"
         assert (workspace / "api" / "one").exists()
 
@@ -59,29 +57,29 @@ class TestMaking:
         git(origin, kind, reference)
         (origin / "old").write_text("2")
         git(origin, "commit", "--quiet", "--all", "--message=new")
-        await prepare(workspace, session(Repo(url=url, branch=reference)), protocols=FILE)
+        await provision(workspace, session(Repo(url=url, branch=reference)), protocols=FILE)
         assert (workspace / "api" / "old").read_text() == "1"
 
     async def test_names_differ_when_repositories_are_called_the_same(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
         urls = [repository("a/api", one="1"), repository("b/api", two="2"), repository("api-2", three="3")]
-        await prepare(workspace, session(*urls), protocols=FILE)
+        await provision(workspace, session(*urls), protocols=FILE)
         assert [names(workspace / name)[1] for name in ("api", "api-2", "api-2-2")] == ["one", "two", "three"]
 
     async def test_it_works_when_the_directory_is_relative(
         self, tmp_path: Path, repository: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        await prepare(Path("here"), session(repository()), protocols=FILE)
+        await provision(Path("here"), session(repository()), protocols=FILE)
         assert (tmp_path / "here" / "api" / "README").exists()
 
     async def test_what_is_there_is_kept_when_made_again(self, workspace: Path, repository: Callable[..., str]) -> None:
         new = session(repository("api"), repository("web"))
-        await prepare(workspace, new, protocols=FILE)
+        await provision(workspace, new, protocols=FILE)
         (workspace / "api" / "README").write_text("my work")
-        await remove(workspace / "web")
-        await prepare(workspace, new, protocols=FILE)
+        await delete(workspace / "web")
+        await provision(workspace, new, protocols=FILE)
         assert (workspace / "api" / "README").read_text() == "my work"
         assert (workspace / "web" / "README").exists()
 
@@ -90,7 +88,7 @@ class TestMaking:
     ) -> None:
         (workspace / ".cloning-1" / "api" / ".git").mkdir(parents=True)
         (workspace / ".cloning-2").symlink_to(tmp_path)
-        await prepare(workspace, session(repository()), protocols=FILE)
+        await provision(workspace, session(repository()), protocols=FILE)
         assert names(workspace) == ["api"]
         assert (tmp_path / "origin").exists()
 
@@ -111,7 +109,7 @@ class TestWorkflow:
         (origin / "inward").symlink_to("flows/one.md")
         git(origin, "add", ".")
         git(origin, "commit", "--quiet", "--message=flows")
-        await prepare(workspace, session(workflow=Workflow(git_url=url, path=path)), protocols=FILE)
+        await provision(workspace, session(workflow=Workflow(git_url=url, path=path)), protocols=FILE)
         assert names(workspace / WORKFLOW) == [".git", "README", "flows", "inward"]
 
     @pytest.mark.parametrize("path", ["gone", "README/deeper", "out", "out/etc", "circle"])
@@ -231,23 +229,23 @@ def unprivileged(*paths: Path) -> Iterator[None]:
 
 class TestRemoving:
     async def test_nothing_remains_when_removed(self, workspace: Path, repository: Callable[..., str]) -> None:
-        await prepare(workspace, session(repository()), protocols=FILE)
-        await remove(workspace)
+        await provision(workspace, session(repository()), protocols=FILE)
+        await delete(workspace)
         assert not workspace.exists()
         assert workspace.parent.exists()
 
     async def test_nothing_happens_when_there_is_none(self, workspace: Path) -> None:
-        await remove(workspace)
+        await delete(workspace)
 
     async def test_what_links_point_to_stays_when_removed(self, workspace: Path, tmp_path: Path) -> None:
         outside = tmp_path / "outside"
         (outside / "kept").mkdir(parents=True)
         (workspace / "deep").mkdir(parents=True)
         (workspace / "deep" / "link").symlink_to(outside)
-        await remove(workspace)
+        await delete(workspace)
         assert names(outside) == ["kept"]
         workspace.symlink_to(outside)
-        await remove(workspace)
+        await delete(workspace)
         assert names(outside) == ["kept"]
         assert not workspace.is_symlink()
 
@@ -262,7 +260,7 @@ class TestRemoving:
                     path.chmod(mode)
                 with pytest.raises(PermissionError):
                     (sealed / "file").unlink()
-                asyncio.run(remove(workspace))
+                asyncio.run(delete(workspace))
             assert not workspace.exists()
 
     def test_it_fails_in_words_when_it_may_not(self) -> None:
@@ -271,6 +269,6 @@ class TestRemoving:
             workspace.mkdir(parents=True)
             workspace.parent.chmod(0o500)
             with unprivileged(workspace.parent), pytest.raises(WorkspaceError) as caught:
-                asyncio.run(remove(workspace))
+                asyncio.run(delete(workspace))
             workspace.parent.chmod(0o700)
         assert str(caught.value) == "The workspace could not be removed."

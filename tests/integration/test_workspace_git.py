@@ -1,7 +1,5 @@
 """The git command: how it is called, that it can be ended, and that each guard rail holds by itself."""
 
-# ruff: noqa: ASYNC240 - a test may look at a file for a moment
-
 import asyncio
 import os
 import subprocess
@@ -11,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.backends.embedded.git import CloneFailed, Limits, clone
-from app.backends.embedded.workspace import prepare
+from app.engine.git import CloneFailed, Limits, clone
+from app.engine.workspace import provision
 from tests.support.deadline import eventually
 from tests.support.repositories import FILE, failure, git, make_repository, names, session
 
@@ -70,7 +68,7 @@ class TestGitProcess:
         self, workspace: Path, fake_git: Callable[[str], Path]
     ) -> None:
         out = fake_git(SLOW)
-        task = asyncio.create_task(prepare(workspace, session("file:///api"), protocols=FILE))
+        task = asyncio.create_task(provision(workspace, session("file:///api"), protocols=FILE))
         await asyncio.to_thread(eventually, out.exists)
         group = int(out.read_text())
         assert len(in_group(group)) == 2
@@ -188,7 +186,7 @@ class TestGuardRails:
         (tmp_path / ".gitconfig").write_text(f"[init]\ntemplateDir = {tmp_path}/template\n")
         monkeypatch.setenv("HOME", str(tmp_path))
         url = repository()
-        await prepare(workspace, session(url), protocols=FILE)
+        await provision(workspace, session(url), protocols=FILE)
         assert not (workspace / "api" / ".git" / "hooks").exists()
         git(tmp_path, "clone", "--quiet", url, "control")
         assert (tmp_path / "mark").exists(), "the hook runs where nothing prevents it"
@@ -200,7 +198,7 @@ class TestGuardRails:
         origin = Path(outer.removeprefix("file://"))
         git(origin, "submodule", "--quiet", "add", inner, "sub")
         git(origin, "commit", "--quiet", "--message=sub")
-        await prepare(workspace, session(outer), protocols=FILE)
+        await provision(workspace, session(outer), protocols=FILE)
         assert names(workspace / "outer" / "sub") == []
 
     async def test_nothing_is_written_through_a_link_when_one_has_the_name_of_a_repository(
@@ -210,7 +208,7 @@ class TestGuardRails:
         outside.mkdir()
         workspace.mkdir(parents=True)
         (workspace / "api").symlink_to(outside)
-        await prepare(workspace, session(repository()), protocols=FILE)
+        await provision(workspace, session(repository()), protocols=FILE)
         assert names(outside) == []
 
     async def test_nothing_is_cloned_when_the_session_was_accepted_under_other_rules(self, workspace: Path) -> None:

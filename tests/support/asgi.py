@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from app import edge
+from app.observability.telemetry import Metrics, Tracing
+from app.server import middleware
 from app.settings import Settings
-from app.telemetry import Metrics, Tracing
 
 
 class Answer:
@@ -48,7 +48,7 @@ class Client:
         **chosen: Any,
     ) -> None:
         self.metrics = Metrics()
-        self.app = edge.wrap(
+        self.app = middleware.install(
             app, settings=Settings(**chosen), metrics=self.metrics, ready=ready or nothing, tracing=tracing
         )
 

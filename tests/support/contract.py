@@ -10,35 +10,14 @@ from urllib.parse import unquote
 import msgspec
 from starlette.types import ASGIApp, Message
 
-from app.answers import EventStream, Frame
 from app.backend import Backend
+from app.models.approvals import Approval, ApprovalAnswer, ApprovalList, ApprovalStatus
+from app.models.caller import Caller, Credentials, Role
+from app.models.output import EventLog, LogPage, OutputFormat, Transcript
+from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunStatus, RunSummary
+from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.results import EventStream, StreamEvent
 from app.settings import Settings, load
-from app.types import (
-    AcceptedRun,
-    Approval,
-    ApprovalAnswer,
-    ApprovalList,
-    ApprovalStatus,
-    Caller,
-    CreatedSession,
-    Credentials,
-    EventLog,
-    Interruption,
-    NewMessage,
-    NewRun,
-    NewSession,
-    OutputFormat,
-    Page,
-    Role,
-    RunList,
-    RunStatus,
-    RunSummary,
-    Session,
-    SessionPage,
-    SessionPatch,
-    SessionStatus,
-    Transcript,
-)
 
 TOKEN = "Bearer token-of-the-tests"
 AUTH = {"Authorization": TOKEN, "X-Ambient-Project": "demo"}
@@ -209,9 +188,9 @@ class CannedBackend(Backend):
         self._called("stop_session", caller=caller, session_id=session_id)
         return self.session
 
-    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+    async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         self._called("interrupt_session", caller=caller, session_id=session_id)
-        return Interruption(message="Interrupt signal sent", interrupted=False)
+        return InterruptResult(message="Interrupt signal sent", interrupted=False)
 
     async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
         self._called("send_message", caller=caller, session_id=session_id, message=message)
@@ -247,7 +226,7 @@ class CannedBackend(Backend):
         return Approval(id="a1", run_id=RUN, status=ApprovalStatus.ALLOWED, created_at="2026-11-23T21:00:00Z")
 
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
     ) -> Transcript | EventLog:
         self._called(
             "get_session_output", caller=caller, session_id=session_id, format=format, run_id=run_id, page=page
@@ -268,5 +247,5 @@ class CannedBackend(Backend):
         return EventStream(_no_pages())
 
 
-async def _no_pages() -> AsyncGenerator[list[Frame], None]:
+async def _no_pages() -> AsyncGenerator[list[StreamEvent], None]:
     yield []

@@ -2,9 +2,10 @@
 
 import msgspec
 
-from app.answers import JsonPieces
 from app.backend import Backend
-from app.types import Caller, Message, OutputFormat
+from app.models.caller import Caller
+from app.models.output import Message, OutputFormat
+from app.results import StreamedJson
 
 
 async def stored_events(
@@ -28,7 +29,7 @@ async def _whole(
     backend: Backend, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None
 ) -> msgspec.Raw:
     answer = await backend.get_session_output(caller, session_id, format=format, run_id=run_id)
-    assert isinstance(answer, JsonPieces)
+    assert isinstance(answer, StreamedJson)
     pieces = [piece async for piece in answer.pieces]
     assert all(pieces)
     body = msgspec.json.decode(b"".join(pieces), type=dict[str, msgspec.Raw])

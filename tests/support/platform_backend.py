@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from app.backends.ambient.adapter import AmbientBackend
-from app.types import Caller
+from app.backends.ambient.backend import AmbientBackend
+from app.models.caller import Caller
 
 CALLER = Caller(token="secret-token", project="demo")
 ELSEWHERE = Caller(token="secret-token", project="other")

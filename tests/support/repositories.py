@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.backends.embedded.git import LIMITS, Limits
-from app.backends.embedded.workspace import WorkspaceError, prepare
-from app.types import NewSession, Repo, Workflow
+from app.engine.git import LIMITS, Limits
+from app.engine.workspace import WorkspaceError, provision
+from app.models.sessions import NewSession, Repo, Workflow
 
 FILE = ("file",)
 
@@ -39,7 +39,7 @@ async def failure(
 ) -> str:
     """The message of the error that preparing ends with."""
     with pytest.raises(WorkspaceError) as caught:
-        await prepare(workspace, new, protocols=protocols, limits=limits)
+        await provision(workspace, new, protocols=protocols, limits=limits)
     return str(caught.value)
 
 

@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.agents.port import Agent, Turn
-from app.backends.embedded.adapter import EmbeddedBackend
-from app.backends.embedded.execution import Patience
-from app.types import Caller, NewMessage, NewSession, RunStatus, RunSummary, SessionStatus
+from app.backends.embedded.backend import EmbeddedBackend
+from app.engine.execution import GracePeriod
+from app.models.caller import Caller
+from app.models.runs import NewMessage, RunStatus, RunSummary
+from app.models.sessions import NewSession, SessionStatus
 from tests.support.output import stored_events
 
 T = TypeVar("T")
 Play = Callable[[Turn], AsyncIterator[bytes]]
 CALLER = Caller(token="t", project="demo")
-QUICK = Patience(cancel=0.2, close=0.2)
+QUICK = GracePeriod(cancel=0.2, close=0.2)
 FINAL = {RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
 
 

@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from app.protocol import BoundedProtocol
+from app.server.protocol import BoundedProtocol
 from tests.support.deadline import eventually
 
 T = TypeVar("T")

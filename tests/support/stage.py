@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import pytest
 
 from app.agents import demo
-from app.backends.ambient.adapter import AmbientBackend
-from app.backends.embedded.keys import KeyRing
+from app.backends.ambient.backend import AmbientBackend
 from app.factory import create_app
+from app.models.caller import Role
 from app.settings import Settings
-from app.types import Role
+from app.store.keys import KeyRing
 from tests.support.api import Api, Contract, served_contract, unique_project
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform

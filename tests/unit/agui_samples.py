@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from app.agui.decode import Event, decode
-from app.agui.detail import DETAILS, Detail
+from app.agui.events import FULL_EVENTS, Event, FullEvent, decode
 
 R1 = "0b7e4c2a-9d1f-4a5e-8c3b-2f6a7d8e9f01"
 R2 = "1c8f5d3b-ae20-4b6f-9d4c-307b8e9fa012"
@@ -62,9 +61,9 @@ def raw(type_: str | None = None, run: str | None = "r1", thread: str | None = "
     return json.dumps({key: value for key, value in event.items() if value is not None}).encode()
 
 
-def log(*raws: bytes) -> list[Detail]:
+def log(*raws: bytes) -> list[FullEvent]:
     """The events of these entries."""
-    return list(decode(raws, DETAILS))
+    return list(decode(raws, FULL_EVENTS))
 
 
 def bytes_of(events: Iterable[Event]) -> list[bytes]:

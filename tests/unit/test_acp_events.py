@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from acp import schema
 
-from app.agents.acp.events import Translator, usage
+from app.agents.acp.translate import Translator, usage
 from tests.support.agents.turns import checked
 
 PRINTED = {"t1": "printed by the terminal"}

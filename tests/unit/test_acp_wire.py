@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.agents.acp import wire as module
-from app.agents.acp.updates import LEAST_BYTES, MAX_BYTES, Updates
-from app.agents.acp.wire import Wire
+from app.agents.acp import transport as module
+from app.agents.acp.transport import LEAST_BYTES, MAX_QUEUED_BYTES, LineTransport, UpdateQueue
 from tests.support.server import Background
 
 
@@ -31,16 +30,16 @@ class Ears:
         """Whoever reads keeps up."""
 
 
-def wired(*lines: bytes | dict[str, Any], limit: int = 1000) -> tuple[Wire, Ears]:
+def wired(*lines: bytes | dict[str, Any], limit: int = 1000) -> tuple[LineTransport, Ears]:
     """A wire on which an agent says all these lines and leaves."""
     ears, reader = Ears(), asyncio.StreamReader(limit=limit)
     for line in lines:
         reader.feed_data((line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n")
     reader.feed_eof()
-    return Wire(reader, ears, ears.hear, ears.complaints.append), ears  # type: ignore[arg-type]  # a writer in small
+    return LineTransport(reader, ears, ears.hear, ears.complaints.append), ears  # type: ignore[arg-type]  # a writer in small
 
 
-async def received(wire: Wire) -> list[dict[str, Any]]:
+async def received(wire: LineTransport) -> list[dict[str, Any]]:
     messages = []
     while message := await wire.receive():
         messages.append(message)
@@ -99,7 +98,7 @@ async def test_a_long_line_comes_whole() -> None:
 async def test_a_line_without_end_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LINE", 10_000)
     reader = asyncio.StreamReader(limit=1000)
-    wire = Wire(reader, None, Ears().hear, print)  # type: ignore[arg-type]  # nothing is written
+    wire = LineTransport(reader, None, Ears().hear, print)  # type: ignore[arg-type]  # nothing is written
     receiving = asyncio.create_task(wire.receive())
     for _ in range(20):
         reader.feed_data(b"x" * 1000)
@@ -157,7 +156,7 @@ async def test_an_answer_to_an_agent_that_has_gone_is_no_error() -> None:
         await wire.send({"id": 1, "method": "session/prompt"})
 
 
-async def fill(updates: Updates, size: int) -> int:
+async def fill(updates: UpdateQueue, size: int) -> int:
     """How many updates of a size an agent gets rid of before it has to wait."""
     for number in range(10**6):
         putting = asyncio.create_task(updates.put(number, size))
@@ -168,21 +167,23 @@ async def fill(updates: Updates, size: int) -> int:
     raise AssertionError("it never has to wait")
 
 
-@pytest.mark.parametrize(("size", "expected"), [(1, MAX_BYTES // LEAST_BYTES), (MAX_BYTES, 1), (MAX_BYTES // 2, 2)])
+@pytest.mark.parametrize(
+    ("size", "expected"), [(1, MAX_QUEUED_BYTES // LEAST_BYTES), (MAX_QUEUED_BYTES, 1), (MAX_QUEUED_BYTES // 2, 2)]
+)
 async def test_an_agent_that_floods_waits_until_its_updates_are_taken(size: int, expected: int) -> None:
-    updates = Updates()
+    updates = UpdateQueue()
     assert await fill(updates, size) == expected
     waiting = asyncio.create_task(updates.put("next", size))
     assert await updates.take() == 0
     await waiting
 
 
-@pytest.mark.parametrize("end", [Updates.abandon, Updates.finish])
-async def test_the_end_of_a_turn_holds_nobody(end: Callable[[Updates], None]) -> None:
-    updates = Updates()
-    count = await fill(updates, MAX_BYTES)
+@pytest.mark.parametrize("end", [UpdateQueue.abandon, UpdateQueue.finish])
+async def test_the_end_of_a_turn_holds_nobody(end: Callable[[UpdateQueue], None]) -> None:
+    updates = UpdateQueue()
+    count = await fill(updates, MAX_QUEUED_BYTES)
     end(updates)
-    if end is Updates.abandon:
+    if end is UpdateQueue.abandon:
         await updates.put("late", 1)
     else:
         assert [await updates.take() for _ in range(count + 1)] == [*range(count), None]
@@ -195,7 +196,7 @@ def test_a_line_to_a_process_that_has_ended_is_broken_on_the_servers_loop_too(lo
         )
         assert process.stdin
         assert process.stdout
-        wire = Wire(process.stdout, process.stdin, Ears().hear, Ears().complaints.append)
+        wire = LineTransport(process.stdout, process.stdin, Ears().hear, Ears().complaints.append)
         await process.wait()
         while True:  # the end of the pipe may take a moment longer than that of the process
             await wire.send({"id": 1, "method": "initialize"})

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui.compact import compact
-from app.agui.decode import Event
+from app.agui.compaction import compact
+from app.agui.events import Event
 from tests.unit.agui_samples import PLATFORM_RUN, bytes_of, deltas, dict_of, hostile_events, log, raw
 
 TEXT, ARGS, REASONING = "TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS", "REASONING_MESSAGE_CONTENT"

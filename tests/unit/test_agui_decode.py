@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui.compact import compact
-from app.agui.decode import decode
-from app.agui.endings import ending
-from app.agui.runs import summaries
-from app.agui.select import canonical, of_run
-from app.agui.terminal import OpenParts
+from app.agui.compaction import compact
+from app.agui.events import decode
+from app.agui.lifecycle_events import OpenParts
+from app.agui.outcome import outcome
+from app.agui.run_filter import normalize_run_id, of_run
+from app.agui.run_summaries import summaries
 from app.agui.transcript import transcript
 from tests.unit.agui_samples import PLATFORM_RUN, R1, THREAD, bytes_of, hostile_events, json_values, log, raw
 
@@ -98,7 +98,7 @@ def test_no_reader_raises_whatever_the_log_holds(raws: list[bytes]) -> None:
     parts = OpenParts()
     for event in events:
         parts.observe(event)
-        ending(event)
+        outcome(event)
     msgspec.json.encode([transcript(events), summaries(events, session_running=True)])
     msgspec.json.decode(msgspec.json.encode([parts.close("t", "r", 1)]))
     assert all(_is_object(entry) for entry in bytes_of(compact(events)))
@@ -145,7 +145,7 @@ def test_a_run_is_found_when_its_uuid_is_spelled(spelling: str) -> None:
     ],
 )
 def test_an_id_that_is_no_uuid_is_compared_as_it_is(free: str) -> None:
-    assert canonical(free) == free
+    assert normalize_run_id(free) == free
 
 
 def test_nothing_is_found_when_the_run_is_unknown() -> None:

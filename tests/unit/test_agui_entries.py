@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui import entries
-from app.agui.decode import BYTES, EVENTS, MARKS, Mark, Reading
-from app.agui.entries import Splitter
+from app.agui import export_splitter
+from app.agui.events import BYTES, EVENTS, MARKS, EventDecoder, EventHeader
+from app.agui.export_splitter import ExportSplitter
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{},:'), max_size=12) | st.sampled_from(
     ["aguiEvents", 'x},{"type":"A"},', '"aguiEvents":[', '"type":"END"},']
@@ -23,9 +23,9 @@ VALUES = st.recursive(
 OBJECTS = st.fixed_dictionaries({"type": st.sampled_from(["RUN_STARTED", "MESSAGES_SNAPSHOT"]), "messages": VALUES})
 
 
-def split(text: bytes, sizes: list[int], reading: Reading[Any] = BYTES) -> list[bytes]:
+def split(text: bytes, sizes: list[int], reading: EventDecoder[Any] = BYTES) -> list[bytes]:
     """The entries of an export that comes in pieces of these sizes, the last of them again and again."""
-    splitter, found = Splitter(reading), []
+    splitter, found = ExportSplitter(reading), []
     while text:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
         found += [raw for part in splitter.take(text[:size]) for raw in part.raws()]
@@ -49,14 +49,14 @@ EXPORTS = st.builds(
 @pytest.mark.parametrize("reading", [BYTES, MARKS, EVENTS])
 @given(EXPORTS, st.integers(-1, 2), st.integers(1, 80), st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_entries_are_the_same_in_whatever_pieces_the_export_comes(
-    reading: Reading[Any], value: dict[str, Any], indent: int, enough: int, sizes: list[int]
+    reading: EventDecoder[Any], value: dict[str, Any], indent: int, enough: int, sizes: list[int]
 ) -> None:
     text = msgspec.json.format(msgspec.json.encode(value), indent=indent)
     whole = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     expected = msgspec.json.decode(whole["aguiEvents"], type=list[msgspec.Raw])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "SLICE", enough)
-        patch.setattr(entries, "LONG", 3 * enough)
+        patch.setattr(export_splitter, "SLICE", enough)
+        patch.setattr(export_splitter, "LONG", 3 * enough)
         assert split(text, sizes, reading) == [bytes(raw) for raw in expected]
 
 
@@ -64,11 +64,11 @@ def test_entries_are_the_same_in_whatever_pieces_the_export_comes(
 def test_a_long_log_is_cut_where_its_events_end(size: int) -> None:
     messages = b",".join([b'{"content":"%b","role":"user","type":"text"}' % (b"x" * 50)] * 40)
     log = [b'{"messages":[%b],"runId":"r","type":"MESSAGES_SNAPSHOT"}' % messages, b'{"type":"CUSTOM","value":1}'] * 900
-    text, splitter = export(*log), Splitter(EVENTS)
+    text, splitter = export(*log), ExportSplitter(EVENTS)
     taken = [splitter.take(text[start : start + size]) for start in range(0, len(text), size)]
     parts = [*chain(*taken), splitter.rest()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
-    assert max(len(part.array) for part in parts) < entries.SLICE + 20_000
+    assert max(len(part.array) for part in parts) < export_splitter.SLICE + 20_000
 
 
 def test_long_events_are_told_apart_by_the_few_short_ones_between_them() -> None:
@@ -77,36 +77,36 @@ def test_long_events_are_told_apart_by_the_few_short_ones_between_them() -> None
         b'{"messages":[%b],"type":"MESSAGES_SNAPSHOT"}' % b",".join([message] * size) for size in range(1500, 3000, 150)
     ]
     log = [event for snapshot in snapshots for event in (snapshot, *[b'{"delta":"y","type":"TEXT_MESSAGE_CHUNK"}'] * 5)]
-    text, splitter = export(*log), Splitter(MARKS)
+    text, splitter = export(*log), ExportSplitter(MARKS)
     taken = [splitter.take(text[start : start + 250_000]) for start in range(0, len(text), 250_000)]
     parts = [*chain(*taken), splitter.rest()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
-    assert max(len(part.array) for part in parts) < max(map(len, snapshots)) + 2 * entries.SLICE
+    assert max(len(part.array) for part in parts) < max(map(len, snapshots)) + 2 * export_splitter.SLICE
 
 
 def test_events_without_a_type_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "LONG", 4 * entries.SLICE)
+    monkeypatch.setattr(export_splitter, "LONG", 4 * export_splitter.SLICE)
     log = [b'{"value":"%b"}' % (b"x" * 500)] * 5000
-    text, splitter = export(*log), Splitter(BYTES)
+    text, splitter = export(*log), ExportSplitter(BYTES)
     taken = [splitter.take(text[start : start + 100_000]) for start in range(0, len(text), 100_000)]
     parts = [*chain(*taken), splitter.rest()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
-    assert max(len(part.array) for part in parts) < 8 * entries.SLICE
+    assert max(len(part.array) for part in parts) < 8 * export_splitter.SLICE
 
 
 def test_an_event_that_looks_like_many_is_read_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
     inside = b",".join([b'{"value":1,"type":"CUSTOM"}'] * 100_000)
     event, read = b'{"event":[%b],"type":"RAW"}' % inside, 0
-    reading = Reading(Mark)
+    reading = EventDecoder(EventHeader)
     together = reading.together
 
-    def counted(array: bytes) -> list[Mark]:
+    def counted(array: bytes) -> list[EventHeader]:
         nonlocal read
         read += len(array)
         return together(array)
 
     monkeypatch.setattr(reading, "together", counted)
-    assert split(export(event, b"{}"), [entries.SLICE], reading) == [event, b"{}"]
+    assert split(export(event, b"{}"), [export_splitter.SLICE], reading) == [event, b"{}"]
     assert read < 10 * len(event)
 
 
@@ -128,7 +128,7 @@ def test_an_event_that_looks_like_many_is_read_a_few_times_only(monkeypatch: pyt
 def test_what_is_no_json_object_is_refused(
     text: bytes, size: int, enough: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "SLICE", enough)
+    monkeypatch.setattr(export_splitter, "SLICE", enough)
     with pytest.raises(msgspec.DecodeError):
         split(text, [size])
 

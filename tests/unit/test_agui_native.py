@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui.decode import decode
-from app.agui.known import known_ids
-from app.agui.native import WellFormed, as_ours, asked
+from app.agui.client_stream import StrictStream, known_ids
+from app.agui.events import decode
+from app.agui.run_input import last_user_message, normalize_run_input
 
 START = {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
 CONTENT = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"}
@@ -35,7 +35,7 @@ KEYS = {"TOOL": "toolCallId", "STEP": "stepName"}
 
 def streamed(*events: dict[str, Any], conversation: Any = (), broken: bool = False) -> list[dict[str, Any]]:
     """What a client gets of a run that these events are the log of."""
-    form = WellFormed("mine", "r", conversation)
+    form = StrictStream("mine", "r", conversation)
     out = [event for each in events for event in form.take(json.dumps(each).encode(), 1)]
     if broken or not form.ended:
         out += form.break_off("It broke.", "broken", 1)
@@ -52,7 +52,7 @@ def test_a_sound_run_comes_as_it_is_but_for_the_thread() -> None:
 
 
 def test_an_event_that_needs_no_change_keeps_its_bytes() -> None:
-    form = WellFormed("mine", "r")
+    form = StrictStream("mine", "r")
     form.take(json.dumps(STARTED).encode(), 1)
     raw = b'{ "type":"CUSTOM", "name":"n","value":12345678901234567890.10}'
     assert form.take(raw, 1) == [raw]
@@ -116,7 +116,7 @@ def test_a_snapshot_of_one_run_comes_behind_what_the_client_knew() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"1", b"{", b"\xff", b'{"type":1}', b"{}"])
 def test_what_is_no_event_is_left_out(raw: bytes) -> None:
-    assert WellFormed("mine", "r").take(raw, 1) == []
+    assert StrictStream("mine", "r").take(raw, 1) == []
 
 
 def key(kind: str) -> str:
@@ -154,11 +154,11 @@ def test_whatever_the_log_has_the_stream_is_well_formed(log: list[dict[str, Any]
 def test_our_input_has_our_thread_and_only_new_messages_and_everything_else_as_it_came() -> None:
     old, new = {"id": "1", "role": "user", "content": "One"}, {"id": "2", "role": "user", "content": [{"text": "Two"}]}
     sent = {"threadId": "mine", "runId": "r", "messages": [old, new], "state": 1, "extra": None}
-    ours = as_ours(sent, thread_id="s", known={"1"})
+    ours = normalize_run_input(sent, thread_id="s", known={"1"})
     filled: dict[str, Any] = {"tools": [], "context": [], "forwardedProps": {}}
     assert ours == sent | filled | {"threadId": "s", "messages": [new]}
-    assert asked(ours) == "Two"
-    assert asked(ours | {"messages": []}) is None
+    assert last_user_message(ours) == "Two"
+    assert last_user_message(ours | {"messages": []}) is None
 
 
 def test_every_id_that_a_client_may_give_a_message_is_known() -> None:

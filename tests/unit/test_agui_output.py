@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui import conversation, output
-from app.agui.decode import Entries, Reading
-from app.agui.detail import DETAILS
-from app.agui.output import Events, Told, Written
+from app.agui import conversation, renderers
+from app.agui.events import FULL_EVENTS, EventBatch, EventDecoder
+from app.agui.renderers import EventLogWriter, RunFilter, TranscriptWriter
 from app.errors import RunNotFound
-from app.types import Message, OutputFormat, ToolCall, Transcript
+from app.models.output import Message, OutputFormat, ToolCall, Transcript
 from tests.unit.agui_samples import PLATFORM_RUN, deltas, hostile_events, raw
 
 whole_events = hostile_events.filter(lambda entry: rb"\ud83d" not in entry)  # such an export is no JSON to the decoder
@@ -22,9 +21,9 @@ whole_events = hostile_events.filter(lambda entry: rb"\ud83d" not in entry)  # s
 
 def told(*raws: bytes, run_id: str | None = None) -> list[bytes]:
     """The pieces of a transcript, of which each entry came by itself."""
-    telling = Told("s1", Events(run_id), session_running=False)
+    telling = TranscriptWriter("s1", RunFilter(run_id), session_running=False)
     for entry in raws:
-        telling.take(Entries(b"[%b]" % entry, DETAILS))
+        telling.take(EventBatch(b"[%b]" % entry, FULL_EVENTS))
     return list(telling.pieces())
 
 
@@ -37,7 +36,7 @@ def said(*texts: str) -> Iterable[bytes]:
 def test_the_pieces_of_a_transcript_are_the_whole(
     size: int, together: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "PIECE", size)
+    monkeypatch.setattr(renderers, "PIECE", size)
     pieces = told(*said(*["x" * 60] * count))
     messages = [Message(id=f"m{number}", role="assistant", content="x" * 60) for number in range(count)]
     whole = Transcript(session_id="s1", format=OutputFormat.TRANSCRIPT, messages=messages)
@@ -53,22 +52,22 @@ def test_an_unknown_run_is_an_error_before_the_first_piece() -> None:
 
 def written(format: OutputFormat, raws: list[bytes], sizes: list[int], run_id: str | None) -> object:
     """What an answer tells whose entries come in slices of these sizes, the last of them again and again."""
-    events = Events(run_id, accepted=True)
+    events = RunFilter(run_id, accepted=True)
     if format is OutputFormat.TRANSCRIPT:
-        told = Told("s1", events, session_running=True)
+        told = TranscriptWriter("s1", events, session_running=True)
         for entries in slices(raws, sizes, told.reading):
             told.take(entries)
         return json.loads(b"".join(told.pieces()))
-    answer = Written("s1", format, events)
+    answer = EventLogWriter("s1", format, events)
     pieces = [answer.take([entries]) for entries in slices(raws, sizes, answer.reading)]
     return json.loads(b"".join([*pieces, *answer.rest()]))
 
 
-def slices(raws: list[bytes], sizes: list[int], reading: Reading[Any]) -> Iterator[Entries[Any]]:
+def slices(raws: list[bytes], sizes: list[int], reading: EventDecoder[Any]) -> Iterator[EventBatch[Any]]:
     rest, sizes = list(raws), list(sizes)
     while rest:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        yield Entries(b"[%b]" % b",".join(rest[:size]), reading)
+        yield EventBatch(b"[%b]" % b",".join(rest[:size]), reading)
         rest = rest[size:]
 
 

@@ -2,24 +2,24 @@
 
 import pytest
 
-from app.agui.page import Filling
-from app.types import Page
+from app.agui.page import PageBuilder
+from app.models.output import LogPage
 from tests.unit.agui_samples import log, raw
 
 EVENTS = log(*[raw("CUSTOM", value="x" * size) for size in (100, 40, 10)])
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-@pytest.mark.parametrize("page", [Page(max_bytes=50), Page(limit=1)])
-def test_a_page_of_one_large_event_leads_on_although_the_next_one_comes_later(page: Page, compacted: bool) -> None:
-    filling = Filling(page, compacted=compacted)
+@pytest.mark.parametrize("page", [LogPage(max_bytes=50), LogPage(limit=1)])
+def test_a_page_of_one_large_event_leads_on_although_the_next_one_comes_later(page: LogPage, compacted: bool) -> None:
+    filling = PageBuilder(page, compacted=compacted)
     assert [filling.take([event]) for event in EVENTS[:2]] == [False, True]
     events, next_after = filling.rest()
     assert (list(map(bytes, events)), next_after) == ([bytes(EVENTS[0].raw)], 1)
 
 
 def test_a_page_that_ends_with_the_log_does_not_lead_on() -> None:
-    filling = Filling(Page(after=1, limit=2), compacted=False)
+    filling = PageBuilder(LogPage(after=1, limit=2), compacted=False)
     assert not any(filling.take([event]) for event in EVENTS)
     events, next_after = filling.rest()
     assert (list(map(bytes, events)), next_after) == ([bytes(event.raw) for event in EVENTS[1:]], None)

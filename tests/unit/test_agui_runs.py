@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.agui.runs import Runs, summaries
+from app.agui.run_summaries import Runs, summaries
 from tests.unit.agui_samples import PLATFORM_RUN, R1, R2, THREAD, UNREACHABLE, built, log, raw
 
 

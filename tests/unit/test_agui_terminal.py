@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from app.agui.lenient import members
-from app.agui.splice import with_ids
-from app.agui.terminal import OpenParts, run_cancelled, run_error, run_started
+from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
+from app.agui.stamp import with_ids
 from tests.unit.agui_samples import dict_of, json_values, log, raw
 
 NOW = 1773061200389

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui import entries
-from app.agui.decode import BYTES
-from app.agui.entries import Splitter
-from app.agui.trail import Prefix, Rewritten, Trail
+from app.agui import export_splitter
+from app.agui.events import BYTES
+from app.agui.export_splitter import ExportSplitter
+from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 from tests.unit.test_agui_entries import OBJECTS, VALUES, export
 
 LOGS = st.lists(OBJECTS | VALUES, max_size=6)
@@ -21,13 +21,13 @@ SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=6).map(lambda sizes: [
 
 @pytest.fixture(autouse=True)
 def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "SLICE", 1)
+    monkeypatch.setattr(export_splitter, "SLICE", 1)
 
 
-def read(text: bytes, sizes: list[int], known: Prefix | None = None) -> tuple[list[bytes], Prefix | None]:
+def read(text: bytes, sizes: list[int], known: LogPrefix | None = None) -> tuple[list[bytes], LogPrefix | None]:
     """What is given of an export that comes in pieces of these sizes, and what is known then."""
-    trail = Trail(known)
-    splitter, found = Splitter(BYTES, trail), []
+    trail = PrefixHasher(known)
+    splitter, found = ExportSplitter(BYTES, trail), []
     for piece in pieces(text, sizes):
         found += [bytes(raw) for part in splitter.take(piece) for raw in part.raws()]
     found += [bytes(raw) for raw in splitter.rest().raws()]
@@ -73,7 +73,7 @@ def test_a_log_that_begins_otherwise_is_noticed(
     changed = [*before[:place], *data.draw(st.sampled_from([[], [{"type": "OTHER"}]])), *before[place + 1 :]]
     if changed == before[: len(changed)] + news and len(changed) >= len(before):
         return
-    with pytest.raises(Rewritten):
+    with pytest.raises(LogRewritten):
         read(written(changed, 0), sizes, known)
 
 
@@ -81,18 +81,18 @@ def test_a_log_that_begins_otherwise_is_noticed(
 def test_the_last_entry_is_known_to_its_end(now: bytes) -> None:
     _, known = read(export(b"1"), [5])
     assert read(export(b"1", b"2"), [5], known)[0] == [b"2"]
-    with pytest.raises(Rewritten):
+    with pytest.raises(LogRewritten):
         read(now, [5], known)
 
 
 @pytest.mark.parametrize("behind", [b"", b",", b"}", b",]", b"] 1", b',{"type":"A"}'])
 def test_what_is_broken_behind_what_is_known_is_refused(behind: bytes) -> None:
     _, known = read(export(b'{"type":"A"}'), [7])
-    with pytest.raises((msgspec.DecodeError, Rewritten)):
+    with pytest.raises((msgspec.DecodeError, LogRewritten)):
         read(b'{"sessionId":"s","aguiEvents":[{"type":"A"}' + behind, [7], known)
 
 
 def test_white_space_without_end_is_not_waited_for() -> None:
     _, known = read(export(b"1"), [60])
-    with pytest.raises(Rewritten):
+    with pytest.raises(LogRewritten):
         read(b'{"sessionId":"s","aguiEvents":[1' + b" " * 200_000, [60, 10_000], known)

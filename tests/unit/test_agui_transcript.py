@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.agui.select import of_run
+from app.agui.run_filter import of_run
 from app.agui.transcript import transcript
 from tests.unit.agui_samples import PLATFORM_RUN, R1, SNAPSHOT, built, log, raw
 

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.agui.runs import summaries
+from app.agui.run_summaries import summaries
 from app.agui.usage import total, usage
-from app.types import Usage
+from app.models.runs import Usage
 from tests.unit.agui_samples import log, raw
 
 

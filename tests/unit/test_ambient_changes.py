@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.backends.ambient.changes import Changes, changes
+from app.backends.ambient.patch import Changes, changes
 from app.errors import NotSupported
-from app.types import SessionPatch
+from app.models.sessions import SessionPatch
 
 
 def test_each_part_goes_to_its_endpoint() -> None:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.backends.ambient import mapping
+from app.backends.ambient.errors import sanitize
 from app.backends.ambient.resources import Page, Resource, _fitted, reader
-from app.backends.ambient.texts import clean
-from app.types import NewRun, NewSession, Repo, RunMessage, Session, SessionPage, SessionStatus, Workflow
+from app.models.runs import NewRun, RunMessage
+from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -309,7 +310,7 @@ def test_created_name_is_none_when_it_cannot_be_a_resource(name: Any) -> None:
     ],
 )
 def test_text_is_replaced_whole_when_it_is_not_for_clients(text: Any) -> None:
-    assert clean(text) == "Request failed"
+    assert sanitize(text) == "Request failed"
 
 
 @pytest.mark.parametrize(
@@ -326,4 +327,4 @@ def test_text_is_replaced_whole_when_it_is_not_for_clients(text: Any) -> None:
     ],
 )
 def test_text_stays_when_it_is_the_platform_own_sentence(text: str) -> None:
-    assert clean(text) == text
+    assert sanitize(text) == text

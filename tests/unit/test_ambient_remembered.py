@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.agui.decode import Entries
-from app.agui.output import Events, Summed, Told
-from app.agui.trail import Prefix
-from app.backends.ambient.remembered import LONG_LOG, Landmark, Landmarks, Remembered
+from app.agui.events import EventBatch
+from app.agui.prefix import LogPrefix
+from app.agui.renderers import RunFilter, RunSummarizer, TranscriptWriter
+from app.backends.ambient.log_cache import LONG_LOG, Checkpoint, Checkpoints, LogCache
 from tests.bench import exports
 from tests.unit.agui_samples import raw
 
@@ -20,39 +20,39 @@ class Kept:
 
 
 def test_what_was_asked_for_last_stays() -> None:
-    kept, what = Remembered[Kept](100_000), {name: Kept(40_000) for name in "abc"}
+    kept, what = LogCache[Kept](100_000), {name: Kept(40_000) for name in "abc"}
     for name, told in what.items():
         kept.put(name, told)
     assert [kept.take(name) for name in "abc"] == [None, what["b"], what["c"]]
 
 
 def test_what_is_handed_over_is_not_there_any_more() -> None:
-    kept = Remembered[Kept](10_000)
+    kept = LogCache[Kept](10_000)
     kept.put("a", Kept(1))
     assert kept.take("a")
     assert kept.take("a") is None
 
 
 def test_what_is_too_large_is_not_kept() -> None:
-    kept = Remembered[Kept](10_000)
+    kept = LogCache[Kept](10_000)
     kept.put("a", Kept(10_000))
     assert kept.take("a") is None
 
 
 def test_reading_begins_at_the_last_place_before_what_is_asked_for() -> None:
-    landmarks = Landmarks()
-    places = [Landmark(end, False, Prefix(LONG_LOG + end, b"")) for end in (10, 20, 20, 15, 30)]
+    landmarks = Checkpoints()
+    places = [Checkpoint(end, False, LogPrefix(LONG_LOG + end, b"")) for end in (10, 20, 20, 15, 30)]
     assert landmarks.before(100) is None
     for place in places:
         landmarks.add(place)
     found = [landmarks.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
     assert [place and place.end for place in found] == [None, None, 10, 10, 20, 20, 30, 30]
-    landmarks.add(Landmark(40, False, Prefix(LONG_LOG - 1, b"")))
+    landmarks.add(Checkpoint(40, False, LogPrefix(LONG_LOG - 1, b"")))
     assert landmarks.size == 750
 
 
 def test_what_takes_nothing_counts_too() -> None:
-    kept = Remembered[Kept](10_000)
+    kept = LogCache[Kept](10_000)
     for name in "abc":
         kept.put(name, Kept(0))
     assert [bool(kept.take(name)) for name in "abc"] == [False, True, True]
@@ -99,15 +99,15 @@ def usual() -> Iterator[bytes]:
 @pytest.mark.parametrize(
     "log", [errors, restated_then_asked, a_run_an_event, alternating_deltas, long_names, calls_again_and_again, usual]
 )
-@pytest.mark.parametrize("kind", [Summed, Told])
-def test_sizes_are_honest(kind: type[Summed | Told], log: Callable[[], Iterator[bytes]]) -> None:
+@pytest.mark.parametrize("kind", [RunSummarizer, TranscriptWriter])
+def test_sizes_are_honest(kind: type[RunSummarizer | TranscriptWriter], log: Callable[[], Iterator[bytes]]) -> None:
     raws = list(log())
-    told = Told("s1", Events(), session_running=True) if kind is Told else Summed()
+    told = TranscriptWriter("s1", RunFilter(), session_running=True) if kind is TranscriptWriter else RunSummarizer()
     gc.collect()
     tracemalloc.start()
     try:
         for start in range(0, len(raws), 500):
-            told.take(Entries(b"[%b]" % b",".join(raws[start : start + 500]), told.reading))
+            told.take(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), told.reading))
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
     finally:

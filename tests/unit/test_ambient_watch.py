@@ -6,19 +6,18 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-import app.agui.entries
-from app.backends.ambient.exports import Exports
-from app.backends.ambient.log import extended
-from app.backends.ambient.platform import Platform
+import app.agui.export_splitter
+from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.log_reader import LogReader
+from app.backends.ambient.poller import LogPollers, extended
 from app.backends.ambient.resources import Resource, Status
-from app.backends.ambient.watch import Watches
 from app.errors import BackendUnavailable
-from app.types import Caller
+from app.models.caller import Caller
 
 CALLER, OTHER = Caller("token", "demo"), Caller("another token", "demo")
 
 
-class Growing(Platform):
+class Growing(PlatformApi):
     """A platform whose log has one event more at each reading, until it fails."""
 
     def __init__(self, fails_after: int = 10**6) -> None:
@@ -36,8 +35,8 @@ class Growing(Platform):
         yield export(self.first, *(b'{"n":%d}' % number for number in range(1, self.readings)))
 
 
-def watches_of(platform: Platform, interval: float) -> Watches:
-    return Watches(platform, Exports(platform), interval)
+def watches_of(platform: PlatformApi, interval: float) -> LogPollers:
+    return LogPollers(platform, LogReader(platform), interval)
 
 
 def entries(*events: bytes) -> list[msgspec.Raw]:
@@ -95,7 +94,7 @@ async def test_a_reading_that_is_older_than_the_last_one_is_dropped() -> None:
 
 
 async def test_of_a_long_log_only_what_is_new_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.agui.entries, "SLICE", 1)
+    monkeypatch.setattr(app.agui.export_splitter, "SLICE", 1)
     platform = Growing()
     watches = watches_of(platform, 0)
     log = await watches.read(CALLER, "s1")

@@ -80,10 +80,10 @@ def test_a_sample_falls_to_the_innermost_file_of_ours_or_library_else_to_the_loo
     stacks = [
         f"{start} 5",
         f"{start};callback (uvicorn/protocols/http/httptools_impl.py:3) 2",
-        f"{start};serve (app/edge.py:7);join (posixpath.py:80);<genexpr> (<frozen posixpath>:1) 3",
-        f"{start};serve (app/edge.py:7);loads (msgspec/json.py:1) 1",
+        f"{start};serve (app/server/middleware.py:7);join (posixpath.py:80);<genexpr> (<frozen posixpath>:1) 3",
+        f"{start};serve (app/server/middleware.py:7);loads (msgspec/json.py:1) 1",
     ]
-    assert shares("\n".join(stacks)) == {LOOP: 5, "uvicorn": 2, "app/edge.py": 3, "msgspec": 1}
+    assert shares("\n".join(stacks)) == {LOOP: 5, "uvicorn": 2, "app/server/middleware.py": 3, "msgspec": 1}
 
 
 @pytest.mark.parametrize(

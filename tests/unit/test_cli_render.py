@@ -7,7 +7,7 @@ import pytest
 from _pytest.capture import CaptureResult
 
 from app.cli.render import MAX_ARGS, Renderer
-from app.cli.screen import Screen, printable_json
+from app.cli.terminal import Screen, printable_json
 
 
 def shown(capsys: pytest.CaptureFixture[str], *events: dict[str, Any], show_users: bool = True) -> "CaptureResult[str]":

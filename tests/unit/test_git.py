@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.backends.embedded.git import is_branch, name_of, reason, scheme_of, without_credentials
+from app.engine.git import is_branch, name_of, reason, scheme_of
+from app.urls import without_credentials
 
 
 @pytest.mark.parametrize(

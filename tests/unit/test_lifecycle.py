@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.backends.embedded.lifecycle import Action, Milestone, after, reached
 from app.errors import AlreadyEnded, AlreadyRunning, ApiError, NotRunning, SessionStopping, UnknownState
-from app.types import SessionStatus as S
+from app.lifecycle import Action, Outcome, next_status, status_on
+from app.models.sessions import SessionStatus as S
 
 TABLE: dict[Action, dict[S, S | type[ApiError]]] = {
     Action.START: {
@@ -42,24 +42,24 @@ EVERY = [(action, status) for action in Action for status in S]
 def test_an_action_leads_on_or_is_refused_when_the_table_says_so(action: Action, status: S) -> None:
     expected = TABLE[action][status]
     if isinstance(expected, S):
-        assert after(action, status) is expected
+        assert next_status(action, status) is expected
     else:
         with pytest.raises(ApiError) as refusal:
-            after(action, status)
+            next_status(action, status)
         assert type(refusal.value) is expected
 
 
 @pytest.mark.parametrize(
     ("milestone", "before", "following"),
     [
-        (Milestone.PREPARED, S.PENDING, S.RUNNING),
-        (Milestone.NOT_PREPARED, S.PENDING, S.FAILED),
-        (Milestone.HALTED, S.STOPPING, S.STOPPED),
+        (Outcome.PREPARED, S.PENDING, S.RUNNING),
+        (Outcome.NOT_PREPARED, S.PENDING, S.FAILED),
+        (Outcome.HALTED, S.STOPPING, S.STOPPED),
     ],
 )
 def test_a_milestone_counts_only_when_the_session_still_waits_for_it(
-    milestone: Milestone, before: S, following: S
+    milestone: Outcome, before: S, following: S
 ) -> None:
-    assert {status: reached(milestone, status) for status in S} == {
+    assert {status: status_on(milestone, status) for status in S} == {
         status: following if status is before else None for status in S
     }

@@ -7,8 +7,10 @@ import pytest
 from starlette.types import Message, Scope
 
 from app.errors import PayloadTooLarge, RequestTimeout, TooManyRequests
-from app.limits import ClientDisconnected, RateLimiter, client_address, read_body
-from app.request import Request
+from app.server.body import ClientDisconnected, read_body
+from app.server.client_address import client_address
+from app.server.context import Request
+from app.server.ratelimit import RateLimiter
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -119,7 +121,7 @@ class TestRateLimiter:
             limiter.take("unknown")
 
     def test_the_table_of_clients_stays_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.limits._MAX_CLIENTS", 2)
+        monkeypatch.setattr("app.server.body._MAX_CLIENTS", 2)
         limiter = RateLimiter(rps=1, burst=1)
         for number in range(1, 4):
             limiter.take(f"192.0.2.{number}")

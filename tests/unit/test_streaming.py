@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from app import streaming
-from app.answers import EventStream, Frame
 from app.errors import BackendUnavailable
+from app.results import EventStream, StreamEvent
+from app.server import streaming
 
 
 class Line:
@@ -41,7 +41,7 @@ class Line:
         self.body += message.get("body", b"")
         self.complete = not message.get("more_body", False)
 
-    async def take(self, pages: AsyncGenerator[list[Frame], None], method: str = "GET") -> None:
+    async def take(self, pages: AsyncGenerator[list[StreamEvent], None], method: str = "GET") -> None:
         scope: dict[str, Any] = {"type": "http", "method": method, "state": {"connection": self}}
         await streaming.send_stream(scope, self.receive, self.send, 200, EventStream(pages))
 
@@ -49,7 +49,7 @@ class Line:
 class Pages:
     """Pages that come when a test says so, and whether anybody still wants them."""
 
-    def __init__(self, *pages: list[Frame], then: Exception | None = None, end: bool = False) -> None:
+    def __init__(self, *pages: list[StreamEvent], then: Exception | None = None, end: bool = False) -> None:
         self.begun = False
         self.closed = False
         self.waiting = asyncio.Event()
@@ -57,7 +57,7 @@ class Pages:
         self._then = then
         self._end = end
 
-    async def __call__(self) -> AsyncGenerator[list[Frame], None]:
+    async def __call__(self) -> AsyncGenerator[list[StreamEvent], None]:
         self.begun = True
         try:
             for page in self._pages:
@@ -72,14 +72,14 @@ class Pages:
 
 
 def test_a_frame_is_an_id_and_data_line_by_line() -> None:
-    frames = [Frame(b'{"a":1}', 7), Frame(b'{\n"b":\r\n2\r}'), Frame(b'{"c":"\xe2\x80\xa8"}', 8)]
+    frames = [StreamEvent(b'{"a":1}', 7), StreamEvent(b'{\n"b":\r\n2\r}'), StreamEvent(b'{"c":"\xe2\x80\xa8"}', 8)]
     assert streaming.encode(frames) == (
         b'id: 7\ndata: {"a":1}\n\ndata: {\ndata: "b":\ndata: 2\ndata: }\n\nid: 8\ndata: {"c":"\xe2\x80\xa8"}\n\n'
     )
 
 
 async def test_a_stream_that_ends_is_complete() -> None:
-    line, pages = Line(), Pages([Frame(b"{}", 1)], [], [Frame(b"{}", 2)], end=True)
+    line, pages = Line(), Pages([StreamEvent(b"{}", 1)], [], [StreamEvent(b"{}", 2)], end=True)
     await line.take(pages())
     assert (line.body, line.complete) == (b"id: 1\ndata: {}\n\nid: 2\ndata: {}\n\n", True)
     assert (b"content-type", b"text/event-stream") in line.head["headers"]
@@ -87,14 +87,14 @@ async def test_a_stream_that_ends_is_complete() -> None:
 
 
 async def test_head_begins_no_stream() -> None:
-    line, pages = Line(), Pages([Frame(b"{}", 1)])
+    line, pages = Line(), Pages([StreamEvent(b"{}", 1)])
     await line.take(pages(), "HEAD")
     assert (line.head["status"], line.body, line.complete, pages.begun) == (200, b"", True, False)
 
 
 async def test_silence_is_filled_with_comments_that_have_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "HEARTBEAT_SECONDS", 0.01)
-    line, pages = Line(), Pages([Frame(b"{}", 1)])
+    line, pages = Line(), Pages([StreamEvent(b"{}", 1)])
     task = asyncio.create_task(line.take(pages()))
     async with asyncio.timeout(10):
         while line.body.count(b"\n\n") < 4:  # noqa: ASYNC110 - the line tells nobody
@@ -117,19 +117,19 @@ async def test_a_reader_that_left_costs_nothing_after() -> None:
 
 async def test_a_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.01)
-    line, pages = Line(stuck=True), Pages([Frame(b"{}", 1)], [Frame(b"{}", 2)])
+    line, pages = Line(stuck=True), Pages([StreamEvent(b"{}", 1)], [StreamEvent(b"{}", 2)])
     await line.take(pages())
     assert (line.aborted, line.complete, pages.closed) == (True, False, True)
 
 
 async def test_a_source_that_breaks_cuts_the_connection() -> None:
-    line, pages = Line(), Pages([Frame(b"{}", 1)], then=BackendUnavailable())
+    line, pages = Line(), Pages([StreamEvent(b"{}", 1)], then=BackendUnavailable())
     await line.take(pages())
     assert (line.body, line.aborted, line.complete) == (b"id: 1\ndata: {}\n\n", True, False)
 
 
 async def test_a_server_that_stops_says_goodbye() -> None:
-    line, pages = Line(), Pages([Frame(b"{}", 1)])
+    line, pages = Line(), Pages([StreamEvent(b"{}", 1)])
     task = asyncio.create_task(line.take(pages()))
     await pages.waiting.wait()
     line.stopping.set()

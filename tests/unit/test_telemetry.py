@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from app.logs import redact
-from app.telemetry import Metrics, Tracing
+from app.observability.logs import redact
+from app.observability.telemetry import Metrics, Tracing
 from tests.support.collector import Collector, collecting
 
 

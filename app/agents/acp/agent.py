@@ -8,13 +8,13 @@ from typing import Any
 
 from acp import schema, text_block
 
-from app.agents.acp.conversation import Conversation, prompt
-from app.agents.acp.events import Translator, usage
-from app.agents.acp.link import Link, connect
-from app.agents.acp.permission import Request
+from app.agents.acp.connection import AcpConnection, connect
+from app.agents.acp.permissions import Request
+from app.agents.acp.prompt import Conversation, prompt
 from app.agents.acp.sessions import open_session
-from app.agents.events import event
+from app.agents.acp.translate import Translator, usage
 from app.agents.port import Agent, AgentError, Turn
+from app.agui.events import encode_event
 from app.agui.usage import DIGITS
 
 CANCEL_SECONDS = 2.0
@@ -31,7 +31,7 @@ class AcpAgent(Agent):
         self._command = command
         self._names = names
         self._records = records
-        self._link: Link | None = None
+        self._link: AcpConnection | None = None
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
         """Prompt the agent with what is new and yield what it does as AG-UI events.
@@ -42,7 +42,7 @@ class AcpAgent(Agent):
         prompting: asyncio.Task[schema.PromptResponse] | None = None
         try:
             link, conversation, text = await self._ready(turn)
-            yield event("RUN_STARTED", **ids, protocolVersion="1.0")
+            yield encode_event("RUN_STARTED", **ids, protocolVersion="1.0")
             translator = Translator(link.client.terminals.output_of)
             updates, permissions = link.listen(conversation.session_id, turn.ask)
             prompting = asyncio.create_task(
@@ -62,7 +62,7 @@ class AcpAgent(Agent):
                 yield each
             await link.rest()
             spent = await _spend(turn, conversation, translator.cost)
-            yield event("RUN_FINISHED", **ids, usage=usage(answer.usage), **_outcome(answer.stop_reason, spent))
+            yield encode_event("RUN_FINISHED", **ids, usage=usage(answer.usage), **_outcome(answer.stop_reason, spent))
         except AgentError:
             await self.close()
             raise
@@ -75,7 +75,7 @@ class AcpAgent(Agent):
         if link:
             await link.close()
 
-    async def _ready(self, turn: Turn) -> tuple[Link, Conversation, str]:
+    async def _ready(self, turn: Turn) -> tuple[AcpConnection, Conversation, str]:
         """A connection with an ACP session for the turn's thread, and what to say in it."""
         if self._link and self._link.lost:
             await self.close()

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from app.agents.acp.group import Group
-from app.agents.acp.group import start as start_group
 from app.agents.port import AgentError
+from app.agents.process_group import ProcessGroup
+from app.agents.process_group import start as start_group
 
 BUFFER_BYTES = 256 * 1024
 _MAX_ASIDE = 64 * 1024
@@ -15,7 +15,7 @@ _MAX_ASIDE = 64 * 1024
 class Process:
     """One running agent and the group of processes that it leads."""
 
-    def __init__(self, group: Group, tell: Callable[[str], None]) -> None:
+    def __init__(self, group: ProcessGroup, tell: Callable[[str], None]) -> None:
         self._group = group
         self._aside = asyncio.create_task(self._listen(tell))
 

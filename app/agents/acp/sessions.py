@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from acp import RequestError, schema
 from pydantic import ValidationError
 
-from app.agents.acp.conversation import Conversation, recall
-from app.agents.acp.link import Link
+from app.agents.acp.connection import AcpConnection
+from app.agents.acp.prompt import Conversation, recall
 from app.agents.port import Turn
 
 RESUME_SECONDS = 30.0
@@ -16,7 +16,7 @@ _TakeUp = Callable[..., Awaitable[schema.ResumeSessionResponse | schema.LoadSess
 _Option = schema.SessionConfigOptionSelect | schema.SessionConfigOptionBoolean
 
 
-async def open_session(link: Link, turn: Turn) -> Conversation:
+async def open_session(link: AcpConnection, turn: Turn) -> Conversation:
     """The conversation of an earlier process, if the agent takes it up again, or else a new one."""
     directory = str(turn.workspace.resolve())
     conversation = recall(turn.memory)
@@ -29,7 +29,9 @@ async def open_session(link: Link, turn: Turn) -> Conversation:
     return conversation
 
 
-async def _resume(link: Link, turn: Turn, directory: str, conversation: Conversation) -> Sequence[_Option] | None:
+async def _resume(
+    link: AcpConnection, turn: Turn, directory: str, conversation: Conversation
+) -> Sequence[_Option] | None:
     """Let the agent take up its session, and return the session's options; None if it does not."""
     of_sessions = link.can.session_capabilities
     resumes = bool(of_sessions and of_sessions.resume is not None)
@@ -48,7 +50,7 @@ async def _resume(link: Link, turn: Turn, directory: str, conversation: Conversa
     return answer.config_options or []
 
 
-async def _choose_model(link: Link, turn: Turn, session_id: str, options: Sequence[_Option]) -> None:
+async def _choose_model(link: AcpConnection, turn: Turn, session_id: str, options: Sequence[_Option]) -> None:
     """Set the model by its value or its name; an agent that does not let us keeps its own choice."""
     for option in options:
         if isinstance(option, schema.SessionConfigOptionSelect) and "model" in (option.category, option.id):

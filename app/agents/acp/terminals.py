@@ -11,7 +11,7 @@ from uuid import uuid4
 from acp import RequestError, schema
 
 from app.agents.acp.files import inside
-from app.agents.acp.group import Group, start
+from app.agents.process_group import ProcessGroup, start
 
 MAX_TERMINALS = 16
 MAX_OUTPUT = 1024 * 1024
@@ -23,7 +23,9 @@ _SIGNALS = {each.value: each.name for each in signal.Signals}
 class Terminal:
     """One command; of what it prints, its last `limit` bytes are kept."""
 
-    def __init__(self, group: Group, pipe: asyncio.ReadTransport, printed: asyncio.StreamReader, limit: int) -> None:
+    def __init__(
+        self, group: ProcessGroup, pipe: asyncio.ReadTransport, printed: asyncio.StreamReader, limit: int
+    ) -> None:
         self.released = False
         self._group = group
         self._pipe = pipe

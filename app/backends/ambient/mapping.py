@@ -6,10 +6,11 @@ from functools import lru_cache
 from typing import Any
 
 from app.backends.ambient import resources
+from app.backends.ambient.errors import safe_text, sanitize
 from app.backends.ambient.resources import Page, Resource, Status, reader
-from app.backends.ambient.texts import clean, fit
 from app.labels import is_label
-from app.types import NewRun, NewSession, Repo, Session, SessionPage, SessionStatus
+from app.models.runs import NewRun
+from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus
 
 PHASES = {
     "Pending": SessionStatus.PENDING,
@@ -178,11 +179,11 @@ def page(reply: Page, *, limit: int, offset: int) -> SessionPage:
 def _error(state: Status, *, failed: bool) -> str | None:
     """Why a session failed: the message of its Ready condition, its one-word reason if a client may not read that."""
     if state.error:
-        return clean(state.error, "Session failed")
+        return sanitize(state.error, "Session failed")
     ready = [condition for condition in state.conditions or () if condition.type == "Ready"] if failed else []
     for condition in ready:
         if condition.message:
-            return fit(condition.message) or clean(condition.reason, "Session failed")
+            return safe_text(condition.message) or sanitize(condition.reason, "Session failed")
     return None
 
 

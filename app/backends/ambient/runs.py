@@ -5,30 +5,20 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from app.answers import JsonPieces
 from app.backend import Backend
 from app.backends.ambient import mapping
-from app.backends.ambient.accepted import AcceptedRuns
-from app.backends.ambient.answers import FirstAnswers
-from app.backends.ambient.exports import Exports
-from app.backends.ambient.platform import Platform
+from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.idempotency import IdempotencyStore
+from app.backends.ambient.log_reader import LogReader
+from app.backends.ambient.pending_runs import PendingRuns
 from app.errors import ApiError, NotRunning, NotSupported, RunExists, RunNotFound, SessionBusy
-from app.types import (
-    AcceptedRun,
-    Caller,
-    EventLog,
-    Interruption,
-    NewRun,
-    OnBusy,
-    OutputFormat,
-    Page,
-    RunList,
-    RunStatus,
-    RunSummary,
-    SessionStatus,
-)
+from app.models.caller import Caller
+from app.models.output import EventLog, LogPage, OutputFormat
+from app.models.runs import AcceptedRun, InterruptResult, NewRun, OnBusy, RunList, RunStatus, RunSummary
+from app.models.sessions import SessionStatus
+from app.results import StreamedJson
 
-GOING = (RunStatus.QUEUED, RunStatus.RUNNING)
+UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
 class AmbientRuns(Backend):
@@ -38,20 +28,20 @@ class AmbientRuns(Backend):
     takes runs for sessions that do not run or do not exist.
     """
 
-    _platform: Platform
-    _exports: Exports
-    _accepted: AcceptedRuns
-    _answers: FirstAnswers
+    _platform: PlatformApi
+    _exports: LogReader
+    _accepted: PendingRuns
+    _answers: IdempotencyStore
     _interrupt_deadline: float
     _poll_interval: float
 
-    async def interrupt_session(self, caller: Caller, session_id: str) -> Interruption:
+    async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         """Interrupt the current run and look for its end in the log until the deadline."""
         running = await self._running(caller, session_id)
         current = await self._current(caller, session_id) if running else set()
         heard = await self._platform.interrupt(caller, session_id)
         seen = await self._end_seen(caller, session_id, current) if heard else False
-        return Interruption(message="Interrupt signal sent", interrupted=seen)
+        return InterruptResult(message="Interrupt signal sent", interrupted=seen)
 
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         """Start a run; RunExists if its id is that of one in the log or of one accepted before.
@@ -71,7 +61,7 @@ class AmbientRuns(Backend):
                 raise RunExists
         match run.on_busy:
             case OnBusy.REJECT:
-                if any(each.status in GOING for each in await self._runs(caller, session_id, running=True)):
+                if any(each.status in UNFINISHED for each in await self._runs(caller, session_id, running=True)):
                     raise SessionBusy
             case OnBusy.INTERRUPT:
                 if await self._current(caller, session_id) != set():
@@ -105,8 +95,8 @@ class AmbientRuns(Backend):
         raise NotSupported
 
     async def get_session_output(
-        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: Page | None = None
-    ) -> EventLog | JsonPieces:
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
+    ) -> EventLog | StreamedJson:
         """Read the log; a run that was accepted and is not in it yet has an empty one."""
         await self._platform.get_session(caller, session_id)
         accepted = run_id is not None and self._accepted.get(caller.project, session_id, run_id) is not None
@@ -160,7 +150,7 @@ class AmbientRuns(Backend):
             runs = await self._runs(caller, session_id, running=True)
         except ApiError:
             return None
-        mine = [run for run in runs if run.status in GOING and run.thread_id in (None, session_id)]
+        mine = [run for run in runs if run.status in UNFINISHED and run.thread_id in (None, session_id)]
         active = {run.run_id for run in mine if run.status is RunStatus.RUNNING}
         return active or {run.run_id for run in mine[:1] if run.status is RunStatus.QUEUED}
 
@@ -181,4 +171,4 @@ class AmbientRuns(Backend):
             runs = await self._runs(caller, session_id, running=True)
         except ApiError:
             return False
-        return current <= {run.run_id for run in runs if run.status not in GOING}
+        return current <= {run.run_id for run in runs if run.status not in UNFINISHED}

@@ -8,11 +8,11 @@ import msgspec
 from app import labels
 from app.backend import Backend
 from app.backends.ambient import mapping
-from app.backends.ambient.accepted import AcceptedRuns
-from app.backends.ambient.answers import FirstAnswers
-from app.backends.ambient.changes import changes
-from app.backends.ambient.failures import translated
-from app.backends.ambient.platform import Platform
+from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.errors import translate_errors
+from app.backends.ambient.idempotency import IdempotencyStore
+from app.backends.ambient.patch import changes
+from app.backends.ambient.pending_runs import PendingRuns
 from app.errors import (
     AlreadyEnded,
     AlreadyRunning,
@@ -24,18 +24,9 @@ from app.errors import (
     SessionStopping,
     UnknownState,
 )
-from app.types import (
-    Approval,
-    ApprovalAnswer,
-    ApprovalList,
-    Caller,
-    CreatedSession,
-    NewSession,
-    Session,
-    SessionPage,
-    SessionPatch,
-    SessionStatus,
-)
+from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
+from app.models.caller import Caller
+from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 
 PAGE = 100
 """Sessions per page when all are walked: the most that the platform gives."""
@@ -44,9 +35,9 @@ PAGE = 100
 class AmbientSessions(Backend):
     """The part of the port that is about sessions."""
 
-    _platform: Platform
-    _accepted: AcceptedRuns
-    _answers: FirstAnswers
+    _platform: PlatformApi
+    _accepted: PendingRuns
+    _answers: IdempotencyStore
 
     async def list_sessions(
         self,
@@ -163,7 +154,7 @@ class AmbientSessions(Backend):
 
     async def _page(self, caller: Caller, limit: int, offset: int, search: str | None) -> SessionPage:
         reply = await self._platform.list_sessions(caller, limit, offset, search)
-        with translated:
+        with translate_errors:
             return mapping.page(reply, limit=limit, offset=offset)
 
     async def _all(self, caller: Caller, search: str | None) -> list[Session]:

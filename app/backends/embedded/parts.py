@@ -8,23 +8,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.backend import Backend
-from app.backends.embedded import (
-    answers,
-    approvals,
-    operations,
-    sessions,
-)
-from app.backends.embedded.database import Database
-from app.backends.embedded.engine import Engine
-from app.backends.embedded.life import Life
-from app.backends.embedded.lifecycle import Action
-from app.backends.embedded.output import Output
-from app.backends.embedded.sessions import SessionRow
-from app.types import (
-    Caller,
-    Session,
-    WaitingFor,
-)
+from app.engine.engine import Engine
+from app.engine.supervisor import Supervisor
+from app.lifecycle import Action
+from app.models.caller import Caller
+from app.models.sessions import Session, WaitingFor
+from app.store import approvals, idempotency, sessions
+from app.store.commands import sessions as session_commands
+from app.store.log import StoredLog
+from app.store.sessions import SessionRow
+from app.store.sqlite.database import Database
 
 T = TypeVar("T")
 
@@ -34,8 +27,8 @@ class EmbeddedParts(Backend):
 
     _database: Database
     _engine: Engine
-    _life: Life
-    _output: Output
+    _life: Supervisor
+    _output: StoredLog
     _under_way: set[asyncio.Task[Any]]
 
     def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
@@ -53,14 +46,14 @@ class EmbeddedParts(Backend):
 
     async def _act(self, caller: Caller, session_id: str, action: Action) -> SessionRow:
         return await self._database.write(
-            partial(operations.act, project=caller.project, session_id=session_id, action=action)
+            partial(session_commands.transition, project=caller.project, session_id=session_id, action=action)
         )
 
     async def _complete_once(self, caller: Caller, kind: type[T], work: Coroutine[Any, Any, T]) -> T:
         """Do `work`, or give the answer that it had when it was done before."""
         try:
             return await self._complete(work)
-        except answers.Answered as before:
+        except idempotency.Replayed as before:
             if caller.once:
                 caller.once.replayed = True
             return msgspec.json.decode(before.answer, type=kind)

@@ -1,239 +1,146 @@
-"""The SQL of runs: rows in and out, no rules."""
+"""The part of the embedded backend that is about what goes on in a session: runs, approvals, output."""
 
-from collections.abc import Sequence
+import asyncio
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
-
-from app.backends.embedded.sqlite import Prepared
-from app.backends.embedded.tables import RUNS, SESSIONS
-from app.types import RunStatus, RunSummary, SessionStatus, Usage
-
-
-class RunRow(msgspec.Struct, frozen=True):
-    """A run as the store knows it; `session` and `number` are the store's own, times in ms.
-
-    `input` is an AG-UI RunAgentInput whose messages are the new ones of this run.
-    """
-
-    number: int
-    session: int
-    run_id: str
-    thread_id: str
-    status: RunStatus
-    input: msgspec.Raw
-    started_at: int | None
+from app.agui.client_stream import client_stream
+from app.agui.run_filter import normalize_run_id
+from app.backends.embedded.parts import EmbeddedParts
+from app.errors import RunNotFound
+from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
+from app.models.caller import Caller
+from app.models.output import EventLog, LogPage, OutputFormat
+from app.models.runs import AcceptedRun, NewRun, RunList, RunStatus, RunSummary
+from app.results import EventStream, StreamedJson
+from app.store import approvals, idempotency, log, runs
+from app.store.commands import agui_runs
+from app.store.commands import approvals as approval_commands
+from app.store.commands import runs as run_commands
+from app.store.notifier import notified_before
 
 
-_COLUMNS = (
-    RUNS.c.number,
-    RUNS.c.session,
-    RUNS.c.run_id,
-    RUNS.c.thread_id,
-    RUNS.c.status,
-    RUNS.c.input,
-    RUNS.c.started_at,
-)
-_SUMMARY = (
-    RUNS.c.run_id,
-    RUNS.c.status,
-    RUNS.c.event_count,
-    RUNS.c.thread_id,
-    RUNS.c.started_at,
-    RUNS.c.finished_at,
-    RUNS.c.user_message,
-    RUNS.c.error,
-    RUNS.c.usage,
-)
-_decode_usage = msgspec.json.Decoder(Usage).decode
+class EmbeddedRuns(EmbeddedParts):
+    """Runs, approvals and output of one session."""
 
-_EXISTS = Prepared(
-    select(RUNS.c.number).where(RUNS.c.session == bindparam("session"), RUNS.c.run_id == bindparam("id"))
-)
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+        """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
 
-_ADDED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "urgent")
-_ADD = Prepared(insert(RUNS).values({name: bindparam(name) for name in _ADDED}))
+        enqueue = partial(run_commands.create_run, project=caller.project, session_id=session_id, run=run)
 
-_TURN = RUNS.c.urgent.desc(), RUNS.c.number
+        async def accept() -> AcceptedRun:
+            accepted, session, cut = await self._database.write(idempotency.once(caller.once, enqueue, itemgetter(0)))
+            self._engine.wake(session)
+            if cut is not None:
+                self._engine.cut(session.number, cut)
+            return accepted
 
-# What clients ask for again and again, and what each run takes.
-_MINE = select(*_SUMMARY).where(RUNS.c.session == bindparam("session_number"))
-_ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN
-_ONE = Prepared(_MINE.where(RUNS.c.run_id == bindparam("id")))
-_ALL = Prepared(_MINE.order_by(*_ORDER))
-_IN_STATE = Prepared(_MINE.where(RUNS.c.status == bindparam("state")).order_by(*_ORDER))
-_FIND = Prepared(
-    select(*_COLUMNS).where(RUNS.c.session == bindparam("session_number"), RUNS.c.run_id == bindparam("id"))
-)
-_MY_TURN = Prepared(
-    select(*_COLUMNS)
-    .join(SESSIONS)
-    .where(RUNS.c.session == bindparam("session_number"), RUNS.c.status == RunStatus.QUEUED)
-    .where(SESSIONS.c.status == SessionStatus.RUNNING)
-    .order_by(*_TURN)
-    .limit(1)
-)
-_BEGIN = Prepared(
-    update(RUNS)
-    .where(RUNS.c.number == bindparam("run_number"))
-    .values(status=RunStatus.RUNNING, started_at=bindparam("begun"))
-)
-_ENDED = ("status", "finished_at", "error", "usage")
-_FINISH = Prepared(
-    update(RUNS).where(RUNS.c.number == bindparam("run_number")).values({name: bindparam(name) for name in _ENDED})
-)
-_STATUS = Prepared(select(RUNS.c.status).where(RUNS.c.number == bindparam("run_number")))
-_CENSUS = Prepared(
-    select(RUNS.c.status, func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count))
-    .where(RUNS.c.session == bindparam("session_number"))
-    .group_by(RUNS.c.status)
-    .order_by(RUNS.c.status)
-)
+        return await self._complete_once(caller, AcceptedRun, accept())
 
+    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
+        """A run in the queue like any other; what its messages repeat is looked for before the transaction."""
+        session = self._find(caller, session_id)
+        known = await self._database.read_heavy(
+            partial(agui_runs.known_messages, session=session.number, thread_id=session.id)
+        )
 
-def add(
-    connection: Connection,
-    *,
-    session: int,
-    run_id: str,
-    thread_id: str,
-    input: dict[str, Any],  # noqa: A002  AG-UI's name for it
-    user_message: str | None,
-    urgent: bool = False,
-) -> None:
-    """A new run at the end of its session's queue, or at the end of those in it that are urgent."""
-    _ADD(
-        connection,
-        session=session,
-        run_id=run_id,
-        thread_id=thread_id,
-        status=RunStatus.QUEUED.value,
-        input=msgspec.json.encode(input),
-        user_message=user_message,
-        event_count=0,
-        urgent=urgent,
-    )
+        async def accept() -> AcceptedRun:
+            accept = partial(
+                agui_runs.create_agui_run, project=caller.project, session_id=session.id, given=run_input, known=known
+            )
+            accepted, row = await self._database.write(accept)
+            self._engine.wake(row)
+            return accepted
 
+        events = partial(self.stream_session_events, caller, session.id, after=known.end)
+        return client_stream(await self._complete(accept()), run_input["threadId"], events)
 
-def exists(connection: Connection, session: int, run_id: str) -> bool:
-    """Whether the session has had a run of that id."""
-    return _EXISTS(connection, session=session, id=run_id).fetchone() is not None
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        """From the runs' own rows, never from the log."""
+        session = self._find(caller, session_id)
+        summaries = await self._database.read_heavy(partial(runs.summaries, session=session.number, status=status))
+        return RunList(session_id=session.id, runs=summaries)
 
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        """A point read, again after each commit that touched the session; a uuid in any spelling finds its run."""
+        deadline = asyncio.get_running_loop().time() + wait
+        session, bell = self._find(caller, session_id).number, self._database.bell
+        with bell.watch(session) as rung:
+            while True:
+                rung.clear()
+                summary = bell.once(session, run_id, partial(self._summary, caller, session_id, run_id))
+                if summary.status.is_final or not wait or not await notified_before(rung, deadline):
+                    return summary
 
-def next_queued(connection: Connection, session: int) -> RunRow | None:
-    """The first run in the queue of a session that is running."""
-    row = _MY_TURN(connection, session_number=session).fetchone()
-    return row and _run(row)
+    def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
+        query = partial(runs.summary, session=self._find(caller, session_id).number, run_id=normalize_run_id(run_id))
+        if summary := self._database.look_up(query):
+            return summary
+        raise RunNotFound
 
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
+        """One transaction: either the run leaves the queue here, or it has begun."""
+        await self._complete(
+            self._database.write(
+                partial(run_commands.cancel_run, project=caller.project, session_id=session_id, run_id=run_id)
+            )
+        )
 
-def queued(connection: Connection, session: int) -> list[RunRow]:
-    """The queue of a session, in the order in which it will be worked off."""
-    query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
-    return [_run(row) for row in connection.execute(query.order_by(*_TURN))]
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """From the session's own small files."""
+        return self._engine.logbook(self._find(caller, session_id)).tail(tail)
 
+    async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
+        """A point read."""
+        session = self._find(caller, session_id)
+        rows = self._database.look_up(partial(approvals.pending, session=session.number))
+        return ApprovalList(items=[row.public() for row in rows])
 
-def inputs_under_way(connection: Connection, session: int, thread_id: str) -> list[bytes]:
-    """The inputs of a thread's runs that have not ended: the log need not have them yet."""
-    query = select(RUNS.c.input).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
-    return list(connection.execute(query.where(RUNS.c.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]))).scalars())
+    async def answer_approval(
+        self, caller: Caller, session_id: str, approval_id: str, answer: ApprovalAnswer
+    ) -> Approval:
+        """Commit the answer, then let go on whoever waits for it."""
 
+        async def respond() -> Approval:
+            session = self._find(caller, session_id)
+            answered = await self._database.write(
+                partial(
+                    approval_commands.answer_approval,
+                    project=caller.project,
+                    session_id=session_id,
+                    approval_id=approval_id,
+                    said=answer,
+                )
+            )
+            self._engine.wake(session)
+            return answered
 
-def active(connection: Connection) -> list[RunRow]:
-    """All runs of all sessions that are under way."""
-    return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
+        return await self._complete(respond())
 
+    async def get_session_output(
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
+    ) -> EventLog | StreamedJson:
+        """A page in one read, all of it slice by slice."""
+        session, run_id = self._find(caller, session_id), run_id and normalize_run_id(run_id)
+        if format is OutputFormat.TRANSCRIPT:
+            return self._output.transcript(session, run_id)
+        if page:
+            return await self._database.read_heavy(
+                partial(log.read_page, session=session, format=format, run_id=run_id, page=page)
+            )
+        return self._output.written(session, format, run_id)
 
-def find(connection: Connection, session: int, run_id: str) -> RunRow | None:
-    """The run of that id, if the session has one."""
-    row = _FIND(connection, session_number=session, id=run_id).fetchone()
-    return row and _run(row)
+    async def version(self, caller: Caller, session_id: str) -> str:
+        """From the rows of the session and its runs; the log is not read."""
+        session = self._find(caller, session_id)
+        return f"{session.status} {self._database.look_up(partial(runs.state_counts, session=session.number))}"
 
-
-def foremost(connection: Connection, session: int) -> RunRow | None:
-    """The run of the session that is under way, else the one whose turn comes next; None if the session is idle."""
-    going = RUNS.c.status.in_((RunStatus.RUNNING, RunStatus.QUEUED))
-    query = select(*_COLUMNS).where(RUNS.c.session == session, going)
-    row = connection.execute(query.order_by(RUNS.c.status == RunStatus.QUEUED, *_TURN).limit(1)).one_or_none()
-    return row and _run(row)
-
-
-def first(connection: Connection, session: int) -> int | None:
-    """The number of the first run that the session has accepted: its task."""
-    query = select(RUNS.c.number).where(RUNS.c.session == session).order_by(RUNS.c.number).limit(1)
-    return connection.execute(query).scalar_one_or_none()
-
-
-def is_active(connection: Connection, number: int) -> bool:
-    """Whether the run is under way; False too if it is deleted."""
-    found: tuple[str] | None = _STATUS(connection, run_number=number).fetchone()
-    return found == (RunStatus.RUNNING,)
-
-
-def begin(connection: Connection, number: int, started_at: int) -> None:
-    """Take a run out of the queue."""
-    _BEGIN(connection, run_number=number, begun=started_at)
-
-
-def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
-    """The run with another RunAgentInput."""
-    changed = msgspec.Raw(msgspec.json.encode(input))
-    connection.execute(update(RUNS).where(RUNS.c.number == run.number).values(input=bytes(changed)))
-    return msgspec.structs.replace(run, input=changed)
-
-
-def finish(
-    connection: Connection,
-    number: int,
-    status: RunStatus,
-    *,
-    finished_at: int,
-    error: str | None,
-    usage: Usage | None,
-) -> None:
-    """Put a run into a final state."""
-    spent = usage and msgspec.json.encode(usage)
-    _FINISH(connection, run_number=number, status=status.value, finished_at=finished_at, error=error, usage=spent)
-
-
-def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
-    """The session's runs in the order of their start, then the queued ones in the order of their turn."""
-    if status:
-        rows = _IN_STATE(connection, session_number=session, state=status.value)
-    else:
-        rows = _ALL(connection, session_number=session)
-    return [_summary(row) for row in rows]
-
-
-def census(connection: Connection, session: int) -> list[tuple[str, int, int, int]]:
-    """How many of the session's runs are in each state, the latest of them, and their events.
-
-    Any change of the runs or of the log, which is theirs, shows in it.
-    """
-    return list(_CENSUS(connection, session_number=session))
-
-
-def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
-    """One run of the session."""
-    row = _ONE(connection, session_number=session, id=run_id).fetchone()
-    return row and _summary(row)
-
-
-def _run(row: Sequence[Any]) -> RunRow:
-    number, session, run_id, thread_id, status, input_, started_at = row
-    return RunRow(number, session, run_id, thread_id, RunStatus(status), msgspec.Raw(input_), started_at)
-
-
-def _summary(row: Sequence[Any]) -> RunSummary:
-    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage = row
-    return RunSummary(
-        run_id=run_id,
-        status=RunStatus(status),
-        event_count=event_count,
-        thread_id=thread_id,
-        started_at=started_at,
-        finished_at=finished_at,
-        user_message=user_message,
-        error=error,
-        usage=usage and _decode_usage(usage),
-    )
+    async def stream_session_events(
+        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+    ) -> EventStream:
+        """The store is read from one position on, the bell only says when."""
+        session, run_id = self._find(caller, session_id).number, run_id and normalize_run_id(run_id)
+        self._database.read(partial(log.check_position, session=session, after=after, run_id=run_id))
+        compacted = format is OutputFormat.COMPACT
+        return EventStream(log.follow(self._database, session, after, run_id, compacted=compacted))

@@ -7,7 +7,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from app import logs, server
+from app.observability import logs
+from app.server import run
 from tests.support.server import LOCALHOST
 
 
@@ -58,7 +59,7 @@ def _serve_ours(port: int) -> None:
         chosen = settings(Path(directory))
         logs.configure(chosen.log_level)
         app = create_app(chosen, CannedSessions())
-        server.serve(app, server.listen(LOCALHOST, port), log_level=chosen.log_level)
+        run.serve(app, run.listen(LOCALHOST, port), log_level=chosen.log_level)
 
 
 if __name__ == "__main__":

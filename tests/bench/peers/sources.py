@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from app.backends.ambient.http import Pool
+from app.httpclient.pool import Pool
 from tests.bench.peers import asks
 from tests.bench.peers.asks import Ask, Json
 from tests.bench.resources import accepted, page, resource

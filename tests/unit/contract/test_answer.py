@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from app.answers import Waited
-from app.contract.answer import send_answer
+from app.contract.response import send_response
 from app.errors import RunNotFound
-from app.types import AcceptedRun
+from app.models.runs import AcceptedRun
+from app.results import LongPoll
 
 RUN = AcceptedRun(run_id="r", thread_id="t")
 BODY = b'{"run_id":"r","thread_id":"t"}'
@@ -24,7 +24,7 @@ class Request:
         self.connection = SimpleNamespace(stopping=asyncio.Event())
         self.gone = asyncio.Event()
 
-    async def answer(self, result: Waited) -> Any:
+    async def answer(self, result: LongPoll) -> Any:
         scope = {"type": "http", "method": "GET", "state": {"connection": self.connection}}
 
         async def receive() -> Message:
@@ -34,7 +34,7 @@ class Request:
         async def send(message: Message) -> None:
             self.sent.append(message)
 
-        await send_answer(scope, receive, send, 200, result, replayed=False)
+        await send_response(scope, receive, send, 200, result, replayed=False)
         return self.sent[-1]["body"]
 
 
@@ -54,14 +54,14 @@ async def lost() -> AcceptedRun:
 @pytest.mark.parametrize("seconds", [0, 60])
 async def test_the_answer_is_sent_when_it_is_there(seconds: int) -> None:
     request = Request()
-    assert await request.answer(Waited(seconds, now(), at_once=never)) == BODY
+    assert await request.answer(LongPoll(seconds, now(), at_once=never)) == BODY
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_nobody_waits_when_the_server_stops_or_the_client_has_gone(end: str) -> None:
     request = Request()
     waiting = asyncio.ensure_future(never())
-    answering = asyncio.create_task(request.answer(Waited(60, waiting, at_once=now)))
+    answering = asyncio.create_task(request.answer(LongPoll(60, waiting, at_once=now)))
     await asyncio.sleep(0)
     assert request.sent == []
     (request.connection.stopping if end == "server" else request.gone).set()
@@ -73,5 +73,5 @@ async def test_nobody_waits_when_the_server_stops_or_the_client_has_gone(end: st
 async def test_an_error_is_raised_before_anything_is_sent(seconds: int) -> None:
     request = Request()
     with pytest.raises(RunNotFound):
-        await request.answer(Waited(seconds, lost(), at_once=never))
+        await request.answer(LongPoll(seconds, lost(), at_once=never))
     assert request.sent == []

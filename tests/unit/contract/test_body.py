@@ -6,7 +6,7 @@ import pytest
 
 from app.contract.body import MAX_DEPTH, Body, check_media_type, parse_json
 from app.errors import BadRequest, UnsupportedMediaType
-from app.request import Request
+from app.server.context import Request
 
 SCHEMA = {
     "type": "object",

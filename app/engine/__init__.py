@@ -1,0 +1,1 @@
+"""Runs agents: one queue of runs for each session."""

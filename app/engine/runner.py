@@ -1,0 +1,171 @@
+"""One session's queue of runs, worked off one after another, and the agent that takes the turns."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from app.agents.port import Agent, RequestApproval, Turn
+from app.agui.run_recorder import INTERNAL_ERROR
+from app.engine.agent_input import agent_input
+from app.engine.approval_broker import ApprovalRules
+from app.engine.execution import CancelReason, Execution, GracePeriod, close_agent
+from app.engine.session_log import SessionLog
+from app.observability.observe import Observe
+from app.store import agent_state, sessions
+from app.store.commands.runs import abort_run, claim
+from app.store.runs import RunRow
+from app.store.sqlite.database import Database
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Works while the queue has something for it; its agent lives on between turns."""
+
+    def __init__(
+        self,
+        session: int,
+        workspace: Path,
+        environment: dict[str, str],
+        *,
+        asking: ApprovalRules,
+        database: Database,
+        make_agent: Callable[[], Agent],
+        run_timeout: float,
+        patience: GracePeriod,
+        observe: Observe,
+        rested: Callable[[int], None],
+        logbook: SessionLog,
+    ) -> None:
+        self._session = session
+        self._workspace = workspace
+        self._environment = environment
+        self._asking = asking
+        self._database = database
+        self._make_agent = make_agent
+        self._run_timeout = run_timeout
+        self._patience = patience
+        self._observe = observe
+        self._rested = rested
+        self._logbook = logbook
+        self._agent: Agent | None = None
+        self._execution: Execution | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._more = False
+        self._halt: tuple[CancelReason, GracePeriod] | None = None
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look into the queue; called after each change that may have put a run at its head."""
+        self._more = True
+        if self._task is None and self._halt is None:
+            self._task = asyncio.create_task(self._work(), name=f"runs of session {self._session}")
+
+    def cut(self, run: int) -> None:
+        """End a run as interrupted if it is the current one."""
+        if self._execution and self._execution.number == run:
+            self._execution.cut(CancelReason.INTERRUPT)
+
+    async def interrupt(self) -> bool:
+        """Cut the current run, or the one that is just being taken up, and see it end; False if there is none."""
+        execution = await self._current()
+        if execution is None:
+            return False
+        execution.cut(CancelReason.INTERRUPT)
+        await asyncio.shield(execution.ended)
+        return True
+
+    async def halt(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
+        """End the current run, take up no other, close the agent; with less patience if need be."""
+        patience = patience or self._patience
+        self._halt = cause, patience
+        if self._execution:
+            self._execution.cut(cause, patience)
+        if self._task:
+            await asyncio.wait({self._task})
+        if self._agent:
+            agent, self._agent = self._agent, None
+            await close_agent(agent, patience.close)
+
+    def cancel(self) -> None:
+        """Give up at once, whatever is left undone."""
+        if self._task:
+            self._task.cancel()
+
+    async def _current(self) -> Execution | None:
+        while self._task:
+            # The store is asked, since a client may have read there of an end that is not announced here yet.
+            if self._execution and self._database.read(self._execution.is_active):
+                return self._execution
+            self._changed.clear()
+            await self._changed.wait()
+        return None
+
+    async def _work(self) -> None:
+        try:
+            while self._more:
+                self._more = False
+                while self._halt is None and (run := await self._claim()):
+                    await self._execute(run)
+            if self._halt is None:
+                self._rested(self._session)
+        finally:
+            self._task = None
+            self._changed.set()
+
+    async def _claim(self) -> RunRow | None:
+        return await self._database.write_at_last(partial(claim, session=self._session))
+
+    async def _execute(self, run: RunRow) -> None:
+        began = time.perf_counter()
+        self._execution = execution = Execution(self._database, run, self._patience)
+        if self._halt:
+            execution.cut(*self._halt)
+        self._changed.set()
+        self._logbook.write(f"run {run.run_id}", "begins")
+        try:
+            await execution.run(self._lease, partial(self._turn, run), self._limit(), self._asking)
+        except Exception:
+            log.exception("a run could not be carried through")
+            await self._database.write_at_last(partial(abort_run, run=run, failure=INTERNAL_ERROR))
+        finally:
+            self._execution = None
+            if execution.agent_lost:
+                self._agent = None
+        if ending := execution.ending:
+            self._observe("run", time.perf_counter() - began, ending.status)
+            self._logbook.write(f"run {run.run_id}", ": ".join(filter(None, (ending.status, ending.error))))
+
+    def _limit(self) -> float:
+        """Seconds that a run which begins now may take: the session's own limit, if that is the shorter one."""
+        session = self._database.read(partial(sessions.get, number=self._session))
+        asked = session.request.timeout_seconds if session else None
+        return min(asked or self._run_timeout, self._run_timeout)
+
+    def _lease(self) -> Agent:
+        self._agent = self._agent or self._make_agent()
+        return self._agent
+
+    async def _turn(self, run: RunRow, ask: RequestApproval) -> Turn:
+        input_ = await self._database.read_heavy(partial(agent_input, run=run))
+        session = self._database.read(partial(sessions.get, number=self._session))
+        tell = partial(self._logbook.write, "agent")
+        return Turn(
+            input=input_,
+            workspace=self._workspace,
+            environment=self._environment,
+            tell=tell,
+            new_messages=len(msgspec.json.decode(run.input)["messages"]),
+            ask=ask,
+            model=session.request.model if session else None,
+            memory=self._database.read(partial(agent_state.get, session=self._session, thread_id=run.thread_id)),
+            remember=partial(self._remember, run),
+        )
+
+    async def _remember(self, run: RunRow, memory: str) -> None:
+        await self._database.write_at_last(partial(agent_state.save, memory=memory, run=run))

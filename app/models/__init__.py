@@ -1,0 +1,1 @@
+"""Values that cross the port; their field names are the names on the wire."""

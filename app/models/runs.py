@@ -1,0 +1,113 @@
+"""Runs and messages; run times are integer milliseconds since 1970."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from app.models.wire import WireModel
+
+
+class RunStatus(StrEnum):
+    """Where a run is; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return self not in {RunStatus.QUEUED, RunStatus.RUNNING}
+
+
+class OnBusy(StrEnum):
+    """What becomes of a new run while another one is active or waits."""
+
+    ENQUEUE = "enqueue"
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+
+
+class Usage(WireModel):
+    """What runs have used of language models, as far as their agents report it."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class InterruptResult(WireModel):
+    """What became of an interrupt: True its end was seen, False nothing was running, None not seen in time."""
+
+    message: str
+    interrupted: bool | None
+
+
+class NewMessage(WireModel):
+    """The body of send_message."""
+
+    content: str
+    on_busy: OnBusy = OnBusy.ENQUEUE
+
+
+class RunMessage(WireModel):
+    """One message of create_run."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+    id: str | None = None
+
+
+class Resume(WireModel):
+    """The answer to one interrupt of an AG-UI agent."""
+
+    interrupt_id: str
+    status: Literal["resolved", "cancelled"]
+    payload: Any = None
+
+
+class NewRun(WireModel):
+    """The body of create_run; `state` to `forwarded_props` and `resume` go to the agent as they are."""
+
+    messages: list[RunMessage]
+    run_id: str | None = None
+    thread_id: str | None = None
+    state: Any = None
+    tools: list[dict[str, Any]] | None = None
+    context: list[dict[str, Any]] | None = None
+    forwarded_props: dict[str, Any] | None = None
+    on_busy: OnBusy = OnBusy.ENQUEUE
+    resume: list[Resume] | None = None
+
+
+class AcceptedRun(WireModel):
+    """A run that will reach a terminal state."""
+
+    run_id: str
+    thread_id: str
+
+
+class RunSummary(WireModel):
+    """One run, as its events tell it; times in ms."""
+
+    run_id: str
+    status: RunStatus
+    event_count: int
+    thread_id: str | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    user_message: str | None = None
+    error: str | None = None
+    usage: Usage | None = None
+
+
+class RunList(WireModel):
+    """All runs of a session in the order of their start, queued ones last."""
+
+    session_id: str
+    runs: list[RunSummary]

@@ -1,0 +1,106 @@
+"""What crosses the port: plain values whose field names are the names on the wire.
+
+A field that is None is left out of an answer. Session times are RFC 3339 UTC strings, run and event times integer
+milliseconds since 1970. `msgspec.Raw` holds JSON that passes through byte for byte.
+"""
+
+from enum import StrEnum
+
+from app.models.approvals import ApprovalPolicy
+from app.models.runs import Usage
+from app.models.wire import WireModel
+
+
+class SessionStatus(StrEnum):
+    """Where a session is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Repo(WireModel):
+    """A git repository in the session's workspace."""
+
+    url: str
+    branch: str | None = None
+
+
+class Workflow(WireModel):
+    """A git repository whose `path` holds the agent's instructions."""
+
+    git_url: str
+    branch: str | None = None
+    path: str | None = None
+
+
+class NewSession(WireModel):
+    """The body of create_session."""
+
+    task: str
+    display_name: str | None = None
+    model: str | None = None
+    repos: list[Repo] | None = None
+    active_workflow: Workflow | None = None
+    environment_variables: dict[str, str] | None = None
+    approval_policy: ApprovalPolicy | None = None
+    labels: dict[str, str] | None = None
+    timeout_seconds: int | None = None
+    parent_session_id: str | None = None
+
+
+class SessionPatch(WireModel):
+    """The body of update_session; what is None stays as it is, a label whose value is None goes."""
+
+    display_name: str | None = None
+    labels: dict[str, str | None] | None = None
+    timeout_seconds: int | None = None
+
+
+class WaitingFor(WireModel):
+    """The ids of the approvals that wait for an answer."""
+
+    approvals: list[str]
+
+
+class Session(WireModel):
+    """One agent in one workspace."""
+
+    id: str
+    status: SessionStatus
+    display_name: str | None = None
+    task: str | None = None
+    model: str | None = None
+    repos: list[Repo] | None = None
+    created_at: str | None = None
+    completed_at: str | None = None
+    result: str | None = None
+    error: str | None = None
+    approval_policy: ApprovalPolicy | None = None
+    waiting_for: WaitingFor | None = None
+    labels: dict[str, str] | None = None
+    timeout_seconds: int | None = None
+    parent_session_id: str | None = None
+    active_run_id: str | None = None
+    usage: Usage | None = None
+
+
+class CreatedSession(Session, kw_only=True):
+    """The answer to create_session."""
+
+    message: str
+
+
+class SessionPage(WireModel):
+    """One page of a project's sessions, newest first; `total` counts all that match."""
+
+    items: list[Session]
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+    next_offset: int | None = None

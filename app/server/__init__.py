@@ -1,0 +1,1 @@
+"""The HTTP server, and everything that surrounds a request before its operation is known."""

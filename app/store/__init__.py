@@ -1,0 +1,1 @@
+"""The session store: tables, statements and transactions."""

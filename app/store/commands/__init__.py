@@ -1,0 +1,1 @@
+"""Every transaction that changes the store."""

@@ -1,0 +1,143 @@
+"""Transactions on runs."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from app import lifecycle
+from app.agui.run_filter import normalize_run_id
+from app.agui.run_recorder import SERVER_RESTARTED, Failure, RunOutcome, RunRecorder
+from app.clock import now_ms
+from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
+from app.lifecycle import Action
+from app.models.runs import AcceptedRun, NewRun, OnBusy, Resume, RunStatus
+from app.store import events, runs, sessions
+from app.store.commands import agui_approvals, approvals
+from app.store.commands.approvals import PendingApproval
+from app.store.runs import RunRow
+from app.store.sessions import SessionRow
+
+
+def append_events(
+    connection: Connection,
+    run: RunRow,
+    news: list[bytes],
+    ending: RunOutcome | None,
+    asked: Sequence[PendingApproval] = (),
+) -> bool:
+    """Add events to the log of a run that is under way, and end it; False, and nothing done, if it is not.
+
+    `asked` are the questions among the events. What still waits for an answer when the run ends is closed with it.
+    """
+    if not runs.is_active(connection, run.number):
+        return False
+    approvals.add_pending(connection, run, asked)
+    if ending:
+        news = [*news[:-1], *approvals.expire_pending(connection, run), news[-1]]
+    events.append(connection, run.session, run.number, news)
+    if ending:
+        runs.finish(connection, run.number, ending.status, finished_at=now_ms(), error=ending.error, usage=ending.usage)
+        if ending.usage:
+            sessions.add_usage(connection, run.session, ending.usage)
+        if ending.asked:
+            agui_approvals.add_interrupts(connection, run, ending.asked)
+    return True
+
+
+def abort_run(connection: Connection, run: RunRow, failure: Failure) -> None:
+    """End a run whose execution is no more, as the log has it."""
+    recorder = RunRecorder(
+        run.run_id, run.thread_id, run.input, events.of_run(connection, run.session, run.run_id) or ()
+    )
+    append_events(connection, run, recorder.fail(failure, now_ms()), recorder.ending)
+
+
+def cancel_queued_run(connection: Connection, run: RunRow) -> None:
+    """End a run that waits in the queue as interrupted."""
+    runs.begin(connection, run.number, now_ms())
+    recorder = RunRecorder(run.run_id, run.thread_id, run.input)
+    append_events(connection, run, recorder.withdraw(now_ms()), recorder.ending)
+
+
+def abort_active_runs(connection: Connection) -> None:
+    """End every run that a server which is no more has left under way."""
+    for run in runs.active(connection):
+        abort_run(connection, run, SERVER_RESTARTED)
+
+
+class Enqueued(NamedTuple):
+    """A run that was accepted, its session, and the number of the run under way if that is to be cut for it."""
+
+    accepted: AcceptedRun
+    session: SessionRow
+    cut: int | None
+
+
+def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> Enqueued:
+    """A run in the queue of a running session: last, or first where it interrupts the one under way."""
+    session = sessions.find(connection, project, session_id)
+    lifecycle.next_status(Action.RUN, session.status)
+    before = None if run.on_busy is OnBusy.ENQUEUE else runs.current_or_next(connection, session.number)
+    accepted = enqueue(connection, session, run)
+    if before and run.on_busy is OnBusy.REJECT:
+        raise SessionBusy
+    return Enqueued(accepted, session, before.number if before and before.status is RunStatus.RUNNING else None)
+
+
+def cancel_run(connection: Connection, project: str, session_id: str, run_id: str) -> None:
+    """Take a run out of the queue and end it as interrupted."""
+    session = sessions.find(connection, project, session_id)
+    run = runs.find(connection, session.number, normalize_run_id(run_id))
+    if run is None:
+        raise RunNotFound
+    if run.status is RunStatus.RUNNING:
+        raise RunActive
+    if run.status is not RunStatus.QUEUED:
+        raise RunEnded
+    cancel_queued_run(connection, run)
+
+
+def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:
+    """Add a run to the end of its session's queue, or to its head where it interrupts; `RunExists`."""
+    run_id = normalize_run_id(run.run_id) if run.run_id else str(uuid.uuid4())
+    thread_id = run.thread_id or session.id
+    if runs.exists(connection, session.number, run_id):
+        raise RunExists
+    runs.add(
+        connection,
+        session=session.number,
+        run_id=run_id,
+        thread_id=thread_id,
+        input={
+            "threadId": thread_id,
+            "runId": run_id,
+            "state": {} if run.state is None else run.state,
+            "messages": [
+                {"id": message.id or str(uuid.uuid4()), "role": message.role, "content": message.content}
+                for message in run.messages
+            ],
+            "tools": run.tools or [],
+            "context": run.context or [],
+            "forwardedProps": run.forwarded_props or {},
+            **({"resume": [_resume(entry) for entry in run.resume]} if run.resume else {}),
+        },
+        urgent=run.on_busy is OnBusy.INTERRUPT,
+        user_message=next((message.content for message in reversed(run.messages) if message.role == "user"), None),
+    )
+    return AcceptedRun(run_id=run_id, thread_id=thread_id)
+
+
+def _resume(entry: Resume) -> dict[str, Any]:
+    said = {"interruptId": entry.interrupt_id, "status": entry.status}
+    return said if entry.payload is None else {**said, "payload": entry.payload}
+
+
+def claim(connection: Connection, session: int) -> RunRow | None:
+    """Take the first run out of the queue, if the session is running and has one."""
+    run = runs.next_queued(connection, session)
+    if run:
+        runs.begin(connection, run.number, now_ms())
+        run = agui_approvals.resolve_interrupts(connection, run)
+    return run

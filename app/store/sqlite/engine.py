@@ -1,0 +1,83 @@
+"""SQLite as the store needs it: durable, readable while it is written, with its errors told in our words."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import InternalError, StorageFull, StorageUnavailable
+
+BUSY_TIMEOUT_MS = 5000
+# With secure_delete, for which some builds are made, deleting a log would need as much room as the log has.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=FAST")
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+}
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}  # the second beyond a quota or a limit of a file's size
+_PRIMARY_CODE = 0xFF  # an extended result code holds its primary code in the low byte
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise `StorageUnavailable`, `StorageFull` or `InternalError` instead of a driver's error, its cause chained."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _FULL:
+            raise StorageFull from error
+        if code & _PRIMARY_CODE in _UNAVAILABLE:
+            raise StorageUnavailable from error
+        raise InternalError from error
+
+
+def writing_engine(path: Path) -> Engine:
+    """An engine for the one writer of this process: every transaction takes the write lock as it begins."""
+    engine = _engine(path, pool_size=1, query_only=False)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reading_engine(path: Path, connections: int) -> Engine:
+    """An engine whose transactions each see one state of the file and can change nothing."""
+    engine = _engine(path, pool_size=connections, query_only=True)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _engine(path: Path, *, pool_size: int, query_only: bool) -> Engine:
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        hide_parameters=True,  # an error is logged, with all that it says
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun by the listeners, never by the driver
+        for pragma in (*_PRAGMAS, f"query_only={query_only:d}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    event.listen(engine, "connect", configure)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,40 @@
+"""The pages beside the API: the OpenAPI document and its reference, a Flask app behind an ASGI door."""
+
+from typing import Any
+
+from a2wsgi import WSGIMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.exceptions import NotFound as NoPage
+from werkzeug.routing import MapAdapter, RequestRedirect
+
+from app.errors import MethodNotAllowed, NotFound
+from app.web.flask_app import create_flask_app
+
+
+def create_app(document: dict[str, Any]) -> ASGIApp:
+    """The pages as an ASGI app. What is no page raises NotFound or MethodNotAllowed, so it can stand last."""
+    pages = create_flask_app(document)
+    return _Door(WSGIMiddleware(pages.wsgi_app), pages.url_map.bind(""))  # type: ignore[arg-type]  # its own ASGI types
+
+
+class _Door:
+    """Lets requests for a page in; every other one is an error of the API, not one of Flask's."""
+
+    def __init__(self, app: ASGIApp, routes: MapAdapter) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["path"].startswith("//"):  # which Werkzeug takes for one slash
+            raise NotFound
+        try:
+            scope["operation_id"], _ = self._routes.match(scope["path"], scope["method"])
+        except WrongMethod as error:
+            raise MethodNotAllowed(", ".join(sorted(error.valid_methods or ()))) from error
+        except (NoPage, RequestRedirect) as error:
+            raise NotFound from error
+        # The bridge and Flask fail on some queries and headers; no page needs more than this of them.
+        headers = [(name, value) for name, value in scope["headers"] if name == b"if-none-match"]
+        await self._app({**scope, "query_string": b"", "headers": headers}, receive, send)
