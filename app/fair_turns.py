@@ -49,10 +49,10 @@ async def write(log: Log[E], turns: Turns, written: EventLogWriter) -> AsyncGene
     async with aclosing(log):
         async for slices in log:
             async with turns:
-                piece = written.take(slices)
+                piece = written.feed(slices)
             if piece:
                 yield piece
-    async for piece in in_turns(written.rest(), turns):
+    async for piece in in_turns(written.finish(), turns):
         yield piece
 
 

@@ -27,7 +27,7 @@ class EventStream(msgspec.Struct, frozen=True):
     """
 
     pages: AsyncGenerator[list[StreamEvent], None]
-    parting: Callable[[], list[StreamEvent]] = list
+    on_shutdown: Callable[[], list[StreamEvent]] = list
 
 
 class StreamedJson(msgspec.Struct, frozen=True):
@@ -44,8 +44,8 @@ class LongPoll(msgspec.Struct, frozen=True):
     """An answer that takes up to `seconds`, and what is answered `at_once` where server or client go meanwhile."""
 
     seconds: int
-    answer: Awaitable[WireModel]
-    at_once: Callable[[], Awaitable[WireModel]]
+    result: Awaitable[WireModel]
+    current: Callable[[], Awaitable[WireModel]]
 
 
 class Created(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ async def list_runs(backend: Backend, caller: Caller, *, session_id: str, status
 async def get_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str, wait: int) -> LongPoll:
     """Read one run's summary, once it has ended or after a while."""
     read = partial(backend.get_run, caller, session_id, run_id)
-    return LongPoll(wait, read(wait=wait), at_once=read)
+    return LongPoll(wait, read(wait=wait), current=read)
 
 
 async def cancel_run(backend: Backend, caller: Caller, *, session_id: str, run_id: str) -> None:

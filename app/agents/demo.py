@@ -39,24 +39,24 @@ class DemoAgent(Agent):
         run = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
         yield encode_event("RUN_STARTED", **run, protocolVersion="1.0")
         messages: list[dict[str, Any]] = turn.input["messages"]
-        async for event in _take_up(turn.input.get("resume") or [], messages, turn.workspace):
+        async for event in _resume(turn.input.get("resume") or [], messages, turn.workspace):
             yield event
         said = ["".join(text_parts(message)) for message in messages if message.get("role") == "user"]
         request = said[-1] if said else ""
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
             yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
-        elif sentence := await ask_now(turn.ask, request):
-            async for event in _say(_words(sentence)):
+        elif sentence := await ask_now(turn.request_approval, request):
+            async for event in _stream_text(_words(sentence)):
                 yield event
             yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
         elif asked := needs_approval(request):
             for event in asked.events:
                 yield event
-            async for event in _say(_words(asked.interrupt["message"])):
+            async for event in _stream_text(_words(asked.interrupt["message"])):
                 yield event
             yield encode_event("RUN_FINISHED", **run, outcome={"type": "interrupt", "interrupts": [asked.interrupt]})
         elif re.search(r"\bfail\b", request, re.IGNORECASE):
-            async for event in _say(_words("This is as far as I come, for you asked me to")):
+            async for event in _stream_text(_words("This is as far as I come, for you asked me to")):
                 yield event
             yield encode_event("RUN_ERROR", message="The demo agent failed, as it was asked to.", code="demo_failure")
         else:
@@ -68,29 +68,29 @@ class DemoAgent(Agent):
         """Nothing outlives a turn."""
 
 
-async def _take_up(
+async def _resume(
     answers: list[dict[str, Any]], messages: list[dict[str, Any]], workspace: Path
 ) -> AsyncIterator[bytes]:
     for entry in answers:
         events, sentence = await asyncio.to_thread(settle_approval, entry, messages, workspace)
         for event in events:
             yield event
-        async for event in _say(_words(sentence)):
+        async for event in _stream_text(_words(sentence)):
             yield event
 
 
 async def _answer(request: str, before: list[str], workspace: Path) -> AsyncIterator[bytes]:
     if slow := re.search(r"\bslow\s+(\d{1,9})", request, re.IGNORECASE):
-        async for event in _say(_ticks(min(int(slow[1]), MAX_TICKS))):
+        async for event in _stream_text(_ticks(min(int(slow[1]), MAX_TICKS))):
             yield event
     elif re.search(r"\b(list|files)\b", request, re.IGNORECASE):
         async for event in _list_workspace(workspace):
             yield event
     elif re.search(r"\bwhat did i say\b", request, re.IGNORECASE):
-        async for event in _say(_words(_recall(before))):
+        async for event in _stream_text(_words(_recall(before))):
             yield event
     else:
-        async for event in _say(_words(f'You said: "{_quote(request)}". {HELP}')):
+        async for event in _stream_text(_words(f'You said: "{_quote(request)}". {HELP}')):
             yield event
 
 
@@ -103,7 +103,7 @@ async def _list_workspace(workspace: Path) -> AsyncIterator[bytes]:
     listing = "\n".join([*entries, "(and more)"] if more else entries)
     yield encode_event("TOOL_CALL_RESULT", messageId=message, toolCallId=call, content=listing, role="tool")
     summary = f"The workspace holds:\n{listing}" if entries else "The workspace is empty."
-    async for event in _say(_words(summary)):
+    async for event in _stream_text(_words(summary)):
         yield event
 
 
@@ -132,7 +132,7 @@ def _printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-async def _say(words: AsyncIterator[str]) -> AsyncIterator[bytes]:
+async def _stream_text(words: AsyncIterator[str]) -> AsyncIterator[bytes]:
     message = f"message-{uuid4().hex}"
     yield encode_event("TEXT_MESSAGE_START", messageId=message, role="assistant")
     async for word in words:

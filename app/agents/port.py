@@ -17,7 +17,7 @@ async def deny(_question: ApprovalRequest) -> ApprovalDecision:
     return DENIED
 
 
-async def _forget(_memory: str) -> None:
+async def _discard(_memory: str) -> None:
     """Keep nothing."""
 
 
@@ -36,12 +36,12 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, Any]
     workspace: Path
     environment: dict[str, str]
-    tell: Callable[[str], None] = lambda _text: None
+    log: Callable[[str], None] = lambda _text: None
     new_messages: int = 1
-    ask: RequestApproval = deny
+    request_approval: RequestApproval = deny
     model: str | None = None
-    memory: str | None = None
-    remember: Callable[[str], Awaitable[None]] = _forget
+    saved_state: str | None = None
+    save_state: Callable[[str], Awaitable[None]] = _discard
 
 
 class AgentError(Exception):

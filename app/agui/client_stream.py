@@ -20,7 +20,7 @@ from app.results import EventStream, StreamEvent
 _STEMS = frozenset({"REASONING", "REASONING_MESSAGE", "TEXT_MESSAGE"})
 
 
-class Names:
+class GeneratedIds:
     """Makes them for the events of one run, taken in order."""
 
     def __init__(self, run_id: str) -> None:
@@ -52,14 +52,14 @@ def known_ids(events: Iterable[Event]) -> set[str]:
     A message without an id has the one that `Names` makes. A client that is not told in which message a tool call
     stands makes one with the id of the call.
     """
-    names: dict[str, Names] = {}
+    names: dict[str, GeneratedIds] = {}
     return {id for event in events for id in _known_ids(event, names) if id}
 
 
-def _known_ids(event: Event, names: dict[str, Names]) -> Iterator[str | None]:
+def _known_ids(event: Event, names: dict[str, GeneratedIds]) -> Iterator[str | None]:
     yield event.message_id
     if event.run_id:
-        yield names.setdefault(event.run_id, Names(event.run_id)).missing(event)
+        yield names.setdefault(event.run_id, GeneratedIds(event.run_id)).missing(event)
     if event.type == "TOOL_CALL_START":
         yield event.tool_call_id
         call = _known_call(event.raw)
@@ -96,9 +96,9 @@ class StrictStream:
         self._started = False
         self._early: list[bytes] = []
         self._parts = OpenParts()
-        self._names = Names(run_id)
+        self._names = GeneratedIds(run_id)
 
-    def take(self, raw: Json, now: int) -> list[bytes]:
+    def feed(self, raw: Json, now: int) -> list[bytes]:
         """What the client gets for the run's next event; nothing for one that has no place where it stands."""
         event = decode_one(raw, 0)
         values = members(raw)
@@ -124,7 +124,7 @@ class StrictStream:
         news.append(_encode(present | changes) if changes or len(present) < len(values) else bytes(raw))
         return [*news, *self._early] if starts else news
 
-    def break_off(self, message: str, code: str, now: int) -> list[bytes]:
+    def abort(self, message: str, code: str, now: int) -> list[bytes]:
         """The end for a client that will not see that of the run; nothing if it has."""
         if self.ended:
             return []
@@ -173,7 +173,7 @@ def _plain(values: dict[str, msgspec.Raw], type_: str | None) -> dict[str, msgsp
     return {name: value for name, value in values.items() if name not in added and bytes(value) != b"null"}
 
 
-_BROKE_OFF = ("The events of the run ended before the run did.", "run_broke_off")
+_ABORTED = ("The events of the run ended before the run did.", "run_broke_off")
 _STOPS = ("The server stops; what becomes of the run can be read later.", "server_restarted")
 
 
@@ -190,7 +190,7 @@ def client_stream(
     """
     form = StrictStream(thread_id, run.run_id, conversation)
     events = partial(follow, run_id=run.run_id, format=OutputFormat.EVENTS)
-    return EventStream(_pages(form, events), parting=lambda: _frames(form.break_off(*_STOPS, _now())))
+    return EventStream(_pages(form, events), on_shutdown=lambda: _frames(form.abort(*_STOPS, _now())))
 
 
 async def _pages(
@@ -200,14 +200,14 @@ async def _pages(
         pages = (await follow()).pages
         try:
             async for page in pages:
-                yield [frame for each in page for frame in _frames(form.take(each.event, _now()), each.position)]
+                yield [frame for each in page for frame in _frames(form.feed(each.event, _now()), each.position)]
                 if form.ended:
                     return
         finally:
             await pages.aclose()
-        yield _frames(form.break_off(*_BROKE_OFF, _now()))
+        yield _frames(form.abort(*_ABORTED, _now()))
     except ApiError as error:
-        yield _frames(form.break_off(str(error), error.code, _now()))
+        yield _frames(form.abort(str(error), error.code, _now()))
 
 
 def _frames(events: list[bytes], position: int | None = None) -> list[StreamEvent]:

@@ -26,8 +26,8 @@ def compact(events: Iterable[Event]) -> Iterator[Event]:
     """
     joiner = DeltaMerger()
     for event in events:
-        yield from joiner.take((event,))
-    yield from joiner.rest()
+        yield from joiner.feed((event,))
+    yield from joiner.finish()
 
 
 def _delta_of(event: Event) -> str | None:
@@ -84,22 +84,22 @@ class DeltaMerger:
         self._last: Event | None = None
         self._texts: list[bytes] = []
 
-    def take(self, events: Sequence[Event], at: Callable[[int], Event] | None = None) -> list[Event]:
+    def feed(self, events: Sequence[Event], at: Callable[[int], Event] | None = None) -> list[Event]:
         """The events that are complete with these, each as `at` gives it."""
         at = at or events.__getitem__
         complete: list[Event] = []
         for start, end, text in group_deltas(events):
             if text is None:
-                complete += [*self.rest(), at(start)]
+                complete += [*self.finish(), at(start)]
                 continue
             if self._first is None or not _merge(self._first, events[start]):
-                complete += self.rest()
+                complete += self.finish()
                 self._first = at(start)
             self._last = at(end - 1)
             self._texts.append(text)
         return complete
 
-    def rest(self) -> list[Event]:
+    def finish(self) -> list[Event]:
         """What is held, since nothing follows."""
         first, last, texts = self._first, self._last, self._texts
         if first is None or last is None:

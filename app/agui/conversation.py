@@ -123,7 +123,7 @@ class Conversation:
             before.ending = RunStatus.ERROR
         self._latest[thread_id] = run
 
-    def restate(self, run: Run, messages: list[StoredMessage]) -> None:
+    def apply_snapshot(self, run: Run, messages: list[StoredMessage]) -> None:
         """Take a snapshot: it replaces what the run's events have told so far."""
         if not messages:
             return
@@ -176,7 +176,7 @@ class Conversation:
         call.parent = draft.id
         draft.calls[call.id] = call
 
-    def say(self, run: Run, key: str, role: str) -> MessageDraft:
+    def message_for(self, run: Run, key: str, role: str) -> MessageDraft:
         """The message of that id, to be continued; one that another run said begins anew."""
         draft = self._drafts.get(key)
         if draft is None or draft.run is not run:
@@ -201,7 +201,7 @@ class Conversation:
             parent_id = None
         parent = self._drafts.get(parent_id or "")
         if parent is None or parent.role != "assistant":
-            parent = self.say(run, parent_id if parent_id and parent is None else call.id, "assistant")
+            parent = self.message_for(run, parent_id if parent_id and parent is None else call.id, "assistant")
         call.parent = parent.id
         parent.calls[call.id] = call
 

@@ -45,7 +45,7 @@ class OpaqueEvent(msgspec.Struct, gc=False):
     """An AG-UI event of which nothing is asked but its bytes."""
 
     @classmethod
-    def settle(cls, events: Sequence[Self]) -> None:
+    def normalize_ids(cls, events: Sequence[Self]) -> None:
         """Read in the events what can be written in more than one way."""
 
 
@@ -75,7 +75,7 @@ class EventHeader(OpaqueEvent):
         return stored if isinstance(stored, msgspec.Raw) else stored.at(self.position)
 
     @classmethod
-    def settle(cls, marks: Sequence[Self]) -> None:
+    def normalize_ids(cls, marks: Sequence[Self]) -> None:
         """Fill up missing ids with those in snake_case."""
         for mark in [mark for mark in marks if mark.snake_run_id or mark.snake_thread_id]:
             mark.run_id = mark.run_id or mark.snake_run_id
@@ -92,9 +92,9 @@ class Event(EventHeader):
     snake_tool_call_id: _Id = msgspec.field(name="tool_call_id", default=None)
 
     @classmethod
-    def settle(cls, events: Sequence[Self]) -> None:
+    def normalize_ids(cls, events: Sequence[Self]) -> None:
         """Fill up missing ids with those in snake_case."""
-        super().settle(events)
+        super().normalize_ids(events)
         for event in [event for event in events if event.snake_message_id or event.snake_tool_call_id]:
             event.message_id = event.message_id or event.snake_message_id
             event.tool_call_id = event.tool_call_id or event.snake_tool_call_id
@@ -134,7 +134,7 @@ class EventBatch(Generic[E]):
             alone = [(raw, event) for raw in self.raws() if (event := reading.alone(raw))]
             self.events = [event for _, event in alone]
             stored = b"[%b]" % b",".join([raw for raw, _ in alone])
-        reading.struct.settle(self.events)
+        reading.struct.normalize_ids(self.events)
         self._neighbours = NeighbourEvents(stored)
         self._positions: Sequence[int] = ()
 
@@ -151,7 +151,7 @@ class EventBatch(Generic[E]):
         self._neighbours.first = first
         self._positions = range(first, first + len(self.events))
 
-    def only(self, indexes: Sequence[int]) -> None:
+    def keep(self, indexes: Sequence[int]) -> None:
         """Go on with these events alone."""
         self.events = [self.events[index] for index in indexes]
         self._positions = [self._positions[index] for index in indexes]
@@ -209,7 +209,7 @@ def _alone(raw: Json, position: int, reading: EventDecoder[M]) -> M | None:
     event = reading.alone(raw)
     if event is None:
         return None
-    event.settle([event])
+    event.normalize_ids([event])
     event.stored = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
     event.position = position
     return event

@@ -52,7 +52,7 @@ class ExportSplitter(Generic[E]):
         self._inside = False
         self._unfinished = False
 
-    def take(self, piece: bytes) -> Iterator[EventBatch[E]]:
+    def feed(self, piece: bytes) -> Iterator[EventBatch[E]]:
         """The entries that are complete with this piece of the text, which is read as far as the iteration goes."""
         self._coming.append(piece)
         self._came += len(piece)
@@ -62,14 +62,14 @@ class ExportSplitter(Generic[E]):
         self._coming, self._came = [], 0
         if not self._inside:
             text = self._begin(text)
-        if self._inside and (news := self._news(text)):
+        if self._inside and (news := self._batch(text)):
             yield from self._cut(news)
             yield from self._cut_anywhere()
 
-    def rest(self) -> EventBatch[E]:
+    def finish(self) -> EventBatch[E]:
         """The last entries, since nothing follows."""
         coming = b"".join(self._coming)
-        text = b"".join([*self._held, self._news(coming) if self._inside else coming])
+        text = b"".join([*self._held, self._batch(coming) if self._inside else coming])
         if self._trail and self._trail.more is None:
             raise LogRewritten
         if self._unfinished and text.lstrip().startswith(b"]"):
@@ -79,10 +79,10 @@ class ExportSplitter(Generic[E]):
             self._trail.add(text[: _end(text, raws)])
         return EventBatch(b"[%b]" % b",".join(raws), self._reading)
 
-    def _news(self, text: bytes) -> bytes:
+    def _batch(self, text: bytes) -> bytes:
         """What is not known of the array's next bytes."""
         if self._trail and self._trail.more is None:
-            text = self._trail.behind(text)
+            text = self._trail.rest(text)
             self._unfinished = self._trail.more is True
         return text
 
@@ -94,7 +94,7 @@ class ExportSplitter(Generic[E]):
         text = b"".join(self._held)
         if end := _head(text):
             self._inside = True
-            self._let_go()
+            self._release()
             return text[end:]
         self._held, self._enough = [text], 2 * len(text)
         return b""
@@ -111,7 +111,7 @@ class ExportSplitter(Generic[E]):
             # What finds the end of a long entry leaves it by itself: its neighbours are to be read without it.
             for comma in islice(reversed([*commas]) if size > 2 * SLICE else commas, _GUESSES):
                 if found := self._entries([*self._held, view[begin:comma]]):
-                    self._let_go()
+                    self._release()
                     begin = comma + 1
                     yield found
                     break
@@ -127,7 +127,7 @@ class ExportSplitter(Generic[E]):
         view = memoryview(text)
         for comma in islice(_any_commas(text), _GUESSES):
             if found := self._entries([view[:comma]]):
-                self._let_go()
+                self._release()
                 self._hold(view[comma + 1 :])
                 yield found
                 return
@@ -149,7 +149,7 @@ class ExportSplitter(Generic[E]):
         self._held.append(part)
         self._size += len(part)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._held, self._size, self._enough, self._long = [], 0, 0, LONG
 
 

@@ -36,13 +36,13 @@ def _event(type_: str, thread_id: str, run_id: str, timestamp: int, **fields: An
     return _encode({"type": type_, "threadId": thread_id, "runId": run_id, "timestamp": timestamp, **present})
 
 
-class _Named(msgspec.Struct, gc=False):
+class _PartKey(msgspec.Struct, gc=False):
     step_name: str | None = msgspec.field(name="stepName", default=None)
     snake_step_name: str | None = msgspec.field(name="step_name", default=None)
     subagent_run_id: str | None = msgspec.field(name="subagentRunId", default=None)
 
 
-_named = Lenient(_Named)
+_part_key = Lenient(_PartKey)
 
 # What opens a part, what closes it, and the member that both name it by.
 _PARTS = {
@@ -115,6 +115,6 @@ def _name(event: Event, key: str) -> str | None:
         return event.message_id
     if key == "toolCallId":
         return event.tool_call_id
-    if (named := _named(event.raw)) is None:
+    if (named := _part_key(event.raw)) is None:
         return None
     return named.subagent_run_id if key == "subagentRunId" else named.step_name or named.snake_step_name

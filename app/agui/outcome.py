@@ -84,7 +84,7 @@ _interrupt = Lenient(Interrupt, expires_at=plain(millis))
 _interrupt_outcome = Lenient(_InterruptOutcome)
 
 
-def interrupts(event: Event) -> list[Interrupt]:
+def interrupts_of(event: Event) -> list[Interrupt]:
     """The questions that a run ends with; those without an id cannot be answered and are left out."""
     values = members(event.raw) if event.type == "RUN_FINISHED" else None
     outcome = _interrupt_outcome(values["outcome"]) if values and "outcome" in values else None
@@ -108,6 +108,6 @@ def resume_entry(
     return entry if payload is None else {**entry, "payload": payload}
 
 
-def permits(status: str, payload: object) -> bool:
+def is_allowed(status: str, payload: object) -> bool:
     """Whether an entry of `resume` that a client wrote itself lets the agent do it."""
     return status == "resolved" and not (isinstance(payload, dict) and payload.get("approved") is False)

@@ -34,19 +34,19 @@ class PageBuilder:
         self._found: list[Event] = []
         self._end = 0
 
-    def take(self, events: Iterable[Event]) -> bool:
+    def feed(self, events: Iterable[Event]) -> bool:
         """Go on with these events; True once the page is full."""
         behind = [event for event in events if event.position > self._page.after]
         if behind:
             self._end = behind[-1].position
-            self._found += self._joiner.take(behind) if self._joiner else behind
+            self._found += self._joiner.feed(behind) if self._joiner else behind
             self.full = len(self._page_of_found()) < len(self._found)
         return self.full
 
-    def rest(self) -> tuple[list[msgspec.Raw], int | None]:
+    def finish(self) -> tuple[list[msgspec.Raw], int | None]:
         """The events of the page, and the position behind which the log goes on if it does."""
         if self._joiner:
-            self._found += self._joiner.rest()
+            self._found += self._joiner.finish()
         found = self._page_of_found()
         more = bool(found) and found[-1].position < self._end
         return [event.raw for event in found], found[-1].position if more else None

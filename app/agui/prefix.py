@@ -45,7 +45,7 @@ class PrefixHasher:
         self._hash(entries)
         self._gap = b","
 
-    def behind(self, text: bytes) -> bytes:
+    def rest(self, text: bytes) -> bytes:
         """What stands in `text`, the array's next bytes, behind what is known and its comma; `Rewritten`."""
         if self._known and self._size < self._known.size:
             known = memoryview(text)[: self._known.size - self._size]

@@ -29,16 +29,16 @@ class RunFilter:
         self.selection = Selection(run_id) if run_id else None
         self.missing = run_id is not None and not accepted
 
-    def take(self, entries: EventBatch[M]) -> EventBatch[M]:
+    def feed(self, entries: EventBatch[M]) -> EventBatch[M]:
         """Count the next entries and leave those that are asked for."""
         entries.count(self.end + 1)
         self.end += len(entries.events)
         if self.selection is not None:
-            entries.only(self.selection.take(entries.events))
+            entries.keep(self.selection.feed(entries.events))
             self.missing = self.missing and not entries.events
         return entries
 
-    def rest(self) -> None:
+    def finish(self) -> None:
         """Nothing follows; RunNotFound without any event of the run, unless it has been accepted."""
         if self.missing:
             raise RunNotFound
@@ -58,10 +58,10 @@ class RunSummarizer:
         """About how many bytes of memory it takes."""
         return self._runs.size
 
-    def take(self, entries: EventBatch[Any]) -> None:
+    def feed(self, entries: EventBatch[Any]) -> None:
         """Go on with these entries."""
-        taken = self._events.take(entries)
-        self._runs.take(taken.events, taken.at)
+        taken = self._events.feed(entries)
+        self._runs.feed(taken.events, taken.at)
 
     def has(self, run_id: str) -> bool:
         """Whether there is an event of the run."""
@@ -90,14 +90,14 @@ class TranscriptWriter:
         selection = self._events.selection
         return self._telling.size + (selection.size if selection else 0)
 
-    def take(self, entries: EventBatch[Any]) -> None:
+    def feed(self, entries: EventBatch[Any]) -> None:
         """Go on with these entries, which may change all that has been told."""
-        taken = self._events.take(entries)
-        self._telling.take(taken.events, taken.at)
+        taken = self._events.feed(entries)
+        self._telling.feed(taken.events, taken.at)
 
     def pieces(self) -> Iterator[bytes]:
         """All of it so far in pieces of about PIECE bytes; the errors of `Events.rest`."""
-        self._events.rest()
+        self._events.finish()
         pieces, size, comma = [self._before], 0, b""
         for message in self._telling.messages(session_running=self._session_running):
             pieces += (comma, message)
@@ -121,20 +121,20 @@ class EventLogWriter:
         whole = MARKS if events.selection else BYTES
         self.reading: EventDecoder[Any] = EVENTS if self._joiner else whole
 
-    def take(self, slices: Iterable[EventBatch[Any]]) -> bytes:
+    def feed(self, slices: Iterable[EventBatch[Any]]) -> bytes:
         """What can be written once these entries are known."""
         return self._written([part for entries in slices for part in self._read(entries)])
 
     def _read(self, entries: EventBatch[Any]) -> Sequence[_Part]:
         if self._joiner:
-            taken = self._events.take(entries)
-            return _raws(self._joiner.take(taken.events, taken.at))
-        return _raws(self._events.take(entries).all()) if self._events.selection else entries.stored()
+            taken = self._events.feed(entries)
+            return _raws(self._joiner.feed(taken.events, taken.at))
+        return _raws(self._events.feed(entries).all()) if self._events.selection else entries.stored()
 
-    def rest(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[bytes]:
         """The end, since nothing follows; the errors of `Events.rest`."""
-        self._events.rest()
-        last = self._written(_raws(self._joiner.rest()) if self._joiner else ())
+        self._events.finish()
+        last = self._written(_raws(self._joiner.finish()) if self._joiner else ())
         yield last + self._end if self._begun else self._before + self._end
 
     def _written(self, parts: Sequence[_Part]) -> bytes:

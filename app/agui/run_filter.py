@@ -35,7 +35,7 @@ class Selection:
         """About how many bytes of memory it takes."""
         return memory_size(*self._known)
 
-    def take(self, events: Iterable[EventHeader]) -> list[int]:
+    def feed(self, events: Iterable[EventHeader]) -> list[int]:
         """Where those of the events are that belong to the run."""
         return [index for index, event in enumerate(events) if self.holds(event)]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from app.agui.events import Event, decode
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
-from app.agui.outcome import Interrupt, error_message, interrupts, outcome
+from app.agui.outcome import Interrupt, error_message, interrupts_of, outcome
 from app.agui.stamp import with_ids
 from app.agui.usage import usage
 from app.models.runs import RunStatus, Usage
@@ -37,7 +37,7 @@ class RunOutcome(msgspec.Struct, frozen=True):
 
     status: RunStatus
     error: str | None = None
-    asked: tuple[Interrupt, ...] = ()
+    interrupts: tuple[Interrupt, ...] = ()
     usage: Usage | None = None
 
 
@@ -49,7 +49,7 @@ class RunRecorder:
     """The state of one run's log; `ending` is set once the terminal event is in it."""
 
     def __init__(self, run_id: str, thread_id: str, run_input: bytes, stored: Iterable[msgspec.Raw] = ()) -> None:
-        self.ending: RunOutcome | None = None
+        self.outcome: RunOutcome | None = None
         self._run_id = run_id
         self._thread_id = thread_id
         self._input = run_input
@@ -64,7 +64,7 @@ class RunRecorder:
         Ids are ours, a missing timestamp is `now`; RUN_STARTED comes first and once; what is open is closed before
         the run ends. `ProtocolError` if `raw` is no event.
         """
-        if self.ending:
+        if self.outcome:
             return []
         event = _parsed(raw)
         news: list[bytes] = []
@@ -81,9 +81,9 @@ class RunRecorder:
 
     def fail(self, failure: Failure, now: int) -> list[bytes]:
         """End the run with RUN_ERROR; nothing if it has ended."""
-        if self.ending:
+        if self.outcome:
             return []
-        self.ending = RunOutcome(RunStatus.ERROR, failure.message)
+        self.outcome = RunOutcome(RunStatus.ERROR, failure.message)
         error = run_error(
             thread_id=self._thread_id,
             run_id=self._run_id,
@@ -95,13 +95,13 @@ class RunRecorder:
 
     def interrupt(self, now: int) -> list[bytes]:
         """End the run as interrupted; nothing if it has ended."""
-        if self.ending:
+        if self.outcome:
             return []
-        self.ending = RunOutcome(RunStatus.INTERRUPTED)
+        self.outcome = RunOutcome(RunStatus.INTERRUPTED)
         finished = run_cancelled(thread_id=self._thread_id, run_id=self._run_id, timestamp=now)
         return [*self._opening(now), *self._closing(now), finished]
 
-    def withdraw(self, now: int) -> list[bytes]:
+    def cancel_queued(self, now: int) -> list[bytes]:
         """End a run that never began as interrupted; its messages do not become part of the conversation."""
         self._started = True
         started = run_started(thread_id=self._thread_id, run_id=self._run_id, input=None, timestamp=now)
@@ -122,7 +122,7 @@ class RunRecorder:
             self._started = True
         elif status := outcome(event):
             error = (error_message(event) or REPORTED) if status is RunStatus.ERROR else None
-            self.ending = RunOutcome(status, error, tuple(interrupts(event)), usage(event))
+            self.outcome = RunOutcome(status, error, tuple(interrupts_of(event)), usage(event))
 
 
 def _parsed(raw: bytes) -> Event:

@@ -17,15 +17,15 @@ from app.agui.weight import memory_size
 from app.models.runs import RunStatus, RunSummary, Usage
 
 
-class _Said(msgspec.Struct, gc=False):
+class _TextMessage(msgspec.Struct, gc=False):
     role: str | None = None
     content: msgspec.Raw = msgspec.Raw()
 
 
-_said = Lenient(_Said)
+_text_message = Lenient(_TextMessage)
 
 # What other events tell of a run is that it had them, and when.
-_TELLING = frozenset({"RUN_STARTED", "TEXT_MESSAGE_START", "MESSAGES_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR"})
+_SUMMARIZED = frozenset({"RUN_STARTED", "TEXT_MESSAGE_START", "MESSAGES_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR"})
 
 
 class _Run(msgspec.Struct, eq=False):
@@ -43,11 +43,11 @@ class _Run(msgspec.Struct, eq=False):
     outcome: RunStatus | None = None
     error: str | None = None
     usage: Usage | None = None
-    asked: str | None = None
-    said: str | None = None
-    restated: str | None = None
+    input_message: str | None = None
+    text_message: str | None = None
+    snapshot_message: str | None = None
 
-    def take(self, events: Sequence[EventHeader], at: Callable[[int], EventHeader]) -> None:
+    def feed(self, events: Sequence[EventHeader], at: Callable[[int], EventHeader]) -> None:
         """Go on with some events of the run; nearly all of them are deltas, which are not looked at one by one."""
         self.event_count += len(events)
         if self.thread_id is None:
@@ -57,9 +57,9 @@ class _Run(msgspec.Struct, eq=False):
         if self.started_at is None:
             self.started_at = _first_time(events)
         seen = 0
-        for index in [index for index, event in enumerate(events) if event.type in _TELLING]:
+        for index in [index for index, event in enumerate(events) if event.type in _SUMMARIZED]:
             self._pass(events[seen : index + 1])
-            self._hear(at(index))
+            self._observe(at(index))
             seen = index + 1
         self._pass(events[seen:])
 
@@ -67,14 +67,14 @@ class _Run(msgspec.Struct, eq=False):
         if (time := _first_time(reversed(events))) is not None:
             self.last_at = time
 
-    def _hear(self, event: EventHeader) -> None:
+    def _observe(self, event: EventHeader) -> None:
         if event.type == "RUN_STARTED":
             self._start(event)
-        elif event.type == "TEXT_MESSAGE_START" and self.asked is None and self.said is None:
-            said = _said(event.raw)
-            self.said = (content_text(said.content) or None) if said and said.role == "user" else None
-        elif event.type == "MESSAGES_SNAPSHOT" and self.asked is None and self.said is None:
-            self.restated = last_user_text(snapshot_messages(event.raw))
+        elif event.type == "TEXT_MESSAGE_START" and self.input_message is None and self.text_message is None:
+            said = _text_message(event.raw)
+            self.text_message = (content_text(said.content) or None) if said and said.role == "user" else None
+        elif event.type == "MESSAGES_SNAPSHOT" and self.input_message is None and self.text_message is None:
+            self.snapshot_message = last_user_text(snapshot_messages(event.raw))
         elif status := outcome(event):
             self.outcome = merge_outcomes(self.outcome, status)
             self.finished_at = self.last_at
@@ -86,16 +86,18 @@ class _Run(msgspec.Struct, eq=False):
             self.started = True
             self.begun = event.position
             self.started_at = event.timestamp if event.timestamp is not None else self.started_at
-        if self.asked is None:
-            self.asked = last_user_text(input_messages(event.raw))
+        if self.input_message is None:
+            self.input_message = last_user_text(input_messages(event.raw))
 
     @property
     def size(self) -> int:
-        return 1000 + memory_size(self.run_id, self.thread_id, self.error, self.asked, self.said, self.restated)
+        return 1000 + memory_size(
+            self.run_id, self.thread_id, self.error, self.input_message, self.text_message, self.snapshot_message
+        )
 
     @property
     def user_message(self) -> str | None:
-        return self.asked or self.said or self.restated
+        return self.input_message or self.text_message or self.snapshot_message
 
 
 def _first_time(events: Iterable[EventHeader]) -> int | None:
@@ -109,7 +111,7 @@ def summaries(events: Iterable[EventHeader], *, session_running: bool) -> list[R
     other such run broke off and counts as an error. Events without a run id belong to no run.
     """
     runs = Runs()
-    runs.take(list(events))
+    runs.feed(list(events))
     return runs.summaries(session_running=session_running)
 
 
@@ -119,7 +121,7 @@ class Runs:
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
 
-    def take(self, events: Sequence[EventHeader], at: Callable[[int], EventHeader] | None = None) -> None:
+    def feed(self, events: Sequence[EventHeader], at: Callable[[int], EventHeader] | None = None) -> None:
         """Go on with these events, each as `at` gives it."""
         at, end = at or events.__getitem__, 0
         for run_id, together in groupby(events, attrgetter("run_id")):
@@ -130,7 +132,7 @@ class Runs:
             run = self._runs.get(run_id)
             if run is None:
                 run = self._runs[run_id] = _Run(run_id, first=at(start).position)
-            run.take(stretch, partial(_behind, at, start))
+            run.feed(stretch, partial(_resumed, at, start))
 
     @property
     def size(self) -> int:
@@ -148,7 +150,8 @@ class Runs:
         return [
             RunSummary(
                 run_id=run.run_id,
-                status=run.outcome or _unended(run, last_begun.get(run.thread_id), session_running=session_running),
+                status=run.outcome
+                or _status_without_end(run, last_begun.get(run.thread_id), session_running=session_running),
                 event_count=run.event_count,
                 thread_id=run.thread_id,
                 started_at=run.started_at,
@@ -161,7 +164,7 @@ class Runs:
         ]
 
 
-def _behind(at: Callable[[int], EventHeader], start: int, index: int) -> EventHeader:
+def _resumed(at: Callable[[int], EventHeader], start: int, index: int) -> EventHeader:
     return at(start + index)
 
 
@@ -176,6 +179,6 @@ def _apart(runs: Iterable[_Run]) -> Iterator[Usage | None]:
         yield used
 
 
-def _unended(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:
+def _status_without_end(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:
     overtaken = last_of_thread is not None and last_of_thread is not run and run.begun is not None
     return RunStatus.RUNNING if session_running and not overtaken else RunStatus.ERROR

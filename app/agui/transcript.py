@@ -24,7 +24,7 @@ def transcript(events: Iterable[FullEvent], *, session_running: bool = True) -> 
     was cancelled or broke off, else pending: its answer may come with a later run.
     """
     telling = TranscriptBuilder()
-    telling.take(list(events))
+    telling.feed(list(events))
     messages = b",".join(telling.messages(session_running=session_running))
     return msgspec.json.decode(b"[%b]" % messages, type=list[Message])
 
@@ -35,14 +35,14 @@ class TranscriptBuilder:
     def __init__(self) -> None:
         self._conversation = Conversation()
 
-    def take(self, events: Sequence[FullEvent], at: Callable[[int], FullEvent] | None = None) -> None:
+    def feed(self, events: Sequence[FullEvent], at: Callable[[int], FullEvent] | None = None) -> None:
         """Go on with these events, each as `at` gives it; what they repeat or replace is not kept."""
         at = at or events.__getitem__
         for start, _, text in group_deltas(events):
             if text is None:
-                self._tell(at(start), quoted_string(events[start].delta))
+                self._apply(at(start), quoted_string(events[start].delta))
             else:
-                self._tell(events[start], text)
+                self._apply(events[start], text)
 
     @property
     def size(self) -> int:
@@ -53,10 +53,10 @@ class TranscriptBuilder:
         """The messages of the conversation so far, in JSON."""
         return self._conversation.messages(session_running=session_running)
 
-    def _tell(self, event: FullEvent, delta: bytes | None) -> None:
+    def _apply(self, event: FullEvent, delta: bytes | None) -> None:
         kind = event.type or ""
         run = self._conversation.run(event.run_id)
-        if tell := _TELLERS.get(kind):
+        if tell := _APPLIERS.get(kind):
             tell(self._conversation, run, event, delta)
         if closed := _CLOSED.get(kind):
             run.open_parts.pop(closed, None)
@@ -77,17 +77,17 @@ def _end(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes |
         conversation.end(run, status)
 
 
-def _restate(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
-    conversation.restate(run, [settled(message) for message in event.messages or ()])
+def _apply_snapshot(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
+    conversation.apply_snapshot(run, [settled(message) for message in event.messages or ()])
 
 
-def _say(
+def _append_text(
     conversation: Conversation, run: Run, event: FullEvent, delta: bytes | None, *, kind: str, begins: bool = False
 ) -> None:
     body = _body(event, delta)
     key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.name(kind)
     run.open_parts[kind] = key
-    draft = conversation.say(run, key, _REASONING if kind == _REASONING else body.role or "assistant")
+    draft = conversation.message_for(run, key, _REASONING if kind == _REASONING else body.role or "assistant")
     texts = draft.texts = [] if draft.texts is None else draft.texts
     texts.extend(text for text in (quoted_content(body.content), delta) if text)
     draft.name = body.name or draft.name
@@ -119,7 +119,9 @@ def _end_call(conversation: Conversation, run: Run, event: FullEvent, _delta: by
 def _answer(conversation: Conversation, run: Run, event: FullEvent, _delta: bytes | None) -> None:
     call_id, error = event.tool_call_id, error_text(event.error)
     text = quoted_content(event.content) or quoted(error or "")
-    draft = conversation.say(run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool")
+    draft = conversation.message_for(
+        run, event.message_id or (f"{call_id}-result" if call_id else run.name("result")), "tool"
+    )
     draft.texts = [text]
     draft.tool_call_id = call_id
     conversation.date(draft.id, event.timestamp)
@@ -129,19 +131,19 @@ def _answer(conversation: Conversation, run: Run, event: FullEvent, _delta: byte
 
 
 _TEXT, _REASONING, _CALL = "text", "reasoning", "call"
-_TELLERS: dict[str, Callable[[Conversation, Run, FullEvent, bytes | None], None]] = {
+_APPLIERS: dict[str, Callable[[Conversation, Run, FullEvent, bytes | None], None]] = {
     "RUN_STARTED": _begin,
     "RUN_FINISHED": _end,
     "RUN_ERROR": _end,
-    "MESSAGES_SNAPSHOT": _restate,
-    "TEXT_MESSAGE_START": partial(_say, kind=_TEXT, begins=True),
-    "TEXT_MESSAGE_CONTENT": partial(_say, kind=_TEXT),
-    "TEXT_MESSAGE_CHUNK": partial(_say, kind=_TEXT),
-    "REASONING_MESSAGE_START": partial(_say, kind=_REASONING, begins=True),
-    "REASONING_MESSAGE_CONTENT": partial(_say, kind=_REASONING),
-    "REASONING_MESSAGE_CHUNK": partial(_say, kind=_REASONING),
-    "THINKING_TEXT_MESSAGE_START": partial(_say, kind=_REASONING, begins=True),
-    "THINKING_TEXT_MESSAGE_CONTENT": partial(_say, kind=_REASONING),
+    "MESSAGES_SNAPSHOT": _apply_snapshot,
+    "TEXT_MESSAGE_START": partial(_append_text, kind=_TEXT, begins=True),
+    "TEXT_MESSAGE_CONTENT": partial(_append_text, kind=_TEXT),
+    "TEXT_MESSAGE_CHUNK": partial(_append_text, kind=_TEXT),
+    "REASONING_MESSAGE_START": partial(_append_text, kind=_REASONING, begins=True),
+    "REASONING_MESSAGE_CONTENT": partial(_append_text, kind=_REASONING),
+    "REASONING_MESSAGE_CHUNK": partial(_append_text, kind=_REASONING),
+    "THINKING_TEXT_MESSAGE_START": partial(_append_text, kind=_REASONING, begins=True),
+    "THINKING_TEXT_MESSAGE_CONTENT": partial(_append_text, kind=_REASONING),
     "TOOL_CALL_START": partial(_call, begins=True),
     "TOOL_CALL_ARGS": _call,
     "TOOL_CALL_CHUNK": _call,

@@ -28,7 +28,7 @@ class CliError(Exception):
     def __init__(self, sentence: str, *, code: str = "", passing: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(sentence)
         self.code = code
-        self.passing = passing
+        self.retryable = passing
         self.retry_after = retry_after
 
 
@@ -89,7 +89,7 @@ class ApiClient:
         response = self._send("GET", path, query=query, headers=headers, seconds=STREAM_SECONDS, stream=True)
         if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
             response.close()
-            self._stranger(response)
+            self._not_this_api(response)
         return response
 
     def _send(
@@ -127,14 +127,14 @@ class ApiClient:
         try:
             return response.json()
         except requests.JSONDecodeError:
-            self._stranger(response, ConnectionLost)  # it may have been cut off within its head
+            self._not_this_api(response, ConnectionLost)  # it may have been cut off within its head
 
     def _refuse(self, response: requests.Response) -> NoReturn:
         try:
             answer = response.json()
             sentence, code = str(answer["error"]), str(answer.get("code"))
         except (requests.RequestException, LookupError, TypeError):
-            self._stranger(response)
+            self._not_this_api(response)
         if response.status_code == requests.codes.unauthorized:
             sentence = f"{sentence} AMBIENT_KEY names the key to use."
         elif code in _WRONG_PROJECT:
@@ -148,7 +148,7 @@ class ApiClient:
             retry_after=float(waiting) if waiting.isdecimal() else 0.0,
         )
 
-    def _stranger(self, response: requests.Response, kind: type[CliError] = CliError) -> NoReturn:
+    def _not_this_api(self, response: requests.Response, kind: type[CliError] = CliError) -> NoReturn:
         """Whoever answered is not the API, or something stands before it."""
         raise kind(
             f"What answers at {self._url} is not this API (status {response.status_code}).",

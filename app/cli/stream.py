@@ -99,7 +99,7 @@ def _is_over(client: ApiClient, session: str, run: str) -> bool:
     try:
         status = client.get("sessions", session, "runs", run)["status"]
     except CliError as failure:
-        if not failure.passing:
+        if not failure.retryable:
             raise
         return False
     return status not in _UNDER_WAY
@@ -112,6 +112,6 @@ def _patiently(connect: Callable[[], requests.Response], pause: float) -> reques
         try:
             return connect()
         except CliError as failure:
-            if not failure.passing or time.monotonic() > end:
+            if not failure.retryable or time.monotonic() > end:
                 raise
             pause = max(min(pause * 2, LONGEST_PAUSE), min(failure.retry_after, PATIENCE_SECONDS))

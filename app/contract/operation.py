@@ -115,12 +115,12 @@ class HttpOperation:
                 if etag.is_current(request, tag):
                     await etag.send_not_modified(send)
                     return
-        if caller.once is None:
+        if caller.idempotency_key is None:
             result, replayed = await self._handler(backend=self._backend, caller=caller, **arguments), False
         else:
-            with self._under_way.hold(caller.once):
+            with self._under_way.hold(caller.idempotency_key):
                 result = await self._handler(backend=self._backend, caller=caller, **arguments)
-            replayed = caller.once.replayed
+            replayed = caller.idempotency_key.replayed
         await send_response(scope, receive, send, self._status, result, replayed=replayed)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:

@@ -44,11 +44,11 @@ async def send_response(
 
 async def _long_poll(scope: Scope, receive: Receive, waited: LongPoll) -> Any:
     if not waited.seconds:
-        return await waited.answer
-    answer = asyncio.ensure_future(waited.answer)
+        return await waited.result
+    answer = asyncio.ensure_future(waited.result)
     ends = [asyncio.ensure_future(stopped(scope)), asyncio.ensure_future(disconnected(receive))]
     try:
         await asyncio.wait([answer, *ends], return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else await waited.at_once()
+        return answer.result() if answer.done() else await waited.current()
     finally:
         await cancel(answer, *ends)

@@ -19,7 +19,7 @@ _UNANSWERED = "The tool call ended without a result."
 def agent_input(connection: Connection, run: RunRow) -> dict[str, Any]:
     """The RunAgentInput of a run: its own, with the messages of the thread's other runs before the new ones."""
     input_: dict[str, Any] = msgspec.json.decode(run.input)
-    log = events.of_thread_without(connection, run.session, run.thread_id, run.number)
+    log = events.of_thread_without(connection, run.session, run.thread_id, run.row_id)
     earlier = history(transcript(decode(log, FULL_EVENTS), session_running=False))
     new_ids = {message["id"] for message in input_["messages"]}
     answers = {message["toolCallId"] for message in input_["messages"] if message.get("toolCallId")}

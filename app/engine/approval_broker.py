@@ -51,45 +51,45 @@ class ApprovalBroker:
     ) -> None:
         self._database = database
         self._run = run
-        self._asking = asking
+        self._rules = asking
         self._put = put
         self._refuse = refuse
         self._count = 0
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._deadline = now_ms() + round(limit * 1000)
 
-    async def ask(self, question: ApprovalRequest) -> ApprovalDecision:
+    async def request(self, question: ApprovalRequest) -> ApprovalDecision:
         """The answer; a question that nobody answers in time is denied."""
         self._count += 1
         if self._count > MAX_APPROVALS or not _fits(question):
             self._refuse()
             return DENIED
-        if self._asking.policy is not ApprovalPolicy.ASK:
-            return choose_option(question, allowed=self._asking.policy is ApprovalPolicy.ALLOW)
+        if self._rules.policy is not ApprovalPolicy.ASK:
+            return choose_option(question, allowed=self._rules.policy is ApprovalPolicy.ALLOW)
         async with self._room:
-            return await self._answered(question)
+            return await self._wait_for_decision(question)
 
-    async def _answered(self, question: ApprovalRequest) -> ApprovalDecision:
-        asked = self._asked(question)
+    async def _wait_for_decision(self, question: ApprovalRequest) -> ApprovalDecision:
+        asked = self._pending(question)
         if not await self._put(asked):
             return DENIED
-        end = asyncio.get_running_loop().time() + self._asking.seconds  # a run that ends before ends this too
-        with self._database.bell.watch(self._run.session) as rung:
+        end = asyncio.get_running_loop().time() + self._rules.seconds  # a run that ends before ends this too
+        with self._database.notifier.subscribe(self._run.session) as rung:
             while True:
                 rung.clear()
                 if self._is_closed(asked.approval_id) or not await notified_before(rung, end):
                     break
         outcome = partial(conclude_pending, run=self._run, approval_id=asked.approval_id)
-        return await self._database.write_at_last(outcome)
+        return await self._database.write_until_stored(outcome)
 
     def _is_closed(self, approval_id: str) -> bool:
         with suppress(StorageUnavailable):  # it is looked at again with the next news
             return self._database.read(partial(approvals.is_closed, session=self._run.session, approval_id=approval_id))
         return False
 
-    def _asked(self, question: ApprovalRequest) -> PendingApproval:
+    def _pending(self, question: ApprovalRequest) -> PendingApproval:
         now, approval_id = now_ms(), str(uuid.uuid4())
-        expires_at = min(now + round(self._asking.seconds * 1000), self._deadline)
+        expires_at = min(now + round(self._rules.seconds * 1000), self._deadline)
         shown = Approval(
             id=approval_id,
             run_id=self._run.run_id,

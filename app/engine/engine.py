@@ -40,23 +40,23 @@ class Engine:
         self._make_agent = make_agent
         self._run_timeout = run_timeout
         self._approval_timeout = approval_timeout
-        self._patience = patience
+        self._grace = patience
         self._observe = observe
         self._runners: dict[int, Runner] = {}
         self._closing = False
-        self.rested: Callable[[int], None] = lambda _session: None
+        self.on_idle: Callable[[int], None] = lambda _session: None
         """Called when a session has nothing more to do."""
 
     def workspace(self, session: SessionRow | Deletion) -> Path:
         """The session's own directory."""
         return self._workspaces / session.project / session.id
 
-    def logbook(self, session: SessionRow) -> SessionLog:
+    def session_log(self, session: SessionRow) -> SessionLog:
         """The session's log; values of its environment are not written there."""
         secrets = (session.request.environment_variables or {}).values()
         return SessionLog(self._log(session), secrets)
 
-    def forget_log(self, session: Deletion) -> None:
+    def delete_log(self, session: Deletion) -> None:
         """Remove the log of a session that is deleted."""
         SessionLog(self._log(session)).remove()
 
@@ -67,27 +67,27 @@ class Engine:
         """See to it that what is queued in a session is run."""
         if self._closing:
             return
-        runner = self._runners.get(session.number)
+        runner = self._runners.get(session.row_id)
         if runner is None:
-            runner = self._runners[session.number] = Runner(
-                session.number,
+            runner = self._runners[session.row_id] = Runner(
+                session.row_id,
                 self.workspace(session),
                 session.request.environment_variables or {},
                 asking=ApprovalRules(session.request.approval_policy or ApprovalPolicy.ASK, self._approval_timeout),
                 database=self._database,
                 make_agent=self._make_agent,
                 run_timeout=self._run_timeout,
-                patience=self._patience,
+                patience=self._grace,
                 observe=self._observe,
-                rested=self.rested,
-                logbook=self.logbook(session),
+                rested=self.on_idle,
+                logbook=self.session_log(session),
             )
         runner.wake()
 
-    def cut(self, session: int, run: int) -> None:
+    def cancel_run(self, session: int, run: int) -> None:
         """End that run of the session as interrupted, if it is still under way."""
         if runner := self._runners.get(session):
-            runner.cut(run)
+            runner.cancel_run(run)
 
     async def interrupt(self, session: int) -> bool:
         """Cut the session's current run and see it end; False if there is none.
@@ -103,17 +103,17 @@ class Engine:
         except TimeoutError as error:
             raise StorageUnavailable from error
 
-    async def halt(self, session: int) -> None:
+    async def stop(self, session: int) -> None:
         """End the session's current run as interrupted, take up no other, close its agent."""
         if runner := self._runners.get(session):
-            await runner.halt(CancelReason.STOP)
+            await runner.stop(CancelReason.STOP)
             self._runners.pop(session, None)
 
     async def close(self) -> None:
         """End what is under way because the server goes down, within `CLOSE_SECONDS`; queued runs stay queued."""
         self._closing = True
         halts = [
-            asyncio.create_task(runner.halt(CancelReason.SHUTDOWN, SHUTDOWN_GRACE)) for runner in self._runners.values()
+            asyncio.create_task(runner.stop(CancelReason.SHUTDOWN, SHUTDOWN_GRACE)) for runner in self._runners.values()
         ]
         if halts:
             _, late = await asyncio.wait(halts, timeout=CLOSE_SECONDS)

@@ -41,7 +41,7 @@ class EventBuffer:
         self.failure = failure
         self._changed.set()
 
-    def cut(self) -> None:
+    def close(self) -> None:
         """Take no more; what has arrived can still be taken."""
         self._cut = True
         self._room.set()
@@ -52,7 +52,7 @@ class EventBuffer:
         self._discarding = True
         self._room.set()
 
-    async def take(self) -> list[bytes | PendingApproval]:
+    async def get_batch(self) -> list[bytes | PendingApproval]:
         """All that waits, at least one; none once the producer has finished or was cut."""
         while not self._said and not self._finished and not self._cut:
             self._changed.clear()

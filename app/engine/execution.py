@@ -62,33 +62,33 @@ class Execution:
     """One turn of an agent; `run` returns when the next turn may begin."""
 
     def __init__(self, database: Database, run: RunRow, patience: GracePeriod) -> None:
-        self.number = run.number
+        self.row_id = run.row_id
         self.agent_lost = False
         self.ended: asyncio.Future[RunStatus | None] = asyncio.get_running_loop().create_future()
         self._database = database
         self._run = run
         self._agent: Agent | None = None
         self._recorder = RunRecorder(run.run_id, run.thread_id, run.input)
-        self._inbox = EventBuffer()
-        self._cause: CancelReason | None = None
-        self._patience = patience
-        self._heard = False
+        self._buffer = EventBuffer()
+        self._cancel_reason: CancelReason | None = None
+        self._grace = patience
+        self._received_event = False
         self._failure: Exception | None = None
 
     @property
-    def ending(self) -> RunOutcome | None:
+    def outcome(self) -> RunOutcome | None:
         """How the run ended, once it has."""
-        return self._recorder.ending
+        return self._recorder.outcome
 
     def is_active(self, connection: Connection) -> bool:
         """Whether the run is under way still."""
-        return runs.is_active(connection, self._run.number)
+        return runs.is_active(connection, self._run.row_id)
 
-    def cut(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
+    def cancel(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
         """End the run early, with less patience if need be; the first cause counts."""
-        if self._cause is None:
-            self._cause, self._patience = cause, patience or self._patience
-            self._inbox.cut()
+        if self._cancel_reason is None:
+            self._cancel_reason, self._grace = cause, patience or self._grace
+            self._buffer.close()
 
     async def run(
         self,
@@ -98,16 +98,18 @@ class Execution:
         asking: ApprovalRules,
     ) -> None:
         """Drive the agent through its turn of at most `limit` seconds and store how it ended."""
-        timer = asyncio.get_running_loop().call_later(limit, self.cut, CancelReason.TIMEOUT)
-        refuse = partial(self.cut, CancelReason.QUESTIONS)
-        asked = ApprovalBroker(self._database, self._run, asking, limit=limit, put=self._inbox.put, refuse=refuse)
-        reader = asyncio.create_task(self._read(agent, partial(turn, asked.ask)), name=f"agent of {self._run.run_id}")
+        timer = asyncio.get_running_loop().call_later(limit, self.cancel, CancelReason.TIMEOUT)
+        refuse = partial(self.cancel, CancelReason.QUESTIONS)
+        asked = ApprovalBroker(self._database, self._run, asking, limit=limit, put=self._buffer.put, refuse=refuse)
+        reader = asyncio.create_task(
+            self._read(agent, partial(turn, asked.request)), name=f"agent of {self._run.run_id}"
+        )
         try:
-            over = await self._follow()
+            over = await self._store_events()
             timer.cancel()
             if not over:
-                await self._let_go(reader)
-                await self._append(self._conclusion())
+                await self._stop_agent(reader)
+                await self._append(self._terminal_events())
             self._announce()
             await self._drain(reader)
         finally:
@@ -117,7 +119,7 @@ class Execution:
 
     def _announce(self) -> None:
         if not self.ended.done():
-            ending = self._recorder.ending
+            ending = self._recorder.outcome
             self.ended.set_result(ending.status if ending else None)
 
     async def _read(self, agent: Callable[[], Agent], turn: Callable[[], Awaitable[Turn]]) -> None:
@@ -127,7 +129,7 @@ class Execution:
             stream = self._agent.run(await turn())
             try:
                 async for event in stream:
-                    if not await self._inbox.put(event):
+                    if not await self._buffer.put(event):
                         break
             finally:
                 if isinstance(stream, AsyncGenerator):
@@ -135,12 +137,12 @@ class Execution:
         except Exception as error:
             failure = error
         finally:
-            self._inbox.finish(failure)
+            self._buffer.finish(failure)
 
-    async def _follow(self) -> bool:
+    async def _store_events(self) -> bool:
         """Store what the agent says; True once nothing more can be said of the run."""
-        while batch := await self._inbox.take():
-            self._heard = True
+        while batch := await self._buffer.get_batch():
+            self._received_event = True
             news: list[bytes] = []
             asked: list[PendingApproval] = []
             try:
@@ -151,43 +153,43 @@ class Execution:
                     news += told
             except Exception as error:
                 self._failure = error
-            if not await self._append(news, asked) or self._recorder.ending:
+            if not await self._append(news, asked) or self._recorder.outcome:
                 return True
             if self._failure:
                 return False
-        self._failure = self._inbox.failure
+        self._failure = self._buffer.failure
         return False
 
     async def _append(self, news: list[bytes], asked: Sequence[PendingApproval] = ()) -> bool:
         """Store events, what they ask, and the run's end if they hold it; False if the run is gone or has ended."""
         if not news:
             return True
-        store = partial(append_events, run=self._run, news=news, ending=self._recorder.ending, asked=asked)
-        return await self._database.write_at_last(store)
+        store = partial(append_events, run=self._run, news=news, ending=self._recorder.outcome, asked=asked)
+        return await self._database.write_until_stored(store)
 
-    async def _let_go(self, reader: "asyncio.Task[None]") -> None:
+    async def _stop_agent(self, reader: "asyncio.Task[None]") -> None:
         """Make the agent give up its turn: ask, then close it, then leave it behind."""
-        self._inbox.cut()
+        self._buffer.close()
         reader.cancel()
-        if not (await asyncio.wait({reader}, timeout=self._patience.cancel))[1]:
+        if not (await asyncio.wait({reader}, timeout=self._grace.cancel))[1]:
             return
         log.warning("an agent does not let go of its turn; it is closed and left behind")
         self.agent_lost = True
         _abandon(reader)
         if self._agent:
-            await close_agent(self._agent, self._patience.close)
+            await close_agent(self._agent, self._grace.close)
 
     async def _drain(self, reader: "asyncio.Task[None]") -> None:
         """Give an agent that has said all a moment to end by itself."""
-        self._inbox.discard()
-        if (await asyncio.wait({reader}, timeout=DRAIN_SECONDS if self._cause is None else 0))[
+        self._buffer.discard()
+        if (await asyncio.wait({reader}, timeout=DRAIN_SECONDS if self._cancel_reason is None else 0))[
             1
         ] and not self.agent_lost:
-            await self._let_go(reader)
+            await self._stop_agent(reader)
 
-    def _conclusion(self) -> list[bytes]:
+    def _terminal_events(self) -> list[bytes]:
         """The end of a run that its agent has not ended."""
-        match self._cause or self._failure:
+        match self._cancel_reason or self._failure:
             case CancelReason.INTERRUPT | CancelReason.STOP:
                 return self._recorder.interrupt(now_ms())
             case CancelReason.SHUTDOWN:
@@ -201,7 +203,7 @@ class Execution:
             case ProtocolError():
                 failure = PROTOCOL_ERROR
             case AgentError() as error:
-                code = PROTOCOL_ERROR.code if self._heard else "agent_unreachable"
+                code = PROTOCOL_ERROR.code if self._received_event else "agent_unreachable"
                 failure = Failure(code, str(error) or PROTOCOL_ERROR.message)
             case error:
                 log.error("a run ended because of an internal error", exc_info=error)

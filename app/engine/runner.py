@@ -45,47 +45,47 @@ class Runner:
         self._session = session
         self._workspace = workspace
         self._environment = environment
-        self._asking = asking
+        self._approval_rules = asking
         self._database = database
         self._make_agent = make_agent
         self._run_timeout = run_timeout
-        self._patience = patience
+        self._grace = patience
         self._observe = observe
-        self._rested = rested
-        self._logbook = logbook
+        self._on_idle = rested
+        self._session_log = logbook
         self._agent: Agent | None = None
         self._execution: Execution | None = None
         self._task: asyncio.Task[None] | None = None
-        self._more = False
-        self._halt: tuple[CancelReason, GracePeriod] | None = None
+        self._wake_pending = False
+        self._stopping: tuple[CancelReason, GracePeriod] | None = None
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
         """Look into the queue; called after each change that may have put a run at its head."""
-        self._more = True
-        if self._task is None and self._halt is None:
+        self._wake_pending = True
+        if self._task is None and self._stopping is None:
             self._task = asyncio.create_task(self._work(), name=f"runs of session {self._session}")
 
-    def cut(self, run: int) -> None:
+    def cancel_run(self, run: int) -> None:
         """End a run as interrupted if it is the current one."""
-        if self._execution and self._execution.number == run:
-            self._execution.cut(CancelReason.INTERRUPT)
+        if self._execution and self._execution.row_id == run:
+            self._execution.cancel(CancelReason.INTERRUPT)
 
     async def interrupt(self) -> bool:
         """Cut the current run, or the one that is just being taken up, and see it end; False if there is none."""
         execution = await self._current()
         if execution is None:
             return False
-        execution.cut(CancelReason.INTERRUPT)
+        execution.cancel(CancelReason.INTERRUPT)
         await asyncio.shield(execution.ended)
         return True
 
-    async def halt(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
+    async def stop(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
         """End the current run, take up no other, close the agent; with less patience if need be."""
-        patience = patience or self._patience
-        self._halt = cause, patience
+        patience = patience or self._grace
+        self._stopping = cause, patience
         if self._execution:
-            self._execution.cut(cause, patience)
+            self._execution.cancel(cause, patience)
         if self._task:
             await asyncio.wait({self._task})
         if self._agent:
@@ -108,38 +108,38 @@ class Runner:
 
     async def _work(self) -> None:
         try:
-            while self._more:
-                self._more = False
-                while self._halt is None and (run := await self._claim()):
+            while self._wake_pending:
+                self._wake_pending = False
+                while self._stopping is None and (run := await self._claim()):
                     await self._execute(run)
-            if self._halt is None:
-                self._rested(self._session)
+            if self._stopping is None:
+                self._on_idle(self._session)
         finally:
             self._task = None
             self._changed.set()
 
     async def _claim(self) -> RunRow | None:
-        return await self._database.write_at_last(partial(claim, session=self._session))
+        return await self._database.write_until_stored(partial(claim, session=self._session))
 
     async def _execute(self, run: RunRow) -> None:
         began = time.perf_counter()
-        self._execution = execution = Execution(self._database, run, self._patience)
-        if self._halt:
-            execution.cut(*self._halt)
+        self._execution = execution = Execution(self._database, run, self._grace)
+        if self._stopping:
+            execution.cancel(*self._stopping)
         self._changed.set()
-        self._logbook.write(f"run {run.run_id}", "begins")
+        self._session_log.write(f"run {run.run_id}", "begins")
         try:
-            await execution.run(self._lease, partial(self._turn, run), self._limit(), self._asking)
+            await execution.run(self._get_agent, partial(self._turn, run), self._limit(), self._approval_rules)
         except Exception:
             log.exception("a run could not be carried through")
-            await self._database.write_at_last(partial(abort_run, run=run, failure=INTERNAL_ERROR))
+            await self._database.write_until_stored(partial(abort_run, run=run, failure=INTERNAL_ERROR))
         finally:
             self._execution = None
             if execution.agent_lost:
                 self._agent = None
-        if ending := execution.ending:
+        if ending := execution.outcome:
             self._observe("run", time.perf_counter() - began, ending.status)
-            self._logbook.write(f"run {run.run_id}", ": ".join(filter(None, (ending.status, ending.error))))
+            self._session_log.write(f"run {run.run_id}", ": ".join(filter(None, (ending.status, ending.error))))
 
     def _limit(self) -> float:
         """Seconds that a run which begins now may take: the session's own limit, if that is the shorter one."""
@@ -147,25 +147,25 @@ class Runner:
         asked = session.request.timeout_seconds if session else None
         return min(asked or self._run_timeout, self._run_timeout)
 
-    def _lease(self) -> Agent:
+    def _get_agent(self) -> Agent:
         self._agent = self._agent or self._make_agent()
         return self._agent
 
     async def _turn(self, run: RunRow, ask: RequestApproval) -> Turn:
-        input_ = await self._database.read_heavy(partial(agent_input, run=run))
+        input_ = await self._database.read_in_thread(partial(agent_input, run=run))
         session = self._database.read(partial(sessions.get, number=self._session))
-        tell = partial(self._logbook.write, "agent")
+        tell = partial(self._session_log.write, "agent")
         return Turn(
             input=input_,
             workspace=self._workspace,
             environment=self._environment,
-            tell=tell,
+            log=tell,
             new_messages=len(msgspec.json.decode(run.input)["messages"]),
-            ask=ask,
+            request_approval=ask,
             model=session.request.model if session else None,
-            memory=self._database.read(partial(agent_state.get, session=self._session, thread_id=run.thread_id)),
-            remember=partial(self._remember, run),
+            saved_state=self._database.read(partial(agent_state.get, session=self._session, thread_id=run.thread_id)),
+            save_state=partial(self._save_state, run),
         )
 
-    async def _remember(self, run: RunRow, memory: str) -> None:
-        await self._database.write_at_last(partial(agent_state.save, memory=memory, run=run))
+    async def _save_state(self, run: RunRow, memory: str) -> None:
+        await self._database.write_until_stored(partial(agent_state.save, memory=memory, run=run))

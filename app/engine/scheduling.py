@@ -11,17 +11,17 @@ class IdleTimers:
 
     def __init__(self, timeout: float | None, tell: Callable[[int], Coroutine[Any, Any, None]]) -> None:
         self._timeout = timeout
-        self._tell = tell
+        self._on_idle = tell
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._telling: set[asyncio.Task[None]] = set()
 
-    def begin(self, session: int) -> None:
+    def start(self, session: int) -> None:
         """The session has nothing to do from now on; whether that is so still is looked at when its time is over."""
         if self._timeout is None:
             return
         if timer := self._timers.get(session):
             timer.cancel()
-        self._timers[session] = asyncio.get_running_loop().call_later(self._timeout, self._over, session)
+        self._timers[session] = asyncio.get_running_loop().call_later(self._timeout, self._expire, session)
 
     def close(self) -> None:
         """Tell of nothing any more."""
@@ -31,9 +31,9 @@ class IdleTimers:
             task.cancel()
         self._timers.clear()
 
-    def _over(self, session: int) -> None:
+    def _expire(self, session: int) -> None:
         del self._timers[session]
-        task = asyncio.create_task(self._tell(session), name=f"end of the rest of session {session}")
+        task = asyncio.create_task(self._on_idle(session), name=f"end of the rest of session {session}")
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
@@ -46,11 +46,11 @@ class SessionSlots:
         self._taken: set[int] = set()
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
-    def keep(self, session: int) -> None:
+    def restore(self, session: int) -> None:
         """Give a session that runs already its place, even beyond the limit."""
         self._taken.add(session)
 
-    async def take(self, session: int, tell: Callable[[str], None]) -> None:
+    async def acquire(self, session: int, tell: Callable[[str], None]) -> None:
         """Return once the session has a place; where it has to wait, `tell` is told so, and when it is over.
 
         A session that is cancelled meanwhile may have the place: `leave` is for that too.
@@ -69,7 +69,7 @@ class SessionSlots:
         finally:
             self._waiting.pop(session, None)
 
-    def leave(self, session: int) -> None:
+    def release(self, session: int) -> None:
         """Give the session's place, if it has one, to the next that waits."""
         self._taken.discard(session)
         self._admit()

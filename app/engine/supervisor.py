@@ -19,7 +19,7 @@ from app.store.sessions import SessionRow
 from app.store.sqlite.database import Database
 
 CLOSE_SECONDS = 2.0
-Step = Callable[[], Awaitable[None]]
+Work = Callable[[], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
@@ -40,63 +40,63 @@ class Supervisor:
         self._engine = engine
         self._protocols = protocols
         self._observe = observe
-        self._places = places
-        self._idleness = IdleTimers(idle_timeout, self._stop_if_idle)
-        engine.rested = self._idleness.begin
-        self._steps: dict[int, asyncio.Task[None]] = {}
-        self._preparing: dict[int, asyncio.Task[None]] = {}
+        self._slots = places
+        self._idle_timers = IdleTimers(idle_timeout, self._stop_if_idle)
+        engine.on_idle = self._idle_timers.start
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._provisioning: dict[int, asyncio.Task[None]] = {}
 
-    def prepare(self, session: SessionRow) -> None:
+    def provision(self, session: SessionRow) -> None:
         """Make the workspace of a pending session, then let it run."""
-        self._preparing[session.number] = self._begin(session.number, partial(self._prepare, session))
+        self._provisioning[session.row_id] = self._begin(session.row_id, partial(self._provision, session))
 
-    def halt(self, session: SessionRow) -> None:
+    def stop(self, session: SessionRow) -> None:
         """Bring a stopping session to its end."""
-        self._engine.logbook(session).write("session", "stops")
-        self._begin(session.number, partial(self._halt, session.number))
+        self._engine.session_log(session).write("session", "stops")
+        self._begin(session.row_id, partial(self._stop, session.row_id))
 
-    async def bury(self, removal: Deletion) -> None:
+    async def purge(self, removal: Deletion) -> None:
         """Put away what is left of a deleted session: its agent and its workspace."""
-        await self._begin(removal.number, partial(self._bury, removal))
+        await self._begin(removal.row_id, partial(self._purge, removal))
 
     async def recover(self) -> None:
         """Take up a store where another server left it, however that ended."""
-        await self._database.make_room(abort_active_runs)
+        await self._database.write_from_reserve(abort_active_runs)
         for removal in self._database.read(deletions.pending):
-            self._begin(removal.number, partial(self._bury, removal))
+            self._begin(removal.row_id, partial(self._purge, removal))
         for number in self._database.read(partial(sessions.numbers, status=SessionStatus.RUNNING)):
-            self._places.keep(number)
-            self._idleness.begin(number)
+            self._slots.restore(number)
+            self._idle_timers.start(number)
         for session in self._database.read(partial(sessions.in_state, status=SessionStatus.PENDING)):
-            self.prepare(session)
+            self.provision(session)
         for session in self._database.read(partial(sessions.in_state, status=SessionStatus.STOPPING)):
-            self.halt(session)
+            self.stop(session)
         for session in self._database.read(sessions.with_queue):
             self._engine.wake(session)
 
     async def close(self) -> None:
         """Break off all steps; the next start carries them on."""
-        self._idleness.close()
-        steps = set(self._steps.values())
+        self._idle_timers.close()
+        steps = set(self._tasks.values())
         for step in steps:
             step.cancel()
         if steps:
             await asyncio.wait(steps, timeout=CLOSE_SECONDS)
 
-    def _begin(self, number: int, step: Step) -> "asyncio.Task[None]":
-        if preparing := self._preparing.pop(number, None):
+    def _begin(self, number: int, step: Work) -> "asyncio.Task[None]":
+        if preparing := self._provisioning.pop(number, None):
             preparing.cancel()
-        task = asyncio.create_task(self._after(self._steps.get(number), step))
-        self._steps[number] = task
+        task = asyncio.create_task(self._after(self._tasks.get(number), step))
+        self._tasks[number] = task
         task.add_done_callback(partial(self._forget, number))
         return task
 
     def _forget(self, number: int, task: "asyncio.Task[None]") -> None:
-        for tasks in (self._steps, self._preparing):
+        for tasks in (self._tasks, self._provisioning):
             if tasks.get(number) is task:
                 del tasks[number]
 
-    async def _after(self, previous: "asyncio.Task[None] | None", step: Step) -> None:
+    async def _after(self, previous: "asyncio.Task[None] | None", step: Work) -> None:
         if previous:
             await asyncio.wait({previous})
         try:
@@ -104,9 +104,9 @@ class Supervisor:
         except Exception:
             log.exception("a step in the life of a session failed")
 
-    async def _prepare(self, session: SessionRow) -> None:
-        logbook = self._engine.logbook(session)
-        await self._places.take(session.number, partial(logbook.write, "session"))
+    async def _provision(self, session: SessionRow) -> None:
+        logbook = self._engine.session_log(session)
+        await self._slots.acquire(session.row_id, partial(logbook.write, "session"))
         began = time.perf_counter()
         error: str | None = None
         logbook.write("session", "the workspace is being made")
@@ -124,29 +124,29 @@ class Supervisor:
             error = "The workspace could not be made."
         self._observe("workspace", time.perf_counter() - began, "error" if error else "ok")
         logbook.write("session", f"failed: {error}" if error else "the workspace is ready")
-        if await self._database.write_at_last(partial(finish_provisioning, number=session.number, error=error)):
+        if await self._database.write_until_stored(partial(finish_provisioning, number=session.row_id, error=error)):
             self._engine.wake(session)
         elif error:
-            self._places.leave(session.number)
+            self._slots.release(session.row_id)
 
-    async def _halt(self, number: int) -> None:
+    async def _stop(self, number: int) -> None:
         try:
-            await self._engine.halt(number)
-            await self._database.write_at_last(partial(finish_stopping, number=number))
+            await self._engine.stop(number)
+            await self._database.write_until_stored(partial(finish_stopping, number=number))
         finally:
-            self._places.leave(number)
+            self._slots.release(number)
 
-    async def _bury(self, removal: Deletion) -> None:
+    async def _purge(self, removal: Deletion) -> None:
         try:
-            await self._engine.halt(removal.number)
+            await self._engine.stop(removal.row_id)
         finally:
-            self._places.leave(removal.number)
+            self._slots.release(removal.row_id)
         await workspace.delete(self._engine.workspace(removal))
-        self._engine.forget_log(removal)
-        await self._database.write(partial(deletions.done, number=removal.number))
+        self._engine.delete_log(removal)
+        await self._database.write(partial(deletions.done, number=removal.row_id))
 
     async def _stop_if_idle(self, number: int) -> None:
-        if session := await self._database.write_at_last(partial(stop_if_idle, number=number)):
-            self.halt(session)
+        if session := await self._database.write_until_stored(partial(stop_if_idle, number=number)):
+            self.stop(session)
         elif self._database.read(partial(approvals.waiting, sessions=[number])):
-            self._idleness.begin(number)  # a question may lapse without any news
+            self._idle_timers.start(number)  # a question may lapse without any news

@@ -36,4 +36,4 @@ class Caller(msgspec.Struct, frozen=True):
 
     token: str
     project: str
-    once: IdempotencyKey | None = None
+    idempotency_key: IdempotencyKey | None = None

@@ -16,22 +16,22 @@ class CoalescingTransport:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._held: list[bytes] = []
+        self._pending: list[bytes] = []
         self._size = 0
 
     def write(self, data: bytes) -> None:
         """Send this, soon."""
         if not data:
             return
-        if not self._held:
+        if not self._pending:
             self._loop.call_soon(self._flush)
-        self._held.append(data)
+        self._pending.append(data)
         self._size += len(data)
         if self._size > _HELD_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        held, self._held = self._held, []
+        held, self._pending = self._pending, []
         if held and not self._transport.is_closing():
             # Up to that size one buffer is cheaper than several.
             self._transport.writelines(held if self._size > _HELD_BYTES else [b"".join(held)])

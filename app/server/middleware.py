@@ -56,7 +56,7 @@ class RequestMiddleware:
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._own = own
+        self._operational = own
         self._tracing = tracing
         self._trusted = settings.trusted_proxies
         self._cors = Cors(settings.cors_allowed_origins)
@@ -66,7 +66,7 @@ class RequestMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's start and stop."""
         if scope["type"] != "http":
-            await self._app(scope, receive, self._last_act(send))
+            await self._app(scope, receive, self._flush_spans_on_shutdown(send))
             return
         started = perf_counter()
         request = scope["head"] = Request(scope)
@@ -119,7 +119,7 @@ class RequestMiddleware:
         if announces_body(request) and not is_complete(scope):
             receive, send = lingering_close(request, receive, send)
         try:
-            await self._admit(scope, request)(scope, receive, send)
+            await self._route_or_reject(scope, request)(scope, receive, send)
         except ClientDisconnected:
             return
         except (Exception, asyncio.CancelledError) as error:
@@ -127,16 +127,16 @@ class RequestMiddleware:
                 raise
             await _send_error(_to_api_error(error), scope, send)
 
-    def _admit(self, scope: Scope, request: Request) -> ASGIApp:
+    def _route_or_reject(self, scope: Scope, request: Request) -> ASGIApp:
         """Who answers, unless the head is too large or the client too quick; the server's own routes have no rate."""
         if request.size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
             raise HeadersTooLarge
-        if scope["path"] in self._own.paths:
-            return self._own
-        self._limiter.take(scope["client_address"])
+        if scope["path"] in self._operational.paths:
+            return self._operational
+        self._limiter.check(scope["client_address"])
         return self._app
 
-    def _last_act(self, send: Send) -> Send:
+    def _flush_spans_on_shutdown(self, send: Send) -> Send:
         """`send` of the lifespan that puts out the remaining spans before the server hears that all is done."""
 
         async def flushing_send(message: Message) -> None:

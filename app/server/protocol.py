@@ -32,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._progress = False
         self._unparsed = 0
         self._in_head = True
-        self._known_head = False
+        self._replaying_head = False
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
         self.stopping = asyncio.Event()
@@ -81,12 +81,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 data = data[upgrade.args[0] :]
                 self._decline_upgrade()
             except httptools.HttpParserError as error:
-                self._refuse(self._meaning(error))
+                self._refuse(self._to_api_error(error))
                 return
             else:
                 return
 
-    def _meaning(self, error: httptools.HttpParserError) -> ApiError:
+    def _to_api_error(self, error: httptools.HttpParserError) -> ApiError:
         if isinstance(error, httptools.HttpParserInvalidMethodError):
             return BadRequest("The request does not begin with a method of HTTP.")
         if len(self.url) >= MAX_HEADER_BYTES:
@@ -101,15 +101,15 @@ class BoundedProtocol(HttpToolsProtocol):
         framing = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
         head = b"".join(b"%s: %s\r\n" % header for header in framing)
         self.parser = httptools.HttpRequestParser(self)
-        self._known_head = True
+        self._replaying_head = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + head + b"\r\n")
-        self._known_head = False
+        self._replaying_head = False
 
     # Of the parser
 
     def on_message_begin(self) -> None:
         """A request begins: its head must end in time."""
-        if self._known_head:
+        if self._replaying_head:
             return
         super().on_message_begin()
         self.scope["state"]["connection"] = self
@@ -118,7 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
-        if not self._known_head:
+        if not self._replaying_head:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -128,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        if self._known_head:
+        if self._replaying_head:
             return
         self._progress = True
         self._in_head = False

@@ -24,7 +24,7 @@ class RateLimiter:
             store=MemoryStore(options={"MAX_SIZE": _MAX_CLIENTS}),
         ).limiter
 
-    def take(self, client: str) -> None:
+    def check(self, client: str) -> None:
         """Count one request of `client`, raise TooManyRequests if it was one too many."""
         result = self._buckets.limit(_bucket(client))
         if result.limited:

@@ -47,7 +47,7 @@ async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, s
                 return
             if stopping.done():
                 await cancel(sending)
-                last = encode(stream.parting()) + b": the server stops\n\n"
+                last = encode(stream.on_shutdown()) + b": the server stops\n\n"
             else:
                 sending.result()
                 last = b""

@@ -16,7 +16,7 @@ def get(connection: Connection, session: int, thread_id: str) -> str | None:
 
 def save(connection: Connection, memory: str, run: RunRow) -> None:
     """Keep it for the thread of a run that is under way; an agent that was left behind has no say any more."""
-    if not runs.is_active(connection, run.number):
+    if not runs.is_active(connection, run.row_id):
         return
     new = {"session": run.session, "thread_id": run.thread_id, "memory": memory}
     kept = insert(MEMORIES).values(new)

@@ -23,7 +23,7 @@ class ApprovalRow(msgspec.Struct, frozen=True):
     AG-UI's `resume`; one within a turn has none, and its `answer` is an `Answer`.
     """
 
-    number: int
+    row_id: int
     id: str
     run: int
     run_id: str

@@ -9,7 +9,7 @@ from app.store.tables import REMOVALS
 class Deletion(msgspec.Struct, frozen=True):
     """A session that is deleted and whose workspace may still be there."""
 
-    number: int
+    row_id: int
     project: str
     id: str
 

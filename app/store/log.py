@@ -37,11 +37,11 @@ class StoredLog:
     def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> StreamedJson:
         """The events as an `EventLog`."""
         written = EventLogWriter(session.id, format, RunFilter())
-        return StreamedJson(write(self._log(session.number, run_id, written.reading), self._turns, written))
+        return StreamedJson(write(self._log(session.row_id, run_id, written.reading), self._turns, written))
 
     async def _told(self, session: SessionRow, run_id: str | None) -> AsyncGenerator[bytes, None]:
         told = TranscriptWriter(session.id, RunFilter(), session_running=session.status is SessionStatus.RUNNING)
-        await read(self._log(session.number, run_id, told.reading), self._turns, told.take)
+        await read(self._log(session.row_id, run_id, told.reading), self._turns, told.feed)
         async for piece in in_turns(told.pieces(), self._turns):
             yield piece
 
@@ -51,7 +51,7 @@ class StoredLog:
 
         def following() -> Iterator[EventBatch[E]]:
             nonlocal after
-            after, array = self._database.look_up(partial(_slice, session=session, after=after, end=end, run=run))
+            after, array = self._database.read_one(partial(_slice, session=session, after=after, end=end, run=run))
             yield EventBatch(array, reading)
 
         while after < end:
@@ -79,8 +79,8 @@ def read_page(
     connection: Connection, session: SessionRow, format: EventFormat, run_id: str | None, page: LogPage
 ) -> EventLog:
     """A page of the session's log, or of one run's; `SessionNotFound`, `RunNotFound`, `CursorAhead`."""
-    end, run = check_position(connection, session.number, page.after, run_id)
-    rows = events.events_after(connection, session.number, page.after, run)
+    end, run = check_position(connection, session.row_id, page.after, run_id)
+    rows = events.events_after(connection, session.row_id, page.after, run)
     if format is OutputFormat.COMPACT:
         log = compact(event for at, raw in rows if (event := decode_one(raw, at)))
     else:
@@ -125,18 +125,18 @@ async def follow(
 ) -> AsyncGenerator[list[StreamEvent], None]:
     """Pages of the session's log behind `after`, or of one run's until its end; ends once the session is deleted."""
     joiner = DeltaMerger()
-    with database.bell.watch(session) as rung:
+    with database.notifier.subscribe(session) as rung:
         news = _Page([], all=False, over=False)
         while not news.over:
             if news.all:
                 await rung.wait()
             rung.clear()
             read = partial(database.read, partial(_read_after, session=session, after=after, run_id=run_id))
-            news = database.bell.once(session, (after, run_id), read)
+            news = database.notifier.read_shared(session, (after, run_id), read)
             after = news.events[-1].position if news.events else after
-            found = joiner.take(_decode(news.events)) if compacted else news.events
+            found = joiner.feed(_decode(news.events)) if compacted else news.events
             yield _frames(found)
-    yield _frames(joiner.rest())
+    yield _frames(joiner.finish())
 
 
 def _read_after(connection: Connection, session: int, after: int, run_id: str | None) -> _Page:

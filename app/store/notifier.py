@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 T = TypeVar("T")
-KEPT = 2
-AT_ONCE = 32
+SHARED_READS = 2
+WAKE_BATCH = 32
 """Readers that are woken together: as many take about a millisecond."""
-_TOUCHED = "sessions with news"
+_CHANGED = "sessions with news"
 
 
-class _Watched:
+class _Subscribers:
     """Who watches a session, and the last things that they have read since it had news."""
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class ChangeNotifier:
     """Rung after each commit for the sessions that it has changed; lives in the event loop."""
 
     def __init__(self) -> None:
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, _Subscribers] = {}
 
-    def ring(self, sessions: Iterable[int]) -> None:
+    def notify(self, sessions: Iterable[int]) -> None:
         """Wake all who watch one of these sessions."""
         for session in sessions:
             if watched := self._watched.get(session):
@@ -36,10 +36,10 @@ class ChangeNotifier:
                 _wake([*watched.bells])
 
     @contextmanager
-    def watch(self, session: int) -> Iterator[asyncio.Event]:
+    def subscribe(self, session: int) -> Iterator[asyncio.Event]:
         """An event that is set whenever the session has news: clear it before reading, and nothing is missed."""
         rung = asyncio.Event()
-        watched = self._watched.setdefault(session, _Watched())
+        watched = self._watched.setdefault(session, _Subscribers())
         watched.bells.add(rung)
         try:
             yield rung
@@ -48,7 +48,7 @@ class ChangeNotifier:
             if not watched.bells:
                 self._watched.pop(session, None)
 
-    def once(self, session: int, key: Hashable, read: Callable[[], T]) -> T:
+    def read_shared(self, session: int, key: Hashable, read: Callable[[], T]) -> T:
         """What `read` returns, or returned for another who watches the session and asked for `key` since it had news.
 
         To be called while watching; only the last `KEPT` answers are at hand, and none where nobody else watches.
@@ -60,16 +60,16 @@ class ChangeNotifier:
         found = read()
         if len(watched.bells) > 1:
             watched.read[key] = found
-            if len(watched.read) > KEPT:
+            if len(watched.read) > SHARED_READS:
                 del watched.read[next(iter(watched.read))]
         return found
 
 
 def _wake(bells: Sequence[asyncio.Event]) -> None:
     """Some now, the others in the next rounds of the loop, so that requests come in between."""
-    for rung in bells[:AT_ONCE]:
+    for rung in bells[:WAKE_BATCH]:
         rung.set()
-    if others := bells[AT_ONCE:]:
+    if others := bells[WAKE_BATCH:]:
         asyncio.get_running_loop().call_soon(_wake, others)
 
 
@@ -84,10 +84,10 @@ async def notified_before(rung: asyncio.Event, deadline: float) -> bool:
 
 def mark_changed(connection: Connection, session: int) -> None:
     """Note that this transaction of the writer has news of the session."""
-    connection.info.setdefault(_TOUCHED, set()).add(session)
+    connection.info.setdefault(_CHANGED, set()).add(session)
 
 
 def changed_sessions(connection: Connection) -> set[int]:
     """The sessions noted since the last call."""
-    noted: set[int] = connection.info.pop(_TOUCHED, set())
+    noted: set[int] = connection.info.pop(_CHANGED, set())
     return noted

@@ -18,7 +18,7 @@ class RunRow(msgspec.Struct, frozen=True):
     `input` is an AG-UI RunAgentInput whose messages are the new ones of this run.
     """
 
-    number: int
+    row_id: int
     session: int
     run_id: str
     thread_id: str
@@ -179,7 +179,7 @@ def begin(connection: Connection, number: int, started_at: int) -> None:
 def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
     """The run with another RunAgentInput."""
     changed = msgspec.Raw(msgspec.json.encode(input))
-    connection.execute(update(RUNS).where(RUNS.c.number == run.number).values(input=bytes(changed)))
+    connection.execute(update(RUNS).where(RUNS.c.number == run.row_id).values(input=bytes(changed)))
     return msgspec.structs.replace(run, input=changed)
 
 

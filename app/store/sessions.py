@@ -27,7 +27,7 @@ _decode_usage = msgspec.json.Decoder(Usage).decode
 class SessionRow(msgspec.Struct, frozen=True):
     """A session as the store knows it; times in ms, the labels apart from the request."""
 
-    number: int
+    row_id: int
     id: str
     project: str
     status: SessionStatus
@@ -125,9 +125,9 @@ def add(connection: Connection, *, session_id: str, project: str, request: NewSe
 def update_request(connection: Connection, session: SessionRow, request: NewSession, labels: dict[str, str]) -> None:
     """Change what is asked of a session, and its labels."""
     values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
-    connection.execute(update(SESSIONS).where(SESSIONS.c.number == session.number).values(values))
-    connection.execute(delete(LABELS).where(LABELS.c.session == session.number))
-    _label(connection, session.number, labels)
+    connection.execute(update(SESSIONS).where(SESSIONS.c.number == session.row_id).values(values))
+    connection.execute(delete(LABELS).where(LABELS.c.session == session.row_id))
+    _label(connection, session.row_id, labels)
 
 
 def add_usage(connection: Connection, number: int, used: Usage) -> None:
@@ -244,7 +244,7 @@ def _searched(session_id: str, request: NewSession) -> str:
 def _session(row: Iterable[Any]) -> SessionRow:
     number, session_id, project, status, request, created_at, completed_at, error, usage, labels, active_run_id = row
     return SessionRow(
-        number=number,
+        row_id=number,
         id=session_id,
         project=project,
         status=SessionStatus(status),

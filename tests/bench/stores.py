@@ -27,13 +27,13 @@ def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
         with engine.begin() as connection:
             request = NewSession(task="t")
             session = sessions.add(connection, session_id=name, project=PROJECT, request=request, created_at=BEGUN)
-            sessions.move(connection, session.number, SessionStatus.RUNNING)
+            sessions.move(connection, session.row_id, SessionStatus.RUNNING)
         for run_id, written in groupby(log, lambda each: each.run_id):
             with engine.begin() as connection:
-                run = _begun(connection, session.number, run_id)
+                run = _begun(connection, session.row_id, run_id)
             for batch in _batches(each.event for each in written):
                 with engine.begin() as connection:
-                    events.append(connection, session.number, run, batch)
+                    events.append(connection, session.row_id, run, batch)
             with engine.begin() as connection:
                 runs.finish(connection, run, RunStatus.COMPLETED, finished_at=BEGUN + 1, error=None, usage=None)
     engine.dispose()
@@ -43,8 +43,8 @@ def _begun(connection: Connection, session: int, run_id: str) -> int:
     runs.add(connection, session=session, run_id=run_id, thread_id="t", input={"messages": []}, user_message="t")
     run = runs.find(connection, session, run_id)
     assert run
-    runs.begin(connection, run.number, BEGUN)
-    return run.number
+    runs.begin(connection, run.row_id, BEGUN)
+    return run.row_id
 
 
 def _batches(written: Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -42,7 +42,7 @@ class Work:
 
 
 def caller(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
-    return Caller(token="t", project="p", once=IdempotencyKey(key, fingerprint))
+    return Caller(token="t", project="p", idempotency_key=IdempotencyKey(key, fingerprint))
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ async def test_an_answer_is_kept_over_a_restart(make: Callable[..., IdempotencyS
     for number in range(2):
         answers, asking = make(), caller()
         assert await answers.once(asking, AcceptedRun, work) == ANSWER
-        assert asking.once is not None
-        assert asking.once.replayed is bool(number)
+        assert asking.idempotency_key is not None
+        assert asking.idempotency_key.replayed is bool(number)
         await answers.close()
     assert work.done == 1
 

@@ -55,7 +55,7 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many events were read, slice by slice."""
     counts: list[int] = []
-    take = RunFilter.take
+    take = RunFilter.feed
 
     def counted(self: RunFilter, entries: EventBatch[Any]) -> EventBatch[Any]:
         counts.append(len(entries.events))

@@ -96,15 +96,15 @@ class TestMaxRunningSessions:
     async def test_a_place_that_was_given_to_one_that_gave_up_is_given_on(self) -> None:
         places = SessionSlots(1)
         told: list[str] = []
-        await places.take(1, told.append)
+        await places.acquire(1, told.append)
         assert told == []
-        second, third = (asyncio.create_task(places.take(number, told.append)) for number in (2, 3))
+        second, third = (asyncio.create_task(places.acquire(number, told.append)) for number in (2, 3))
         await asyncio.sleep(0)
-        places.leave(1)
+        places.release(1)
         second.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await second
-        places.leave(2)
+        places.release(2)
         await third
         assert len(told) == 3
 
@@ -153,5 +153,5 @@ class TestIdleTimeout:
     async def test_nothing_is_stopped_without_a_timeout(self, tmp_path: Path) -> None:
         async with house(tmp_path) as home:
             session_id = await home.running()
-            assert home.backend._life._idleness._timers == {}
+            assert home.backend._life._idle_timers._timers == {}
             assert await statuses(home, session_id) == [RUNNING]

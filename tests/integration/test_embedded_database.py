@@ -127,7 +127,7 @@ async def test_a_write_fails_as_unavailable_when_another_process_holds_the_lock(
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageUnavailable):
         await database.write(lambda _connection: None)
-    retried = asyncio.create_task(database.write_at_last(lambda _connection: "written"))
+    retried = asyncio.create_task(database.write_until_stored(lambda _connection: "written"))
     assert database.read(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
     other.execute("ROLLBACK")
     assert await retried == "written"
@@ -147,17 +147,17 @@ async def test_readers_see_the_last_commit_when_a_write_is_under_way(database: D
 
     writing = asyncio.create_task(database.write(slow))
     await entered.wait()
-    assert database.read(numbers) == await database.read_heavy(numbers) == [1]
+    assert database.read(numbers) == await database.read_in_thread(numbers) == [1]
     go_on.set()
     await writing
-    assert database.read(numbers) == await database.read_heavy(numbers) == [1, 2]
+    assert database.read(numbers) == await database.read_in_thread(numbers) == [1, 2]
 
 
 async def test_a_reader_can_change_nothing_when_it_tries(database: Database) -> None:
     with pytest.raises(StorageUnavailable):
         database.read(put(1))
     with pytest.raises(StorageUnavailable):
-        await database.read_heavy(put(1))
+        await database.read_in_thread(put(1))
     assert database.read(numbers) == []
 
 

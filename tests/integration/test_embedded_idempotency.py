@@ -35,8 +35,8 @@ async def test_what_a_crash_leaves_has_both_the_session_and_its_answer(tmp_path:
     async with house(tmp_path / "b") as home:
         asking = keyed()
         assert await home.backend.create_session(asking, NEW) == first
-        assert asking.once is not None
-        assert asking.once.replayed
+        assert asking.idempotency_key is not None
+        assert asking.idempotency_key.replayed
         await home.status(first.id, SessionStatus.RUNNING)
         assert (
             await home.backend.list_sessions(CALLER, limit=9, offset=0, search=None, status=(), label=())

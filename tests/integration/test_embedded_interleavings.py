@@ -90,7 +90,7 @@ class Sessions(RuleBasedStateMachine):
         if order == "wait":
             await gate.wait()
         if order == "ask":
-            await turn.ask(ApprovalRequest(message="May I?"))
+            await turn.request_approval(ApprovalRequest(message="May I?"))
         if order == "fail":
             raise AgentError("The agent failed.")
         if order == "end early":

@@ -62,7 +62,7 @@ def test_a_disk_that_fails_loses_lines_and_nothing_else(tmp_path: Path) -> None:
 
 async def test_what_the_agents_process_says_is_in_the_log(tmp_path: Path) -> None:
     async def talkative(turn: Turn) -> AsyncIterator[bytes]:
-        turn.tell("loading the model with hunter22\nready")
+        turn.log("loading the model with hunter22\nready")
         yield STARTED
         yield FINISHED
 

@@ -21,7 +21,7 @@ def steps(file: Path, length: int, format: EventFormat) -> int:
         session = sessions.add(
             connection, session_id=f"s-{length}", project="p", request=NewSession(task="t"), created_at=1
         )
-        events.append(connection, session.number, 1, [event("CUSTOM", value=n) for n in range(length)])
+        events.append(connection, session.row_id, 1, [event("CUSTOM", value=n) for n in range(length)])
         count = 0
 
         def step() -> None:

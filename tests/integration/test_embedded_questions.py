@@ -42,7 +42,7 @@ def asking(*asked: ApprovalRequest) -> Play:
     async def play(turn: Turn) -> AsyncIterator[bytes]:
         yield STARTED
         yield event("CUSTOM", name="before", value=1)
-        for answer in await asyncio.gather(*map(turn.ask, asked)):
+        for answer in await asyncio.gather(*map(turn.request_approval, asked)):
             yield event("CUSTOM", name="told", value={"allowed": answer.allowed, "option_id": answer.option_id})
         yield FINISHED
 
@@ -237,7 +237,7 @@ class TestTheEndOfARunThatAsks:
     async def test_an_agent_that_ends_with_its_question_open_closes_it(self, tmp_path: Path) -> None:
         async def play(turn: Turn) -> AsyncIterator[bytes]:
             yield STARTED
-            asking = asyncio.ensure_future(turn.ask(QUESTION))
+            asking = asyncio.ensure_future(turn.request_approval(QUESTION))
             await asyncio.sleep(0)
             yield FINISHED
             asking.cancel()
@@ -266,7 +266,7 @@ class TestBounds:
         async def play(turn: Turn) -> AsyncIterator[bytes]:
             yield STARTED
             while True:
-                answers.append(await turn.ask(QUESTION))
+                answers.append(await turn.request_approval(QUESTION))
                 await asyncio.sleep(0)
 
         monkeypatch.setattr(approval_broker, "MAX_APPROVALS", 5)
@@ -313,15 +313,15 @@ class TestBounds:
 
         async with house(tmp_path, play, idle_timeout=0.02) as home:
             session_id, approval = await asked(home)
-            idle = home.backend._life._idleness
+            idle = home.backend._life._idle_timers
             begun = 0
 
             def begin(session: int) -> None:
                 nonlocal begun
                 begun += 1
-                type(idle).begin(idle, session)
+                type(idle).start(idle, session)
 
-            idle.begin = begin  # type: ignore[method-assign] # counts how often its time was over
+            idle.start = begin  # type: ignore[method-assign] # counts how often its time was over
             await until(lambda: asyncio.sleep(0, begun), lambda count: count > 2)
             assert (await home.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
             await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)

@@ -11,7 +11,7 @@ import pytest
 from app.agents.port import Turn
 from app.models.output import OutputFormat
 from app.results import EventStream, StreamEvent
-from app.store.notifier import AT_ONCE, KEPT, ChangeNotifier
+from app.store.notifier import SHARED_READS, WAKE_BATCH, ChangeNotifier
 from app.store.statements import driver
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
 
@@ -89,34 +89,34 @@ class TestWhatIsReadOnce:
         return ChangeNotifier()
 
     async def test_the_same_question_is_answered_from_memory_until_there_is_news(self, bell: ChangeNotifier) -> None:
-        with bell.watch(1), bell.watch(1):
-            assert bell.once(1, "question", lambda: "old") == "old"
-            assert bell.once(1, "question", lambda: "new") == "old"
-            bell.ring([2])
-            assert bell.once(1, "question", lambda: "new") == "old"
-            bell.ring([1])
-            assert bell.once(1, "question", lambda: "new") == "new"
+        with bell.subscribe(1), bell.subscribe(1):
+            assert bell.read_shared(1, "question", lambda: "old") == "old"
+            assert bell.read_shared(1, "question", lambda: "new") == "old"
+            bell.notify([2])
+            assert bell.read_shared(1, "question", lambda: "new") == "old"
+            bell.notify([1])
+            assert bell.read_shared(1, "question", lambda: "new") == "new"
 
     async def test_only_the_last_answers_are_kept(self, bell: ChangeNotifier) -> None:
-        with bell.watch(1), bell.watch(1):
-            for number in range(KEPT + 1):
-                bell.once(1, number, lambda: "old")
-            assert bell.once(1, 0, lambda: "new") == "new"
-            assert bell.once(1, KEPT, lambda: "new") == "old"
+        with bell.subscribe(1), bell.subscribe(1):
+            for number in range(SHARED_READS + 1):
+                bell.read_shared(1, number, lambda: "old")
+            assert bell.read_shared(1, 0, lambda: "new") == "new"
+            assert bell.read_shared(1, SHARED_READS, lambda: "new") == "old"
 
     async def test_nothing_is_kept_for_one_alone(self, bell: ChangeNotifier) -> None:
-        with bell.watch(1):
-            assert bell.once(1, "question", lambda: "old") == "old"
-            assert bell.once(1, "question", lambda: "new") == "new"
+        with bell.subscribe(1):
+            assert bell.read_shared(1, "question", lambda: "old") == "old"
+            assert bell.read_shared(1, "question", lambda: "new") == "new"
 
 
 async def test_all_who_watch_are_woken_and_not_all_at_once() -> None:
     bell = ChangeNotifier()
     with ExitStack() as stack:
-        watching = [stack.enter_context(bell.watch(1)) for _ in range(2 * AT_ONCE + 1)]
-        bell.ring([1])
+        watching = [stack.enter_context(bell.subscribe(1)) for _ in range(2 * WAKE_BATCH + 1)]
+        bell.notify([1])
         woken = []
         while not all(rung.is_set() for rung in watching):
             woken.append(sum(rung.is_set() for rung in watching))
             await asyncio.sleep(0)
-        assert woken == [AT_ONCE, 2 * AT_ONCE]
+        assert woken == [WAKE_BATCH, 2 * WAKE_BATCH]

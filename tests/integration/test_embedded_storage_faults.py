@@ -38,7 +38,7 @@ class Place(NamedTuple):
             present = connection.execute(text("PRAGMA page_count")).scalar_one()
             connection.execute(text(f"PRAGMA max_page_count = {present + pages}"))
 
-        self.loop.run(self.backend._database.write_at_last(limit))
+        self.loop.run(self.backend._database.write_until_stored(limit))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

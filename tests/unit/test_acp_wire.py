@@ -174,7 +174,7 @@ async def test_an_agent_that_floods_waits_until_its_updates_are_taken(size: int,
     updates = UpdateQueue()
     assert await fill(updates, size) == expected
     waiting = asyncio.create_task(updates.put("next", size))
-    assert await updates.take() == 0
+    assert await updates.get() == 0
     await waiting
 
 
@@ -186,7 +186,7 @@ async def test_the_end_of_a_turn_holds_nobody(end: Callable[[UpdateQueue], None]
     if end is UpdateQueue.abandon:
         await updates.put("late", 1)
     else:
-        assert [await updates.take() for _ in range(count + 1)] == [*range(count), None]
+        assert [await updates.get() for _ in range(count + 1)] == [*range(count), None]
 
 
 def test_a_line_to_a_process_that_has_ended_is_broken_on_the_servers_loop_too(loop: Background) -> None:

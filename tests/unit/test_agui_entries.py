@@ -28,9 +28,9 @@ def split(text: bytes, sizes: list[int], reading: EventDecoder[Any] = BYTES) -> 
     splitter, found = ExportSplitter(reading), []
     while text:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        found += [raw for part in splitter.take(text[:size]) for raw in part.raws()]
+        found += [raw for part in splitter.feed(text[:size]) for raw in part.raws()]
         text = text[size:]
-    found += splitter.rest().raws()
+    found += splitter.finish().raws()
     return [bytes(raw) for raw in found]
 
 
@@ -65,8 +65,8 @@ def test_a_long_log_is_cut_where_its_events_end(size: int) -> None:
     messages = b",".join([b'{"content":"%b","role":"user","type":"text"}' % (b"x" * 50)] * 40)
     log = [b'{"messages":[%b],"runId":"r","type":"MESSAGES_SNAPSHOT"}' % messages, b'{"type":"CUSTOM","value":1}'] * 900
     text, splitter = export(*log), ExportSplitter(EVENTS)
-    taken = [splitter.take(text[start : start + size]) for start in range(0, len(text), size)]
-    parts = [*chain(*taken), splitter.rest()]
+    taken = [splitter.feed(text[start : start + size]) for start in range(0, len(text), size)]
+    parts = [*chain(*taken), splitter.finish()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
     assert max(len(part.array) for part in parts) < export_splitter.SLICE + 20_000
 
@@ -78,8 +78,8 @@ def test_long_events_are_told_apart_by_the_few_short_ones_between_them() -> None
     ]
     log = [event for snapshot in snapshots for event in (snapshot, *[b'{"delta":"y","type":"TEXT_MESSAGE_CHUNK"}'] * 5)]
     text, splitter = export(*log), ExportSplitter(MARKS)
-    taken = [splitter.take(text[start : start + 250_000]) for start in range(0, len(text), 250_000)]
-    parts = [*chain(*taken), splitter.rest()]
+    taken = [splitter.feed(text[start : start + 250_000]) for start in range(0, len(text), 250_000)]
+    parts = [*chain(*taken), splitter.finish()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
     assert max(len(part.array) for part in parts) < max(map(len, snapshots)) + 2 * export_splitter.SLICE
 
@@ -88,8 +88,8 @@ def test_events_without_a_type_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(export_splitter, "LONG", 4 * export_splitter.SLICE)
     log = [b'{"value":"%b"}' % (b"x" * 500)] * 5000
     text, splitter = export(*log), ExportSplitter(BYTES)
-    taken = [splitter.take(text[start : start + 100_000]) for start in range(0, len(text), 100_000)]
-    parts = [*chain(*taken), splitter.rest()]
+    taken = [splitter.feed(text[start : start + 100_000]) for start in range(0, len(text), 100_000)]
+    parts = [*chain(*taken), splitter.finish()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
     assert max(len(part.array) for part in parts) < 8 * export_splitter.SLICE
 

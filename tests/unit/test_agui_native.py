@@ -36,9 +36,9 @@ KEYS = {"TOOL": "toolCallId", "STEP": "stepName"}
 def streamed(*events: dict[str, Any], conversation: Any = (), broken: bool = False) -> list[dict[str, Any]]:
     """What a client gets of a run that these events are the log of."""
     form = StrictStream("mine", "r", conversation)
-    out = [event for each in events for event in form.take(json.dumps(each).encode(), 1)]
+    out = [event for each in events for event in form.feed(json.dumps(each).encode(), 1)]
     if broken or not form.ended:
-        out += form.break_off("It broke.", "broken", 1)
+        out += form.abort("It broke.", "broken", 1)
     return [json.loads(event) for event in out]
 
 
@@ -53,9 +53,9 @@ def test_a_sound_run_comes_as_it_is_but_for_the_thread() -> None:
 
 def test_an_event_that_needs_no_change_keeps_its_bytes() -> None:
     form = StrictStream("mine", "r")
-    form.take(json.dumps(STARTED).encode(), 1)
+    form.feed(json.dumps(STARTED).encode(), 1)
     raw = b'{ "type":"CUSTOM", "name":"n","value":12345678901234567890.10}'
-    assert form.take(raw, 1) == [raw]
+    assert form.feed(raw, 1) == [raw]
 
 
 def test_null_members_and_the_log_s_own_ids_are_left_out() -> None:
@@ -116,7 +116,7 @@ def test_a_snapshot_of_one_run_comes_behind_what_the_client_knew() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"1", b"{", b"\xff", b'{"type":1}', b"{}"])
 def test_what_is_no_event_is_left_out(raw: bytes) -> None:
-    assert StrictStream("mine", "r").take(raw, 1) == []
+    assert StrictStream("mine", "r").feed(raw, 1) == []
 
 
 def key(kind: str) -> str:

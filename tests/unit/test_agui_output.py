@@ -23,7 +23,7 @@ def told(*raws: bytes, run_id: str | None = None) -> list[bytes]:
     """The pieces of a transcript, of which each entry came by itself."""
     telling = TranscriptWriter("s1", RunFilter(run_id), session_running=False)
     for entry in raws:
-        telling.take(EventBatch(b"[%b]" % entry, FULL_EVENTS))
+        telling.feed(EventBatch(b"[%b]" % entry, FULL_EVENTS))
     return list(telling.pieces())
 
 
@@ -56,11 +56,11 @@ def written(format: OutputFormat, raws: list[bytes], sizes: list[int], run_id: s
     if format is OutputFormat.TRANSCRIPT:
         told = TranscriptWriter("s1", events, session_running=True)
         for entries in slices(raws, sizes, told.reading):
-            told.take(entries)
+            told.feed(entries)
         return json.loads(b"".join(told.pieces()))
     answer = EventLogWriter("s1", format, events)
-    pieces = [answer.take([entries]) for entries in slices(raws, sizes, answer.reading)]
-    return json.loads(b"".join([*pieces, *answer.rest()]))
+    pieces = [answer.feed([entries]) for entries in slices(raws, sizes, answer.reading)]
+    return json.loads(b"".join([*pieces, *answer.finish()]))
 
 
 def slices(raws: list[bytes], sizes: list[int], reading: EventDecoder[Any]) -> Iterator[EventBatch[Any]]:

@@ -170,7 +170,7 @@ def test_what_has_been_summed_up_can_be_summed_up_again() -> None:
         raw("RUN_FINISHED", runId=run_id, result={"total_cost_usd": total}) for run_id, total in (("a", 1), ("b", 3))
     ]
     runs = Runs()
-    runs.take(log(*ends))
+    runs.feed(log(*ends))
     for _ in range(2):
         summed_up = runs.summaries(session_running=False)
         assert [run.usage and run.usage.cost_usd for run in summed_up] == [1, 2]

@@ -29,8 +29,8 @@ def read(text: bytes, sizes: list[int], known: LogPrefix | None = None) -> tuple
     trail = PrefixHasher(known)
     splitter, found = ExportSplitter(BYTES, trail), []
     for piece in pieces(text, sizes):
-        found += [bytes(raw) for part in splitter.take(piece) for raw in part.raws()]
-    found += [bytes(raw) for raw in splitter.rest().raws()]
+        found += [bytes(raw) for part in splitter.feed(piece) for raw in part.raws()]
+    found += [bytes(raw) for raw in splitter.finish().raws()]
     return found, trail.prefix
 
 

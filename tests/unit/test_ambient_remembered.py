@@ -23,20 +23,20 @@ def test_what_was_asked_for_last_stays() -> None:
     kept, what = LogCache[Kept](100_000), {name: Kept(40_000) for name in "abc"}
     for name, told in what.items():
         kept.put(name, told)
-    assert [kept.take(name) for name in "abc"] == [None, what["b"], what["c"]]
+    assert [kept.pop(name) for name in "abc"] == [None, what["b"], what["c"]]
 
 
 def test_what_is_handed_over_is_not_there_any_more() -> None:
     kept = LogCache[Kept](10_000)
     kept.put("a", Kept(1))
-    assert kept.take("a")
-    assert kept.take("a") is None
+    assert kept.pop("a")
+    assert kept.pop("a") is None
 
 
 def test_what_is_too_large_is_not_kept() -> None:
     kept = LogCache[Kept](10_000)
     kept.put("a", Kept(10_000))
-    assert kept.take("a") is None
+    assert kept.pop("a") is None
 
 
 def test_reading_begins_at_the_last_place_before_what_is_asked_for() -> None:
@@ -55,7 +55,7 @@ def test_what_takes_nothing_counts_too() -> None:
     kept = LogCache[Kept](10_000)
     for name in "abc":
         kept.put(name, Kept(0))
-    assert [bool(kept.take(name)) for name in "abc"] == [False, True, True]
+    assert [bool(kept.pop(name)) for name in "abc"] == [False, True, True]
 
 
 def errors() -> Iterator[bytes]:
@@ -107,7 +107,7 @@ def test_sizes_are_honest(kind: type[RunSummarizer | TranscriptWriter], log: Cal
     tracemalloc.start()
     try:
         for start in range(0, len(raws), 500):
-            told.take(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), told.reading))
+            told.feed(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), told.reading))
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
     finally:

@@ -80,55 +80,55 @@ class TestRateLimiter:
     def test_a_client_is_refused_when_its_burst_is_used_up(self) -> None:
         limiter = RateLimiter(rps=1, burst=3)
         for _ in range(3):
-            limiter.take("192.0.2.1")
+            limiter.check("192.0.2.1")
 
         with pytest.raises(TooManyRequests) as raised:
-            limiter.take("192.0.2.1")
+            limiter.check("192.0.2.1")
 
         assert raised.value.headers == {"Retry-After": "1"}
 
     def test_another_client_is_served_when_one_is_refused(self) -> None:
         limiter = RateLimiter(rps=1, burst=1)
-        limiter.take("192.0.2.1")
+        limiter.check("192.0.2.1")
 
-        limiter.take("192.0.2.2")
+        limiter.check("192.0.2.2")
 
     def test_a_client_is_served_again_when_its_bucket_has_refilled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 1000.0
         monkeypatch.setattr("throttled.utils.now_mono_f", lambda: now)
         limiter = RateLimiter(rps=2, burst=1)
-        limiter.take("192.0.2.1")
+        limiter.check("192.0.2.1")
         now += 0.4
         with pytest.raises(TooManyRequests):
-            limiter.take("192.0.2.1")
+            limiter.check("192.0.2.1")
 
         now += 0.2
-        limiter.take("192.0.2.1")
+        limiter.check("192.0.2.1")
 
     def test_addresses_of_one_ipv6_network_share_a_bucket(self) -> None:
         limiter = RateLimiter(rps=1, burst=1)
-        limiter.take("2001:db8:0:1::1")
-        limiter.take("2001:db8:0:2::1")
+        limiter.check("2001:db8:0:1::1")
+        limiter.check("2001:db8:0:2::1")
 
         with pytest.raises(TooManyRequests):
-            limiter.take("2001:db8:0:1:ffff::2")
+            limiter.check("2001:db8:0:1:ffff::2")
 
     def test_a_client_without_an_address_has_a_bucket_too(self) -> None:
         limiter = RateLimiter(rps=1, burst=1)
-        limiter.take("unknown")
+        limiter.check("unknown")
 
         with pytest.raises(TooManyRequests):
-            limiter.take("unknown")
+            limiter.check("unknown")
 
     def test_the_table_of_clients_stays_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.server.body._MAX_CLIENTS", 2)
         limiter = RateLimiter(rps=1, burst=1)
         for number in range(1, 4):
-            limiter.take(f"192.0.2.{number}")
+            limiter.check(f"192.0.2.{number}")
 
-        limiter.take("192.0.2.1")  # forgotten, so served
+        limiter.check("192.0.2.1")  # forgotten, so served
         with pytest.raises(TooManyRequests):
-            limiter.take("192.0.2.3")
+            limiter.check("192.0.2.3")
 
 
 class TestClientAddress:

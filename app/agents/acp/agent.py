@@ -44,12 +44,12 @@ class AcpAgent(Agent):
             link, conversation, text = await self._ready(turn)
             yield encode_event("RUN_STARTED", **ids, protocolVersion="1.0")
             translator = Translator(link.client.terminals.output_of)
-            updates, permissions = link.listen(conversation.session_id, turn.ask)
+            updates, permissions = link.listen(conversation.session_id, turn.request_approval)
             prompting = asyncio.create_task(
                 link.connection.prompt(session_id=conversation.session_id, prompt=[text_block(text)])
             )
             prompting.add_done_callback(lambda _task: updates.finish())
-            while (update := await updates.take()) is not None:
+            while (update := await updates.get()) is not None:
                 if isinstance(update, Request):
                     permissions.put(update)
                     continue
@@ -60,14 +60,14 @@ class AcpAgent(Agent):
                 answer = await prompting
             for each in translator.close():
                 yield each
-            await link.rest()
-            spent = await _spend(turn, conversation, translator.cost)
+            await link.end_turn()
+            spent = await _add_cost(turn, conversation, translator.cost)
             yield encode_event("RUN_FINISHED", **ids, usage=usage(answer.usage), **_outcome(answer.stop_reason, spent))
         except AgentError:
             await self.close()
             raise
         finally:
-            await _whole(self._let_go(turn.input["threadId"], prompting))
+            await _whole(self._end_turn(turn.input["threadId"], prompting))
 
     async def close(self) -> None:
         """End the agent's process, all that it has started in its group, and its terminals."""
@@ -77,7 +77,7 @@ class AcpAgent(Agent):
 
     async def _ready(self, turn: Turn) -> tuple[AcpConnection, Conversation, str]:
         """A connection with an ACP session for the turn's thread, and what to say in it."""
-        if self._link and self._link.lost:
+        if self._link and self._link.closed:
             await self.close()
         fresh = self._link is None
         link = self._link = self._link or await connect(self._command, self._names, self._records, turn)
@@ -85,21 +85,21 @@ class AcpAgent(Agent):
         with link.errors():
             async with asyncio.timeout(START_SECONDS):
                 if fresh:
-                    await link.greet()
+                    await link.initialize()
                 if thread not in link.conversations:
                     link.conversations[thread] = await open_session(link, turn)
         conversation = link.conversations[thread]
         text = prompt(turn, conversation.told)
         if messages := turn.input["messages"]:
             conversation.told = messages[-1]["id"]
-        await turn.remember(conversation.memory())
+        await turn.save_state(conversation.memory())
         return link, conversation, text
 
-    async def _let_go(self, thread: str, prompting: "asyncio.Task[schema.PromptResponse] | None") -> None:
+    async def _end_turn(self, thread: str, prompting: "asyncio.Task[schema.PromptResponse] | None") -> None:
         """Bring the agent to the end of its turn: where it has not answered, it is asked to give up, or ended."""
         link = self._link
         if link:
-            link.turn_away()
+            link.stop_listening()
         try:
             if link and prompting and not prompting.done():
                 with suppress(Exception):  # an agent that cannot be asked is ended below
@@ -109,7 +109,7 @@ class AcpAgent(Agent):
         finally:
             if prompting and prompting.done() and not prompting.cancelled() and not prompting.exception():
                 if link:
-                    await link.rest()
+                    await link.end_turn()
             else:
                 if prompting:
                     prompting.cancel()
@@ -126,12 +126,12 @@ async def _whole(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def _spend(turn: Turn, conversation: Conversation, cost: float | None) -> float | None:
+async def _add_cost(turn: Turn, conversation: Conversation, cost: float | None) -> float | None:
     """What the turn cost in dollars, where the agent tells what its whole session has cost so far."""
     if cost is None:
         return None
     before, conversation.cost = conversation.cost, cost
-    await turn.remember(conversation.memory())
+    await turn.save_state(conversation.memory())
     # One that has counted anew since, as after a restart, is less than before.
     return round(cost - before if cost >= before else cost, DIGITS)
 

@@ -61,17 +61,17 @@ class AcpConnection:
         self.conversations: dict[str, Conversation] = {}
         self.can = schema.AgentCapabilities()
         self._process = process
-        self._tell = turn.tell
+        self._tell = turn.log
         self._updates: UpdateQueue | None = None
-        self._wire = LineTransport(process.reader, process.writer, self._hear, turn.tell)
+        self._wire = LineTransport(process.reader, process.writer, self._dispatch, turn.log)
         self.connection = ClientSideConnection(cast("Any", client), self._wire)
 
     @property
-    def lost(self) -> bool:
+    def closed(self) -> bool:
         """Whether the agent has gone, or has closed the line."""
         return self._wire.ended
 
-    async def greet(self) -> None:
+    async def initialize(self) -> None:
         """Agree on the protocol; `AgentError` if the agent speaks another version."""
         answer = await self.connection.initialize(
             protocol_version=PROTOCOL_VERSION,
@@ -89,7 +89,7 @@ class AcpConnection:
         self._updates, self.client.session_id, self.client.permissions = updates, session_id, permissions
         return updates, permissions
 
-    def turn_away(self) -> None:
+    def stop_listening(self) -> None:
         """Listen no more; an update that waits for room is dropped, a question is denied."""
         if self._updates:
             self._updates.abandon()
@@ -97,14 +97,14 @@ class AcpConnection:
             self.client.permissions.close()
         self._updates = self.client.session_id = self.client.permissions = None
 
-    async def rest(self) -> None:
+    async def end_turn(self) -> None:
         """Listen no more, and end what the agent has left running in terminals."""
-        self.turn_away()
+        self.stop_listening()
         await self.client.terminals.end_terminals()
 
     async def close(self) -> None:
         """End the agent's process, all that it has started in its group, and its terminals."""
-        self.turn_away()
+        self.stop_listening()
         await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._process.end())
 
     @contextmanager
@@ -125,7 +125,7 @@ class AcpConnection:
         with suppress(Exception):  # the agent is gone; what its connection says of that does not matter
             await self.connection.close()
 
-    async def _hear(self, params: Any, size: int) -> None:
+    async def _dispatch(self, params: Any, size: int) -> None:
         if self._updates is None:
             return
         with suppress(ValidationError):  # a kind of update that we do not know
@@ -137,5 +137,5 @@ class AcpConnection:
 async def connect(command: Sequence[str], names: Sequence[str], records: Path, turn: Turn) -> AcpConnection:
     """Start an agent for a turn's session; the caller greets it, and closes the link."""
     variables = environment(names, turn.environment)
-    process = await start(command, turn.workspace, variables, turn.tell, records)
+    process = await start(command, turn.workspace, variables, turn.log, records)
     return AcpConnection(process, AcpClient(Files(turn.workspace), Terminals(turn.workspace, variables, records)), turn)

@@ -12,14 +12,14 @@ from app.agents.port import Turn
 
 RESUME_SECONDS = 30.0
 
-_TakeUp = Callable[..., Awaitable[schema.ResumeSessionResponse | schema.LoadSessionResponse]]
+_Resume = Callable[..., Awaitable[schema.ResumeSessionResponse | schema.LoadSessionResponse]]
 _Option = schema.SessionConfigOptionSelect | schema.SessionConfigOptionBoolean
 
 
 async def open_session(link: AcpConnection, turn: Turn) -> Conversation:
     """The conversation of an earlier process, if the agent takes it up again, or else a new one."""
     directory = str(turn.workspace.resolve())
-    conversation = recall(turn.memory)
+    conversation = recall(turn.saved_state)
     options = await _resume(link, turn, directory, conversation) if conversation else None
     if conversation is None or options is None:
         made = await link.connection.new_session(cwd=directory)
@@ -37,15 +37,15 @@ async def _resume(
     resumes = bool(of_sessions and of_sessions.resume is not None)
     if not resumes and not link.can.load_session:
         return None
-    take_up: _TakeUp = link.connection.resume_session if resumes else link.connection.load_session
+    take_up: _Resume = link.connection.resume_session if resumes else link.connection.load_session
     try:
         async with asyncio.timeout(RESUME_SECONDS):
             answer = await take_up(cwd=directory, session_id=conversation.session_id)
     except (RequestError, ValidationError, TimeoutError):
-        turn.tell("does not take up its earlier conversation and is told of it")
+        turn.log("does not take up its earlier conversation and is told of it")
         return None
     except OSError:
-        await turn.remember("")  # the next turn must not fail of it too
+        await turn.save_state("")  # the next turn must not fail of it too
         raise
     return answer.config_options or []
 
@@ -62,7 +62,7 @@ async def _choose_model(link: AcpConnection, turn: Turn, session_id: str, option
             except RequestError:
                 break
             return
-    turn.tell(f"cannot be given the model {turn.model}; its own choice stays")
+    turn.log(f"cannot be given the model {turn.model}; its own choice stays")
 
 
 def _offered(option: schema.SessionConfigOptionSelect) -> Iterator[schema.SessionConfigSelectOption]:

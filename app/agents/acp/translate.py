@@ -28,9 +28,9 @@ class Translator:
         """What an update says."""
         match update:
             case schema.AgentMessageChunk(content=schema.TextContentBlock(text=text)):
-                yield from self._say("TEXT_MESSAGE", text, update.message_id)
+                yield from self._append_text("TEXT_MESSAGE", text, update.message_id)
             case schema.AgentThoughtChunk(content=schema.TextContentBlock(text=text)):
-                yield from self._say("REASONING_MESSAGE", text, update.message_id)
+                yield from self._append_text("REASONING_MESSAGE", text, update.message_id)
             case schema.UserMessageChunk():
                 pass  # our own prompt
             case schema.ToolCallStart() | schema.ToolCallProgress():
@@ -59,7 +59,7 @@ class Translator:
                 yield encode_event("REASONING_END", messageId=self._message)
         self._kind = None
 
-    def _say(self, kind: str, text: str, name: str | None) -> Iterator[bytes]:
+    def _append_text(self, kind: str, text: str, name: str | None) -> Iterator[bytes]:
         """Go on with the message, or begin another: agents may name theirs, but go on with one after a tool call."""
         if (kind, name) != (self._kind, self._named):
             yield from self._close_message()

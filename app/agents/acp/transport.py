@@ -42,7 +42,7 @@ class UpdateQueue:
         """Say that none will be taken any more, so that nobody waits for room."""
         self._room.set()
 
-    async def take(self) -> Any | None:
+    async def get(self) -> Any | None:
         """The next update; None once the producer has finished."""
         if (entry := await self._queue.get()) is None:
             return None
@@ -63,7 +63,7 @@ MAX_COMPLAINTS = 10
 _BULKY = {"fs/read_text_file", "terminal/output"}
 _SHOWN = 200
 
-Hear = Callable[[Any, int], Awaitable[None]]
+OnUpdate = Callable[[Any, int], Awaitable[None]]
 """Takes the parameters of a session/update and how many bytes it came in."""
 
 
@@ -83,7 +83,7 @@ class LineTransport:
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear: Hear, tell: Callable[[str], None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear: OnUpdate, tell: Callable[[str], None]
     ) -> None:
         self.ended = False
         self.failure: str | None = None
@@ -112,7 +112,7 @@ class LineTransport:
         while line := await self._line():
             message = _decoded(line)
             if message is None:
-                self._complain(line)
+                self._log_stderr(line)
             elif message.get("method") is None:
                 return message
             elif "id" not in message:
@@ -127,7 +127,7 @@ class LineTransport:
     async def close(self) -> None:
         """Nothing: the line ends with the agent's process."""
 
-    def _complain(self, line: bytes) -> None:
+    def _log_stderr(self, line: bytes) -> None:
         shown = line.strip()[:_SHOWN].decode("utf-8", "replace")
         if shown and self._complaints < MAX_COMPLAINTS:
             self._complaints += 1

@@ -27,7 +27,7 @@ class AmbientNative(AmbientRuns, AmbientStreams):
         if in_log or self._accepted.get(caller.project, session_id, run_input["runId"]):
             raise RunExists
         ours = normalize_run_input(run_input, thread_id=session_id, known=known)
-        accepted = await self._hand_over(caller, session_id, ours, last_user_message(ours))
+        accepted = await self._submit(caller, session_id, ours, last_user_message(ours))
         events = partial(self.stream_session_events, caller, session_id, after=len(log.events))
         return client_stream(accepted, run_input["threadId"], events, run_input["messages"])
 

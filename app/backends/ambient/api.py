@@ -267,7 +267,7 @@ class PlatformApi:
         reply = await self._send("delete_session", HTTPMethod.DELETE, caller, session_id)
         _found(reply).expect(HTTPStatus.NO_CONTENT)
 
-    async def move(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> Resource:
+    async def transition(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> Resource:
         """POST start or stop; the session as it was before.
 
         A 500 is tried once more: the platform answers so when its operator wrote the session at the same time.

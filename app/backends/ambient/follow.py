@@ -91,14 +91,14 @@ async def follow(
         while page := list(cut(log.events[after : after + PAGE_EVENTS], LogPage(max_bytes=PAGE_BYTES))):
             after, last = page[-1].position, page[-1].raw
             found = run.take(page) if run else page
-            yield _frames(joiner.take(found) if compacted else found)
+            yield _frames(joiner.feed(found) if compacted else found)
         if run and (end := await run.end(log)) is not None:
-            yield [*_frames(joiner.rest()), *map(StreamEvent, end)]
+            yield [*_frames(joiner.finish()), *map(StreamEvent, end)]
             return
         try:
             log = await watch.after(log)
         except SessionNotFound:
-            yield _frames(joiner.rest())
+            yield _frames(joiner.finish())
             return
 
 

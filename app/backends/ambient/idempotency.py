@@ -54,7 +54,7 @@ class IdempotencyStore:
 
         `IdempotencyKeyReused`, `IdempotencyOutcomeUnknown`, `StorageUnavailable`, `StorageFull`.
         """
-        if (once := caller.once) is None:
+        if (once := caller.idempotency_key) is None:
             return await work()
         if first := await self._do(self._begin, once.key, once.fingerprint):
             once.replayed = True

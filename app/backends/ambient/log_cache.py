@@ -75,7 +75,7 @@ class LogCache(Generic[T]):
         self._memory = memory
         self._told: LRUCache[Hashable, T] = LRUCache(memory, _size)
 
-    def take(self, asked: Hashable) -> T | None:
+    def pop(self, asked: Hashable) -> T | None:
         """Hand it over: what changes as it is read on is nobody else's meanwhile."""
         return self._told.pop(asked, None)
 

@@ -51,7 +51,7 @@ class LogReader:
         self._transcripts: LogCache[CachedLog[TranscriptWriter]] = LogCache(1 << 26)
         self._landmarks: LogCache[Checkpoints] = LogCache(1 << 23)
 
-    async def news(self, caller: Caller, session_id: str, known: LogPrefix | None) -> LogUpdate:
+    async def update(self, caller: Caller, session_id: str, known: LogPrefix | None) -> LogUpdate:
         """What the log holds behind what is known of it, or all of it if that has changed."""
         found: list[msgspec.Raw] = []
 
@@ -67,7 +67,7 @@ class LogReader:
 
     async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
         """The runs in the order of their start, their errors fit for a client to read."""
-        async with self._told(caller, session_id, self._runs, RunSummarizer) as told:
+        async with self._transcript_writer(caller, session_id, self._runs, RunSummarizer) as told:
             summaries = told.summaries(session_running=session_running)
         for run in summaries:
             if run.error is not None:
@@ -76,7 +76,7 @@ class LogReader:
 
     async def has_run(self, caller: Caller, session_id: str, run_id: str) -> bool:
         """Whether there is an event of the run."""
-        async with self._told(caller, session_id, self._runs, RunSummarizer) as told:
+        async with self._transcript_writer(caller, session_id, self._runs, RunSummarizer) as told:
             return told.has(run_id)
 
     def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> StreamedJson:
@@ -107,10 +107,10 @@ class LogReader:
             return filling
 
         try:
-            filling = await filled(self._landmarks.take(asked) or Checkpoints())
+            filling = await filled(self._landmarks.pop(asked) or Checkpoints())
         except LogRewritten:
             filling = await filled(Checkpoints())
-        found, next_after = filling.rest()
+        found, next_after = filling.finish()
         with translate_errors:
             for raw in found:
                 require_utf8(raw)
@@ -133,14 +133,14 @@ class LogReader:
         trail = PrefixHasher(place and place.prefix)
 
         def take(entries: EventBatch[Event]) -> bool:
-            taken = events.take(entries)
+            taken = events.feed(entries)
             if prefix := trail.prefix:
                 landmarks.add(Checkpoint(events.end, events.missing, prefix))
-            return filling.take(taken.all())
+            return filling.feed(taken.all())
 
         await read(self._log(caller, session_id, EVENTS, trail), self._turns, take)
         if not filling.full:
-            events.rest()
+            events.finish()
             if after > events.end:
                 raise CursorAhead
 
@@ -151,12 +151,12 @@ class LogReader:
             return TranscriptWriter(session_id, RunFilter(run_id, accepted=accepted), session_running=True)
 
         asked = run_id and normalize_run_id(run_id), accepted
-        async with self._told(caller, session_id, self._transcripts, fresh, *asked) as told:
+        async with self._transcript_writer(caller, session_id, self._transcripts, fresh, *asked) as told:
             async for piece in in_turns(told.pieces(), self._turns):
                 yield piece
 
     @asynccontextmanager
-    async def _told(
+    async def _transcript_writer(
         self,
         caller: Caller,
         session_id: str,
@@ -166,12 +166,12 @@ class LogReader:
     ) -> AsyncGenerator[T, None]:
         """What the log tells of what is asked; within the block nobody else has it."""
         key = (caller.project, session_id, *asked)
-        told, known, size = remembered.take(key) or (fresh(), None, 0)
+        told, known, size = remembered.pop(key) or (fresh(), None, 0)
         try:
-            prefix = await self._read_on(caller, session_id, told.reading, known, told.take)
+            prefix = await self._read_on(caller, session_id, told.reading, known, told.feed)
         except LogRewritten:
             told = fresh()
-            prefix = await self._read_on(caller, session_id, told.reading, None, told.take)
+            prefix = await self._read_on(caller, session_id, told.reading, None, told.feed)
         try:
             yield told
         finally:
@@ -199,7 +199,7 @@ class LogReader:
             async for piece in pieces:
                 yield _slices(splitter, piece)
         with translate_errors:
-            rest = splitter.rest()
+            rest = splitter.finish()
         yield [rest]
 
 
@@ -214,4 +214,4 @@ async def _text(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
 
 def _slices(splitter: ExportSplitter[E], piece: bytes) -> Iterator[EventBatch[E]]:
     with translate_errors:
-        yield from splitter.take(piece)
+        yield from splitter.feed(piece)

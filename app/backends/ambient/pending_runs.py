@@ -26,7 +26,7 @@ class PendingRun(msgspec.Struct):
     thread_id: str
     user_message: str | None
     at: float
-    held: float
+    last_blocked_at: float
 
     def summary(self) -> RunSummary:
         """The run as a client sees it: queued, without events."""
@@ -54,7 +54,9 @@ class PendingRuns:
     def add(self, project: str, session_id: str, run_id: str, thread_id: str, user_message: str | None) -> None:
         """Remember a run; the oldest of all are forgotten when their time or the room is over."""
         now = self._clock()
-        self._runs[project, session_id, run_id] = PendingRun(run_id, thread_id, user_message, at=now, held=now)
+        self._runs[project, session_id, run_id] = PendingRun(
+            run_id, thread_id, user_message, at=now, last_blocked_at=now
+        )
         while len(self._runs) > self._capacity or next(iter(self._runs.values())).at < now - LIFETIME:
             self._runs.popitem(last=False)
 
@@ -75,7 +77,7 @@ class PendingRuns:
 
     def is_overdue(self, run: PendingRun) -> bool:
         """Whether the log has to be asked if the run has something to wait for."""
-        return run.held < self._clock() - PATIENCE
+        return run.last_blocked_at < self._clock() - PATIENCE
 
     def waiting(self, project: str, session_id: str, in_log: Collection[RunSummary] = ()) -> list[PendingRun]:
         """Return a session's runs that are still on their way, first accepted first; forget all others of it.
@@ -93,6 +95,6 @@ class PendingRuns:
                 del self._runs[key]
                 continue
             if held:
-                run.held = self._clock()
+                run.last_blocked_at = self._clock()
             waiting.append(run)
         return waiting

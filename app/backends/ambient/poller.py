@@ -117,7 +117,7 @@ class LogPollers:
     async def _read(self, caller: Caller, session_id: str, known: LogSnapshot) -> LogSnapshot:
         begun = asyncio.get_running_loop().time()
         resource = await self._platform.get_session(caller, session_id)
-        news = await self._exports.news(caller, session_id, known.prefix)
+        news = await self._exports.update(caller, session_id, known.prefix)
         return await asyncio.to_thread(
             extended,
             known.events if news.grown else (),

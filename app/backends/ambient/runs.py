@@ -40,7 +40,7 @@ class AmbientRuns(Backend):
         running = await self._running(caller, session_id)
         current = await self._current(caller, session_id) if running else set()
         heard = await self._platform.interrupt(caller, session_id)
-        seen = await self._end_seen(caller, session_id, current) if heard else False
+        seen = await self._wait_for_end(caller, session_id, current) if heard else False
         return InterruptResult(message="Interrupt signal sent", interrupted=seen)
 
     async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
@@ -124,9 +124,9 @@ class AmbientRuns(Backend):
             run, run_id=run_id, thread_id=thread_id, message_ids=[str(uuid4()) for _ in run.messages]
         )
         asked = next((message.content for message in reversed(run.messages) if message.role == "user"), None)
-        return await self._hand_over(caller, session_id, body, asked)
+        return await self._submit(caller, session_id, body, asked)
 
-    async def _hand_over(self, caller: Caller, session_id: str, body: dict[str, Any], asked: str | None) -> AcceptedRun:
+    async def _submit(self, caller: Caller, session_id: str, body: dict[str, Any], asked: str | None) -> AcceptedRun:
         """Hand a RunAgentInput to the platform; it is remembered from before, so that its id is not taken twice."""
         project, run_id, thread_id = caller.project, body["runId"], body["threadId"]
         self._accepted.add(project, session_id, run_id, thread_id, asked)
@@ -154,7 +154,7 @@ class AmbientRuns(Backend):
         active = {run.run_id for run in mine if run.status is RunStatus.RUNNING}
         return active or {run.run_id for run in mine[:1] if run.status is RunStatus.QUEUED}
 
-    async def _end_seen(self, caller: Caller, session_id: str, current: set[str] | None) -> bool | None:
+    async def _wait_for_end(self, caller: Caller, session_id: str, current: set[str] | None) -> bool | None:
         """Whether all these runs end before the deadline: False without any, None if it passes first."""
         if not current:
             return None if current is None else False

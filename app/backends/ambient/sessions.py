@@ -132,7 +132,7 @@ class AmbientSessions(Backend):
                 raise AlreadyRunning
             case SessionStatus.STOPPING:
                 raise SessionStopping
-        before = await self._platform.move(caller, session_id, "start")
+        before = await self._platform.transition(caller, session_id, "start")
         return mapping.in_transition(before, session_id, SessionStatus.PENDING)
 
     async def stop_session(self, caller: Caller, session_id: str) -> Session:
@@ -142,7 +142,7 @@ class AmbientSessions(Backend):
                 raise UnknownState
             case SessionStatus.STOPPED | SessionStatus.COMPLETED | SessionStatus.FAILED:
                 raise AlreadyEnded
-        before = await self._platform.move(caller, session_id, "stop")
+        before = await self._platform.transition(caller, session_id, "stop")
         return mapping.in_transition(before, session_id, SessionStatus.STOPPING)
 
     async def _need_parent(self, caller: Caller, session_id: str) -> None:

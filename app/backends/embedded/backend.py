@@ -117,7 +117,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
         """See `keys.verify`."""
-        return self._database.look_up(partial(keys.verify, credentials=credentials, role=role))
+        return self._database.read_one(partial(keys.verify, credentials=credentials, role=role))
 
     async def list_sessions(
         self,
@@ -133,7 +133,7 @@ class EmbeddedBackend(EmbeddedRuns):
         if search or status or label:
             matching = partial(sessions.matching, search=search, status=status, label=label)
             query = partial(matching, project=caller.project, limit=limit, offset=offset)
-            rows, total = await self._database.read_heavy(query)
+            rows, total = await self._database.read_in_thread(query)
         else:
             page = partial(sessions.page, project=caller.project, limit=limit, offset=offset)
             rows, total = self._database.read(page)
@@ -155,8 +155,8 @@ class EmbeddedBackend(EmbeddedRuns):
         make = partial(session_commands.create_session, project=caller.project, new=new)
 
         async def create() -> CreatedSession:
-            session = await self._database.write(idempotency.once(caller.once, make, _created))
-            self._life.prepare(session)
+            session = await self._database.write(idempotency.once(caller.idempotency_key, make, _created))
+            self._life.provision(session)
             return _created(session)
 
         return await self._complete_once(caller, CreatedSession, create())
@@ -175,10 +175,10 @@ class EmbeddedBackend(EmbeddedRuns):
         """Delete the rows first: from then on the session is gone, whatever its agent still does."""
 
         async def delete() -> None:
-            removal = await self._database.make_room(
+            removal = await self._database.write_from_reserve(
                 partial(session_commands.delete_session, project=caller.project, session_id=session_id)
             )
-            await self._life.bury(removal)
+            await self._life.purge(removal)
 
         await self._complete(delete())
 
@@ -187,7 +187,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
         async def start() -> SessionRow:
             session = await self._act(caller, session_id, Action.START)
-            self._life.prepare(session)
+            self._life.provision(session)
             return session
 
         return (await self._complete(start())).public()
@@ -197,7 +197,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
         async def stop() -> SessionRow:
             session = await self._act(caller, session_id, Action.STOP)
-            self._life.halt(session)
+            self._life.stop(session)
             return session
 
         return (await self._complete(stop())).public()
@@ -206,7 +206,7 @@ class EmbeddedBackend(EmbeddedRuns):
         """Answers once the end of the run is stored."""
         session = self._find(caller, session_id)
         running = session.status is SessionStatus.RUNNING
-        interrupted = running and await self._engine.interrupt(session.number)
+        interrupted = running and await self._engine.interrupt(session.row_id)
         return InterruptResult(message="Interrupt signal sent", interrupted=interrupted)
 
 

@@ -33,16 +33,16 @@ class EmbeddedParts(Backend):
 
     def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
         """What a client sees of sessions, with what each waits for."""
-        waiting = self._database.look_up(partial(approvals.waiting, sessions=[row.number for row in rows]))
+        waiting = self._database.read_one(partial(approvals.waiting, sessions=[row.row_id for row in rows]))
         return [
-            msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.number]))
-            if row.number in waiting
+            msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.row_id]))
+            if row.row_id in waiting
             else row.public()
             for row in rows
         ]
 
     def _find(self, caller: Caller, session_id: str) -> SessionRow:
-        return self._database.look_up(partial(sessions.find, project=caller.project, session_id=session_id))
+        return self._database.read_one(partial(sessions.find, project=caller.project, session_id=session_id))
 
     async def _act(self, caller: Caller, session_id: str, action: Action) -> SessionRow:
         return await self._database.write(
@@ -54,8 +54,8 @@ class EmbeddedParts(Backend):
         try:
             return await self._complete(work)
         except idempotency.Replayed as before:
-            if caller.once:
-                caller.once.replayed = True
+            if caller.idempotency_key:
+                caller.idempotency_key.replayed = True
             return msgspec.json.decode(before.answer, type=kind)
 
     async def _complete(self, work: Coroutine[Any, Any, T]) -> T:

@@ -30,10 +30,12 @@ class EmbeddedRuns(EmbeddedParts):
         enqueue = partial(run_commands.create_run, project=caller.project, session_id=session_id, run=run)
 
         async def accept() -> AcceptedRun:
-            accepted, session, cut = await self._database.write(idempotency.once(caller.once, enqueue, itemgetter(0)))
+            accepted, session, cut = await self._database.write(
+                idempotency.once(caller.idempotency_key, enqueue, itemgetter(0))
+            )
             self._engine.wake(session)
             if cut is not None:
-                self._engine.cut(session.number, cut)
+                self._engine.cancel_run(session.row_id, cut)
             return accepted
 
         return await self._complete_once(caller, AcceptedRun, accept())
@@ -41,8 +43,8 @@ class EmbeddedRuns(EmbeddedParts):
     async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
         """A run in the queue like any other; what its messages repeat is looked for before the transaction."""
         session = self._find(caller, session_id)
-        known = await self._database.read_heavy(
-            partial(agui_runs.known_messages, session=session.number, thread_id=session.id)
+        known = await self._database.read_in_thread(
+            partial(agui_runs.known_messages, session=session.row_id, thread_id=session.id)
         )
 
         async def accept() -> AcceptedRun:
@@ -59,23 +61,23 @@ class EmbeddedRuns(EmbeddedParts):
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
         """From the runs' own rows, never from the log."""
         session = self._find(caller, session_id)
-        summaries = await self._database.read_heavy(partial(runs.summaries, session=session.number, status=status))
+        summaries = await self._database.read_in_thread(partial(runs.summaries, session=session.row_id, status=status))
         return RunList(session_id=session.id, runs=summaries)
 
     async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
         """A point read, again after each commit that touched the session; a uuid in any spelling finds its run."""
         deadline = asyncio.get_running_loop().time() + wait
-        session, bell = self._find(caller, session_id).number, self._database.bell
-        with bell.watch(session) as rung:
+        session, bell = self._find(caller, session_id).row_id, self._database.notifier
+        with bell.subscribe(session) as rung:
             while True:
                 rung.clear()
-                summary = bell.once(session, run_id, partial(self._summary, caller, session_id, run_id))
+                summary = bell.read_shared(session, run_id, partial(self._summary, caller, session_id, run_id))
                 if summary.status.is_final or not wait or not await notified_before(rung, deadline):
                     return summary
 
     def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        query = partial(runs.summary, session=self._find(caller, session_id).number, run_id=normalize_run_id(run_id))
-        if summary := self._database.look_up(query):
+        query = partial(runs.summary, session=self._find(caller, session_id).row_id, run_id=normalize_run_id(run_id))
+        if summary := self._database.read_one(query):
             return summary
         raise RunNotFound
 
@@ -89,12 +91,12 @@ class EmbeddedRuns(EmbeddedParts):
 
     async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
         """From the session's own small files."""
-        return self._engine.logbook(self._find(caller, session_id)).tail(tail)
+        return self._engine.session_log(self._find(caller, session_id)).tail(tail)
 
     async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
         """A point read."""
         session = self._find(caller, session_id)
-        rows = self._database.look_up(partial(approvals.pending, session=session.number))
+        rows = self._database.read_one(partial(approvals.pending, session=session.row_id))
         return ApprovalList(items=[row.public() for row in rows])
 
     async def answer_approval(
@@ -126,7 +128,7 @@ class EmbeddedRuns(EmbeddedParts):
         if format is OutputFormat.TRANSCRIPT:
             return self._output.transcript(session, run_id)
         if page:
-            return await self._database.read_heavy(
+            return await self._database.read_in_thread(
                 partial(log.read_page, session=session, format=format, run_id=run_id, page=page)
             )
         return self._output.written(session, format, run_id)
@@ -134,13 +136,13 @@ class EmbeddedRuns(EmbeddedParts):
     async def version(self, caller: Caller, session_id: str) -> str:
         """From the rows of the session and its runs; the log is not read."""
         session = self._find(caller, session_id)
-        return f"{session.status} {self._database.look_up(partial(runs.state_counts, session=session.number))}"
+        return f"{session.status} {self._database.read_one(partial(runs.state_counts, session=session.row_id))}"
 
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
     ) -> EventStream:
         """The store is read from one position on, the bell only says when."""
-        session, run_id = self._find(caller, session_id).number, run_id and normalize_run_id(run_id)
+        session, run_id = self._find(caller, session_id).row_id, run_id and normalize_run_id(run_id)
         self._database.read(partial(log.check_position, session=session, after=after, run_id=run_id))
         compacted = format is OutputFormat.COMPACT
         return EventStream(log.follow(self._database, session, after, run_id, compacted=compacted))

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agui.events import FULL_EVENTS, decode
-from app.agui.outcome import Interrupt, permits, resume_entry
+from app.agui.outcome import Interrupt, is_allowed, resume_entry
 from app.agui.transcript import transcript
 from app.clock import now_ms
 from app.models.approvals import ApprovalAnswer, ApprovalPolicy, ApprovalRequest, ApprovalStatus, Decision
@@ -33,7 +33,7 @@ def add_interrupts(connection: Connection, run: RunRow, asked: tuple[Interrupt, 
             connection,
             approval_id=str(uuid.uuid4()),
             session=run.session,
-            run=run.number,
+            run=run.row_id,
             question=_question(connection, run, each),
             interrupt_id=each.id,
             created_at=now_ms(),
@@ -47,8 +47,8 @@ def answer_interrupt(connection: Connection, session: SessionRow, approval: Appr
     status = ApprovalStatus.ALLOWED if allowed else ApprovalStatus.DENIED
     schema = approval.question.response_schema
     resume = resume_entry(approval.interrupt_id or "", schema, allowed=allowed, payload=said.payload)
-    approvals.close(connection, approval.number, status, resume)
-    _go_on(connection, session, approval.run, approval.thread_id)
+    approvals.close(connection, approval.row_id, status, resume)
+    _continue_when_answered(connection, session, approval.run, approval.thread_id)
 
 
 def resolve_interrupts(connection: Connection, run: RunRow) -> RunRow:
@@ -65,11 +65,11 @@ def resolve_interrupts(connection: Connection, run: RunRow) -> RunRow:
         if entry is None:
             resume = [*resume, approval.answer or _cancelled(approval)]
         if approval in waiting:
-            approvals.close(connection, approval.number, _final(approval, entry))
+            approvals.close(connection, approval.row_id, _final(approval, entry))
     return runs.change_input(connection, run, {**input_, "resume": resume})
 
 
-def _go_on(connection: Connection, session: SessionRow, run: int, thread_id: str) -> None:
+def _continue_when_answered(connection: Connection, session: SessionRow, run: int, thread_id: str) -> None:
     """Queue a run with the answers, unless a question of theirs still waits; one that came too late is cancelled."""
     asked = approvals.interrupts_of(connection, run)
     if any(each.status is ApprovalStatus.PENDING for each in asked):
@@ -86,7 +86,7 @@ def _final(approval: ApprovalRow, entry: dict[str, Any] | None) -> ApprovalStatu
     """What becomes of a question that a run answers with `entry`, or does not answer."""
     if entry is None or approval.status is ApprovalStatus.EXPIRED:
         return ApprovalStatus.EXPIRED
-    allowed = permits(entry["status"], entry.get("payload"))
+    allowed = is_allowed(entry["status"], entry.get("payload"))
     return ApprovalStatus.ALLOWED if allowed else ApprovalStatus.DENIED
 
 
@@ -94,7 +94,7 @@ def _question(connection: Connection, run: RunRow, interrupt: Interrupt) -> Appr
     """The interrupt with the tool call that it is about, read from what the log says of that."""
     name, args = None, None
     if interrupt.tool_call_id:
-        log = events.containing(connection, run.session, run.number, interrupt.tool_call_id)
+        log = events.containing(connection, run.session, run.row_id, interrupt.tool_call_id)
         calls = [call for message in transcript(decode(log, FULL_EVENTS)) for call in message.tool_calls or []]
         call = next((call for call in calls if call.id == interrupt.tool_call_id), None)
         if call:
@@ -118,7 +118,7 @@ def _enqueue_resume(connection: Connection, session: SessionRow, thread_id: str,
     input_ = {"threadId": thread_id, "runId": run_id, "state": {}, "messages": [], "tools": [], "context": []}
     runs.add(
         connection,
-        session=session.number,
+        session=session.row_id,
         run_id=run_id,
         thread_id=thread_id,
         input={**input_, "forwardedProps": {}, "resume": resume},

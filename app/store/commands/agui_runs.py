@@ -37,16 +37,16 @@ def create_agui_run(
     session = sessions.find(connection, project, session_id)
     lifecycle.next_status(Action.RUN, session.status)
     run_id = normalize_run_id(given["runId"])
-    if runs.exists(connection, session.number, run_id):
+    if runs.exists(connection, session.row_id, run_id):
         raise RunExists
-    since = known_ids(decode(events.of_thread(connection, session.number, session.id, known.end)))
+    since = known_ids(decode(events.of_thread(connection, session.row_id, session.id, known.end)))
     run_input = normalize_run_input(
         given, thread_id=session.id, known=known.ids | since | _unfinished_message_ids(connection, session)
     )
     run_input["runId"] = run_id
     runs.add(
         connection,
-        session=session.number,
+        session=session.row_id,
         run_id=run_id,
         thread_id=session.id,
         input=run_input,
@@ -56,5 +56,5 @@ def create_agui_run(
 
 
 def _unfinished_message_ids(connection: Connection, session: SessionRow) -> set[str]:
-    inputs = runs.inputs_under_way(connection, session.number, session.id)
+    inputs = runs.inputs_under_way(connection, session.row_id, session.id)
     return {message["id"] for each in inputs for message in msgspec.json.decode(each)["messages"]}

@@ -33,15 +33,15 @@ def answer_approval(
 ) -> Approval:
     """Store the answer to what waits for one, whether within its run or behind its end."""
     session = sessions.find(connection, project, session_id)
-    approval = approvals.find(connection, session.number, approval_id)
+    approval = approvals.find(connection, session.row_id, approval_id)
     if approval.status is not ApprovalStatus.PENDING:
         raise ApprovalClosed
     lifecycle.next_status(Action.RUN, session.status)
     if approval.interrupt_id is None:
-        answer_pending(connection, session.number, approval, said)
+        answer_pending(connection, session.row_id, approval, said)
     else:
         agui_approvals.answer_interrupt(connection, session, approval, said)
-    return approvals.find(connection, session.number, approval_id).public()
+    return approvals.find(connection, session.row_id, approval_id).public()
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ def add_pending(connection: Connection, run: RunRow, asked: Sequence[PendingAppr
             connection,
             approval_id=each.approval_id,
             session=run.session,
-            run=run.number,
+            run=run.row_id,
             question=each.question,
             interrupt_id=None,
             created_at=each.created_at,
@@ -71,33 +71,33 @@ def add_pending(connection: Connection, run: RunRow, asked: Sequence[PendingAppr
 
 def answer_pending(connection: Connection, session: int, approval: ApprovalRow, said: ApprovalAnswer) -> None:
     """Store a client's answer to a question that waits, and tell of it in the log; `BadRequest`."""
-    answer = _given(approval.question, said)
+    answer = _decision_of(approval.question, said)
     status = ApprovalStatus.ALLOWED if answer.allowed else ApprovalStatus.DENIED
-    approvals.close(connection, approval.number, status, answer)
+    approvals.close(connection, approval.row_id, status, answer)
     events.append(connection, session, approval.run, [_resolved(approval, status, answer)])
 
 
 def expire_pending(connection: Connection, run: RunRow) -> list[bytes]:
     """Close what a run that ends still waits for; the events that tell of it."""
-    left = approvals.questions_of(connection, run.number)
+    left = approvals.questions_of(connection, run.row_id)
     for approval in left:
-        approvals.close(connection, approval.number, ApprovalStatus.EXPIRED)
+        approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
     return [_resolved(approval, ApprovalStatus.EXPIRED) for approval in left]
 
 
 def conclude_pending(connection: Connection, run: RunRow, approval_id: str) -> ApprovalDecision:
     """What the agent is told of a question that was answered, or whose time is over: it is closed then."""
-    for approval in approvals.questions_of(connection, run.number):
+    for approval in approvals.questions_of(connection, run.row_id):
         if approval.id == approval_id:
-            approvals.close(connection, approval.number, ApprovalStatus.EXPIRED)
+            approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
             told = _resolved(approval, ApprovalStatus.EXPIRED)
-            events.append(connection, run.session, run.number, [told])
+            events.append(connection, run.session, run.row_id, [told])
             return choose_option(approval.question, allowed=False)
     answer = approvals.answer_to(connection, run.session, approval_id)
     return DENIED if answer is None else msgspec.convert(answer, ApprovalDecision)
 
 
-def _given(question: ApprovalRequest, said: ApprovalAnswer) -> ApprovalDecision:
+def _decision_of(question: ApprovalRequest, said: ApprovalAnswer) -> ApprovalDecision:
     """What a client has decided, by the option that it names or the least that fits."""
     allowed = said.decision is Decision.ALLOW
     given = dict(said.payload or {})

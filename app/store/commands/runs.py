@@ -31,18 +31,18 @@ def append_events(
 
     `asked` are the questions among the events. What still waits for an answer when the run ends is closed with it.
     """
-    if not runs.is_active(connection, run.number):
+    if not runs.is_active(connection, run.row_id):
         return False
     approvals.add_pending(connection, run, asked)
     if ending:
         news = [*news[:-1], *approvals.expire_pending(connection, run), news[-1]]
-    events.append(connection, run.session, run.number, news)
+    events.append(connection, run.session, run.row_id, news)
     if ending:
-        runs.finish(connection, run.number, ending.status, finished_at=now_ms(), error=ending.error, usage=ending.usage)
+        runs.finish(connection, run.row_id, ending.status, finished_at=now_ms(), error=ending.error, usage=ending.usage)
         if ending.usage:
             sessions.add_usage(connection, run.session, ending.usage)
-        if ending.asked:
-            agui_approvals.add_interrupts(connection, run, ending.asked)
+        if ending.interrupts:
+            agui_approvals.add_interrupts(connection, run, ending.interrupts)
     return True
 
 
@@ -51,14 +51,14 @@ def abort_run(connection: Connection, run: RunRow, failure: Failure) -> None:
     recorder = RunRecorder(
         run.run_id, run.thread_id, run.input, events.of_run(connection, run.session, run.run_id) or ()
     )
-    append_events(connection, run, recorder.fail(failure, now_ms()), recorder.ending)
+    append_events(connection, run, recorder.fail(failure, now_ms()), recorder.outcome)
 
 
 def cancel_queued_run(connection: Connection, run: RunRow) -> None:
     """End a run that waits in the queue as interrupted."""
-    runs.begin(connection, run.number, now_ms())
+    runs.begin(connection, run.row_id, now_ms())
     recorder = RunRecorder(run.run_id, run.thread_id, run.input)
-    append_events(connection, run, recorder.withdraw(now_ms()), recorder.ending)
+    append_events(connection, run, recorder.cancel_queued(now_ms()), recorder.outcome)
 
 
 def abort_active_runs(connection: Connection) -> None:
@@ -72,24 +72,24 @@ class Enqueued(NamedTuple):
 
     accepted: AcceptedRun
     session: SessionRow
-    cut: int | None
+    interrupts: int | None
 
 
 def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> Enqueued:
     """A run in the queue of a running session: last, or first where it interrupts the one under way."""
     session = sessions.find(connection, project, session_id)
     lifecycle.next_status(Action.RUN, session.status)
-    before = None if run.on_busy is OnBusy.ENQUEUE else runs.current_or_next(connection, session.number)
+    before = None if run.on_busy is OnBusy.ENQUEUE else runs.current_or_next(connection, session.row_id)
     accepted = enqueue(connection, session, run)
     if before and run.on_busy is OnBusy.REJECT:
         raise SessionBusy
-    return Enqueued(accepted, session, before.number if before and before.status is RunStatus.RUNNING else None)
+    return Enqueued(accepted, session, before.row_id if before and before.status is RunStatus.RUNNING else None)
 
 
 def cancel_run(connection: Connection, project: str, session_id: str, run_id: str) -> None:
     """Take a run out of the queue and end it as interrupted."""
     session = sessions.find(connection, project, session_id)
-    run = runs.find(connection, session.number, normalize_run_id(run_id))
+    run = runs.find(connection, session.row_id, normalize_run_id(run_id))
     if run is None:
         raise RunNotFound
     if run.status is RunStatus.RUNNING:
@@ -103,11 +103,11 @@ def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accepte
     """Add a run to the end of its session's queue, or to its head where it interrupts; `RunExists`."""
     run_id = normalize_run_id(run.run_id) if run.run_id else str(uuid.uuid4())
     thread_id = run.thread_id or session.id
-    if runs.exists(connection, session.number, run_id):
+    if runs.exists(connection, session.row_id, run_id):
         raise RunExists
     runs.add(
         connection,
-        session=session.number,
+        session=session.row_id,
         run_id=run_id,
         thread_id=thread_id,
         input={
@@ -138,6 +138,6 @@ def claim(connection: Connection, session: int) -> RunRow | None:
     """Take the first run out of the queue, if the session is running and has one."""
     run = runs.next_queued(connection, session)
     if run:
-        runs.begin(connection, run.number, now_ms())
+        runs.begin(connection, run.row_id, now_ms())
         run = agui_approvals.resolve_interrupts(connection, run)
     return run

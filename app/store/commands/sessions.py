@@ -37,10 +37,10 @@ def finish_stopping(connection: Connection, number: int) -> None:
         return
     task = runs.initial_run(connection, number)
     for run in runs.queued(connection, number):
-        if run.number != task:
-            runs.begin(connection, run.number, now_ms())
+        if run.row_id != task:
+            runs.begin(connection, run.row_id, now_ms())
             recorder = RunRecorder(run.run_id, run.thread_id, run.input)
-            append_events(connection, run, recorder.interrupt(now_ms()), recorder.ending)
+            append_events(connection, run, recorder.interrupt(now_ms()), recorder.outcome)
     sessions.move(connection, number, status, completed_at=now_ms())
 
 
@@ -87,8 +87,8 @@ def update_session(connection: Connection, project: str, session_id: str, patch:
 def delete_session(connection: Connection, project: str, session_id: str) -> Deletion:
     """What is left to remove."""
     session = sessions.find(connection, project, session_id)
-    removal = Deletion(session.number, session.project, session.id)
-    sessions.remove(connection, session.number)
+    removal = Deletion(session.row_id, session.project, session.id)
+    sessions.remove(connection, session.row_id)
     deletions.add(connection, removal)
     return removal
 
@@ -96,7 +96,7 @@ def delete_session(connection: Connection, project: str, session_id: str) -> Del
 def transition(connection: Connection, project: str, session_id: str, action: Action) -> SessionRow:
     """The session in the state that the action leads to."""
     session = sessions.find(connection, project, session_id)
-    sessions.move(connection, session.number, lifecycle.next_status(action, session.status))
+    sessions.move(connection, session.row_id, lifecycle.next_status(action, session.status))
     return sessions.find(connection, project, session_id)
 
 

@@ -37,11 +37,11 @@ class Database:
             self._reader = self._reading.connect()
         self._heavy = ThreadPoolExecutor(HEAVY_READERS, thread_name_prefix="store-reader")
         self._reserve = Reserve(path)
-        self.bell = ChangeNotifier()
-        self._writer = Writer(self._writing, observe, self.bell.ring)
+        self.notifier = ChangeNotifier()
+        self._writer = Writer(self._writing, observe, self.notifier.notify)
         self.write = self._writer.write
 
-    async def write_at_last(self, function: Callable[[Connection], T]) -> T:
+    async def write_until_stored(self, function: Callable[[Connection], T]) -> T:
         """Like `write`, but where the storage fails try again until it works: for what must not be lost."""
         delay = FIRST_RETRY
         while True:
@@ -51,7 +51,7 @@ class Database:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LAST_RETRY)
 
-    async def make_room(self, function: Callable[[Connection], T]) -> T:
+    async def write_from_reserve(self, function: Callable[[Connection], T]) -> T:
         """Like `write`, but where the storage is full try again in the room that is kept back for such a change.
 
         On a disk that is nearly full the journal is emptied as well, so that there is room in it for others.
@@ -77,16 +77,16 @@ class Database:
         with translate_errors(), self._reader.begin():
             return function(self._reader)
 
-    def look_up(self, function: Callable[[Connection], T]) -> T:
+    def read_one(self, function: Callable[[Connection], T]) -> T:
         """Like `read` for a function that runs one `Prepared` statement, which needs no transaction around it."""
         with translate_errors():
             return function(self._reader)
 
-    async def read_heavy(self, function: Callable[[Connection], T]) -> T:
+    async def read_in_thread(self, function: Callable[[Connection], T]) -> T:
         """Run a read whose length grows with a session's log in one of a few threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._heavy, self._read_apart, function)
+        return await asyncio.get_running_loop().run_in_executor(self._heavy, self._read_with_own_connection, function)
 
-    def _read_apart(self, function: Callable[[Connection], T]) -> T:
+    def _read_with_own_connection(self, function: Callable[[Connection], T]) -> T:
         with translate_errors(), self._reading.begin() as connection:
             return function(connection)
 

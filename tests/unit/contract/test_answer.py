@@ -54,14 +54,14 @@ async def lost() -> AcceptedRun:
 @pytest.mark.parametrize("seconds", [0, 60])
 async def test_the_answer_is_sent_when_it_is_there(seconds: int) -> None:
     request = Request()
-    assert await request.answer(LongPoll(seconds, now(), at_once=never)) == BODY
+    assert await request.answer(LongPoll(seconds, now(), current=never)) == BODY
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_nobody_waits_when_the_server_stops_or_the_client_has_gone(end: str) -> None:
     request = Request()
     waiting = asyncio.ensure_future(never())
-    answering = asyncio.create_task(request.answer(LongPoll(60, waiting, at_once=now)))
+    answering = asyncio.create_task(request.answer(LongPoll(60, waiting, current=now)))
     await asyncio.sleep(0)
     assert request.sent == []
     (request.connection.stopping if end == "server" else request.gone).set()
@@ -73,5 +73,5 @@ async def test_nobody_waits_when_the_server_stops_or_the_client_has_gone(end: st
 async def test_an_error_is_raised_before_anything_is_sent(seconds: int) -> None:
     request = Request()
     with pytest.raises(RunNotFound):
-        await request.answer(LongPoll(seconds, lost(), at_once=never))
+        await request.answer(LongPoll(seconds, lost(), current=never))
     assert request.sent == []
