@@ -14,7 +14,7 @@ from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
 from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunMessage, RunStatus, RunSummary
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
-from app.results import EventStream, StreamedJson
+from app.results import EventStream, Idempotent, StreamedJson
 
 
 class Backend(ABC):
@@ -50,7 +50,7 @@ class Backend(ABC):
         """GET /v1/sessions: newest first; an empty `status` means any, each `label` is `key=value` and must match."""
 
     @abstractmethod
-    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         """POST /v1/sessions: the session exists when this returns, pending or further.
 
         `BadRequest` for a reserved label, and for a parent that is no session of the project.
@@ -80,13 +80,13 @@ class Backend(ABC):
     async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         """POST /v1/sessions/{session_id}/interrupt: cancel the current run, keep the session."""
 
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> Idempotent[AcceptedRun]:
         """POST /v1/sessions/{session_id}/message: a run with one user message; `NotRunning`, `SessionBusy`."""
         said = RunMessage(role="user", content=message.content)
         return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
 
     @abstractmethod
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
         """POST /v1/sessions/{session_id}/runs; `NotRunning`, `RunExists`, `SessionBusy`."""
 
     @abstractmethod

@@ -1,10 +1,13 @@
 """What a handler answers with where a plain value does not say it all."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
 
 import msgspec
 
 from app.models.wire import WireModel
+
+T = TypeVar("T")
 
 
 class TextResponse(msgspec.Struct, frozen=True):
@@ -48,8 +51,16 @@ class LongPoll(msgspec.Struct, frozen=True):
     current: Callable[[], Awaitable[WireModel]]
 
 
+class Idempotent(msgspec.Struct, Generic[T], frozen=True):
+    """The result of an operation that takes an Idempotency-Key; `replayed` if it is that of an earlier request."""
+
+    value: T
+    replayed: bool = False
+
+
 class Created(msgspec.Struct, frozen=True):
-    """A handler's answer that says in `Location` (a path) where the thing it made is found."""
+    """A resource that was created, the path for its `Location`, and whether this repeats an earlier response."""
 
     body: WireModel
     location: str
+    replayed: bool = False

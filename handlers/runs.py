@@ -7,7 +7,7 @@ from urllib.parse import quote
 from app.backend import Backend
 from app.models.caller import Caller
 from app.models.runs import AcceptedRun, NewMessage, NewRun, RunList, RunStatus
-from app.results import Created, EventStream, LongPoll
+from app.results import Created, EventStream, Idempotent, LongPoll
 
 
 async def send_message(backend: Backend, caller: Caller, *, session_id: str, body: NewMessage) -> Created:
@@ -41,5 +41,6 @@ async def run_agent(backend: Backend, caller: Caller, *, session_id: str, body: 
     return await backend.run_agent(caller, session_id, body)
 
 
-def _at(session_id: str, run: AcceptedRun) -> Created:
-    return Created(run, f"/v1/sessions/{session_id}/runs/{quote(run.run_id, safe='')}")
+def _at(session_id: str, accepted: Idempotent[AcceptedRun]) -> Created:
+    run = accepted.value
+    return Created(run, f"/v1/sessions/{session_id}/runs/{quote(run.run_id, safe='')}", replayed=accepted.replayed)

@@ -24,8 +24,8 @@ async def list_sessions(
 
 async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Created:
     """Create a session; its task becomes the first run."""
-    session = await backend.create_session(caller, body)
-    return Created(session, f"/v1/sessions/{session.id}")
+    created = await backend.create_session(caller, body)
+    return Created(created.value, f"/v1/sessions/{created.value.id}", replayed=created.replayed)
 
 
 async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:

@@ -28,12 +28,15 @@ class InFlightKeys:
         self._keys: set[bytes] = set()
 
     @contextmanager
-    def hold(self, once: IdempotencyKey) -> Iterator[None]:
-        """Keep a request's key to itself for the time of a block; `IdempotencyKeyInUse`."""
-        if once.key in self._keys:
+    def hold(self, key: IdempotencyKey | None) -> Iterator[None]:
+        """Reserve a request's key, if it has one, for the time of a block; `IdempotencyKeyInUse`."""
+        if key is None:
+            yield
+            return
+        if key.key in self._keys:
             raise IdempotencyKeyInUse
-        self._keys.add(once.key)
+        self._keys.add(key.key)
         try:
             yield
         finally:
-            self._keys.discard(once.key)
+            self._keys.discard(key.key)

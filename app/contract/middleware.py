@@ -26,7 +26,7 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
         self._handlers = handlers
         self._backend = backend
         self._max_body = max_body
-        self._under_way = InFlightKeys()
+        self._in_flight = InFlightKeys()
         self._router: Router[HttpOperation] = Router()
 
     def add_api(self, specification: Specification, *, security_map: dict[str, Any], **_options: Any) -> None:
@@ -63,7 +63,7 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
             authenticate=security.authenticator(verification.verification_fn),
             backend=self._backend,
             max_body=self._max_body,
-            under_way=self._under_way,
+            in_flight=self._in_flight,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

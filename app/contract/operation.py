@@ -41,14 +41,14 @@ class HttpOperation:
         authenticate: security.Authenticate,
         backend: Backend,
         max_body: int,
-        under_way: InFlightKeys,
+        in_flight: InFlightKeys,
     ) -> None:
         self.operation_id: str = operation["operationId"]
         self._handler = handler
         self._authenticate = authenticate
         self._backend = backend
         self._max_body = max_body
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._role = Role(operation["x-role"])
         self._status = next(int(status) for status in operation["responses"] if status.startswith("2"))
         parameters = [Parameter(definition) for definition in operation.get("parameters", [])]
@@ -102,7 +102,7 @@ class HttpOperation:
             if self._key and (key := request.header(HEADER)) is not None:
                 self._key.value([key])
                 caller = msgspec.structs.replace(
-                    caller, once=idempotency_key(key, caller, [self.operation_id, arguments, body])
+                    caller, idempotency_key=idempotency_key(key, caller, [self.operation_id, arguments, body])
                 )
             if "body" in self._types:
                 arguments["body"] = self._typed("body", body)
@@ -115,13 +115,9 @@ class HttpOperation:
                 if etag.is_current(request, tag):
                     await etag.send_not_modified(send)
                     return
-        if caller.idempotency_key is None:
-            result, replayed = await self._handler(backend=self._backend, caller=caller, **arguments), False
-        else:
-            with self._under_way.hold(caller.idempotency_key):
-                result = await self._handler(backend=self._backend, caller=caller, **arguments)
-            replayed = caller.idempotency_key.replayed
-        await send_response(scope, receive, send, self._status, result, replayed=replayed)
+        with self._in_flight.hold(caller.idempotency_key):
+            result = await self._handler(backend=self._backend, caller=caller, **arguments)
+        await send_response(scope, receive, send, self._status, result)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         if self._body is None:

@@ -12,13 +12,8 @@ from app.server.streaming import cancel, disconnected, send_pieces, send_stream,
 _encode = msgspec.json.Encoder().encode
 
 
-async def send_response(
-    scope: Scope, receive: Receive, send: Send, status: int, result: Any, *, replayed: bool
-) -> None:
-    """Send what a handler returned: a value, one with its location, one to wait for, text, pieces, a stream, None.
-
-    `replayed` says that it is the answer to an earlier request.
-    """
+async def send_response(scope: Scope, receive: Receive, send: Send, status: int, result: Any) -> None:
+    """Send the result of a handler: a value, one of `app.results`, or None."""
     if isinstance(result, EventStream):
         await send_stream(scope, receive, send, status, result)
         return
@@ -27,9 +22,11 @@ async def send_response(
         return
     if isinstance(result, LongPoll):
         result = await _long_poll(scope, receive, result)
-    headers = [(b"idempotency-replayed", b"true")] if replayed else []
+    headers: list[tuple[bytes, bytes]] = []
     if isinstance(result, Created):
         headers.append((b"location", result.location.encode("ascii")))
+        if result.replayed:
+            headers.append((b"idempotency-replayed", b"true"))
         result = result.body
     content, kind = b"", b"application/json"
     if isinstance(result, TextResponse):

@@ -20,15 +20,11 @@ class Credentials(msgspec.Struct, frozen=True):
     project: str | None
 
 
-class IdempotencyKey(msgspec.Struct):
-    """A request that is to have its effect once: digests of its Idempotency-Key with the sender, and of all it says.
-
-    `replayed` is set by the backend that gives the first answer again.
-    """
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """A request that takes effect once: SHA-256 of its Idempotency-Key with the caller, and of its input."""
 
     key: bytes
     fingerprint: bytes
-    replayed: bool = False
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ class Deletion(msgspec.Struct, frozen=True):
 
 def add(connection: Connection, removal: Deletion) -> None:
     """Remember a workspace, in the transaction that deletes its session."""
-    connection.execute(insert(REMOVALS), msgspec.structs.asdict(removal))
+    connection.execute(insert(REMOVALS), {"number": removal.row_id, "project": removal.project, "id": removal.id})
 
 
 def pending(connection: Connection) -> list[Deletion]:

@@ -16,7 +16,7 @@ from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
 from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunStatus, RunSummary
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
-from app.results import EventStream, StreamEvent
+from app.results import EventStream, Idempotent, StreamEvent
 from app.settings import Settings, load
 
 TOKEN = "Bearer token-of-the-tests"
@@ -165,9 +165,9 @@ class CannedBackend(Backend):
         self._called("list_sessions", caller=caller, **asked)
         return SessionPage(items=[self.session], total=1, limit=limit, offset=offset, has_more=False)
 
-    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         self._called("create_session", caller=caller, new=new)
-        return CreatedSession(id="s1", status=SessionStatus.PENDING, message="Session created")
+        return Idempotent(CreatedSession(id="s1", status=SessionStatus.PENDING, message="Session created"))
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         self._called("get_session", caller=caller, session_id=session_id)
@@ -192,13 +192,13 @@ class CannedBackend(Backend):
         self._called("interrupt_session", caller=caller, session_id=session_id)
         return InterruptResult(message="Interrupt signal sent", interrupted=False)
 
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> AcceptedRun:
+    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> Idempotent[AcceptedRun]:
         self._called("send_message", caller=caller, session_id=session_id, message=message)
-        return AcceptedRun(run_id=RUN, thread_id=session_id)
+        return Idempotent(AcceptedRun(run_id=RUN, thread_id=session_id))
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
         self._called("create_run", caller=caller, session_id=session_id, run=run)
-        return AcceptedRun(run_id=RUN, thread_id=session_id)
+        return Idempotent(AcceptedRun(run_id=RUN, thread_id=session_id))
 
     async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
         self._called("list_runs", caller=caller, session_id=session_id, status=status)

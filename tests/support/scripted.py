@@ -105,7 +105,7 @@ class House:
 
     async def create(self, task: str = "the task", **fields: Any) -> str:
         """The id of a new session."""
-        return (await self.backend.create_session(CALLER, NewSession(task=task, **fields))).id
+        return (await self.backend.create_session(CALLER, NewSession(task=task, **fields))).value.id
 
     async def running(self, task: str = "the task", **fields: Any) -> str:
         """The id of a new session that runs and whose task has ended."""
@@ -117,7 +117,7 @@ class House:
 
     async def say(self, session_id: str, content: str) -> str:
         """The id of a new run."""
-        return (await self.backend.send_message(CALLER, session_id, NewMessage(content=content))).run_id
+        return (await self.backend.send_message(CALLER, session_id, NewMessage(content=content))).value.run_id
 
     async def runs(self, session_id: str) -> list[RunSummary]:
         return (await self.backend.list_runs(CALLER, session_id, status=None)).runs

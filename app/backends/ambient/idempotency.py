@@ -19,6 +19,7 @@ import msgspec
 from app.errors import ApiError, IdempotencyKeyReused, IdempotencyOutcomeUnknown, StorageFull, StorageUnavailable
 from app.models.caller import Caller
 from app.models.wire import WireModel
+from app.results import Idempotent
 from app.store.sqlite.files import private_database
 
 T = TypeVar("T", bound=WireModel)
@@ -49,23 +50,22 @@ class IdempotencyStore:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def once(self, caller: Caller, kind: type[T], work: Callable[[], Awaitable[T]]) -> T:
+    async def once(self, caller: Caller, kind: type[T], work: Callable[[], Awaitable[T]]) -> Idempotent[T]:
         """What `work` gives, or gave when the same request came first; an error is not kept.
 
         `IdempotencyKeyReused`, `IdempotencyOutcomeUnknown`, `StorageUnavailable`, `StorageFull`.
         """
-        if (once := caller.idempotency_key) is None:
-            return await work()
-        if first := await self._do(self._begin, once.key, once.fingerprint):
-            once.replayed = True
-            return msgspec.json.decode(first, type=kind)
+        if (key := caller.idempotency_key) is None:
+            return Idempotent(await work())
+        if first := await self._do(self._begin, key.key, key.fingerprint):
+            return Idempotent(msgspec.json.decode(first, type=kind), replayed=True)
         try:
             answer = await work()
         except ApiError:
-            await self._do_quietly("DELETE FROM answers WHERE key = ?", once.key)
+            await self._do_quietly("DELETE FROM answers WHERE key = ?", key.key)
             raise
-        await self._do_quietly("UPDATE answers SET answer = ? WHERE key = ?", msgspec.json.encode(answer), once.key)
-        return answer
+        await self._do_quietly("UPDATE answers SET answer = ? WHERE key = ?", msgspec.json.encode(answer), key.key)
+        return Idempotent(answer)
 
     async def _do(self, function: Callable[..., bytes | None], *arguments: object) -> bytes | None:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -16,7 +16,7 @@ from app.models.caller import Caller
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, InterruptResult, NewRun, OnBusy, RunList, RunStatus, RunSummary
 from app.models.sessions import SessionStatus
-from app.results import StreamedJson
+from app.results import Idempotent, StreamedJson
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING)
 
@@ -43,7 +43,7 @@ class AmbientRuns(Backend):
         seen = await self._wait_for_end(caller, session_id, current) if heard else False
         return InterruptResult(message="Interrupt signal sent", interrupted=seen)
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
         """Start a run; RunExists if its id is that of one in the log or of one accepted before.
 
         Whether the session is busy is read from the log: a run that another server starts at the same time is missed.

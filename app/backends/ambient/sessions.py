@@ -27,6 +27,7 @@ from app.errors import (
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.results import Idempotent
 
 PAGE = 100
 """Sessions per page when all are walked: the most that the platform gives."""
@@ -68,7 +69,7 @@ class AmbientSessions(Backend):
             next_offset=end if more else None,
         )
 
-    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         """Create a session and read it back; once the platform has made it, nothing is an error any more."""
         labels.check(new.labels)
         if new.approval_policy is not None:

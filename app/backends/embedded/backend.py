@@ -21,6 +21,7 @@ from app.models.caller import Caller, Credentials, Role
 from app.models.runs import InterruptResult
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 from app.observability.observe import Observe
+from app.results import Idempotent
 from app.store import idempotency, keys, sessions
 from app.store.commands import sessions as session_commands
 from app.store.log import StoredLog
@@ -147,7 +148,7 @@ class EmbeddedBackend(EmbeddedRuns):
             next_offset=after if rows and after < total else None,
         )
 
-    async def create_session(self, caller: Caller, new: NewSession) -> CreatedSession:
+    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         """Commit the session and its task as its first run, then make the workspace in the background."""
         workspace.check(new, self._git_protocols)
         labels.check(new.labels)
@@ -159,7 +160,7 @@ class EmbeddedBackend(EmbeddedRuns):
             self._life.provision(session)
             return _created(session)
 
-        return await self._complete_once(caller, CreatedSession, create())
+        return await self._complete_once(CreatedSession, create())
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """A point read."""

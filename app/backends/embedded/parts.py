@@ -13,6 +13,7 @@ from app.engine.supervisor import Supervisor
 from app.lifecycle import Action
 from app.models.caller import Caller
 from app.models.sessions import Session, WaitingFor
+from app.results import Idempotent
 from app.store import approvals, idempotency, sessions
 from app.store.commands import sessions as session_commands
 from app.store.log import StoredLog
@@ -49,14 +50,12 @@ class EmbeddedParts(Backend):
             partial(session_commands.transition, project=caller.project, session_id=session_id, action=action)
         )
 
-    async def _complete_once(self, caller: Caller, kind: type[T], work: Coroutine[Any, Any, T]) -> T:
-        """Do `work`, or give the answer that it had when it was done before."""
+    async def _complete_once(self, kind: type[T], work: Coroutine[Any, Any, T]) -> Idempotent[T]:
+        """Return the result of `work`, or the stored one if the request was seen before."""
         try:
-            return await self._complete(work)
-        except idempotency.Replayed as before:
-            if caller.idempotency_key:
-                caller.idempotency_key.replayed = True
-            return msgspec.json.decode(before.answer, type=kind)
+            return Idempotent(await self._complete(work))
+        except idempotency.Replayed as earlier:
+            return Idempotent(msgspec.json.decode(earlier.answer, type=kind), replayed=True)
 
     async def _complete(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end even if the client goes away meanwhile: what is committed must be set going."""

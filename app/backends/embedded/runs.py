@@ -13,7 +13,7 @@ from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, NewRun, RunList, RunStatus, RunSummary
-from app.results import EventStream, StreamedJson
+from app.results import EventStream, Idempotent, StreamedJson
 from app.store import approvals, idempotency, log, runs
 from app.store.commands import agui_runs
 from app.store.commands import approvals as approval_commands
@@ -24,7 +24,7 @@ from app.store.notifier import notified_before
 class EmbeddedRuns(EmbeddedParts):
     """Runs, approvals and output of one session."""
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
         """Commit the run to its session's queue, then see to it that it is run; ids are answered in canonical form."""
 
         enqueue = partial(run_commands.create_run, project=caller.project, session_id=session_id, run=run)
@@ -38,7 +38,7 @@ class EmbeddedRuns(EmbeddedParts):
                 self._engine.cancel_run(session.row_id, cut)
             return accepted
 
-        return await self._complete_once(caller, AcceptedRun, accept())
+        return await self._complete_once(AcceptedRun, accept())
 
     async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
         """A run in the queue like any other; what its messages repeat is looked for before the transaction."""

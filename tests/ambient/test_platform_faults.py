@@ -1,0 +1,350 @@
+"""Whatever the platform does, the client gets an answer that the document describes and that tells nothing of it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import requests
+
+from tests.backends.test_requests import OPERATIONS, request
+from tests.support import platform_failures as fault
+from tests.support.api import Answer, Api, check_error
+from tests.support.platform import FakePlatform
+from tests.support.platform_failures import Reaction, answer, error
+from tests.support.server import Background, free_port
+from tests.support.stage import PlatformStage, before, platform_stage
+
+CALLS = [
+    ("list_sessions", "list"),
+    ("create_session", "create"),
+    ("get_session", "get"),
+    ("delete_session", "delete"),
+    ("start_session", "get"),
+    ("start_session", "start"),
+    ("stop_session", "get"),
+    ("stop_session", "stop"),
+    ("interrupt_session", "get"),
+    ("interrupt_session", "interrupt"),
+    ("send_message", "get"),
+    ("send_message", "run"),
+    ("create_run", "get"),
+    ("create_run", "run"),
+    ("list_runs", "get"),
+    ("list_runs", "export"),
+    ("get_run", "get"),
+    ("get_run", "export"),
+    ("get_session_output", "get"),
+    ("get_session_output", "export"),
+]
+"""Each operation with each call of the platform that it cannot do without."""
+
+UNUSABLE: dict[str, Reaction] = {
+    "cut before the head": fault.drop,
+    "cut in the body": fault.cut,
+    "redirect": fault.redirect,
+    "sign-in page": fault.html,
+    "null": answer(200, None),
+    "list": answer(200, []),
+    "text": answer(200, "ok"),
+    "number": answer(200, 17),
+    "truncated": answer(200, b'{"items":[{"metadata":{"name":"s1"'),
+    "two values": answer(200, b"{}{}"),
+    "not UTF-8": answer(200, b'{"message":"\xff","aguiEvents":[{"type":"\xff"}]}'),
+    "nested without end": answer(200, b'{"metadata":' * 50_000),
+    "empty": answer(200, b""),
+    "status 100 and something": answer(299, {}),
+    "not modified": answer(304, b""),
+}
+"""What is no answer at all."""
+
+ODD: dict[str, Reaction] = {
+    "wrong types": answer(
+        200,
+        dict.fromkeys(("metadata", "spec", "status", "items", "aguiEvents", "name", "runId", "totalCount"), 5),
+    ),
+    "wrong types inside": answer(
+        200,
+        {
+            "metadata": {"name": ["s1"], "creationTimestamp": 17},
+            "spec": {"initialPrompt": {}, "repos": [1, {"url": 2}, {"input": []}], "llmSettings": []},
+            "status": {"phase": "Running", "conditions": {}, "completionTime": "yesterday", "error": [1]},
+            "items": [1, None, [], {"metadata": {"name": "s1"}}],
+            "aguiEvents": [1, None, "x", {}, {"type": 5, "runId": [], "timestamp": "now"}],
+            "totalCount": -1,
+            "hasMore": "yes",
+        },
+    ),
+    "JSON called text": answer(200, {"metadata": {"name": "s1"}, "status": {"phase": 1}}, content_type="text/plain"),
+    "empty object": answer(200, {}),
+    "nulls": answer(200, dict.fromkeys(("metadata", "spec", "status", "items", "aguiEvents", "name", "runId"))),
+    "lone surrogates": answer(
+        200, b'{"runId":"\\ud800","name":"\\ud800","aguiEvents":[{"type":"\\ud800"}],"items":[]}'
+    ),
+    "huge numbers": answer(200, b'{"totalCount":1e999,"items":[],"aguiEvents":[{"timestamp":1e999,"runId":"r"}]}'),
+}
+"""What can be read, and says little."""
+
+LEAKS = [
+    'Post "http://session-s1.demo.svc.cluster.local:8001/interrupt": dial tcp: lookup session-s1: no such host',
+    "dial tcp 10.0.12.7:8001: connect: connection refused",
+    "backend-service:8080 gave up",
+    "could not reach postgres.internal.example.com",
+    '{"detail":"No session manager"}',
+    "Traceback (most recent call last):\n  File main.py",
+    "goroutine 1 [running]: main.main()",
+    "open /var/lib/backend/sessions: permission denied",
+    "fe80::1%eth0 unreachable",
+    "<html>Bad gateway</html>",
+    "x" * 5_000,
+    "",
+    "\u2028",
+]
+WITHOUT_A_SENTENCE = [b"", b"oops", b"null", b'["x"]', b'{"error":{"message":"x"}}', b'{"message":"x"}', b'{"error":7}']
+STATUSES = [400, 402, 405, 408, 409, 410, 412, 413, 415, 418, 422, 429, 431, 500, 501, 502, 503, 504, 507, 599]
+
+every_call = pytest.mark.parametrize(("operation", "call"), CALLS)
+
+
+@pytest.fixture
+def fake(platform: PlatformStage, platform_api: Api) -> FakePlatform:
+    """The platform with a session that fits every operation."""
+    fake = platform.platform
+    fake.add_session(str(platform_api.project), "s1", phase="Running")
+    fake.runner.logs.pop("s1", None)
+    return fake
+
+
+def answer_while(fake: FakePlatform, api: Api, operation: str, call: str, reaction: Reaction) -> Answer:
+    """The answer to an operation while the platform reacts so to one of its calls."""
+    fake.set_phase(str(api.project), "s1", "Stopped" if operation == "start_session" else "Running")
+    fake.always(call, reaction)
+    got = request(api, operation)
+    assert isinstance(got, Answer)
+    return got
+
+
+Everywhere = Callable[[Reaction], dict[tuple[str, str], Answer]]
+
+
+@pytest.fixture
+def everywhere(platform: PlatformStage, platform_api: Api, fake: FakePlatform) -> Everywhere:
+    """The answer to each operation while the platform reacts so to each of its calls."""
+
+    def answers(reaction: Reaction) -> dict[tuple[str, str], Answer]:
+        found = {}
+        for operation, call in CALLS:
+            platform.reset()
+            fake.add_session(str(platform_api.project), "s1")
+            found[operation, call] = answer_while(fake, platform_api, operation, call, reaction)
+        return found
+
+    return answers
+
+
+def errors_of(found: dict[tuple[str, str], Answer]) -> dict[tuple[str, str], tuple[int, str, str]]:
+    return {where: (got.status, got.body["code"], got.body["error"]) for where, got in found.items()}
+
+
+def assert_nothing_leaks(got: Answer, fake: FakePlatform) -> None:
+    text = got.content.decode().replace(got.headers["X-Request-ID"], "")  # which may have the digits of the port
+    port = fake.url.rpartition(":")[2]
+    for internal in (
+        "://",
+        "127.0.0.1",
+        port,
+        "svc",
+        "Traceback",
+        "aiohttp",
+        "msgspec",
+        "agentic-sessions",
+        "token-of",
+    ):
+        assert internal not in text
+
+
+class TestEveryOperation:
+    @pytest.mark.parametrize("reaction", UNUSABLE.values(), ids=UNUSABLE)
+    def test_an_unusable_answer_is_502(self, everywhere: Everywhere, reaction: Reaction) -> None:
+        sentence = "The backend cannot be reached or gave no usable answer."
+        assert errors_of(everywhere(reaction)) == dict.fromkeys(CALLS, (502, "backend_unavailable", sentence))
+
+    @pytest.mark.parametrize("reaction", ODD.values(), ids=ODD)
+    def test_an_odd_answer_is_no_fault_of_ours(
+        self, everywhere: Everywhere, fake: FakePlatform, reaction: Reaction
+    ) -> None:
+        found = everywhere(reaction)
+        assert {got.status for got in found.values()} <= {200, 201, 202, 204, 404, 409, 422, 502}
+        for got in found.values():
+            assert_nothing_leaks(got, fake)
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_a_refusal_keeps_its_status_and_its_sentence(self, everywhere: Everywhere, status: int) -> None:
+        sentence = "The model is not available here."
+        found = everywhere(error(status, sentence))
+        assert errors_of(found) == dict.fromkeys(CALLS, (status, "backend_error", sentence))
+
+    @pytest.mark.parametrize("text", LEAKS, ids=lambda text: text[:20])
+    def test_a_sentence_that_tells_of_the_inside_is_replaced(self, everywhere: Everywhere, text: str) -> None:
+        found = everywhere(error(500, text))
+        assert errors_of(found) == dict.fromkeys(CALLS, (500, "backend_error", "Request failed"))
+
+    @pytest.mark.parametrize("body", WITHOUT_A_SENTENCE)
+    def test_a_refusal_without_a_sentence_gets_one(self, everywhere: Everywhere, body: bytes) -> None:
+        found = everywhere(answer(503, body))
+        assert errors_of(found) == dict.fromkeys(CALLS, (503, "backend_error", "Request failed"))
+
+    @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
+    def test_the_platforms_judgement_of_a_token_is_passed_on(
+        self, everywhere: Everywhere, status: int, code: str
+    ) -> None:
+        sentence = "Token expired or invalid"
+        assert errors_of(everywhere(error(status, sentence))) == dict.fromkeys(CALLS, (status, code, sentence))
+
+    def test_what_is_gone_is_not_found(self, everywhere: Everywhere) -> None:
+        for (operation, call), got in everywhere(error(404, "Session not found")).items():
+            if call in {"get", "delete", "start", "stop"}:
+                assert got.error == (404, "session_not_found")
+            elif operation == "get_run":
+                assert got.error == (404, "run_not_found")
+            elif call == "export":
+                assert got.status == 200
+            else:
+                assert got.error == (404, "backend_error")
+
+
+@pytest.fixture(scope="module")
+def impatient(loop: Background) -> Iterator[PlatformStage]:
+    with platform_stage(loop, timeout=0.5) as stage:
+        yield stage
+
+
+def assert_timeout(stage: PlatformStage, operation: str, call: str, reaction: Reaction) -> None:
+    stage.reset()
+    with stage.api() as api:
+        stage.platform.add_session(str(api.project), "s1", phase="Running")
+        got = answer_while(stage.platform, api, operation, call, reaction)
+    assert got.error == (504, "backend_timeout")
+    assert got.body["error"] == "The backend did not answer in time."
+
+
+class TestAPlatformThatIsSlow:
+    @every_call
+    def test_a_wait_for_the_head_ends_with_504(self, impatient: PlatformStage, operation: str, call: str) -> None:
+        assert_timeout(impatient, operation, call, fault.hang)
+
+    @pytest.mark.parametrize(("call", "operation"), {call: operation for operation, call in CALLS}.items())
+    def test_a_wait_within_the_body_ends_with_504(self, impatient: PlatformStage, operation: str, call: str) -> None:
+        assert_timeout(impatient, operation, call, fault.stall)
+
+    def test_the_server_is_not_ready_meanwhile(self, impatient: PlatformStage) -> None:
+        impatient.reset()
+        assert_ready(impatient.url, 200)
+        impatient.platform.always("health", fault.hang)
+        assert_ready(impatient.url, 503)
+
+
+@pytest.fixture(scope="module")
+def alone(loop: Background) -> Iterator[PlatformStage]:
+    platform = FakePlatform()
+    platform.url = f"http://127.0.0.1:{free_port()}"
+    with before(platform, loop, timeout=30) as stage:
+        yield stage
+
+
+class TestAPlatformThatIsDown:
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    def test_every_operation_is_502(self, alone: PlatformStage, operation: str) -> None:
+        with alone.api() as api:
+            got = request(api, operation)
+        assert got.error == (502, "backend_unavailable")
+        assert_nothing_leaks(got, alone.platform)
+
+    def test_the_server_is_healthy_but_not_ready(self, alone: PlatformStage) -> None:
+        assert_ready(alone.url, 503)
+        assert requests.get(f"{alone.url}/health", timeout=10).json() == {"status": "ok"}
+
+
+def assert_ready(url: str, status: int) -> None:
+    response = requests.get(f"{url}/ready", timeout=10)
+    assert response.status_code == status
+    if status == 200:
+        assert response.json() == {"status": "ready"}
+    else:
+        check_error(response)
+
+
+class TestWhatThePlatformMayNotDo:
+    def test_a_redirect_is_not_followed(self, platform_api: Api, fake: FakePlatform) -> None:
+        before = len(fake.requests)
+        answer_while(fake, platform_api, "get_session", "get", fault.redirect)
+        assert fake.operations()[before:] == ["get"]
+
+    def test_a_cookie_is_not_kept(self, platform_api: Api, fake: FakePlatform) -> None:
+        cookie = answer(200, {"items": []}, **{"Set-Cookie": "session=secret; Path=/"})
+        answer_while(fake, platform_api, "list_sessions", "list", cookie)
+        got = request(platform_api, "list_sessions")
+        assert "cookie" not in fake.asked("list").headers
+        assert "Set-Cookie" not in got.headers
+
+    @pytest.mark.parametrize(
+        "name", ["", "../x", "a b", "a\r\nX-Injected: 1", "a/b", "-a", "A", "ü", "x" * 254, 7, None]
+    )
+    def test_a_made_session_without_a_possible_name_is_502(
+        self, platform_api: Api, fake: FakePlatform, name: Any
+    ) -> None:
+        got = answer_while(fake, platform_api, "create_session", "create", answer(201, {"name": name}))
+        assert got.error == (502, "backend_unavailable")
+
+    @pytest.mark.parametrize("run_id", ["a/b", "ü", "a\r\nX-Injected: 1", "x" * 300, "../..", "?a=b#c", 7, "", None])
+    def test_the_location_of_a_run_is_a_path_whatever_its_id(
+        self, platform_api: Api, fake: FakePlatform, run_id: Any
+    ) -> None:
+        got = answer_while(fake, platform_api, "send_message", "run", answer(200, {"runId": run_id, "threadId": "s1"}))
+        assert got.status == 202
+        assert isinstance(got.body["run_id"], str)
+        assert "X-Injected" not in got.headers
+        if isinstance(run_id, str) and run_id:
+            assert unquote(got.headers["Location"]) == f"/v1/sessions/s1/runs/{run_id}"
+
+    @pytest.mark.parametrize("reaction", [*UNUSABLE.values(), error(500, "x"), error(404, "x")])
+    def test_a_session_that_was_made_is_not_lost_when_it_cannot_be_read_back(
+        self, platform_api: Api, fake: FakePlatform, reaction: Reaction
+    ) -> None:
+        fake.always("get", reaction)
+        got = platform_api.create_session(task="Say hello", display_name="Hello")
+        assert got.status == 201
+        expected = {"status": "pending", "task": "Say hello", "display_name": "Hello", "message": "Session created"}
+        assert got.body == {"id": fake_name(got)} | expected
+
+    @pytest.mark.parametrize(("operation", "call"), [("start_session", "start"), ("stop_session", "stop")])
+    def test_start_and_stop_are_tried_once_more_after_a_500(
+        self, platform_api: Api, fake: FakePlatform, operation: str, call: str
+    ) -> None:
+        fake.set_phase(str(platform_api.project), "s1", "Stopped" if call == "start" else "Running")
+        before = len(fake.requests)
+        fake.next(call, error(500, "Failed to update session"))
+        assert request(platform_api, operation).status == 202
+        assert fake.operations()[before:] == ["get", call, call]
+
+    def test_a_session_that_is_deleted_while_it_stops_is_not_found(self, platform_api: Api, fake: FakePlatform) -> None:
+        gone = answer(200, {"message": "Session no longer exists (already deleted)"})
+        got = answer_while(fake, platform_api, "stop_session", "stop", gone)
+        assert got.error == (404, "session_not_found")
+
+    def test_the_log_of_another_project_is_not_shown(self, platform: PlatformStage, platform_api: Api) -> None:
+        session_id = platform.session(platform_api, "running")
+        platform_api.say(session_id, "A secret")
+        with platform.api() as other:
+            for got in (other.output(session_id), other.list_runs(session_id), other.get_run(session_id, "x")):
+                assert got.error == (404, "session_not_found")
+            assert other.send_message(session_id, "x").error == (404, "session_not_found")
+
+    def test_the_clients_identity_headers_stay_outside(self, platform_api: Api, fake: FakePlatform) -> None:
+        identity = {"X-Forwarded-User": "root", "X-Forwarded-Groups": "admins", "Cookie": "a=b", "X-Other": "1"}
+        platform_api.call("get_session", "s1", headers=identity)
+        assert not {name.lower() for name in identity} & set(fake.asked("get").headers)
+
+
+def fake_name(got: Answer) -> str:
+    return got.headers["Location"].removeprefix("/v1/sessions/")

@@ -1,0 +1,426 @@
+"""Runs on the platform: sent, listed, and read from its log."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.backends.ambient import pending_runs
+from app.backends.ambient.backend import AmbientBackend
+from app.errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    Forbidden,
+    NotRunning,
+    RunExists,
+    RunNotFound,
+    SessionNotFound,
+)
+from app.models.output import OutputFormat
+from app.models.runs import AcceptedRun, NewMessage, NewRun, RunMessage, RunStatus, RunSummary, Usage
+from app.results import Idempotent
+from tests.support import platform_failures as failures
+from tests.support.output import stored_events, told
+from tests.support.platform import FakePlatform
+from tests.support.platform_backend import CALLER, ELSEWHERE, connected
+
+HELLO = NewMessage(content="hello")
+
+
+@pytest.fixture
+def platform() -> Iterator[FakePlatform]:
+    with FakePlatform() as platform:
+        platform.add_session("demo", "s1")
+        yield platform
+
+
+@pytest.fixture
+async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
+    async with connected(platform.url) as backend:
+        yield backend
+
+
+def run(**more: Any) -> NewRun:
+    return NewRun(messages=[RunMessage(role="user", content="hello")], **more)
+
+
+async def runs(backend: AmbientBackend, status: RunStatus | None = None) -> list[RunSummary]:
+    return (await backend.list_runs(CALLER, "s1", status=status)).runs
+
+
+async def events(
+    backend: AmbientBackend, run_id: str | None = None, format: OutputFormat = OutputFormat.EVENTS
+) -> list[bytes]:
+    return [bytes(event) for event in await stored_events(backend, CALLER, "s1", format, run_id)]
+
+
+async def conversation(backend: AmbientBackend, run_id: str | None = None) -> list[tuple[str, str | None]]:
+    return [(message.role, message.content) for message in await told(backend, CALLER, "s1", run_id)]
+
+
+class TestSendMessage:
+    async def test_message_is_a_run_on_the_session_thread_with_ids_made_here(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+        sent = platform.asked("run").json()
+        assert accepted == AcceptedRun(run_id=sent["runId"], thread_id="s1")
+        assert UUID(sent["runId"]) != UUID(sent["messages"][0]["id"])
+        assert sent == {
+            "threadId": "s1",
+            "runId": accepted.run_id,
+            "messages": [{"id": sent["messages"][0]["id"], "role": "user", "content": "hello"}],
+            "state": {},
+            "tools": [],
+            "context": [],
+            "forwardedProps": {},
+        }
+        assert platform.operations() == ["get", "run"]
+
+    @pytest.mark.parametrize("phase", [None, "Pending", "Creating", "Stopping", "Stopped", "Failed", "Hibernating"])
+    async def test_message_and_run_are_refused_here_when_the_session_does_not_run(
+        self, platform: FakePlatform, backend: AmbientBackend, phase: str | None
+    ) -> None:
+        platform.add_session("demo", "s1", phase=phase)
+        with pytest.raises(NotRunning):
+            await backend.send_message(CALLER, "s1", HELLO)
+        with pytest.raises(NotRunning):
+            await backend.create_run(CALLER, "s1", run(run_id=str(uuid4())))
+        assert platform.operations() == ["get", "get"]
+
+    @pytest.mark.parametrize("reply", [{}, {"runId": None, "threadId": 7}, {"runId": "", "threadId": ""}])
+    async def test_ids_are_ours_when_the_platform_gives_none(
+        self, platform: FakePlatform, backend: AmbientBackend, reply: Any
+    ) -> None:
+        platform.always("run", failures.answer(200, reply))
+        accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+        assert accepted == AcceptedRun(run_id=platform.asked("run").json()["runId"], thread_id="s1")
+
+    @pytest.mark.parametrize("reply", [{"runId": "r9", "threadId": "t9"}, {"run_id": "r9", "thread_id": "t9"}])
+    async def test_ids_are_the_platform_own_when_it_gives_others(
+        self, platform: FakePlatform, backend: AmbientBackend, reply: Any
+    ) -> None:
+        platform.always("run", failures.answer(202, reply))
+        assert (await backend.send_message(CALLER, "s1", HELLO)).value == AcceptedRun(run_id="r9", thread_id="t9")
+        assert [one.run_id for one in await runs(backend)] == ["r9"]
+
+    @pytest.mark.parametrize("reaction", [failures.html, failures.redirect, failures.drop, failures.answer(200, None)])
+    async def test_run_is_a_502_and_forgotten_when_the_platform_does_not_take_it(
+        self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
+    ) -> None:
+        platform.next("run", reaction)
+        with pytest.raises(BackendUnavailable):
+            await backend.send_message(CALLER, "s1", HELLO)
+        assert await runs(backend) == []
+
+
+class TestCreateRun:
+    async def test_run_is_passed_on_as_it_was_asked(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        run_id = str(uuid4())
+        asked = NewRun(
+            messages=[RunMessage(role="system", content="Be kind", id="m1"), RunMessage(role="user", content="hi")],
+            run_id=run_id,
+            thread_id="other",
+            state={"a": 1},
+            tools=[{"name": "t"}],
+            context=[{"value": "c"}],
+            forwarded_props={"p": 2},
+        )
+        assert (await backend.create_run(CALLER, "s1", asked)).value == AcceptedRun(run_id=run_id, thread_id="other")
+        sent = platform.asked("run").json()
+        assert sent["messages"][0] == {"id": "m1", "role": "system", "content": "Be kind"}
+        made = str(UUID(sent["messages"][1]["id"]))
+        assert sent["messages"][1] == {"id": made, "role": "user", "content": "hi"}
+        assert (sent["threadId"], sent["state"], sent["tools"]) == ("other", {"a": 1}, [{"name": "t"}])
+        assert (sent["context"], sent["forwardedProps"]) == ([{"value": "c"}], {"p": 2})
+
+    async def test_known_run_id_is_refused_in_any_spelling(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        run_id = str(uuid4())
+        await backend.create_run(CALLER, "s1", run(run_id=run_id))
+        for spelling in (run_id, run_id.upper(), UUID(run_id).hex, f"urn:uuid:{run_id}"):
+            with pytest.raises(RunExists):
+                await backend.create_run(CALLER, "s1", run(run_id=spelling))
+        assert platform.operations().count("run") == 1
+
+    async def test_run_id_is_known_before_its_run_is_in_the_log(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.pace = "wait"
+        run_id = str(uuid4())
+        results = await asyncio.gather(
+            *(backend.create_run(CALLER, "s1", run(run_id=run_id)) for _ in range(5)), return_exceptions=True
+        )
+        assert [type(result) for result in results].count(Idempotent) == 1
+        assert [type(result) for result in results].count(RunExists) == 4
+        assert platform.operations().count("run") == 1
+
+    async def test_run_id_is_free_again_when_the_platform_refused_the_run(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.next("run", failures.error(400, "invalid input"), failures.error(403, "Unauthorized"))
+        asked = run(run_id=str(uuid4()))
+        for refusal in (BackendError, Forbidden):
+            with pytest.raises(refusal):
+                await backend.create_run(CALLER, "s1", asked)
+        assert (await backend.create_run(CALLER, "s1", asked)).value.run_id == asked.run_id
+
+
+class TestListRuns:
+    async def test_run_is_told_as_the_log_has_it(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+        (summary,) = await runs(backend)
+        assert summary.started_at is not None
+        assert summary.finished_at is not None
+        assert summary.started_at <= summary.finished_at
+        assert summary == RunSummary(
+            run_id=accepted.run_id,
+            status=RunStatus.COMPLETED,
+            event_count=len(platform.runner.logs["s1"] or []),
+            thread_id="s1",
+            started_at=summary.started_at,
+            finished_at=summary.finished_at,
+            user_message="hello",
+            usage=Usage(input_tokens=3, output_tokens=71, total_tokens=74, cached_input_tokens=12, cost_usd=0.06),
+        )
+        assert await backend.get_run(CALLER, "s1", accepted.run_id) == summary
+
+    async def test_run_reads_queued_last_until_its_first_event_is_stored(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.pace = "open"
+        first = (await backend.send_message(CALLER, "s1", HELLO)).value
+        second = (await backend.send_message(CALLER, "s1", NewMessage(content="again"))).value
+        queued = RunSummary(
+            run_id=second.run_id, status=RunStatus.QUEUED, event_count=0, thread_id="s1", user_message="again"
+        )
+        listed = await runs(backend)
+        assert [one.run_id for one in listed] == [first.run_id, second.run_id]
+        assert listed[1] == queued
+        assert await backend.get_run(CALLER, "s1", second.run_id) == queued
+        assert await runs(backend, RunStatus.QUEUED) == [queued]
+        assert await events(backend, second.run_id) == []
+        platform.runner.finish("s1")
+        assert [one.status for one in await runs(backend)] == [RunStatus.COMPLETED, RunStatus.RUNNING]
+        assert await runs(backend, RunStatus.QUEUED) == []
+
+    async def test_run_is_queued_for_as_long_as_another_one_is_under_way(
+        self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform.runner.pace = "open"
+        await backend.send_message(CALLER, "s1", HELLO)
+        second = (await backend.send_message(CALLER, "s1", HELLO)).value
+        stream = await backend.stream_session_events(
+            CALLER, "s1", after=0, run_id=second.run_id, format=OutputFormat.EVENTS
+        )
+        monkeypatch.setattr(pending_runs, "PATIENCE", 0.0)
+        assert [run.status for run in await runs(backend)] == [RunStatus.RUNNING, RunStatus.QUEUED]
+        platform.runner.finish("s1")
+        platform.runner.finish("s1")
+        types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
+        assert (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+
+    async def test_run_is_given_up_when_it_does_not_begin_though_nothing_is_under_way(
+        self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform.runner.pace = "wait"
+        lost = (await backend.send_message(CALLER, "s1", HELLO)).value
+        stream = await backend.stream_session_events(
+            CALLER, "s1", after=0, run_id=lost.run_id, format=OutputFormat.EVENTS
+        )
+        monkeypatch.setattr(pending_runs, "PATIENCE", 0.0)
+        types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
+        assert types[-1:] == ["RUN_ERROR"]
+        assert await runs(backend) == []
+
+    async def test_each_run_costs_what_it_adds_to_what_its_process_tells(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        for _ in range(2):
+            for _ in range(3):
+                await backend.send_message(CALLER, "s1", HELLO)
+            platform.runner.kill("s1")
+        assert [run.usage and run.usage.cost_usd for run in await runs(backend)] == [0.06] * 6
+
+    async def test_runs_are_filtered_by_status(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        await backend.send_message(CALLER, "s1", HELLO)
+        platform.runner.append("s1", {"type": "RUN_ERROR", "message": "No", "runId": "r2", "threadId": "s1"})
+        assert [one.run_id for one in await runs(backend, RunStatus.ERROR)] == ["r2"]
+        assert len(await runs(backend)) == 2
+
+    async def test_run_without_an_end_is_an_error_when_the_session_does_not_run(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.pace = "open"
+        await backend.send_message(CALLER, "s1", HELLO)
+        assert [one.status for one in await runs(backend)] == [RunStatus.RUNNING]
+        platform.set_phase("demo", "s1", "Stopping")
+        platform.settle()
+        assert [one.status for one in await runs(backend)] == [RunStatus.ERROR]
+
+    async def test_run_ends_as_error_without_the_inside_when_the_runner_cannot_be_reached(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        ids = {"runId": "r1", "threadId": "s1"}
+        platform.runner.append("s1", {"type": "RUN_STARTED"} | ids)
+        platform.runner.append("s1", {"type": "RUN_ERROR", "message": "dial tcp 10.0.0.1:8001"} | ids)
+        ids = {"runId": "r2", "threadId": "s1"}
+        platform.runner.append("s1", {"type": "RUN_ERROR", "message": "Runner is not available"} | ids)
+        assert [(one.status, one.error) for one in await runs(backend)] == [
+            (RunStatus.ERROR, "Run failed"),
+            (RunStatus.ERROR, "Runner is not available"),
+        ]
+
+    async def test_times_are_milliseconds_when_an_old_log_has_them_as_text(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        started = {"type": "RUN_STARTED", "timestamp": "2026-03-09T13:00:00.389Z", "run_id": "r1", "thread_id": "s1"}
+        platform.runner.append("s1", started)
+        (summary,) = await runs(backend)
+        assert (summary.run_id, summary.started_at) == ("r1", 1773061200389)
+
+    async def test_run_is_not_found_when_the_log_does_not_know_it(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        await backend.send_message(CALLER, "s1", HELLO)
+        with pytest.raises(RunNotFound):
+            await backend.get_run(CALLER, "s1", "r1")
+        with pytest.raises(RunNotFound):
+            await events(backend, str(uuid4()))
+        platform.runner.append("s1", {"type": "RUN_STARTED", "runId": "not a uuid / at all"})
+        assert (await backend.get_run(CALLER, "s1", "not a uuid / at all")).event_count == 1
+
+
+class TestOutput:
+    async def test_events_are_the_stored_bytes(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        stored = [
+            b'{"z":12345678901234567890,"a":1.10,"type":"X_NEW","runId":"r1","text":"\\u00e9\\/ \xc3\xa9"}',
+            b'{"type":"RAW","event":{"type":"message_metadata", "n":1e400}}',
+        ]
+        platform.runner.append("s1", *stored)
+        assert await events(backend) == stored
+        assert await events(backend, format=OutputFormat.COMPACT) == stored
+
+    async def test_entries_that_are_no_objects_are_dropped(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.append("s1", b"null", b'"x"', b"[1]", b'{"type":"A"}', b"7")
+        assert await events(backend) == [b'{"type":"A"}']
+
+    async def test_deltas_are_joined_when_the_format_is_compact(self, backend: AmbientBackend) -> None:
+        await backend.send_message(CALLER, "s1", HELLO)
+        deltas = [json.loads(event) for event in await events(backend, format=OutputFormat.COMPACT)]
+        assert [event["delta"] for event in deltas if event["type"] == "TEXT_MESSAGE_CONTENT"] == ["Hello!"]
+
+    async def test_transcript_has_the_messages_of_all_runs(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        await backend.send_message(CALLER, "s1", HELLO)
+        platform.runner.reply = "Bye!"
+        await backend.send_message(CALLER, "s1", NewMessage(content="bye"))
+        spoken = [turn for turn in await conversation(backend) if turn[0] in {"user", "assistant"}]
+        assert spoken == [("user", "hello"), ("assistant", "Hello!"), ("user", "bye"), ("assistant", "Bye!")]
+
+    async def test_transcript_has_the_tool_calls_whole(self, backend: AmbientBackend) -> None:
+        await backend.send_message(CALLER, "s1", HELLO)
+        messages = await told(backend, CALLER, "s1")
+        (call,) = [call for message in messages for call in message.tool_calls or []]
+        assert (call.name, call.args, call.status) == ("Bash", '{"command":"ls"}', "completed")
+        assert call.result is not None
+
+    async def test_output_is_one_run_when_its_id_is_given_in_any_spelling(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        first = (await backend.send_message(CALLER, "s1", HELLO)).value
+        mine = list(platform.runner.logs["s1"] or [])
+        await backend.send_message(CALLER, "s1", NewMessage(content="bye"))
+        for spelling in (first.run_id, first.run_id.upper(), UUID(first.run_id).hex, f"urn:uuid:{first.run_id}"):
+            assert await events(backend, spelling) == mine
+        assert ("user", "bye") not in await conversation(backend, first.run_id)
+
+    async def test_output_is_empty_when_nothing_has_run_yet(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        assert await events(backend) == []
+        assert await conversation(backend) == []
+        assert await runs(backend) == []
+        platform.runner.logs["s1"] = None
+        assert await events(backend) == []
+        assert await runs(backend) == []
+
+    @pytest.mark.parametrize("body", [{}, {"aguiEvents": "x"}, {"aguiEvents": {"a": 1}}, {"aguiEvents": 7}])
+    async def test_output_is_empty_when_the_export_has_no_list(
+        self, platform: FakePlatform, backend: AmbientBackend, body: Any
+    ) -> None:
+        platform.always("export", failures.answer(200, body))
+        assert await events(backend) == []
+
+    @pytest.mark.parametrize(
+        "reaction",
+        [
+            failures.html,
+            failures.redirect,
+            failures.drop,
+            failures.cut,
+            failures.answer(200, None),
+            failures.answer(200, []),
+            failures.answer(200, b'{"aguiEvents":[{"type":"\xff"}]}'),
+            failures.answer(200, b'{"aguiEvents":[{"type":"A"}'),
+        ],
+    )
+    async def test_output_is_a_502_when_the_export_cannot_be_read(
+        self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
+    ) -> None:
+        platform.always("export", reaction)
+        with pytest.raises(BackendUnavailable):
+            await events(backend)
+        with pytest.raises(BackendUnavailable):
+            await runs(backend)
+
+    async def test_output_fails_as_the_platform_says_when_it_cannot_read_its_log(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.always("export", failures.error(500, "Failed to read session events"))
+        with pytest.raises(BackendError, match="Failed to read session events"):
+            await events(backend)
+
+    async def test_output_is_a_504_when_the_export_does_not_come(self, platform: FakePlatform) -> None:
+        platform.always("export", failures.hang)
+        async with connected(platform.url, timeout=0.2) as backend:
+            with pytest.raises(BackendTimeout):
+                await events(backend)
+
+
+async def test_nothing_of_another_project_session_is_read_or_sent_when_the_names_are_the_same(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    await backend.send_message(CALLER, "s1", HELLO)
+    (summary,) = await runs(backend)
+    platform.requests.clear()
+    for call in (
+        backend.get_session_output(ELSEWHERE, "s1", format=OutputFormat.EVENTS, run_id=None),
+        backend.list_runs(ELSEWHERE, "s1", status=None),
+        backend.get_run(ELSEWHERE, "s1", summary.run_id),
+        backend.send_message(ELSEWHERE, "s1", HELLO),
+        backend.create_run(ELSEWHERE, "s1", run(run_id=str(uuid4()))),
+        backend.interrupt_session(ELSEWHERE, "s1"),
+    ):
+        with pytest.raises(SessionNotFound):
+            await call
+    assert platform.operations() == ["get"] * 6
+
+
+async def test_log_of_a_deleted_session_is_not_read(platform: FakePlatform, backend: AmbientBackend) -> None:
+    platform.runner.pace = "wait"
+    accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+    await backend.delete_session(CALLER, "s1")
+    with pytest.raises(SessionNotFound):
+        await events(backend)
+    platform.add_session("demo", "s1")
+    with pytest.raises(RunNotFound):
+        await backend.get_run(CALLER, "s1", accepted.run_id)

@@ -1,0 +1,379 @@
+"""Sessions on the platform, from list to delete."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from app.backends.ambient.backend import AmbientBackend
+from app.errors import (
+    AlreadyEnded,
+    AlreadyRunning,
+    ApiError,
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    NotRunning,
+    SessionNotFound,
+    SessionStopping,
+    UnknownState,
+)
+from app.models.runs import NewMessage
+from app.models.sessions import CreatedSession, NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
+from tests.support import platform_failures as failures
+from tests.support.platform import FakePlatform
+from tests.support.platform_backend import CALLER, ELSEWHERE, connected
+
+
+@pytest.fixture
+def platform() -> Iterator[FakePlatform]:
+    with FakePlatform() as platform:
+        yield platform
+
+
+@pytest.fixture
+async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
+    async with connected(platform.url) as backend:
+        yield backend
+
+
+class TestListSessions:
+    async def listed(self, backend: AmbientBackend, **asked: Any) -> SessionPage:
+        defaults: dict[str, Any] = {"limit": 20, "offset": 0, "search": None, "status": (), "label": ()}
+        return await backend.list_sessions(CALLER, **(defaults | asked))
+
+    async def test_page_and_total_are_the_platform_own(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        for number in range(57):
+            platform.add_session("demo", f"s{number}")
+        page = await self.listed(backend, limit=10, offset=40)
+        assert [session.id for session in page.items] == [f"s{number}" for number in range(16, 6, -1)]
+        assert (page.total, page.limit, page.offset, page.has_more, page.next_offset) == (57, 10, 40, True, 50)
+        last = await self.listed(backend, limit=10, offset=50)
+        assert (len(last.items), last.has_more, last.next_offset) == (7, False, None)
+
+    async def test_limit_and_offset_are_always_sent_and_a_search_if_there_is_one(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        await self.listed(backend)
+        assert platform.asked("list").query == {"limit": "20", "offset": "0"}
+        await self.listed(backend, search="a&b=c d/é")
+        assert platform.asked("list").query == {"limit": "20", "offset": "0", "search": "a&b=c d/é"}
+
+    async def test_status_is_filtered_over_all_pages(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        for number in range(250):
+            platform.add_session("demo", f"s{number}", phase="Failed" if number % 50 == 0 else "Running")
+        platform.add_session("demo", "new", phase=None)
+        asked = {"status": (SessionStatus.FAILED, SessionStatus.PENDING)}
+        page = await self.listed(backend, limit=2, offset=1, **asked)
+        assert [session.id for session in page.items] == ["s200", "s150"]
+        assert (page.total, page.has_more, page.next_offset) == (6, True, 3)
+        assert [request.query["offset"] for request in platform.requests] == ["0", "100", "200"]
+        last = await self.listed(backend, limit=2, offset=5, **asked)
+        assert ([session.id for session in last.items], last.has_more) == (["s0"], False)
+
+    async def test_walk_over_all_pages_ends_when_the_platform_repeats_itself(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        same = {"items": [{"metadata": {"name": "a"}}], "totalCount": 10**9, "hasMore": True}
+        platform.always("list", failures.answer(200, same))
+        page = await self.listed(backend, status=(SessionStatus.PENDING,))
+        assert [session.id for session in page.items] == ["a"]
+        assert len(platform.requests) == 2
+
+    @pytest.mark.parametrize("status", [(), (SessionStatus.RUNNING,)])
+    async def test_a_list_is_a_502_when_a_session_in_it_cannot_be_read(
+        self, platform: FakePlatform, backend: AmbientBackend, status: tuple[SessionStatus, ...]
+    ) -> None:
+        platform.always("list", failures.answer(200, b'{"items":[{"name":"a"},{"name":1e400}]}'))
+        with pytest.raises(BackendUnavailable):
+            await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=status, label=())
+
+    @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": "x", "totalCount": "y", "hasMore": 1}])
+    async def test_page_is_empty_when_the_answer_has_no_list(
+        self, platform: FakePlatform, backend: AmbientBackend, body: Any
+    ) -> None:
+        platform.always("list", failures.answer(200, body))
+        page = await self.listed(backend)
+        assert page == SessionPage(items=[], total=0, limit=20, offset=0, has_more=False)
+
+
+class TestCreateSession:
+    async def test_session_is_made_in_the_platform_words_and_read_back(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.model_manifest = True
+        new = NewSession(
+            task="Fix the bug",
+            display_name="Bug fix",
+            model="claude-sonnet-4-5",
+            repos=[Repo(url="https://github.com/o/r")],
+            active_workflow=Workflow(git_url="https://github.com/o/wf", branch="main", path="w"),
+            environment_variables={"A": "b"},
+        )
+        made = (await backend.create_session(CALLER, new)).value
+        assert platform.asked("create").json() == {
+            "initialPrompt": "Fix the bug",
+            "displayName": "Bug fix",
+            "llmSettings": {"model": "claude-sonnet-4-5"},
+            "repos": [{"url": "https://github.com/o/r"}],
+            "activeWorkflow": {"gitUrl": "https://github.com/o/wf", "branch": "main", "path": "w"},
+            "environmentVariables": {"A": "b"},
+        }
+        assert made == CreatedSession(
+            id=platform.asked("get").session,
+            status=SessionStatus.PENDING,
+            display_name="Bug fix",
+            task="Fix the bug",
+            model="claude-sonnet-4-5",
+            repos=[Repo(url="https://github.com/o/r", branch="main")],
+            created_at=made.created_at,
+            message="Session created",
+        )
+        assert made.created_at is not None
+
+    async def test_model_is_left_to_the_platform_when_none_is_asked(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.model_manifest = True
+        with pytest.raises(BackendError, match="Model is not available for this runner type") as raised:
+            await backend.create_session(CALLER, NewSession(task="Go"))
+        assert raised.value.http_status == 400
+        assert platform.asked("create").json() == {"initialPrompt": "Go"}
+
+    @pytest.mark.parametrize(
+        "reaction", [failures.error(404, "Session not found"), failures.error(500, "x"), failures.html, failures.drop]
+    )
+    async def test_session_is_made_from_the_request_when_it_cannot_be_read_back(
+        self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
+    ) -> None:
+        platform.always("get", reaction)
+        new = NewSession(task="Go", display_name="N", model="m", repos=[Repo(url="https://x/y")])
+        made = (await backend.create_session(CALLER, new)).value
+        (name,) = platform.sessions["demo"]
+        assert made == CreatedSession(
+            id=name,
+            status=SessionStatus.PENDING,
+            task="Go",
+            display_name="N",
+            model="m",
+            repos=[Repo(url="https://x/y")],
+            message="Session created",
+        )
+
+    @pytest.mark.parametrize("reply", [{}, {"name": None}, {"name": 7}, {"name": ""}, {"name": "../x"}, [], None])
+    async def test_reply_without_a_usable_name_is_a_502(
+        self, platform: FakePlatform, backend: AmbientBackend, reply: Any
+    ) -> None:
+        platform.always("create", failures.answer(201, reply))
+        with pytest.raises(BackendUnavailable):
+            await backend.create_session(CALLER, NewSession(task="Go"))
+
+    async def test_create_is_sent_once_when_the_platform_fails(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.always("create", failures.error(500, "Failed to create agentic session"))
+        with pytest.raises(BackendError, match="Failed to create agentic session"):
+            await backend.create_session(CALLER, NewSession(task="Go"))
+        assert platform.operations() == ["create"]
+
+
+class TestGetSession:
+    async def test_session_reads_as_it_is_stored(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        resource = platform.add_session("demo", "s1", initialPrompt="Go", repos=[{"url": "https://x/y", "branch": "b"}])
+        assert await backend.get_session(CALLER, "s1") == Session(
+            id="s1",
+            status=SessionStatus.RUNNING,
+            task="Go",
+            model="sonnet",
+            repos=[Repo(url="https://x/y", branch="b")],
+            created_at=resource["metadata"]["creationTimestamp"],
+        )
+
+    async def test_session_reads_pending_when_the_platform_has_not_given_it_a_phase(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1", phase=None)
+        assert (await backend.get_session(CALLER, "s1")).status is SessionStatus.PENDING
+
+    async def test_session_is_not_found_when_it_is_in_another_project(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1")
+        with pytest.raises(SessionNotFound, match="Session not found"):
+            await backend.get_session(ELSEWHERE, "s1")
+
+    async def test_session_is_not_found_in_our_words_when_the_platform_has_none(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.always("get", failures.answer(404, b"404 page not found", content_type="text/plain"))
+        with pytest.raises(SessionNotFound, match=r"Session not found\."):
+            await backend.get_session(CALLER, "s1")
+
+
+class TestDeleteSession:
+    @pytest.mark.parametrize("phase", [None, "Pending", "Running", "Stopping", "Failed"])
+    async def test_session_is_gone_whatever_its_phase_was(
+        self, platform: FakePlatform, backend: AmbientBackend, phase: str | None
+    ) -> None:
+        platform.add_session("demo", "s1", phase=phase)
+        await backend.delete_session(CALLER, "s1")
+        assert platform.sessions["demo"] == {}
+        with pytest.raises(SessionNotFound):
+            await backend.delete_session(CALLER, "s1")
+
+
+START: list[tuple[str | None, type[ApiError]]] = [
+    ("Running", AlreadyRunning),
+    ("Pending", AlreadyRunning),
+    ("Creating", AlreadyRunning),
+    ("Stopping", SessionStopping),
+    ("Hibernating", UnknownState),
+    (None, UnknownState),
+]
+STOP: list[tuple[str | None, type[ApiError]]] = [
+    ("Stopped", AlreadyEnded),
+    ("Completed", AlreadyEnded),
+    ("Failed", AlreadyEnded),
+    ("Hibernating", UnknownState),
+    (None, UnknownState),
+]
+
+
+class TestStartSession:
+    @pytest.mark.parametrize("phase", ["Stopped", "Completed", "Failed"])
+    async def test_session_reads_pending_without_its_old_end_when_it_had_ended(
+        self, platform: FakePlatform, backend: AmbientBackend, phase: str
+    ) -> None:
+        ended = {"completionTime": "2026-03-09T13:00:00Z", "conditions": [{"type": "Ready", "message": "No"}]}
+        platform.add_session("demo", "s1", phase=phase, status=ended, initialPrompt="Go")
+        started = await backend.start_session(CALLER, "s1")
+        assert (started.status, started.completed_at, started.error) == (SessionStatus.PENDING, None, None)
+        assert (started.id, started.task) == ("s1", "Go")
+        platform.settle()
+        assert (await backend.get_session(CALLER, "s1")).status is SessionStatus.RUNNING
+
+    @pytest.mark.parametrize(("phase", "refusal"), START)
+    async def test_start_is_refused_here_when_the_phase_does_not_permit_it(
+        self, platform: FakePlatform, backend: AmbientBackend, phase: str | None, refusal: type[ApiError]
+    ) -> None:
+        platform.add_session("demo", "s1", phase=phase)
+        with pytest.raises(refusal):
+            await backend.start_session(CALLER, "s1")
+        assert platform.operations() == ["get"]
+
+    async def test_start_is_tried_once_more_when_the_platform_fails(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1", phase="Stopped")
+        platform.next("start", failures.error(500, "Failed to update session"))
+        assert (await backend.start_session(CALLER, "s1")).status is SessionStatus.PENDING
+        assert platform.operations() == ["get", "start", "start"]
+
+    async def test_start_fails_as_the_platform_says_when_it_fails_twice(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1", phase="Stopped")
+        platform.always("start", failures.error(500, "Failed to update session"))
+        with pytest.raises(BackendError, match="Failed to update session"):
+            await backend.start_session(CALLER, "s1")
+        assert platform.operations() == ["get", "start", "start"]
+
+    @pytest.mark.parametrize("reaction", [failures.error(503, "x"), failures.drop, failures.html, failures.redirect])
+    async def test_start_is_not_tried_again_when_it_fails_otherwise(
+        self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
+    ) -> None:
+        platform.add_session("demo", "s1", phase="Stopped")
+        platform.always("start", reaction)
+        with pytest.raises((BackendError, BackendUnavailable)):
+            await backend.start_session(CALLER, "s1")
+        assert platform.operations() == ["get", "start"]
+
+    async def test_session_is_not_found_when_the_project_has_none(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1", phase="Stopped")
+        for move in (backend.start_session, backend.stop_session):
+            with pytest.raises(SessionNotFound):
+                await move(ELSEWHERE, "s1")
+        assert platform.operations() == ["get", "get"]
+
+
+class TestStopSession:
+    @pytest.mark.parametrize("phase", ["Running", "Pending", "Creating", "Stopping"])
+    async def test_session_reads_stopping_when_it_had_not_ended(
+        self, platform: FakePlatform, backend: AmbientBackend, phase: str
+    ) -> None:
+        platform.add_session("demo", "s1", phase=phase)
+        assert (await backend.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
+        platform.settle()
+        stopped = await backend.get_session(CALLER, "s1")
+        assert stopped.status is SessionStatus.STOPPED
+        assert stopped.completed_at is not None
+
+    @pytest.mark.parametrize(("phase", "refusal"), STOP)
+    async def test_stop_is_refused_here_when_the_phase_does_not_permit_it(
+        self, platform: FakePlatform, backend: AmbientBackend, phase: str | None, refusal: type[ApiError]
+    ) -> None:
+        platform.add_session("demo", "s1", phase=phase)
+        with pytest.raises(refusal):
+            await backend.stop_session(CALLER, "s1")
+        assert platform.operations() == ["get"]
+
+    async def test_session_is_not_found_when_it_was_deleted_meanwhile(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1")
+        gone = {"message": "Session no longer exists (already deleted)"}
+        platform.next("stop", failures.answer(200, gone), failures.error(404, "Session not found"))
+        for _ in range(2):
+            with pytest.raises(SessionNotFound):
+                await backend.stop_session(CALLER, "s1")
+
+    async def test_stop_is_tried_once_more_when_the_platform_fails(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1")
+        platform.next("stop", failures.error(500, "Failed to update session"))
+        assert (await backend.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
+
+
+async def test_new_session_can_be_neither_started_nor_stopped_nor_messaged_before_it_has_a_phase(
+    backend: AmbientBackend,
+) -> None:
+    made = (await backend.create_session(CALLER, NewSession(task="Go"))).value
+    with pytest.raises(UnknownState):
+        await backend.start_session(CALLER, made.id)
+    with pytest.raises(UnknownState):
+        await backend.stop_session(CALLER, made.id)
+    with pytest.raises(NotRunning):
+        await backend.send_message(CALLER, made.id, NewMessage(content="hi"))
+
+
+async def test_session_lives_by_itself_when_the_platform_is_automatic() -> None:
+    with FakePlatform(auto=True) as platform:
+        async with connected(platform.url) as backend:
+            made = (await backend.create_session(CALLER, NewSession(task="Go"))).value
+            assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
+            (run,) = (await backend.list_runs(CALLER, made.id, status=None)).runs
+            assert run.user_message == "Go"
+            await backend.stop_session(CALLER, made.id)
+            assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.STOPPED
+            await backend.start_session(CALLER, made.id)
+            assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
+
+
+async def test_every_operation_is_a_504_when_the_platform_does_not_answer_in_time(platform: FakePlatform) -> None:
+    for operation in ("list", "create", "get", "delete"):
+        platform.always(operation, failures.hang)
+    async with connected(platform.url, timeout=0.2) as backend:
+        for call in (
+            backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=()),
+            backend.create_session(CALLER, NewSession(task="Go")),
+            backend.get_session(CALLER, "s1"),
+            backend.delete_session(CALLER, "s1"),
+            backend.start_session(CALLER, "s1"),
+            backend.interrupt_session(CALLER, "s1"),
+            backend.list_runs(CALLER, "s1", status=None),
+        ):
+            with pytest.raises(BackendTimeout):
+                await call

@@ -1,0 +1,184 @@
+"""The benchmarks measure what they say: their platform, their peers, and one round of them."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import requests
+from starlette.types import ASGIApp
+
+from app.factory import create_app
+from app.models.caller import Caller
+from app.models.runs import NewMessage
+from app.models.sessions import SessionStatus
+from app.spec import load
+from tests.bench import exports, large, mixed, operations, small, stub, subjects
+from tests.bench.canned import CannedSessions
+from tests.bench.large import Log
+from tests.bench.load import Load
+from tests.bench.peers import connexion_app, fastapi_app, outputs
+from tests.bench.peers.sources import blocking_source, source
+from tests.bench.reading import read
+from tests.bench.resources import RUN
+from tests.bench.small import PLATFORM, STORE, Case, Place
+from tests.bench.start import NOWHERE, started
+from tests.bench.subjects import OURS
+from tests.support.api import Contract
+from tests.support.contract import AUTH, TOKEN, Sent, call, settings
+from tests.support.platform_backend import connected
+
+JSON = (*AUTH.items(), ("Content-Type", "application/json"))
+GOOD = [
+    Sent("GET", "/v1/sessions/s1"),
+    Sent("GET", "/v1/sessions?limit=100"),
+    Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":"c"}'),
+]
+BAD = [
+    Sent("GET", "/v1/sessions/s1", ()),
+    Sent("GET", "/v1/sessions/s1", (("Authorization", TOKEN), ("X-Ambient-Project", "P1"))),
+    Sent("GET", "/v1/sessions/S1"),
+    Sent("GET", "/v1/sessions?limit=101"),
+    Sent("GET", "/v1/sessions?page=2"),
+    Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":" "}'),
+    Sent("POST", "/v1/sessions/s1/message", JSON, b'{"content":"c","more":1}'),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests run at the same time: on one core the servers would have to wait for them."""
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, _cores: None)
+
+
+@pytest.fixture(scope="module", params=["fastapi", "asyncapp", "flaskapp"])
+def peer(request: pytest.FixtureRequest) -> ASGIApp:
+    match request.param:
+        case "fastapi":
+            return fastapi_app.make(source(None))
+        case "asyncapp":
+            return connexion_app.asynchronous(source(None))
+    return connexion_app.flask(blocking_source(None))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
+    return create_app(settings(tmp_path_factory.mktemp("server")), CannedSessions())
+
+
+@pytest.mark.parametrize("sent", GOOD, ids=lambda sent: sent.target)
+async def test_a_peer_answers_what_the_server_answers(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
+    ours, theirs = await call(server, sent), await call(peer, sent)
+    assert theirs.status == ours.status
+    assert theirs.json() == ours.json()
+
+
+@pytest.mark.parametrize("sent", BAD, ids=lambda sent: f"{sent.target} {sent.body.decode()}")
+async def test_a_peer_refuses_what_the_server_refuses(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
+    ours, theirs = await call(server, sent), await call(peer, sent)
+    assert theirs.status == ours.status
+
+
+async def test_the_canned_platform_is_one_for_the_adapter() -> None:
+    caller = Caller(token="t", project="p1")
+    with subjects.platform() as behind:
+        async with connected(behind.url) as backend:
+            assert (await backend.get_session(caller, "s1")).status is SessionStatus.RUNNING
+            page = await backend.list_sessions(caller, limit=100, offset=0, search=None, status=(), label=())
+            assert len(page.items) == 100
+            listed = [
+                await backend.list_sessions(caller, limit=100, offset=100, search=None, status=(), label=())
+                for _ in range(stub.FURTHER)
+            ]
+            assert len({session.id for page in listed for session in page.items}) == 100 * stub.FURTHER
+            assert (await backend.send_message(caller, "s1", NewMessage(content="c"))).value.run_id == RUN
+
+
+def three(url: str, headers: Mapping[str, str], *, connections: int, seconds: int, body: str | None = None) -> Load:
+    """A load of three requests, whatever was asked for."""
+    assert connections > 0
+    assert seconds > 0
+    begun = time.perf_counter()
+    for _ in range(3):
+        requests.request("POST" if body else "GET", url, headers=headers, data=body, timeout=10).raise_for_status()
+    return Load(3, time.perf_counter() - begun, 1.0, 2.0, 0, 0)
+
+
+def test_a_case_is_measured_on_the_server_and_compared(tmp_path: Path) -> None:
+    with subjects.platform() as behind, subjects.ambient(tmp_path, behind) as ours:
+        found = small.measured(Case(small.GET, "/v1/sessions/{}"), [Place(PLATFORM, [ours])], three)
+    figures = found[PLATFORM, OURS]
+    assert set(figures) == set(small.COLUMNS) - {"vs FastAPI"}
+    assert all(figure > 0 for figure in figures.values())
+
+
+def test_both_backends_and_the_peer_tell_the_log_that_was_made(tmp_path: Path) -> None:
+    log = Log("tiny", "log-tiny", lambda: exports.log(0.05, runs=3))
+    made = [msgspec.json.decode(written.event) for written in log.events()]
+    with ExitStack() as stack:
+        _, starts = large.places(stack, tmp_path, [log])
+        told = {place: _told(start, log) for place, start in starts.items()}
+    export = (tmp_path / log.session).read_bytes()
+    for events, compact, transcript, runs in told.values():
+        assert events["events"] == made
+        assert 0 < len(compact["events"]) < len(made)
+        assert transcript["messages"][0]["role"] == "user"
+        assert len(runs["runs"]) == 3
+    *ours, our_transcript, our_runs = told[PLATFORM]
+    *theirs, transcript = (
+        msgspec.json.decode(outputs.output(export, log.session, format))
+        for format in ("events", "compact", "transcript")
+    )
+    assert theirs == ours
+    assert [(each["id"], each["content"]) for each in transcript["messages"]] == [
+        (each["id"], each["content"]) for each in our_transcript["messages"]
+    ]
+    assert msgspec.json.decode(outputs.runs(export, log.session)) == our_runs
+
+
+def _told(start: large.Start, log: Log) -> list[Any]:
+    """The log in every format; each read as the benchmark reads it too."""
+    with start() as server:
+        told = []
+        for format in large.FORMATS:
+            path = large.target(log, format)
+            answer = requests.get(f"{server.url}{path}", headers=server.headers, timeout=10)
+            measured = read(server, path)
+            assert measured.size == len(answer.content)
+            assert 0 < measured.first <= measured.whole
+            told.append(answer.json())
+        return told
+
+
+def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
+    log = Log("1 MB", "log-tiny", lambda: exports.log(0.05, runs=3))
+    with ExitStack() as stack:
+        _, starts = large.places(stack, tmp_path, [log])
+        alone = large.measured(starts[PLATFORM], log, "events")
+        together = mixed.at_once(starts[PLATFORM], log)
+    assert set(alone) == set(large.COLUMNS)
+    assert together["reads"] >= 4
+    assert together["seconds a read"] > 0
+
+
+def test_every_operation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "REQUESTS", 2)
+    monkeypatch.setattr(operations, "SESSIONS", 2)
+    rows = list(operations.rows())
+    measured = {(row.subject.partition(":")[0], row.case.partition(",")[0]) for row in rows}
+    known = set(Contract(load()).operations)
+    assert {name for place, name in measured if place == STORE} == known
+    assert known - {name for place, name in measured if place == PLATFORM} == {
+        "cancel_run", "list_approvals", "answer_approval", "run_agent",
+    }  # fmt: skip
+    assert all(row.figures["requests"] == 2 and row.figures["CPU µs/request"] > 0 for row in rows)
+
+
+def test_a_start_ends_with_the_first_answer(tmp_path: Path) -> None:
+    figures = started(tmp_path, BACKEND_URL=NOWHERE)
+    assert set(figures) == {"first answer s", "CPU s", "RSS at rest MB", "calibration ms"}
+    assert all(figure > 0 for figure in figures.values())

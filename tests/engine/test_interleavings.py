@@ -1,0 +1,319 @@
+"""Every interleaving of what clients ask, what agents do and what befalls the server keeps the store's promises."""
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from sqlalchemy import Connection, text
+
+from app.agents.port import AgentError, Turn
+from app.errors import (
+    AlreadyEnded,
+    AlreadyRunning,
+    ApprovalClosed,
+    NotRunning,
+    RunActive,
+    RunEnded,
+    SessionBusy,
+    SessionNotFound,
+    SessionStopping,
+)
+from app.models.approvals import ApprovalAnswer, ApprovalRequest, Decision
+from app.models.runs import NewMessage, OnBusy, RunStatus
+from app.models.sessions import SessionStatus
+from app.store import deletions
+from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, House, asked, event, make_backend, until
+
+T = TypeVar("T")
+TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
+CLOSING = {"TEXT_MESSAGE_START": "TEXT_MESSAGE_END", "TOOL_CALL_START": "TOOL_CALL_END"}
+SETTLED = {SessionStatus.RUNNING, SessionStatus.STOPPED}
+ORDERS = st.sampled_from(["quick", "wait", "wait silently", "fail", "end early", "linger", "ask"])
+ORPHANS = """
+    SELECT count(*) FROM approvals JOIN runs ON run = runs.number
+    WHERE interrupt_id IS NULL AND approvals.status = 'pending' AND runs.status != 'running'
+"""
+GAPS = """
+    SELECT count(*) FROM sessions
+    LEFT JOIN (SELECT session, count(*) AS n, min(position) AS low, max(position) AS high FROM events GROUP BY session)
+    ON session = number
+    WHERE last_position != coalesce(n, 0) OR (n > 0 AND (low != 1 OR high != n))
+"""
+
+
+class Sessions(RuleBasedStateMachine):
+    """A few sessions, any steps in any order, with or without time between them; at most two run, or all."""
+
+    sessions = Bundle("sessions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = Path(tempfile.mkdtemp())
+        self.life = 0
+        self.accepted: dict[str, list[str]] = {}
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @initialize(bound=st.sampled_from([None, 2]))
+    def begin(self, bound: int | None) -> None:
+        self.bound = bound
+        self.do(self.open())
+
+    async def open(self) -> None:
+        self.gate = asyncio.Event()
+        self.home = House(make_backend(self.store, self.agent, max_running=self.bound))
+        await self.home.backend.open()
+
+    @property
+    def store(self) -> Path:
+        return self.directory / str(self.life)
+
+    async def agent(self, turn: Turn) -> AsyncIterator[bytes]:
+        """Do what the message says: wait here or there, ask, fail, end early, or be quick."""
+        order, gate = asked(turn), self.gate
+        if order == "wait silently":
+            await gate.wait()
+        yield STARTED
+        yield event("TEXT_MESSAGE_START", messageId=turn.input["runId"], role="assistant")
+        if order == "wait":
+            await gate.wait()
+        if order == "ask":
+            await turn.request_approval(ApprovalRequest(message="May I?"))
+        if order == "fail":
+            raise AgentError("The agent failed.")
+        if order == "end early":
+            return
+        yield event("TEXT_MESSAGE_END", messageId=turn.input["runId"])
+        yield FINISHED
+        if order == "linger":
+            await gate.wait()
+
+    # What clients ask
+
+    @precondition(lambda self: len(self.accepted) < 3)
+    @rule(target=sessions, order=ORDERS, patient=st.booleans())
+    def create(self, order: str, patient: bool) -> str:
+        session_id = self.do(self.home.create(order))
+        [task] = self.do(self.home.runs(session_id))
+        self.accepted[session_id] = [task.run_id]
+        if patient:
+            self.let_it_settle(session_id)
+        return session_id
+
+    @rule(session_id=sessions, order=ORDERS, on_busy=st.sampled_from(OnBusy))
+    def say(self, session_id: str, order: str, on_busy: OnBusy) -> None:
+        before, busy = self.status(session_id), self.unfinished(session_id)
+        message = NewMessage(content=order, on_busy=on_busy)
+        try:
+            run = self.do(self.home.backend.send_message(CALLER, session_id, message)).value
+        except NotRunning:
+            assert before is not SessionStatus.RUNNING
+        except SessionBusy:
+            assert busy
+            assert on_busy is OnBusy.REJECT
+        else:
+            self.accepted[session_id].append(run.run_id)
+            assert on_busy is not OnBusy.REJECT or self.unfinished(session_id) <= {run.run_id}
+
+    @rule(session_id=sessions, number=st.integers(0, 20))
+    def cancel(self, session_id: str, number: int) -> None:
+        run_id = self.accepted[session_id][number % len(self.accepted[session_id])]
+        before = self.do(self.home.run(session_id, run_id)).status
+        try:
+            self.do(self.home.backend.cancel_run(CALLER, session_id, run_id))
+        except RunEnded:
+            assert self.do(self.home.run(session_id, run_id)).status in FINAL
+        except RunActive:
+            assert before in {RunStatus.QUEUED, RunStatus.RUNNING}
+        else:
+            assert before is RunStatus.QUEUED
+            assert self.do(self.home.run(session_id, run_id)).status is RunStatus.INTERRUPTED
+
+    @rule(session_id=sessions, decision=st.sampled_from(Decision))
+    def answer(self, session_id: str, decision: Decision) -> None:
+        said = ApprovalAnswer(decision=decision)
+        for approval in self.do(self.home.backend.list_approvals(CALLER, session_id)).items:
+            with contextlib.suppress(ApprovalClosed, NotRunning):
+                self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, said))
+                with contextlib.suppress(ApprovalClosed, NotRunning):
+                    self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, said))
+                    raise AssertionError("answered twice")
+
+    @rule(session_id=sessions)
+    def interrupt(self, session_id: str) -> None:
+        before = self.unfinished(session_id)
+        interruption = self.do(self.home.backend.interrupt_session(CALLER, session_id))
+        assert interruption.interrupted is not None
+        if interruption.interrupted:
+            assert before - self.unfinished(session_id)
+
+    @rule(session_id=sessions)
+    def stop(self, session_id: str) -> None:
+        try:
+            session = self.do(self.home.backend.stop_session(CALLER, session_id))
+            assert session.status is SessionStatus.STOPPING
+        except AlreadyEnded:
+            assert self.status(session_id) is SessionStatus.STOPPED
+
+    @rule(session_id=sessions)
+    def start(self, session_id: str) -> None:
+        try:
+            session = self.do(self.home.backend.start_session(CALLER, session_id))
+            assert session.status is SessionStatus.PENDING
+        except AlreadyRunning:
+            assert self.status(session_id) in {SessionStatus.PENDING, SessionStatus.RUNNING}
+        except SessionStopping:
+            assert self.status(session_id) in {SessionStatus.STOPPING, SessionStatus.STOPPED}
+
+    @rule(session_id=consumes(sessions))
+    def delete(self, session_id: str) -> None:
+        self.do(self.home.backend.delete_session(CALLER, session_id))
+        del self.accepted[session_id]
+        with contextlib.suppress(SessionNotFound):
+            raise AssertionError(self.status(session_id))
+        assert not (self.store / "workspaces" / CALLER.project / session_id).exists()
+
+    # What agents do, and what befalls the server
+
+    @rule()
+    def let_agents_go_on(self) -> None:
+        self.gate.set()
+        self.gate = asyncio.Event()
+
+    @rule(turns=st.integers(1, 200))
+    def let_time_pass(self, turns: int) -> None:
+        async def idle() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.do(idle())
+
+    @rule(session_id=sessions)
+    def see_it_settle(self, session_id: str) -> None:
+        self.let_it_settle(session_id)
+
+    def let_it_settle(self, session_id: str) -> None:
+        async def settled() -> bool:
+            running = await self.home.backend.list_sessions(
+                CALLER, limit=100, offset=0, search=None, status=[SessionStatus.RUNNING], label=()
+            )
+            session = await self.home.backend.get_session(CALLER, session_id)
+            return session.status in SETTLED or running.total == self.bound
+
+        self.do(until(settled))
+
+    @rule()
+    def restart(self) -> None:
+        self.do(self.home.backend.close())
+        self.do(self.open())
+
+    @rule()
+    def crash(self) -> None:
+        """Go on from the files as they are at this moment, whatever the server still wants to write."""
+        before, crashed = self.store, self.home.backend
+        self.life += 1
+        self.store.mkdir()
+        with contextlib.closing(sqlite3.connect(before / "store.db", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            for name in ("store.db", "store.db-wal"):
+                shutil.copy(before / name, self.store / name)
+        if (before / "workspaces").exists():
+            shutil.copytree(before / "workspaces", self.store / "workspaces", dirs_exist_ok=True)
+        self.do(crashed.close())
+        self.do(self.open())
+
+    # What holds at any time
+
+    @invariant()
+    def every_accepted_run_is_there_and_none_has_two_ends(self) -> None:
+        for session_id, accepted in self.accepted.items():
+            runs = {run.run_id: run for run in self.do(self.home.runs(session_id))}
+            assert sorted(runs) == sorted(accepted)
+            assert len([run for run in runs.values() if run.status is RunStatus.RUNNING]) <= 1
+            log = self.do(self.home.log(session_id))
+            ends = Counter(each["runId"] for each in log if each["type"] in TERMINAL)
+            assert set(ends.values()) <= {1}
+            for run in runs.values():
+                # The log was read after the summaries, so it may know of an end that they do not.
+                assert run.status not in FINAL or ends[run.run_id] == 1
+
+    @invariant()
+    def positions_have_no_gaps_no_question_outlives_its_run_and_no_more_sessions_run_than_may(self) -> None:
+        if not hasattr(self, "home"):
+            return
+        database = self.home.backend._database
+        for nothing in (GAPS, ORPHANS):
+            assert database.read(partial(scalar, query=nothing)) == 0
+        assert self.bound is None or self.home.backend.running_sessions() <= self.bound
+        assert {self.status(session_id) for session_id in self.accepted} <= {
+            *SETTLED,
+            SessionStatus.PENDING,
+            SessionStatus.STOPPING,
+        }
+
+    def status(self, session_id: str) -> SessionStatus:
+        return self.do(self.home.backend.get_session(CALLER, session_id)).status
+
+    def unfinished(self, session_id: str) -> set[str]:
+        return {run.run_id for run in self.do(self.home.runs(session_id)) if run.status not in FINAL}
+
+    # The end
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "home"):
+                self.do(self.finish())
+        finally:
+            self.runner.close()
+            shutil.rmtree(self.directory)
+
+    async def finish(self) -> None:
+        """Bring all to rest: then every run but a task that never began has ended, well-formed."""
+        backend = self.home.backend
+        for session_id in self.accepted:
+            with contextlib.suppress(AlreadyEnded):
+                await backend.stop_session(CALLER, session_id)
+            await self.home.status(session_id, SessionStatus.STOPPED)
+            for run in await self.home.runs(session_id):
+                if run.status is RunStatus.QUEUED:
+                    assert run.run_id == self.accepted[session_id][0]
+                    assert await self.home.log(session_id, run.run_id) == []
+                else:
+                    assert run.status in FINAL
+                    log = await self.home.log(session_id, run.run_id)
+                    self.check_log([each["type"] for each in log], run.event_count)
+                    self.check_questions([each for each in log if each["type"] == "CUSTOM"])
+        assert backend._database.read(deletions.pending) == []
+        await backend.close()
+
+    def check_questions(self, told: list[dict[str, Any]]) -> None:
+        assert [each["name"] for each in told] in ([], ["approval.requested", "approval.resolved"])
+        assert len({each["value"]["id"] for each in told}) <= 1
+
+    def check_log(self, types: list[str], count: int) -> None:
+        assert (types[0], types.count("RUN_STARTED"), len(types)) == ("RUN_STARTED", 1, count)
+        assert [type_ for type_ in types if type_ in TERMINAL] == [types[-1]]
+        for opening, closing in CLOSING.items():
+            assert types.count(opening) == types.count(closing)
+
+
+def scalar(connection: Connection, query: str) -> Any:
+    return connection.execute(text(query)).scalar()
+
+
+Sessions.TestCase.settings = settings(
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestSessions = Sessions.TestCase

@@ -1,0 +1,66 @@
+"""First answers in the embedded store: committed with what they tell of, or not at all, and for a day."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import func, select
+
+from app.errors import IdempotencyKeyReused, NotRunning
+from app.models.caller import Caller, IdempotencyKey
+from app.models.runs import NewMessage
+from app.models.sessions import NewSession, SessionStatus
+from app.results import Idempotent
+from app.store import idempotency
+from app.store.tables import ANSWERS
+from tests.support.scripted import CALLER, House, house
+
+NEW = NewSession(task="the task")
+
+
+def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
+    return msgspec.structs.replace(CALLER, idempotency_key=IdempotencyKey(key, fingerprint))
+
+
+def kept(home: House) -> int:
+    """How many answers the store holds."""
+    query = select(func.count()).select_from(ANSWERS)
+    return home.backend._database.read(lambda connection: connection.execute(query).scalar_one())
+
+
+async def test_what_a_crash_leaves_has_both_the_session_and_its_answer(tmp_path: Path) -> None:
+    async with house(tmp_path / "a") as home:
+        first = (await home.backend.create_session(keyed(), NEW)).value
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+    async with house(tmp_path / "b") as home:
+        assert await home.backend.create_session(keyed(), NEW) == Idempotent(first, replayed=True)
+        await home.status(first.id, SessionStatus.RUNNING)
+        assert (
+            await home.backend.list_sessions(CALLER, limit=9, offset=0, search=None, status=(), label=())
+        ).total == 1
+
+
+async def test_a_refusal_leaves_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        session_id = await home.running()
+        await home.backend.stop_session(CALLER, session_id)
+        with pytest.raises(NotRunning):
+            await home.backend.send_message(keyed(), session_id, NewMessage(content="hello"))
+        assert kept(home) == 0
+
+
+async def test_an_answer_is_forgotten_and_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000_000
+    monkeypatch.setattr(idempotency, "now_ms", lambda: now)
+    async with house(tmp_path) as home:
+        first = (await home.backend.create_session(keyed(), NEW)).value
+        now += idempotency.LIFETIME_MS - 1
+        with pytest.raises(IdempotencyKeyReused):
+            await home.backend.create_session(keyed(fingerprint=b"other"), NEW)
+        await home.backend.create_session(keyed(b"later"), NEW)
+        assert kept(home) == 2
+        now += 1
+        again = (await home.backend.create_session(keyed(fingerprint=b"other"), NEW)).value
+        assert again.id != first.id
+        assert kept(home) == 2
