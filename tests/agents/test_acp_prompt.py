@@ -22,7 +22,7 @@ def test_an_agent_that_knows_nothing_is_told_the_conversation() -> None:
 
 
 def test_of_a_long_conversation_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt, "MAX_HISTORY", 20)
+    monkeypatch.setattr("app.agents.acp.prompt.MAX_HISTORY", 20)
     told = prompt(turn("first" * 100, "last but one", "Now"), None)
     assert told.splitlines()[2:4] == [
         "(What was said first is left out.)",

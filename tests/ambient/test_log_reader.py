@@ -61,7 +61,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(entries.events))
         return take(self, entries)
 
-    monkeypatch.setattr(RunFilter, "take", counted)
+    monkeypatch.setattr(RunFilter, "feed", counted)
     return counts
 
 

@@ -202,7 +202,7 @@ async def test_the_run_ends_with_an_internal_error_when_the_engine_itself_fails(
         session_id = await home.running()
         with monkeypatch.context() as patch:
             patch.setattr(RunRecorder, "record", None)
-            patch.setattr(Execution, "_conclusion", None)
+            patch.setattr(Execution, "_terminal_events", None)
             run = await home.ended(session_id, await home.say(session_id, "x"))
         assert (run.status, run.event_count) == (RunStatus.ERROR, 2)
         assert (await home.log(session_id, run.run_id))[-1]["code"] == "internal_error"

@@ -100,7 +100,7 @@ async def test_a_workspace_is_removed_by_the_next_server_when_the_one_that_delet
     async with house(tmp_path) as home:
         kept, gone = await home.running(), await home.running()
         with monkeypatch.context() as patch:
-            patch.setattr(workspace, "remove", fail)
+            patch.setattr(workspace, "delete", fail)
             await home.backend.delete_session(CALLER, gone)
     left = tmp_path / "workspaces" / "demo" / gone
     assert await asyncio.to_thread(left.is_dir)

@@ -121,7 +121,7 @@ class TestRateLimiter:
             limiter.check("unknown")
 
     def test_the_table_of_clients_stays_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.server.body._MAX_CLIENTS", 2)
+        monkeypatch.setattr("app.server.ratelimit._MAX_CLIENTS", 2)
         limiter = RateLimiter(rps=1, burst=1)
         for number in range(1, 4):
             limiter.check(f"192.0.2.{number}")
