@@ -17,9 +17,7 @@ from tests.support.collector import Collector, collecting
 
 def logged(program: str, level: str = "info") -> list[dict[str, Any]]:
     """The lines that a process writes whose logs are configured at `level`."""
-    start = (
-        f"import logging, structlog\nfrom app.observability import logs\nlogs.configure({level!r})\nlog = structlog.get_logger()\n"
-    )
+    start = f"import logging, structlog\nfrom app.observability import logs\nlogs.configure({level!r})\nlog = structlog.get_logger()\n"
     command = [sys.executable, "-c", start + textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own code
     assert done.stdout == ""
