@@ -6,8 +6,9 @@ FUZZ_EXAMPLES ?= 200
 CRASHES ?= 200
 
 BIN := .venv/bin
-OTHERS_AGENTS = $(NODE_PACKAGES) .venv/acp-sdk
-NODE_PACKAGES := tests/e2e/agui_client/node_modules tests/e2e/opencode/node_modules
+AGUI_CLIENT := tests/e2e/agui_client/node_modules
+OPENCODE := tests/e2e/opencode/node_modules
+THIRD_PARTY := $(AGUI_CLIENT) .venv/acp-sdk
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate
@@ -15,7 +16,7 @@ REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/npx 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help install install-dev run test test-browser check fix fuzz crash bench coverage spec lock
+.PHONY: help install install-dev run test test-slow test-browser check fix fuzz crash bench coverage spec lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,8 +28,11 @@ install-dev: .venv/.dev ## make .venv with what the tests need too
 run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
 	@$(BIN)/python -m app serve --demo-key
 
-test: install-dev $(OTHERS_AGENTS) ## run every test but those in a browser; TESTS=path runs some
-	@$(PYTEST) $(TESTS)
+test: install-dev $(THIRD_PARTY) ## run every test but the slow ones and those in a browser; TESTS=path runs some
+	@$(PYTEST) -m "not slow" $(TESTS)
+
+test-slow: install-dev $(OPENCODE) ## run what make test leaves out: opencode (176 MB from npm) and the benchmarks' own tests
+	@$(PYTEST) -m slow tests
 
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
 	$(call apt-install,chromium)
@@ -57,8 +61,8 @@ bench: install-dev ## measure the server beside others that do the same, with wr
 	$(call apt-install,wrk)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-coverage: install-dev $(OTHERS_AGENTS) ## run those tests and fail below the coverage that pyproject.toml asks for
-	@$(PYTEST) --cov --cov-report term --cov-report html tests
+coverage: install-dev $(THIRD_PARTY) ## run the tests of make test and fail below the coverage that pyproject.toml asks for
+	@$(PYTEST) -m "not slow" --cov --cov-report term --cov-report html tests
 
 spec: install ## print the OpenAPI document
 	@$(BIN)/python -m app spec
@@ -79,7 +83,7 @@ lock: install-dev ## resolve the lock files anew from pyproject.toml
 	@$(PIP_INSTALL) -r requirements-dev.lock
 	@rm .venv/.unfinished && touch .venv/.runtime $@
 
-$(NODE_PACKAGES): %/node_modules: %/package-lock.json
+$(AGUI_CLIENT) $(OPENCODE): %/node_modules: %/package-lock.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 

@@ -32,6 +32,8 @@ from tests.support.api import Contract
 from tests.support.contract import AUTH, TOKEN, Sent, call, settings
 from tests.support.platform_backend import connected
 
+pytestmark = pytest.mark.slow
+
 JSON = (*AUTH.items(), ("Content-Type", "application/json"))
 GOOD = [
     Sent("GET", "/v1/sessions/s1"),

@@ -13,6 +13,8 @@ from tests.bench.layers import LOOP, shares
 from tests.bench.report import Report, number
 from tests.bench.result import Row, Target, medians
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_gateway_is_as_much_slower_as_the_core_is() -> None:
     assert gateway.Rate(quiet=4000, busy=3000).scaled(168.0) == (2000, 3000 * 147.5 / 168)

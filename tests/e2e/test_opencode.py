@@ -15,7 +15,7 @@ from tests.support.processes import alive
 from tests.support.server import ROOT, Background, serving
 from tests.support.stage import EmbeddedStage, embedded_stage
 
-pytestmark = pytest.mark.xdist_group("opencode")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("opencode")]
 MACHINE = {"aarch64": "arm64"}.get(platform.machine(), "x64")
 PROGRAM = ROOT / "tests/e2e/opencode/node_modules" / f"opencode-linux-{MACHINE}" / "bin/opencode"
 
@@ -37,6 +37,7 @@ def heard(model: tuple[Model, str]) -> list[tuple[str, list[tuple[str, str]]]]:
 def stage(
     loop: Background, model: tuple[Model, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmbeddedStage]:
+    assert PROGRAM.exists(), "opencode is not installed; make test-slow installs it"
     home = tmp_path_factory.mktemp("opencode")
     cost = {"input": 1000, "output": 2000}  # dollars for a million tokens
     limit = {"context": 100_000, "output": 1000}
