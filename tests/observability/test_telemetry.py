@@ -17,7 +17,12 @@ from tests.support.collector import Collector, collecting
 
 def logged(program: str, level: str = "info") -> list[dict[str, Any]]:
     """The lines that a process writes whose logs are configured at `level`."""
-    start = f"import logging, structlog\nfrom app.observability import logs\nlogs.configure({level!r})\nlog = structlog.get_logger()\n"
+    start = f"""
+import logging, structlog
+from app.observability import logs
+logs.configure({level!r})
+log = structlog.get_logger()
+"""
     command = [sys.executable, "-c", start + textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own code
     assert done.stdout == ""
