@@ -1,8 +1,8 @@
-"""The store's time."""
+"""Wall-clock time."""
 
 import time
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""The rules of a session's life: which step is legal in which state, and where it leads; no input or output."""
+"""The rules of a session's states: which action is legal in which state, and where it leads; no input or output."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ _STOPPED, _COMPLETED, _FAILED = SessionStatus.STOPPED, SessionStatus.COMPLETED, 
 
 
 class Action(StrEnum):
-    """What a client asks for."""
+    """A client's request that depends on the session's state."""
 
     START = "start"
     STOP = "stop"
@@ -18,42 +18,45 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the backend has got done."""
+    """The end of a transition that the backend has carried out."""
 
-    PREPARED = "prepared"
-    NOT_PREPARED = "not_prepared"
-    HALTED = "halted"
+    PROVISIONED = "provisioned"
+    NOT_PROVISIONED = "not_provisioned"
+    STOPPED = "stopped"
 
 
 _NEXT: dict[Action, dict[SessionStatus, SessionStatus]] = {
-    Action.START: {_STOPPED: _PENDING, _COMPLETED: _PENDING, _FAILED: _PENDING},
-    Action.STOP: {_RUNNING: _STOPPING, _PENDING: _STOPPING, _STOPPING: _STOPPING},
+    Action.START: dict.fromkeys((_STOPPED, _COMPLETED, _FAILED), _PENDING),
+    Action.STOP: dict.fromkeys((_PENDING, _RUNNING, _STOPPING), _STOPPING),
     Action.RUN: {_RUNNING: _RUNNING},
 }
 
 _REFUSAL: dict[Action, dict[SessionStatus, type[ApiError]]] = {
     Action.START: {_PENDING: AlreadyRunning, _RUNNING: AlreadyRunning, _STOPPING: SessionStopping},
-    Action.STOP: {_STOPPED: AlreadyEnded, _COMPLETED: AlreadyEnded, _FAILED: AlreadyEnded},
+    Action.STOP: dict.fromkeys((_STOPPED, _COMPLETED, _FAILED), AlreadyEnded),
     Action.RUN: dict.fromkeys(SessionStatus, NotRunning),
 }
 
-_REACHED: dict[Outcome, tuple[SessionStatus, SessionStatus]] = {
-    Outcome.PREPARED: (_PENDING, _RUNNING),
-    Outcome.NOT_PREPARED: (_PENDING, _FAILED),
-    Outcome.HALTED: (_STOPPING, _STOPPED),
+_TRANSITIONS: dict[Outcome, tuple[SessionStatus, SessionStatus]] = {
+    Outcome.PROVISIONED: (_PENDING, _RUNNING),
+    Outcome.NOT_PROVISIONED: (_PENDING, _FAILED),
+    Outcome.STOPPED: (_STOPPING, _STOPPED),
 }
 
 
-def next_status(action: Action, status: SessionStatus) -> SessionStatus:
-    """The state that a client's action leads to; `AlreadyRunning`, `SessionStopping`, `AlreadyEnded`, `NotRunning`,
-    or `UnknownState` where a start or stop meets a state that nothing is known of.
+def next_status(action: Action, status: SessionStatus | None) -> SessionStatus:
+    """Return the state that a client's action leads to; None stands for a state that is not known, as UNKNOWN does.
+
+    `AlreadyRunning`, `SessionStopping`, `AlreadyEnded`, `NotRunning`; `UnknownState` where a start or a stop meets a
+    state that is not known.
     """
+    status = status or SessionStatus.UNKNOWN
     if following := _NEXT[action].get(status):
         return following
     raise _REFUSAL[action].get(status, UnknownState)
 
 
-def status_on(milestone: Outcome, status: SessionStatus) -> SessionStatus | None:
-    """The state that a milestone leads to, or None if the session has moved on meanwhile."""
-    before, following = _REACHED[milestone]
+def status_on(outcome: Outcome, status: SessionStatus) -> SessionStatus | None:
+    """Return the state that the end of a transition leads to, or None if the session has left the state before it."""
+    before, following = _TRANSITIONS[outcome]
     return following if status is before else None

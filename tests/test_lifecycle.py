@@ -1,4 +1,4 @@
-"""The rules of a session's life, state by state."""
+"""The rules of a session's states, state by state."""
 
 import pytest
 
@@ -49,17 +49,21 @@ def test_an_action_leads_on_or_is_refused_when_the_table_says_so(action: Action,
         assert type(refusal.value) is expected
 
 
+@pytest.mark.parametrize("action", [Action.START, Action.STOP])
+def test_a_session_without_a_state_is_in_an_unknown_one(action: Action) -> None:
+    with pytest.raises(UnknownState):
+        next_status(action, None)
+
+
 @pytest.mark.parametrize(
-    ("milestone", "before", "following"),
+    ("outcome", "before", "following"),
     [
-        (Outcome.PREPARED, S.PENDING, S.RUNNING),
-        (Outcome.NOT_PREPARED, S.PENDING, S.FAILED),
-        (Outcome.HALTED, S.STOPPING, S.STOPPED),
+        (Outcome.PROVISIONED, S.PENDING, S.RUNNING),
+        (Outcome.NOT_PROVISIONED, S.PENDING, S.FAILED),
+        (Outcome.STOPPED, S.STOPPING, S.STOPPED),
     ],
 )
-def test_a_milestone_counts_only_when_the_session_still_waits_for_it(
-    milestone: Outcome, before: S, following: S
-) -> None:
-    assert {status: status_on(milestone, status) for status in S} == {
+def test_an_outcome_counts_only_while_the_session_waits_for_it(outcome: Outcome, before: S, following: S) -> None:
+    assert {status: status_on(outcome, status) for status in S} == {
         status: following if status is before else None for status in S
     }

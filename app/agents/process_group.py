@@ -41,10 +41,7 @@ class ProcessGroup:
                 await asyncio.sleep(_POLL_SECONDS)
         finally:
             self._signal(signal.SIGKILL)
-        with suppress(TimeoutError):  # who has left the group may hold the pipes, which some event loops wait for
-            await asyncio.wait_for(self.process.wait(), TERM_SECONDS)
-        # A pipe that nobody reads any more would stay open; asyncio has no public way to let go of it.
-        self.process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+        await _wait_and_close(self.process)
         self._record.unlink(missing_ok=True)
 
     def _signal(self, number: int) -> bool:
@@ -64,24 +61,44 @@ async def start(
 
     `pipes` are the standard streams as `asyncio.create_subprocess_exec` takes them, and the `limit` of their buffers.
     """
-    # A task of its own, since a start that is cancelled half-way leaves the process behind.
-    starting = asyncio.create_task(
-        asyncio.create_subprocess_exec(*command, cwd=directory, env=dict(variables), start_new_session=True, **pipes)
-    )
-    try:
-        process = await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.wait({starting})
-        if not starting.cancelled() and not starting.exception():
-            await ProcessGroup(starting.result(), records).end()
-        raise
+    process = await start_leader(*command, cwd=directory, env=dict(variables), **pipes)
     try:
         return ProcessGroup(process, records)
     except OSError:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await kill_group(process)
         raise
+
+
+async def start_leader(*command: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start a program as the leader of a process group of its own; `OSError` if there is no such program.
+
+    `options` are those of `asyncio.create_subprocess_exec`. If the caller is cancelled meanwhile, the group is killed.
+    """
+    # In a task of its own: asyncio loses a process whose start is cancelled half-way.
+    starting = asyncio.create_task(asyncio.create_subprocess_exec(*command, start_new_session=True, **options))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        if not starting.cancelled() and not starting.exception():
+            await kill_group(starting.result())
+        raise
+
+
+async def kill_group(leader: asyncio.subprocess.Process) -> None:
+    """Kill the group of a process that `start_leader` has started and that has not been waited for."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader.pid, signal.SIGKILL)
+    await _wait_and_close(leader)
+
+
+async def _wait_and_close(process: asyncio.subprocess.Process) -> None:
+    with suppress(
+        TimeoutError
+    ):  # a process that has left the group may hold the pipes, which some event loops wait for
+        await asyncio.wait_for(process.wait(), TERM_SECONDS)
+    # A pipe that nobody reads any more would stay open, and asyncio has no public way to close it.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")

@@ -1,6 +1,5 @@
 """Which messages a log knows already, by all the ids that a client may give them."""
 
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from app.agui.lenient import Json, Lenient, members, reader
 from app.agui.lifecycle_events import OpenParts, run_error, run_started
 from app.agui.messages import StoredMessage, input_messages, snapshot_messages
 from app.agui.outcome import outcome
+from app.clock import now_ms
 from app.errors import ApiError
 from app.models.output import OutputFormat
 from app.models.runs import AcceptedRun
@@ -190,7 +190,7 @@ def client_stream(
     """
     form = StrictStream(thread_id, run.run_id, conversation)
     events = partial(follow, run_id=run.run_id, format=OutputFormat.EVENTS)
-    return EventStream(_pages(form, events), on_shutdown=lambda: _frames(form.abort(*_STOPS, _now())))
+    return EventStream(_pages(form, events), on_shutdown=lambda: _frames(form.abort(*_STOPS, now_ms())))
 
 
 async def _pages(
@@ -200,20 +200,16 @@ async def _pages(
         pages = (await follow()).pages
         try:
             async for page in pages:
-                yield [frame for each in page for frame in _frames(form.feed(each.event, _now()), each.position)]
+                yield [frame for each in page for frame in _frames(form.feed(each.event, now_ms()), each.position)]
                 if form.ended:
                     return
         finally:
             await pages.aclose()
-        yield _frames(form.abort(*_ABORTED, _now()))
+        yield _frames(form.abort(*_ABORTED, now_ms()))
     except ApiError as error:
-        yield _frames(form.abort(str(error), error.code, _now()))
+        yield _frames(form.abort(str(error), error.code, now_ms()))
 
 
 def _frames(events: list[bytes], position: int | None = None) -> list[StreamEvent]:
     """The last of the events is the one at that position."""
     return [StreamEvent(event) for event in events[:-1]] + [StreamEvent(event, position) for event in events[-1:]]
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""As much of a log as one answer takes."""
+"""Pages of a log: as much as one response or one step of a stream sends."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,6 +7,11 @@ import msgspec
 from app.agui.compaction import DeltaMerger
 from app.agui.events import Event
 from app.models.output import LogPage
+from app.results import StreamEvent
+
+STREAM_EVENTS = 256
+STREAM_PAGE = LogPage(limit=STREAM_EVENTS, max_bytes=1 << 18)
+"""The bounds of one page of a stream; `after` is left to whoever reads the log."""
 
 
 def cut(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
@@ -22,6 +27,11 @@ def cut(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
         yield event
         if count == page.limit:
             return
+
+
+def stream_events(events: Iterable[Event]) -> list[StreamEvent]:
+    """Return events as a stream sends them, each with its position."""
+    return [StreamEvent(event.raw, event.position) for event in events]
 
 
 class PageBuilder:

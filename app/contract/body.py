@@ -8,6 +8,7 @@ from typing import Any
 
 from app.contract.schemas import Validator
 from app.errors import BadRequest, Detail, UnsupportedMediaType
+from app.models.wire import depth_exceeds
 from app.server.context import Request
 
 MAX_DEPTH = 64
@@ -68,7 +69,7 @@ def parse_json(content: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
     except (RecursionError, ValueError) as error:
         raise _wrong(_REFUSALS[type(error)]) from error
-    if content.count(b"{") + content.count(b"[") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
+    if content.count(b"{") + content.count(b"[") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
         raise _wrong(_REFUSALS[RecursionError])
     return value
 
@@ -92,13 +93,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
-
-
-def _depth_exceeds(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    children = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children)
 
 
 def _drop_nulls(value: Any, schema: dict[str, Any], location: str) -> Any:

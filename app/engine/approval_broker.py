@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -14,6 +13,7 @@ from app.agui.times import rfc3339
 from app.clock import now_ms
 from app.errors import StorageUnavailable
 from app.models.approvals import DENIED, Approval, ApprovalDecision, ApprovalPolicy, ApprovalRequest, ApprovalStatus
+from app.models.wire import depth_exceeds
 from app.store import approvals
 from app.store.commands.approvals import PendingApproval, choose_option, conclude_pending
 from app.store.notifier import notified_before
@@ -105,9 +105,4 @@ class ApprovalBroker:
 
 def _fits(question: ApprovalRequest) -> bool:
     """Whether it is no more than can be kept and shown."""
-    return _is_shallow(question.args, MAX_DEPTH) and len(msgspec.json.encode(question)) <= MAX_APPROVAL_BYTES
-
-
-def _is_shallow(value: Any, levels: int) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inside)
+    return not depth_exceeds(question.args, MAX_DEPTH) and len(msgspec.json.encode(question)) <= MAX_APPROVAL_BYTES

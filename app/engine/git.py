@@ -3,13 +3,14 @@
 import asyncio
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+
+from app.agents.process_group import kill_group, start_leader
 
 MAX_URL = 2048
 MAX_BRANCH = 255
@@ -91,9 +92,8 @@ async def clone(
     Cancelling ends git's whole process group. The caller has checked `url` and `branch`, limits the time, and removes
     what a failed clone leaves behind.
     """
-    # A task of its own, since a start that is cancelled half-way leaves git's children behind.
-    start = asyncio.create_task(_start(url, branch, target, protocols))
-    work = asyncio.create_task(_finish(start))
+    process = await _start(url, branch, target, protocols)
+    work = asyncio.create_task(_finish(process))
     watch = asyncio.create_task(_until_larger(target, max_bytes))
     try:
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -101,10 +101,8 @@ async def clone(
             raise CloneFailed("it is too large")
     finally:
         watch.cancel()
-        await asyncio.wait({start})
-        if not work.done() and not start.exception():
-            with suppress(ProcessLookupError):
-                os.killpg(start.result().pid, signal.SIGKILL)
+        if not work.done():
+            await kill_group(process)
         await asyncio.wait({work, watch})
     status, stderr = work.result()
     tell(stderr.decode("utf-8", "replace"))
@@ -114,14 +112,13 @@ async def clone(
 
 async def _start(url: str, branch: str | None, target: Path, protocols: Sequence[str]) -> asyncio.subprocess.Process:
     try:
-        return await asyncio.create_subprocess_exec(
+        return await start_leader(
             *_command(url, branch, target),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             cwd="/",  # never inside a repository, whose configuration git would read
             env=_environment(protocols),
-            start_new_session=True,
         )
     except FileNotFoundError as error:
         raise CloneFailed("git is not installed here") from error
@@ -176,9 +173,8 @@ def _environment(protocols: Sequence[str]) -> dict[str, str]:
     }
 
 
-async def _finish(start: asyncio.Task[asyncio.subprocess.Process]) -> tuple[int, bytes]:
+async def _finish(process: asyncio.subprocess.Process) -> tuple[int, bytes]:
     """Wait for the end; return the exit status and the last of what was written to standard error."""
-    process = await start
     assert process.stderr is not None  # noqa: S101 - it was asked for as a pipe
     tail = b""
     while chunk := await process.stderr.read(_STDERR_BYTES):

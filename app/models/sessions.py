@@ -104,3 +104,24 @@ class SessionPage(WireModel):
     offset: int
     has_more: bool
     next_offset: int | None = None
+
+    @classmethod
+    def at_offset(
+        cls,
+        items: list[Session],
+        *,
+        total: int,
+        limit: int,
+        offset: int,
+        end: int | None = None,
+        has_more: bool | None = None,
+    ) -> "SessionPage":
+        """Return the page that begins at `offset`, with where the next one begins if there is one.
+
+        `end` is the offset after the page's last session, counted from `items` by default. Whether more follow is
+        worked out from `total`, unless `has_more` says it; a page without sessions is the last one.
+        """
+        end = offset + len(items) if end is None else end
+        more = offset < end < total if has_more is None else has_more
+        next_offset = end if more else None
+        return cls(items=items, total=total, limit=limit, offset=offset, has_more=more, next_offset=next_offset)

@@ -1,7 +1,6 @@
 """What a follower gets of the platform's log: its events, and the end of a run that the log does not have."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
 import msgspec
@@ -10,16 +9,14 @@ from app.agui.compaction import DeltaMerger
 from app.agui.events import Event
 from app.agui.lifecycle_events import OpenParts, run_error
 from app.agui.outcome import outcome
-from app.agui.page import cut
+from app.agui.page import STREAM_EVENTS, STREAM_PAGE, cut, stream_events
 from app.agui.run_filter import normalize_run_id
 from app.agui.run_summaries import summaries
 from app.backends.ambient.poller import LogPoller, LogSnapshot
+from app.clock import now_ms
 from app.errors import SessionNotFound
-from app.models.output import LogPage
 from app.results import StreamEvent
 
-PAGE_EVENTS = 256
-PAGE_BYTES = 1 << 18
 BROKE_OFF = "The run broke off."
 
 
@@ -58,7 +55,7 @@ class RunFollower:
             return []
         if await self._goes_on(log):
             return None
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         error = run_error(self._thread_id, self._run_id, message=BROKE_OFF, code="run_broke_off", timestamp=now)
         return [*self._parts.close(self._thread_id, self._run_id, now), error]
 
@@ -88,19 +85,15 @@ async def follow(
     if run:
         await asyncio.to_thread(run.take, log.events[:after])
     while len(log.events) >= after and (not after or bytes(log.events[after - 1].raw) == bytes(last)):
-        while page := list(cut(log.events[after : after + PAGE_EVENTS], LogPage(max_bytes=PAGE_BYTES))):
+        while page := list(cut(log.events[after : after + STREAM_EVENTS], STREAM_PAGE)):
             after, last = page[-1].position, page[-1].raw
             found = run.take(page) if run else page
-            yield _frames(joiner.feed(found) if compacted else found)
+            yield stream_events(joiner.feed(found) if compacted else found)
         if run and (end := await run.end(log)) is not None:
-            yield [*_frames(joiner.finish()), *map(StreamEvent, end)]
+            yield [*stream_events(joiner.finish()), *map(StreamEvent, end)]
             return
         try:
             log = await watch.after(log)
         except SessionNotFound:
-            yield _frames(joiner.finish())
+            yield stream_events(joiner.finish())
             return
-
-
-def _frames(events: list[Event]) -> list[StreamEvent]:
-    return [StreamEvent(event.raw, event.position) for event in events]

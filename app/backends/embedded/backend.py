@@ -138,15 +138,7 @@ class EmbeddedBackend(EmbeddedRuns):
         else:
             page = partial(sessions.page, project=caller.project, limit=limit, offset=offset)
             rows, total = self._database.read(page)
-        after = offset + len(rows)
-        return SessionPage(
-            items=self._shown(rows),
-            total=total,
-            limit=limit,
-            offset=offset,
-            has_more=bool(rows) and after < total,
-            next_offset=after if rows and after < total else None,
-        )
+        return SessionPage.at_offset(self._shown(rows), total=total, limit=limit, offset=offset)
 
     async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         """Commit the session and its task as its first run, then make the workspace in the background."""

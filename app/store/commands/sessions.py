@@ -22,8 +22,8 @@ from app.store.sessions import SessionRow
 def finish_provisioning(connection: Connection, number: int, error: str | None) -> bool:
     """Let a session run, or fail with `error`; whether it runs now."""
     session = sessions.get(connection, number)
-    milestone = Outcome.NOT_PREPARED if error else Outcome.PREPARED
-    status = session and lifecycle.status_on(milestone, session.status)
+    outcome = Outcome.NOT_PROVISIONED if error else Outcome.PROVISIONED
+    status = session and lifecycle.status_on(outcome, session.status)
     if status:
         sessions.move(connection, number, status, completed_at=now_ms() if error else None, error=error)
     return status is SessionStatus.RUNNING
@@ -32,7 +32,7 @@ def finish_provisioning(connection: Connection, number: int, error: str | None) 
 def finish_stopping(connection: Connection, number: int) -> None:
     """Let a session rest: its queue ends as interrupted, but a task that never began waits for the next start."""
     session = sessions.get(connection, number)
-    status = session and lifecycle.status_on(Outcome.HALTED, session.status)
+    status = session and lifecycle.status_on(Outcome.STOPPED, session.status)
     if not status:
         return
     task = runs.initial_run(connection, number)
