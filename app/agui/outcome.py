@@ -92,22 +92,3 @@ def interrupts_of(event: Event) -> list[Interrupt]:
         return []
     found = [_interrupt(raw) for raw in outcome.interrupts]
     return [interrupt for interrupt in found if interrupt and interrupt.id]
-
-
-def resume_entry(
-    interrupt_id: str, schema: _Schema | None, *, allowed: bool, payload: _Schema | None
-) -> dict[str, Any]:
-    """One entry of `resume`: a yes or no goes into `approved` where the agent expects it there.
-
-    Otherwise a denial cancels the question, and a permission resolves it with the payload as it is.
-    """
-    properties = (schema or {}).get("properties")
-    if isinstance(properties, dict) and "approved" in properties:
-        return {"interruptId": interrupt_id, "status": "resolved", "payload": {**(payload or {}), "approved": allowed}}
-    entry: dict[str, Any] = {"interruptId": interrupt_id, "status": "resolved" if allowed else "cancelled"}
-    return entry if payload is None else {**entry, "payload": payload}
-
-
-def is_allowed(status: str, payload: object) -> bool:
-    """Whether an entry of `resume` that a client wrote itself lets the agent do it."""
-    return status == "resolved" and not (isinstance(payload, dict) and payload.get("approved") is False)

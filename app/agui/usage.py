@@ -78,11 +78,11 @@ def total(usages: Iterable[Usage | None]) -> Usage | None:
 
 
 def cost_delta(before: float, total: float) -> float:
-    """What a run has cost whose agent's process tells its `total`, `before` being the one told last.
+    """Return the cost of one run in dollars, from the running total of its agent's process before and after the run.
 
-    A total that is smaller is that of a process which began anew.
+    A total that is smaller than before is that of a new process, whose counter began at zero.
     """
-    return round(total - before, DIGITS) if total >= before else total
+    return round(total - before if total >= before else total, DIGITS)
 
 
 def _standard(raw: Json) -> list[Usage]:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from app.agui.client_stream import StrictStream, known_ids
 from app.agui.events import decode
-from app.agui.run_input import last_user_message, normalize_run_input
 
 START = {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
 CONTENT = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"}
@@ -149,16 +148,6 @@ def test_whatever_the_log_has_the_stream_is_well_formed(log: list[dict[str, Any]
         elif kind in CLOSING:
             open_parts.remove((CLOSING[kind], name))
     assert not open_parts
-
-
-def test_our_input_has_our_thread_and_only_new_messages_and_everything_else_as_it_came() -> None:
-    old, new = {"id": "1", "role": "user", "content": "One"}, {"id": "2", "role": "user", "content": [{"text": "Two"}]}
-    sent = {"threadId": "mine", "runId": "r", "messages": [old, new], "state": 1, "extra": None}
-    ours = normalize_run_input(sent, thread_id="s", known={"1"})
-    filled: dict[str, Any] = {"tools": [], "context": [], "forwardedProps": {}}
-    assert ours == sent | filled | {"threadId": "s", "messages": [new]}
-    assert last_user_message(ours) == "Two"
-    assert last_user_message(ours | {"messages": []}) is None
 
 
 def test_every_id_that_a_client_may_give_a_message_is_known() -> None:

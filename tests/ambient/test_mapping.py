@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from app.backends.ambient import mapping
 from app.backends.ambient.errors import sanitize
 from app.backends.ambient.resources import Page, Resource, _fitted, reader
-from app.models.runs import NewRun, RunMessage
 from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
 
 JSON = st.recursive(
@@ -221,29 +220,6 @@ def test_create_body_is_in_the_platform_words_when_all_was_asked() -> None:
         "activeWorkflow": {"gitUrl": "https://x/w", "path": "p"},
         "environmentVariables": {"A": "b"},
     }
-
-
-def test_run_input_has_every_member_when_little_was_asked() -> None:
-    run = NewRun(messages=[RunMessage(role="system", content="a", id="m"), RunMessage(role="user", content="b")])
-    assert mapping.run_input(run, run_id="r", thread_id="t", message_ids=["x", "y"]) == {
-        "threadId": "t",
-        "runId": "r",
-        "messages": [
-            {"id": "m", "role": "system", "content": "a"},
-            {"id": "y", "role": "user", "content": "b"},
-        ],
-        "state": {},
-        "tools": [],
-        "context": [],
-        "forwardedProps": {},
-    }
-
-
-def test_run_input_passes_on_what_is_for_the_agent() -> None:
-    run = NewRun(messages=[], state=[1], tools=[{"a": 1}], context=[{"b": 2}], forwarded_props={"c": 3})
-    body = mapping.run_input(run, run_id="r", thread_id="t", message_ids=[])
-    assert (body["state"], body["tools"], body["context"]) == ([1], [{"a": 1}], [{"b": 2}])
-    assert body["forwardedProps"] == {"c": 3}
 
 
 def test_page_is_worked_out_when_the_platform_does_not_say_how_it_goes_on() -> None:

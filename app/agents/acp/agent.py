@@ -15,7 +15,7 @@ from app.agents.acp.sessions import open_session
 from app.agents.acp.translate import Translator, usage
 from app.agents.port import Agent, AgentError, Turn
 from app.agui.events import encode_event
-from app.agui.usage import DIGITS
+from app.agui.usage import cost_delta
 
 CANCEL_SECONDS = 2.0
 START_SECONDS = 60.0
@@ -132,8 +132,7 @@ async def _add_cost(turn: Turn, conversation: Conversation, cost: float | None) 
         return None
     before, conversation.cost = conversation.cost, cost
     await turn.save_state(conversation.memory())
-    # One that has counted anew since, as after a restart, is less than before.
-    return round(cost - before if cost >= before else cost, DIGITS)
+    return cost_delta(before, cost)
 
 
 def _outcome(reason: str, spent: float | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.agui.client_stream import client_stream, known_ids
 from app.agui.run_filter import of_run
-from app.agui.run_input import last_user_message, normalize_run_input
+from app.agui.run_input import normalize_run_input
 from app.backends.ambient.poller import LogSnapshot
 from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.streams import AmbientStreams
@@ -27,7 +27,7 @@ class AmbientNative(AmbientRuns, AmbientStreams):
         if in_log or self._accepted.get(caller.project, session_id, run_input["runId"]):
             raise RunExists
         ours = normalize_run_input(run_input, thread_id=session_id, known=known)
-        accepted = await self._submit(caller, session_id, ours, last_user_message(ours))
+        accepted = await self._submit(caller, session_id, ours)
         events = partial(self.stream_session_events, caller, session_id, after=len(log.events))
         return client_stream(accepted, run_input["threadId"], events, run_input["messages"])
 

@@ -9,7 +9,6 @@ from app.backends.ambient import resources
 from app.backends.ambient.errors import safe_text, sanitize
 from app.backends.ambient.resources import Page, Resource, Status, reader
 from app.labels import is_label
-from app.models.runs import NewRun
 from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus
 
 PHASES = {
@@ -119,22 +118,6 @@ def new_session(new: NewSession) -> dict[str, Any]:
     if new.parent_session_id is not None:
         body["parent_session_id"] = new.parent_session_id
     return body
-
-
-def run_input(run: NewRun, *, run_id: str, thread_id: str, message_ids: list[str]) -> dict[str, Any]:
-    """An AG-UI RunAgentInput with nothing left out; the runner refuses a message without an id, so each gets one."""
-    return {
-        "threadId": thread_id,
-        "runId": run_id,
-        "messages": [
-            {"id": message.id or message_id, "role": message.role, "content": message.content}
-            for message, message_id in zip(run.messages, message_ids, strict=True)
-        ],
-        "state": {} if run.state is None else run.state,
-        "tools": run.tools or [],
-        "context": run.context or [],
-        "forwardedProps": run.forwarded_props or {},
-    }
 
 
 def accepted_ids(reply: dict[str, Any]) -> tuple[str | None, str | None]:

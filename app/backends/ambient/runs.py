@@ -2,9 +2,9 @@
 
 import asyncio
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
+from app.agui.run_input import RunInput, build_run_input, last_user_message
 from app.backend import Backend
 from app.backends.ambient import mapping
 from app.backends.ambient.api import PlatformApi
@@ -120,25 +120,22 @@ class AmbientRuns(Backend):
 
     async def _accept(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
         run_id, thread_id = run.run_id or str(uuid4()), run.thread_id or session_id
-        body = mapping.run_input(
-            run, run_id=run_id, thread_id=thread_id, message_ids=[str(uuid4()) for _ in run.messages]
-        )
-        asked = next((message.content for message in reversed(run.messages) if message.role == "user"), None)
-        return await self._submit(caller, session_id, body, asked)
+        return await self._submit(caller, session_id, build_run_input(run, run_id=run_id, thread_id=thread_id))
 
-    async def _submit(self, caller: Caller, session_id: str, body: dict[str, Any], asked: str | None) -> AcceptedRun:
+    async def _submit(self, caller: Caller, session_id: str, run_input: RunInput) -> AcceptedRun:
         """Hand a RunAgentInput to the platform; it is remembered from before, so that its id is not taken twice."""
-        project, run_id, thread_id = caller.project, body["runId"], body["threadId"]
-        self._accepted.add(project, session_id, run_id, thread_id, asked)
+        project, run_id, thread_id = caller.project, run_input["runId"], run_input["threadId"]
+        user_message = last_user_message(run_input)
+        self._accepted.add(project, session_id, run_id, thread_id, user_message)
         try:
-            said_run_id, said_thread_id = mapping.accepted_ids(await self._platform.run(caller, session_id, body))
+            said_run_id, said_thread_id = mapping.accepted_ids(await self._platform.run(caller, session_id, run_input))
         except BaseException:
             self._accepted.discard(project, session_id, run_id)
             raise
         accepted = AcceptedRun(run_id=said_run_id or run_id, thread_id=said_thread_id or thread_id)
         if accepted.run_id != run_id:
             self._accepted.discard(project, session_id, run_id)
-            self._accepted.add(project, session_id, accepted.run_id, accepted.thread_id, asked)
+            self._accepted.add(project, session_id, accepted.run_id, accepted.thread_id, user_message)
         return accepted
 
     async def _current(self, caller: Caller, session_id: str) -> set[str] | None:

@@ -7,7 +7,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agui.events import FULL_EVENTS, decode
-from app.agui.outcome import Interrupt, is_allowed, resume_entry
+from app.agui.outcome import Interrupt
+from app.agui.run_input import build_resume_input, is_allowed, resume_entry
 from app.agui.transcript import transcript
 from app.clock import now_ms
 from app.models.approvals import ApprovalAnswer, ApprovalPolicy, ApprovalRequest, ApprovalStatus, Decision
@@ -115,12 +116,11 @@ def _parsed(text: str | None) -> Any:
 def _enqueue_resume(connection: Connection, session: SessionRow, thread_id: str, resume: list[dict[str, Any]]) -> None:
     """Queue a run without a message of its own that takes up the answers to an earlier run's questions."""
     run_id = str(uuid.uuid4())
-    input_ = {"threadId": thread_id, "runId": run_id, "state": {}, "messages": [], "tools": [], "context": []}
     runs.add(
         connection,
         session=session.row_id,
         run_id=run_id,
         thread_id=thread_id,
-        input={**input_, "forwardedProps": {}, "resume": resume},
+        input=build_resume_input(resume, run_id=run_id, thread_id=thread_id),
         user_message=None,
     )

@@ -2,17 +2,18 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from app import lifecycle
 from app.agui.run_filter import normalize_run_id
+from app.agui.run_input import build_run_input, last_user_message
 from app.agui.run_recorder import SERVER_RESTARTED, Failure, RunOutcome, RunRecorder
 from app.clock import now_ms
 from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action
-from app.models.runs import AcceptedRun, NewRun, OnBusy, Resume, RunStatus
+from app.models.runs import AcceptedRun, NewRun, OnBusy, RunStatus
 from app.store import events, runs, sessions
 from app.store.commands import agui_approvals, approvals
 from app.store.commands.approvals import PendingApproval
@@ -105,33 +106,17 @@ def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accepte
     thread_id = run.thread_id or session.id
     if runs.exists(connection, session.row_id, run_id):
         raise RunExists
+    run_input = build_run_input(run, run_id=run_id, thread_id=thread_id)
     runs.add(
         connection,
         session=session.row_id,
         run_id=run_id,
         thread_id=thread_id,
-        input={
-            "threadId": thread_id,
-            "runId": run_id,
-            "state": {} if run.state is None else run.state,
-            "messages": [
-                {"id": message.id or str(uuid.uuid4()), "role": message.role, "content": message.content}
-                for message in run.messages
-            ],
-            "tools": run.tools or [],
-            "context": run.context or [],
-            "forwardedProps": run.forwarded_props or {},
-            **({"resume": [_resume(entry) for entry in run.resume]} if run.resume else {}),
-        },
+        input=run_input,
         urgent=run.on_busy is OnBusy.INTERRUPT,
-        user_message=next((message.content for message in reversed(run.messages) if message.role == "user"), None),
+        user_message=last_user_message(run_input),
     )
     return AcceptedRun(run_id=run_id, thread_id=thread_id)
-
-
-def _resume(entry: Resume) -> dict[str, Any]:
-    said = {"interruptId": entry.interrupt_id, "status": entry.status}
-    return said if entry.payload is None else {**said, "payload": entry.payload}
 
 
 def claim(connection: Connection, session: int) -> RunRow | None:
