@@ -18,7 +18,8 @@ from app.backend import Backend
 from app.contract import security
 from app.contract.middleware import CompiledContract
 from app.contract.operation import Handler
-from app.observability.telemetry import Metrics, Tracing
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracing
 from app.server import middleware
 from app.settings import Settings
 
@@ -29,7 +30,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
     Its lifespan opens and closes the backend.
     """
     metrics = Metrics()
-    tracing = Tracing(settings.otel_exporter_otlp_endpoint) if settings.otel_enabled else None
+    tracing = Tracing.exporting_to(settings.otel_exporter_otlp_endpoint) if settings.otel_enabled else None
     backend = backend or make_backend(settings, metrics, tracing)
     document = spec.load()
 
@@ -70,13 +71,12 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
     if settings.database is None:
         from app.backends.ambient.backend import AmbientBackend  # noqa: PLC0415
 
-        tracer = tracing.tracer if tracing else None
         return AmbientBackend(
             settings.backend_url,
             settings.backend_timeout,
             metrics.observe,
             answers=settings.data_dir / "answers.db",
-            tracer=tracer,
+            tracing=tracing,
         )
     from app.agents.process_group import reap  # noqa: PLC0415
     from app.agents.registry import agent_factory  # noqa: PLC0415

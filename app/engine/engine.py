@@ -11,7 +11,7 @@ from app.engine.runner import Runner
 from app.engine.session_log import SessionLog
 from app.errors import StorageUnavailable
 from app.models.approvals import ApprovalPolicy
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
 from app.store.sqlite.database import Database

@@ -15,7 +15,7 @@ from app.engine.agent_input import agent_input
 from app.engine.approval_broker import ApprovalRules
 from app.engine.execution import CancelReason, Execution, GracePeriod, close_agent
 from app.engine.session_log import SessionLog
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
 from app.store import agent_state, sessions
 from app.store.commands.runs import abort_run, claim
 from app.store.runs import RunRow

@@ -10,7 +10,7 @@ from app.engine import workspace
 from app.engine.engine import Engine
 from app.engine.scheduling import IdleTimers, SessionSlots
 from app.models.sessions import SessionStatus
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
 from app.store import approvals, deletions, sessions
 from app.store.commands.runs import abort_active_runs
 from app.store.commands.sessions import finish_provisioning, finish_stopping, stop_if_idle

@@ -1,4 +1,4 @@
-"""JSON lines on standard error, one per event, without secrets: the server's own, the HTTP server's and libraries'."""
+"""Logs: one JSON object per line on standard error, without secrets, for the server and its libraries alike."""
 
 import logging
 import re
@@ -10,18 +10,20 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+# An agent decides what stands in much of this text, so every alternative takes linear time: it ends at the first
+# character that cannot be part of the secret, and what it has read is either a match or too short to be one.
 _SECRET = re.compile(
     r"\bak_[A-Za-z0-9_-]{6,}"
-    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"|\b(?-i:eyJ)[\w-]{10,}(?:\.[\w-]*)*"  # a JWT, or any other JSON object in base64
     r"|\b(?:gh[opusr]_|github_pat_|glpat-|sk-)[A-Za-z0-9_-]{16,}"
-    r"|(?<=://)[^/\s\"'@\\]+(?=@)"
+    r"|(?<=://)[^/\s\"'@\\]++(?=@)"
     r"|(?<=\bbearer )[^\s\"'\\,]+"
     r"|(?<=[?&]token=)[^&\s\"'\\]+|(?<=[?&]access_token=)[^&\s\"'\\]+|(?<=[?&]api_key=)[^&\s\"'\\]+"
-    r"|(\"(?:authorization|token|password|cookie)\": ?\")[^\"]+",
-    re.IGNORECASE,
+    r"|(\"(?:authorization|token|password|cookie)\": ?\")(?:[^\"\\]|\\.)+",
+    re.IGNORECASE | re.DOTALL,
 )
 
-# One of these is in every match; looking for them first makes the usual line ten times cheaper.
+# Every match contains one of these. Looking for them first makes the usual line ten times cheaper.
 _MARKS = (
     "ak_",
     "eyj",
@@ -44,18 +46,17 @@ _MARKS = (
 
 
 def redact(text: str) -> str:
-    """`text` with every API key, token and credential in a URL replaced by `***`."""
+    """Return `text` with `***` in place of every API key, token, and credential in a URL; takes linear time."""
     lowered = text.lower()
-    for mark in _MARKS:
-        if mark in lowered:
-            return _SECRET.sub(r"\g<1>***", text)
+    if any(mark in lowered for mark in _MARKS):
+        return _SECRET.sub(r"\g<1>***", text)
     return text
 
 
 def configure(level: str) -> None:
-    """Send structlog and standard logging through one pipeline; once per process, `level` as in the settings.
+    """Send structlog and standard logging through one pipeline; call it once per process.
 
-    Libraries are heard from `warning` on; the HTTP server sets the level of its own lines.
+    `level` is that of the settings. Libraries are shown from `warning` on; the HTTP server sets its own level.
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
     stream: Any = _Stream(sys.stderr)
@@ -66,7 +67,7 @@ def configure(level: str) -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, _line],
+        processors=[*shared, _render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
@@ -75,14 +76,14 @@ def configure(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _line],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
 
 
 class _Stream:
-    """A text stream that loses what cannot be written, on a full disk say: no request may fail because of its log."""
+    """A text stream that drops what it cannot write, such as on a full disk: no request may fail because of its log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -100,13 +101,13 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 _escape = structlog.processors.JSONRenderer()
 
 
-def _line(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    """Redact the whole rendered line, so that no field, nested value or stack can slip past."""
-    return redact(_plain(event) or str(_escape(logger, name, event)))
+def _render(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    """Return the line of one event. All of it is redacted, so that no field, nested value or stack is forgotten."""
+    return redact(_encode_ascii(event) or str(_escape(logger, name, event)))
 
 
-def _plain(event: EventDict) -> str:
-    """The line if all of it is ASCII, which nearly all are and which every stream can take; else nothing."""
+def _encode_ascii(event: EventDict) -> str:
+    """Return the line if it is ASCII, which nearly all are and every stream accepts; otherwise an empty string."""
     try:
         line = _encode(event)
     except UnicodeEncodeError:

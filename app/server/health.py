@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import MethodNotAllowed, NotReady
-from app.observability.telemetry import Metrics
+from app.observability.metrics import Metrics
 
 READY_SECONDS = 5.0
 

@@ -5,15 +5,16 @@ import random
 import re
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import structlog
-from opentelemetry.trace import Span
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ApiError, HeadersTooLarge, InternalError, MethodNotAllowed, NotReady
-from app.observability.telemetry import Metrics, Tracing
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracing
 from app.server.body import ClientDisconnected, announces_body, is_complete, lingering_close
 from app.server.client_address import client_address
 from app.server.compression import Compressed
@@ -23,6 +24,9 @@ from app.server.error_response import MAX_HEADER_BYTES, error_response
 from app.server.health import OperationalRoutes, Ready
 from app.server.ratelimit import RateLimiter
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 CLIENT_CLOSED_REQUEST = 499  # what the log and the metrics call a request that nobody waits for
 
@@ -101,7 +105,7 @@ class RequestMiddleware:
                     **({} if answer.whole else {"cut": True}),
                 )
 
-    def _span(self, scope: Scope) -> AbstractContextManager[Span | None]:
+    def _span(self, scope: Scope) -> AbstractContextManager["Span | None"]:
         if self._tracing is None:
             return _NO_SPAN
         return self._tracing.request(scope["method"], scope["path"], Headers(scope=scope))

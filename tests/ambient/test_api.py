@@ -20,6 +20,7 @@ from app.errors import (
 )
 from app.models.caller import Caller, Credentials, Role
 from app.models.runs import NewMessage
+from app.observability.tracing import Tracing
 from tests.support import platform_failures as failures
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
@@ -226,7 +227,7 @@ async def test_call_is_a_client_span_whose_trace_goes_on_at_the_platform(
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    async with connected(platform.url, tracer=provider.get_tracer("tests")) as backend:
+    async with connected(platform.url, tracing=Tracing(provider)) as backend:
         await backend.get_session(CALLER, "s1")
     (span,) = exporter.get_finished_spans()
     assert (span.name, span.kind) == ("GET get_session", trace.SpanKind.CLIENT)

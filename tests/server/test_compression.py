@@ -11,7 +11,7 @@ import requests
 import zstandard
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.observability.telemetry import Metrics
+from app.observability.metrics import Metrics
 from app.server import compression, middleware
 from app.settings import Settings
 from tests.support.api import Api

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import CapturingLogger
 
 from app.errors import BackendUnavailable, BadRequest, Detail, NotFound, Unauthorized
-from app.observability.telemetry import Tracing
+from app.observability.tracing import Tracing
 from app.server import body, health, middleware
 from app.server.body import ClientDisconnected, read_body
 from tests.support.asgi import Answer, Client
@@ -409,7 +409,7 @@ async def test_the_lifespan_reaches_the_app() -> None:
 
 async def test_the_spans_of_all_requests_have_been_sent_when_the_server_has_stopped() -> None:
     with collecting() as collector:
-        client = Client(living, tracing=Tracing(collector.url))
+        client = Client(living, tracing=Tracing.exporting_to(collector.url))
         await client.get("/v1/sessions/s1", query=b"secret=1")
         await lifespan(client)
 

@@ -12,7 +12,7 @@ import requests
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.observability.telemetry import Metrics
+from app.observability.metrics import Metrics
 from app.server import body, middleware, protocol, run
 from app.server.body import read_body
 from app.settings import Settings

@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from app.observability.telemetry import Metrics, Tracing
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracing
 from app.server import middleware
 from app.settings import Settings
 

@@ -5,12 +5,11 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import lru_cache, partial
 from http import HTTPMethod, HTTPStatus
 from time import perf_counter
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import structlog
-from opentelemetry import propagate, trace
 
 from app.backends.ambient import mapping
 from app.backends.ambient.errors import error_for, safe_text, translate_errors
@@ -18,7 +17,11 @@ from app.backends.ambient.resources import Page, Resource, reader
 from app.errors import ApiError, BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound, SessionRunning
 from app.httpclient.pool import Pool
 from app.models.caller import Caller
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
+from app.observability.tracing import Tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 SUCCESSES = range(200, 300)
 _NO_SPAN = nullcontext()
@@ -65,13 +68,13 @@ class PlatformClient:
     """Requests to one platform; `timeout` in seconds, to an answer's head and between its bytes."""
 
     def __init__(
-        self, url: str, timeout: float, observe: Observe | None = None, tracer: trace.Tracer | None = None
+        self, url: str, timeout: float, observe: Observe | None = None, tracing: Tracing | None = None
     ) -> None:
         self._url = url
         self._timeout = timeout
         self._observe = observe or (lambda _operation, _seconds, _outcome: None)
         self._pool: Pool | None = None
-        self._tracer = tracer
+        self._tracing = tracing
 
     async def open(self) -> None:
         """Make the pool; no connection yet."""
@@ -127,30 +130,29 @@ class PlatformClient:
     ) -> AsyncGenerator[bytes, None]:
         if self._pool is None:
             raise BackendUnavailable
-        span = self._tracer.start_span(**_described(operation, HTTPMethod.GET)) if self._tracer else trace.INVALID_SPAN
-        # Between the pieces the span is not the current one: whoever takes them may be elsewhere then.
-        with trace.use_span(span, end_on_exit=False):
-            headers = self._headers(token, b"")
+        # The span is not made current: whoever takes the pieces may be elsewhere between two of them.
+        span = self._tracing.start_call(operation, HTTPMethod.GET) if self._tracing else None
+        headers = self._headers(token, b"", span)
         try:
             with translate_errors:
                 async with self._pool.exchange(_target(path), headers) as answer:
-                    span.set_attribute("http.response.status_code", answer.status)
+                    if span:
+                        span.set_attribute("http.response.status_code", answer.status)
                     if answer.status == HTTPStatus.OK:
                         async for piece in answer:
                             yield piece
                         return
                     body = b"".join([piece async for piece in answer])
         finally:
-            span.end()
+            if span:
+                span.end()
         if answer.status == HTTPStatus.NOT_FOUND:
             yield absent
             return
         raise error_for(answer.status, PlatformReply(answer.status, body, answer.media_type).error())
 
-    def _span(self, operation: str, method: str) -> AbstractContextManager[trace.Span | None]:
-        if self._tracer is None:
-            return _NO_SPAN
-        return self._tracer.start_as_current_span(**_described(operation, method))
+    def _span(self, operation: str, method: str) -> AbstractContextManager["Span | None"]:
+        return self._tracing.call(operation, method) if self._tracing else _NO_SPAN
 
     async def _exchange(
         self, method: str, path: Sequence[str], token: str | None, query: Mapping[str, str | int] | None, body: Any
@@ -165,7 +167,7 @@ class PlatformClient:
             answer = await self._pool.fetch(method, target, self._headers(token, content), content)
         return PlatformReply(answer.status, answer.body, answer.media_type)
 
-    def _headers(self, token: str | None, content: bytes) -> dict[str, str]:
+    def _headers(self, token: str | None, content: bytes, span: "Span | None" = None) -> dict[str, str]:
         """What a request says besides its body: the caller's token, the request's id, the trace; nothing else."""
         headers: dict[str, str] = {}
         if token is not None:
@@ -174,8 +176,8 @@ class PlatformClient:
             headers["Content-Type"] = "application/json"
         if request_id := structlog.contextvars.get_contextvars().get("request_id"):
             headers["X-Request-ID"] = request_id
-        if self._tracer is not None:
-            propagate.inject(headers)
+        if self._tracing is not None:
+            self._tracing.inject(headers, span)
         return headers
 
 
@@ -186,12 +188,6 @@ def _outcome(error: ApiError) -> str:
         case BackendUnavailable():
             return "unavailable"
     return "error"
-
-
-def _described(operation: str, method: str) -> dict[str, Any]:
-    """What a span of a call says of it."""
-    attributes = {"http.request.method": method}
-    return {"name": f"{method} {operation}", "kind": trace.SpanKind.CLIENT, "attributes": attributes}
 
 
 def _target(path: Sequence[str]) -> str:

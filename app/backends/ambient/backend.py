@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from opentelemetry import trace
-
 from app.backends.ambient.agui_runs import AmbientNative
 from app.backends.ambient.api import PlatformApi, PlatformClient
 from app.backends.ambient.idempotency import IdempotencyStore
@@ -13,13 +11,14 @@ from app.backends.ambient.poller import LogPollers
 from app.backends.ambient.sessions import AmbientSessions
 from app.errors import MissingProject
 from app.models.caller import Caller, Credentials, Role
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
+from app.observability.tracing import Tracing
 
 
 class AmbientBackend(AmbientSessions, AmbientNative):
     """The platform at `url`; `timeout` (seconds) bounds the wait for an answer's head and between its bytes.
 
-    `observe` is told of every call, and `tracer` makes a span of it. Tokens and roles are judged by the platform. It
+    `observe` is told of every call, and `tracing` makes a span of it. Tokens and roles are judged by the platform. It
     keeps no list of the runs that it accepted before their first event is stored, so this process remembers those for
     two minutes at most and reads them as `queued`. The end of an interrupted run is looked for every `poll_interval`
     seconds until `interrupt_deadline` seconds have passed; as often is a log read that somebody follows. First answers
@@ -33,11 +32,11 @@ class AmbientBackend(AmbientSessions, AmbientNative):
         observe: Observe | None = None,
         *,
         answers: Path,
-        tracer: trace.Tracer | None = None,
+        tracing: Tracing | None = None,
         interrupt_deadline: float = 10.0,
         poll_interval: float = 1.0,
     ) -> None:
-        self._client = PlatformClient(url, timeout, observe, tracer)
+        self._client = PlatformClient(url, timeout, observe, tracing)
         self._platform = PlatformApi(self._client)
         self._accepted = PendingRuns()
         self._answers = IdempotencyStore(answers)

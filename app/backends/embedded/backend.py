@@ -20,7 +20,7 @@ from app.lifecycle import Action
 from app.models.caller import Caller, Credentials, Role
 from app.models.runs import InterruptResult
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
 from app.results import Idempotent
 from app.store import idempotency, keys, sessions
 from app.store.commands import sessions as session_commands

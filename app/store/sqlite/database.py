@@ -13,7 +13,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from app.errors import StorageFull, StorageUnavailable
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
 from app.store.notifier import ChangeNotifier
 from app.store.sqlite.engine import reading_engine, translate_errors, writing_engine
 from app.store.sqlite.files import private_database

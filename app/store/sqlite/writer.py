@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, Engine
 
 from app.errors import StorageUnavailable
-from app.observability.observe import Observe
+from app.observability.metrics import Observe
 from app.store.notifier import changed_sessions
 from app.store.sqlite.engine import translate_errors
 from app.store.statements import driver
