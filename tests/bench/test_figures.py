@@ -12,6 +12,7 @@ from tests.bench import exports, gateway, machine
 from tests.bench.layers import LOOP, shares
 from tests.bench.report import Report, number
 from tests.bench.result import Row, Target, medians
+from tests.bench.walk import Walk
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +124,9 @@ def test_the_time_and_the_memory_of_children_count() -> None:
     assert used > 0.03
     assert held > 40
     assert own > 0
+
+
+def test_a_move_into_a_file_visited_before_is_a_return() -> None:
+    walk = Walk([("a", "f"), ("a", "g"), ("b", "h"), ("a", "f"), ("c", "i"), ("c", "i"), ("b", "h")])
+    assert walk.visits == {"a": 2, "b": 2, "c": 1}
+    assert walk.figures == (3, 4, 7, 4, 2)
