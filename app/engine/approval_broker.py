@@ -4,7 +4,6 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 import msgspec
 
@@ -16,9 +15,9 @@ from app.models.approvals import DENIED, Approval, ApprovalDecision, ApprovalPol
 from app.models.wire import depth_exceeds
 from app.store import approvals
 from app.store.commands.approvals import PendingApproval, choose_option, conclude_pending
+from app.store.database import Database
 from app.store.notifier import notified_before
 from app.store.runs import RunRow
-from app.store.sqlite.database import Database
 
 MAX_APPROVALS = 1000  # in one run
 MAX_WAITING = 16  # at once; the next one is put when one of them is answered
@@ -77,14 +76,13 @@ class ApprovalBroker:
         with self._database.notifier.subscribe(self._run.session) as rung:
             while True:
                 rung.clear()
-                if self._is_closed(asked.approval_id) or not await notified_before(rung, end):
+                if await self._is_closed(asked.approval_id) or not await notified_before(rung, end):
                     break
-        outcome = partial(conclude_pending, run=self._run, approval_id=asked.approval_id)
-        return await self._database.write_until_stored(outcome)
+        return await self._database.write_until_stored(conclude_pending, self._run, asked.approval_id)
 
-    def _is_closed(self, approval_id: str) -> bool:
+    async def _is_closed(self, approval_id: str) -> bool:
         with suppress(StorageUnavailable):  # it is looked at again with the next news
-            return self._database.read(partial(approvals.is_closed, session=self._run.session, approval_id=approval_id))
+            return await self._database.read(approvals.is_closed, self._run.session, approval_id)
         return False
 
     def _pending(self, question: ApprovalRequest) -> PendingApproval:

@@ -12,9 +12,9 @@ from app.engine.session_log import SessionLog
 from app.errors import StorageUnavailable
 from app.models.approvals import ApprovalPolicy
 from app.observability.metrics import Observe
+from app.store.database import Database
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
-from app.store.sqlite.database import Database
 
 INTERRUPT_SECONDS = 10.0
 CLOSE_SECONDS = 4.0

@@ -7,7 +7,6 @@ from enum import StrEnum
 from functools import partial
 
 import msgspec
-from sqlalchemy import Connection
 
 from app.agents.port import Agent, AgentError, RequestApproval, Turn
 from app.agui.run_recorder import (
@@ -26,11 +25,10 @@ from app.clock import now_ms
 from app.engine.approval_broker import ApprovalBroker, ApprovalRules
 from app.engine.event_buffer import EventBuffer
 from app.models.runs import RunStatus
-from app.store import runs
 from app.store.commands.approvals import PendingApproval
 from app.store.commands.runs import append_events
+from app.store.database import Database
 from app.store.runs import RunRow
-from app.store.sqlite.database import Database
 
 DRAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -79,10 +77,6 @@ class Execution:
     def outcome(self) -> RunOutcome | None:
         """How the run ended, once it has."""
         return self._recorder.outcome
-
-    def is_active(self, connection: Connection) -> bool:
-        """Whether the run is under way still."""
-        return runs.is_active(connection, self._run.row_id)
 
     def cancel(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
         """End the run early, with less patience if need be; the first cause counts."""
@@ -164,8 +158,7 @@ class Execution:
         """Store events, what they ask, and the run's end if they hold it; False if the run is gone or has ended."""
         if not news:
             return True
-        store = partial(append_events, run=self._run, news=news, ending=self._recorder.outcome, asked=asked)
-        return await self._database.write_until_stored(store)
+        return await self._database.write_until_stored(append_events, self._run, news, self._recorder.outcome, asked)
 
     async def _stop_agent(self, reader: "asyncio.Task[None]") -> None:
         """Make the agent give up its turn: ask, then close it, then leave it behind."""

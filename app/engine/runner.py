@@ -16,10 +16,10 @@ from app.engine.approval_broker import ApprovalRules
 from app.engine.execution import CancelReason, Execution, GracePeriod, close_agent
 from app.engine.session_log import SessionLog
 from app.observability.metrics import Observe
-from app.store import agent_state, sessions
+from app.store import agent_state, runs, sessions
 from app.store.commands.runs import abort_run, claim
+from app.store.database import Database
 from app.store.runs import RunRow
-from app.store.sqlite.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +99,11 @@ class Runner:
 
     async def _current(self) -> Execution | None:
         while self._task:
-            # The store is asked, since a client may have read there of an end that is not announced here yet.
-            if self._execution and self._database.read(self._execution.is_active):
-                return self._execution
             self._changed.clear()
+            # The store is asked, since a client may have read there of an end that is not announced here yet.
+            execution = self._execution
+            if execution is not None and await self._database.read(runs.is_active, execution.row_id):
+                return execution
             await self._changed.wait()
         return None
 
@@ -119,7 +120,7 @@ class Runner:
             self._changed.set()
 
     async def _claim(self) -> RunRow | None:
-        return await self._database.write_until_stored(partial(claim, session=self._session))
+        return await self._database.write_until_stored(claim, self._session)
 
     async def _execute(self, run: RunRow) -> None:
         began = time.perf_counter()
@@ -129,10 +130,10 @@ class Runner:
         self._changed.set()
         self._session_log.write(f"run {run.run_id}", "begins")
         try:
-            await execution.run(self._get_agent, partial(self._turn, run), self._limit(), self._approval_rules)
+            await execution.run(self._get_agent, partial(self._turn, run), await self._limit(), self._approval_rules)
         except Exception:
             log.exception("a run could not be carried through")
-            await self._database.write_until_stored(partial(abort_run, run=run, failure=INTERNAL_ERROR))
+            await self._database.write_until_stored(abort_run, run, INTERNAL_ERROR)
         finally:
             self._execution = None
             if execution.agent_lost:
@@ -141,9 +142,9 @@ class Runner:
             self._observe("run", time.perf_counter() - began, ending.status)
             self._session_log.write(f"run {run.run_id}", ": ".join(filter(None, (ending.status, ending.error))))
 
-    def _limit(self) -> float:
+    async def _limit(self) -> float:
         """Seconds that a run which begins now may take: the session's own limit, if that is the shorter one."""
-        session = self._database.read(partial(sessions.get, number=self._session))
+        session = await self._database.read(sessions.get, self._session)
         asked = session.request.timeout_seconds if session else None
         return min(asked or self._run_timeout, self._run_timeout)
 
@@ -152,8 +153,8 @@ class Runner:
         return self._agent
 
     async def _turn(self, run: RunRow, ask: RequestApproval) -> Turn:
-        input_ = await self._database.read_in_thread(partial(agent_input, run=run))
-        session = self._database.read(partial(sessions.get, number=self._session))
+        input_ = await self._database.read_in_thread(agent_input, run)
+        session = await self._database.read(sessions.get, self._session)
         tell = partial(self._session_log.write, "agent")
         return Turn(
             input=input_,
@@ -163,9 +164,9 @@ class Runner:
             new_messages=len(msgspec.json.decode(run.input)["messages"]),
             request_approval=ask,
             model=session.request.model if session else None,
-            saved_state=self._database.read(partial(agent_state.get, session=self._session, thread_id=run.thread_id)),
+            saved_state=await self._database.read(agent_state.get, self._session, run.thread_id),
             save_state=partial(self._save_state, run),
         )
 
     async def _save_state(self, run: RunRow, memory: str) -> None:
-        await self._database.write_until_stored(partial(agent_state.save, memory=memory, run=run))
+        await self._database.write_until_stored(agent_state.save, memory, run)

@@ -14,9 +14,9 @@ from app.observability.metrics import Observe
 from app.store import approvals, deletions, sessions
 from app.store.commands.runs import abort_active_runs
 from app.store.commands.sessions import finish_provisioning, finish_stopping, stop_if_idle
+from app.store.database import Database
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
-from app.store.sqlite.database import Database
 
 CLOSE_SECONDS = 2.0
 Work = Callable[[], Awaitable[None]]
@@ -62,16 +62,16 @@ class Supervisor:
     async def recover(self) -> None:
         """Take up a store where another server left it, however that ended."""
         await self._database.write_from_reserve(abort_active_runs)
-        for removal in self._database.read(deletions.pending):
+        for removal in await self._database.read(deletions.pending):
             self._begin(removal.row_id, partial(self._purge, removal))
-        for number in self._database.read(partial(sessions.numbers, status=SessionStatus.RUNNING)):
+        for number in await self._database.read(sessions.numbers, SessionStatus.RUNNING):
             self._slots.restore(number)
             self._idle_timers.start(number)
-        for session in self._database.read(partial(sessions.in_state, status=SessionStatus.PENDING)):
+        for session in await self._database.read(sessions.in_state, SessionStatus.PENDING):
             self.provision(session)
-        for session in self._database.read(partial(sessions.in_state, status=SessionStatus.STOPPING)):
+        for session in await self._database.read(sessions.in_state, SessionStatus.STOPPING):
             self.stop(session)
-        for session in self._database.read(sessions.with_queue):
+        for session in await self._database.read(sessions.with_queue):
             self._engine.wake(session)
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class Supervisor:
             error = "The workspace could not be made."
         self._observe("workspace", time.perf_counter() - began, "error" if error else "ok")
         logbook.write("session", f"failed: {error}" if error else "the workspace is ready")
-        if await self._database.write_until_stored(partial(finish_provisioning, number=session.row_id, error=error)):
+        if await self._database.write_until_stored(finish_provisioning, session.row_id, error):
             self._engine.wake(session)
         elif error:
             self._slots.release(session.row_id)
@@ -132,7 +132,7 @@ class Supervisor:
     async def _stop(self, number: int) -> None:
         try:
             await self._engine.stop(number)
-            await self._database.write_until_stored(partial(finish_stopping, number=number))
+            await self._database.write_until_stored(finish_stopping, number)
         finally:
             self._slots.release(number)
 
@@ -143,10 +143,10 @@ class Supervisor:
             self._slots.release(removal.row_id)
         await workspace.delete(self._engine.workspace(removal))
         self._engine.delete_log(removal)
-        await self._database.write(partial(deletions.done, number=removal.row_id))
+        await self._database.write(deletions.done, removal.row_id)
 
     async def _stop_if_idle(self, number: int) -> None:
-        if session := await self._database.write_until_stored(partial(stop_if_idle, number=number)):
+        if session := await self._database.write_until_stored(stop_if_idle, number):
             self.stop(session)
-        elif self._database.read(partial(approvals.waiting, sessions=[number])):
+        elif await self._database.read(approvals.waiting, [number]):
             self._idle_timers.start(number)  # a question may lapse without any news

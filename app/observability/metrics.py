@@ -1,6 +1,6 @@
 """Prometheus metrics of the server: requests, backend calls and running sessions."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -46,6 +46,7 @@ class Metrics:
             buckets=_BUCKETS_SECONDS,
             registry=self.registry,
         )
+        self._count_sessions: Callable[[], Awaitable[float]] | None = None
 
         # Finding a child metric by its labels costs more than counting, so the children are remembered.
         self._request = lru_cache(maxsize=None)(self._request_metrics)
@@ -63,12 +64,15 @@ class Metrics:
         count.inc()
         duration.observe(seconds)
 
-    def watch_sessions(self, count: Callable[[], float]) -> None:
-        """Export the gauge `sessions_active`; `count` is called at each scrape and must not block."""
-        Gauge("sessions_active", "Running sessions.", registry=self.registry).set_function(count)
+    def watch_sessions(self, count: Callable[[], Awaitable[float]]) -> None:
+        """Export the gauge `sessions_active`; `count` is awaited at each scrape."""
+        self._count_sessions = count
+        self._sessions = Gauge("sessions_active", "Running sessions.", registry=self.registry)
 
-    def export(self, accept: str) -> tuple[str, bytes]:
+    async def export(self, accept: str) -> tuple[str, bytes]:
         """Return content type and body of GET /metrics, in the text format that the header `accept` asks for."""
+        if self._count_sessions:
+            self._sessions.set(await self._count_sessions())
         encode, content_type = choose_encoder(accept)
         return content_type, encode(self.registry)
 

@@ -46,7 +46,7 @@ class OperationalRoutes:
                 await self._check_ready()
                 return Response(b'{"status":"ready"}', media_type="application/json")
             case _:
-                content_type, body = self.metrics.export(Headers(scope=scope).get("accept", ""))
+                content_type, body = await self.metrics.export(Headers(scope=scope).get("accept", ""))
                 return Response(body, headers={"content-type": content_type})
 
     async def _check_ready(self) -> None:

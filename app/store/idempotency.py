@@ -1,7 +1,7 @@
 """First answers by idempotency key, each kept in the transaction that makes what it tells of."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
@@ -12,6 +12,7 @@ from app.models.caller import IdempotencyKey
 from app.models.wire import WireModel
 from app.store.tables import ANSWERS
 
+P = ParamSpec("P")
 T = TypeVar("T")
 LIFETIME_MS = 24 * 60 * 60 * 1000
 
@@ -25,8 +26,8 @@ class Replayed(Exception):
 
 
 def once(
-    request: IdempotencyKey | None, work: Callable[[Connection], T], answer: Callable[[T], WireModel]
-) -> Callable[[Connection], T]:
+    request: IdempotencyKey | None, work: Callable[Concatenate[Connection, P], T], answer: Callable[[T], WireModel]
+) -> Callable[Concatenate[Connection, P], T]:
     """`work`, but where it was done before `Answered` is raised instead; `answer` tells of what it has made.
 
     `IdempotencyKeyReused` if the key came with another request.
@@ -34,14 +35,14 @@ def once(
     if request is None:
         return work
 
-    def work_once(connection: Connection) -> T:
+    def work_once(connection: Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
         connection.execute(delete(ANSWERS).where(ANSWERS.c.kept_at <= now_ms() - LIFETIME_MS))
         query = select(ANSWERS.c.fingerprint, ANSWERS.c.answer).where(ANSWERS.c.key == request.key)
         if first := connection.execute(query).one_or_none():
             if first.fingerprint != request.fingerprint:
                 raise IdempotencyKeyReused
             raise Replayed(first.answer)
-        made = work(connection)
+        made = work(connection, *args, **kwargs)
         kept = {"key": request.key, "fingerprint": request.fingerprint, "answer": msgspec.json.encode(answer(made))}
         connection.execute(insert(ANSWERS), {**kept, "kept_at": now_ms()})
         return made

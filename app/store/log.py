@@ -1,7 +1,7 @@
 """A session's whole log, or one run's, read slice by slice up to where it ended when the reading began."""
 
-from collections.abc import AsyncGenerator, Iterator
-from functools import partial
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -16,9 +16,9 @@ from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.sessions import SessionStatus
 from app.results import StreamedJson, StreamEvent
 from app.store import events
+from app.store.database import Database
 from app.store.events import RunRange
 from app.store.sessions import SessionRow
-from app.store.sqlite.database import Database
 
 SLICE = 1 << 17  # bytes that are read and decoded at once; a look into the store has its price
 
@@ -46,16 +46,12 @@ class StoredLog:
             yield piece
 
     async def _log(self, session: int, run_id: str | None, reading: EventDecoder[E]) -> Log[E]:
-        end, run = self._database.read(partial(check_position, session=session, after=0, run_id=run_id))
+        end, run = await self._database.read(check_position, session, 0, run_id)
         end, after = run.last if run else end, 0
-
-        def following() -> Iterator[EventBatch[E]]:
-            nonlocal after
-            after, array = self._database.read_one(partial(_slice, session=session, after=after, end=end, run=run))
-            yield EventBatch(array, reading)
-
         while after < end:
-            yield following()
+            async with self._turns:
+                after, array = await self._database.read_one(_slice, session, after, end, run)
+            yield [EventBatch(array, reading)]
 
 
 def _slice(connection: Connection, session: int, after: int, end: int, run: RunRange | None) -> tuple[int, bytes]:
@@ -125,14 +121,17 @@ async def follow(
 ) -> AsyncGenerator[list[StreamEvent], None]:
     """Pages of the session's log behind `after`, or of one run's until its end; ends once the session is deleted."""
     joiner = DeltaMerger()
+
+    def read() -> Coroutine[Any, Any, _Page]:
+        return database.read(_read_after, session, after, run_id)
+
     with database.notifier.subscribe(session) as rung:
         news = _Page([], all=False, over=False)
         while not news.over:
             if news.all:
                 await rung.wait()
             rung.clear()
-            read = partial(database.read, partial(_read_after, session=session, after=after, run_id=run_id))
-            news = database.notifier.read_shared(session, (after, run_id), read)
+            news = await database.notifier.read_shared(session, (after, run_id), read)
             after = news.events[-1].position if news.events else after
             found = joiner.feed(_decode(news.events)) if compacted else news.events
             yield _frames(found)

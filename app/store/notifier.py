@@ -1,7 +1,7 @@
 """Wakes those who wait for news of a session: the news itself they read from the store."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ class _Subscribers:
 
     def __init__(self) -> None:
         self.bells: set[asyncio.Event] = set()
-        self.read: dict[Hashable, Any] = {}
+        self.reads: dict[Hashable, asyncio.Task[Any]] = {}
 
 
 class ChangeNotifier:
@@ -32,7 +32,7 @@ class ChangeNotifier:
         """Wake all who watch one of these sessions."""
         for session in sessions:
             if watched := self._watched.get(session):
-                watched.read.clear()
+                watched.reads.clear()
                 _wake([*watched.bells])
 
     @contextmanager
@@ -48,21 +48,25 @@ class ChangeNotifier:
             if not watched.bells:
                 self._watched.pop(session, None)
 
-    def read_shared(self, session: int, key: Hashable, read: Callable[[], T]) -> T:
-        """What `read` returns, or returned for another who watches the session and asked for `key` since it had news.
+    async def read_shared(self, session: int, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of `read()`, shared by subscribers that ask for the same `key` until the next change.
 
-        To be called while watching; only the last `KEPT` answers are at hand, and none where nobody else watches.
+        To be called while subscribed. The task is shared rather than its result, so those who come while it reads
+        wait for it; one of them who is cancelled does not cancel it. Only the last `SHARED_READS` keys are remembered,
+        and no read that failed.
         """
-        watched = self._watched[session]
-        if key in watched.read:
-            found: T = watched.read[key]
-            return found
-        found = read()
-        if len(watched.bells) > 1:
-            watched.read[key] = found
-            if len(watched.read) > SHARED_READS:
-                del watched.read[next(iter(watched.read))]
-        return found
+        subscribers = self._watched[session]
+        if (task := subscribers.reads.get(key)) is None or _has_failed(task):
+            if len(subscribers.bells) == 1:
+                return await read()
+            task = subscribers.reads[key] = asyncio.create_task(read())
+            if len(subscribers.reads) > SHARED_READS:
+                del subscribers.reads[next(iter(subscribers.reads))]
+        return await asyncio.shield(task)
+
+
+def _has_failed(task: "asyncio.Task[Any]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _wake(bells: Sequence[asyncio.Event]) -> None:

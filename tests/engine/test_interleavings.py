@@ -7,7 +7,6 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,8 +254,8 @@ class Sessions(RuleBasedStateMachine):
             return
         database = self.home.backend._database
         for nothing in (GAPS, ORPHANS):
-            assert database.read(partial(scalar, query=nothing)) == 0
-        assert self.bound is None or self.home.backend.running_sessions() <= self.bound
+            assert self.do(database.read(scalar, nothing)) == 0
+        assert self.bound is None or self.do(self.home.backend.running_sessions()) <= self.bound
         assert {self.status(session_id) for session_id in self.accepted} <= {
             *SETTLED,
             SessionStatus.PENDING,
@@ -295,7 +294,7 @@ class Sessions(RuleBasedStateMachine):
                     log = await self.home.log(session_id, run.run_id)
                     self.check_log([each["type"] for each in log], run.event_count)
                     self.check_questions([each for each in log if each["type"] == "CUSTOM"])
-        assert backend._database.read(deletions.pending) == []
+        assert await backend._database.read(deletions.pending) == []
         await backend.close()
 
     def check_questions(self, told: list[dict[str, Any]]) -> None:

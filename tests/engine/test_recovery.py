@@ -112,7 +112,7 @@ async def test_a_workspace_is_removed_by_the_next_server_when_the_one_that_delet
 
 
 async def removals_left(home: House) -> list[deletions.Deletion]:
-    return home.backend._database.read(deletions.pending)
+    return await home.backend._database.read(deletions.pending)
 
 
 async def test_what_the_store_did_not_make_stays_when_two_stores_share_a_directory(tmp_path: Path) -> None:

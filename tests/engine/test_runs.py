@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,7 @@ async def test_no_run_is_taken_up_when_the_session_is_not_running(home: House) -
     await home.backend.stop_session(CALLER, session_id)
     await home.status(session_id, SessionStatus.STOPPED)
     assert [run.status for run in await home.runs(session_id)] == [RunStatus.QUEUED]
-    assert await home.backend._database.write(partial(claim, session=1)) is None
+    assert await home.backend._database.write(claim, 1) is None
 
 
 async def test_a_run_is_refused_when_the_session_is_not_running(home: House) -> None:
@@ -332,7 +331,7 @@ async def test_positions_count_from_one_without_gaps_when_the_agent_is_fast(tmp_
         session_id = await home.running()
         log = await home.log(session_id)
         assert [each.get("value") for each in log] == [None, *range(5000), None]
-        positions = home.backend._database.read(
+        positions = await home.backend._database.read(
             lambda connection: list(connection.exec_driver_sql("SELECT position FROM events ORDER BY 1").scalars())
         )
         assert positions == list(range(1, 5003))

@@ -44,7 +44,7 @@ async def test_credentials_in_a_url_are_used_and_never_shown(home: House) -> Non
     listed = await home.backend.list_sessions(CALLER, limit=1, offset=0, search=None, status=(), label=())
     shown = [created, again, await home.backend.get_session(CALLER, created.id), *listed.items]
     assert [session.repos for session in shown] == [[Repo(url="https://127.0.0.1:1/x.git", branch="main")]] * 4
-    row = home.backend._database.read(lambda connection: sessions.find(connection, "demo", created.id))
+    row = await home.backend._database.read(sessions.find, "demo", created.id)
     assert row.request.repos == repos
 
 
@@ -175,7 +175,7 @@ async def test_sessions_are_filtered_by_status_when_it_is_asked_for(home: House)
     assert await ids(home, status=(SessionStatus.STOPPED,)) == [stopped]
     assert await ids(home, status=(SessionStatus.RUNNING, SessionStatus.STOPPED)) == [running, stopped]
     assert await ids(home, status=(SessionStatus.FAILED,)) == []
-    assert home.backend.running_sessions() == 1
+    assert await home.backend.running_sessions() == 1
 
 
 async def test_the_active_run_and_the_queued_ones_end_as_interrupted_when_the_session_stops(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Metrics count requests and backend calls, with labels from bounded sets."""
 
+import asyncio
+
 from app.observability.metrics import Metrics
 
 
 def exported(metrics: Metrics) -> list[str]:
-    return metrics.export("")[1].decode().splitlines()
+    return asyncio.run(metrics.export(""))[1].decode().splitlines()
 
 
 def test_requests_are_counted_by_operation_method_and_status() -> None:
@@ -38,7 +40,11 @@ def test_backend_calls_are_counted_by_outcome() -> None:
 
 def test_active_sessions_are_read_at_each_scrape() -> None:
     metrics, sessions = Metrics(), [3]
-    metrics.watch_sessions(lambda: sessions[0])
+
+    async def count() -> int:
+        return sessions[0]
+
+    metrics.watch_sessions(count)
     before = exported(metrics)
     sessions[0] = 5
 
@@ -54,7 +60,7 @@ def test_two_apps_in_one_process_count_for_themselves() -> None:
 
 
 def test_the_format_follows_the_accept_header() -> None:
-    content_type, body = Metrics().export("application/openmetrics-text; version=1.0.0")
+    content_type, body = asyncio.run(Metrics().export("application/openmetrics-text; version=1.0.0"))
 
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")

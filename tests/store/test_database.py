@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, delete, select, text
 
 from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
-from app.store.sqlite.database import Database, migrate
+from app.store.sqlite.database import SqliteDatabase, migrate
 from app.store.sqlite.engine import writing_engine
 from app.store.tables import APPROVALS, METADATA, SESSIONS
 
@@ -24,8 +24,8 @@ def commits() -> Commits:
 
 
 @pytest.fixture
-async def database(tmp_path: Path, commits: Commits) -> AsyncIterator[Database]:
-    database = Database(
+async def database(tmp_path: Path, commits: Commits) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(
         tmp_path / "store.db", lambda operation, _seconds, outcome: commits.append((operation, outcome))
     )
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)")))
@@ -53,19 +53,19 @@ def on_disk(path: Path) -> list[int]:
     return rows
 
 
-async def test_writes_share_a_commit_when_they_wait_together(database: Database, commits: Commits) -> None:
+async def test_writes_share_a_commit_when_they_wait_together(database: SqliteDatabase, commits: Commits) -> None:
     assert await asyncio.gather(*(database.write(put(n)) for n in range(50))) == list(range(50))
-    assert database.read(numbers) == list(range(50))
+    assert await database.read(numbers) == list(range(50))
     assert len(commits) < 25
 
 
-async def test_a_write_is_on_disk_when_it_is_answered(database: Database, tmp_path: Path) -> None:
+async def test_a_write_is_on_disk_when_it_is_answered(database: SqliteDatabase, tmp_path: Path) -> None:
     for number in range(5):
         await database.write(put(number))
         assert on_disk(tmp_path / "store.db") == list(range(number + 1))
 
 
-async def test_only_its_own_changes_are_undone_when_a_function_fails(database: Database) -> None:
+async def test_only_its_own_changes_are_undone_when_a_function_fails(database: SqliteDatabase) -> None:
     def fail(connection: Connection) -> None:
         put(999)(connection)
         raise NotFound
@@ -73,11 +73,11 @@ async def test_only_its_own_changes_are_undone_when_a_function_fails(database: D
     writes = [database.write(put(n)) for n in range(25)] + [database.write(put(n)) for n in range(25, 50)]
     results = await asyncio.gather(*writes[:25], database.write(fail), *writes[25:], return_exceptions=True)
     assert isinstance(results[25], NotFound)
-    assert database.read(numbers) == list(range(50))
+    assert await database.read(numbers) == list(range(50))
 
 
 async def test_one_write_fails_when_it_alone_keeps_the_group_from_being_committed(
-    database: Database, commits: Commits
+    database: SqliteDatabase, commits: Commits
 ) -> None:
     def defer(connection: Connection) -> None:
         connection.execute(text("PRAGMA defer_foreign_keys = ON"))
@@ -98,12 +98,12 @@ async def test_one_write_fails_when_it_alone_keeps_the_group_from_being_committe
     await held
     results = await asyncio.gather(*group, return_exceptions=True)
     assert isinstance(results[1], InternalError)
-    assert database.read(numbers) == [1, 2]
+    assert await database.read(numbers) == [1, 2]
     assert [results[0], results[2]] == [1, 2]
     assert [outcome for _, outcome in commits] == ["ok", "error", "ok", "error", "ok"]
 
 
-async def test_the_group_fails_with_storage_full_when_the_file_can_grow_no_more(database: Database) -> None:
+async def test_the_group_fails_with_storage_full_when_the_file_can_grow_no_more(database: SqliteDatabase) -> None:
     await database.write(lambda connection: connection.execute(text("CREATE TABLE big (b BLOB)")))
 
     def limit(connection: Connection) -> None:
@@ -115,27 +115,27 @@ async def test_the_group_fails_with_storage_full_when_the_file_can_grow_no_more(
         await database.write(lambda connection: connection.execute(text("INSERT INTO big VALUES (zeroblob(1000000))")))
     assert isinstance(refusal.value.__cause__, Exception)
     await database.write(put(1))
-    assert database.read(numbers) == [1]
+    assert await database.read(numbers) == [1]
 
 
 async def test_a_write_fails_as_unavailable_when_another_process_holds_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
-    database = Database(tmp_path / "store.db", lambda *_: None)
+    database = SqliteDatabase(tmp_path / "store.db", lambda *_: None)
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageUnavailable):
         await database.write(lambda _connection: None)
     retried = asyncio.create_task(database.write_until_stored(lambda _connection: "written"))
-    assert database.read(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
+    assert await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
     other.execute("ROLLBACK")
     assert await retried == "written"
     other.close()
     await database.close()
 
 
-async def test_readers_see_the_last_commit_when_a_write_is_under_way(database: Database) -> None:
+async def test_readers_see_the_last_commit_when_a_write_is_under_way(database: SqliteDatabase) -> None:
     await database.write(put(1))
     loop = asyncio.get_running_loop()
     entered, go_on = asyncio.Event(), asyncio.Event()
@@ -147,22 +147,22 @@ async def test_readers_see_the_last_commit_when_a_write_is_under_way(database: D
 
     writing = asyncio.create_task(database.write(slow))
     await entered.wait()
-    assert database.read(numbers) == await database.read_in_thread(numbers) == [1]
+    assert await database.read(numbers) == await database.read_in_thread(numbers) == [1]
     go_on.set()
     await writing
-    assert database.read(numbers) == await database.read_in_thread(numbers) == [1, 2]
+    assert await database.read(numbers) == await database.read_in_thread(numbers) == [1, 2]
 
 
-async def test_a_reader_can_change_nothing_when_it_tries(database: Database) -> None:
+async def test_a_reader_can_change_nothing_when_it_tries(database: SqliteDatabase) -> None:
     with pytest.raises(StorageUnavailable):
-        database.read(put(1))
+        await database.read(put(1))
     with pytest.raises(StorageUnavailable):
         await database.read_in_thread(put(1))
-    assert database.read(numbers) == []
+    assert await database.read(numbers) == []
 
 
 async def test_what_waits_is_committed_when_the_store_is_closed(tmp_path: Path) -> None:
-    database = Database(tmp_path / "store.db", lambda *_: None)
+    database = SqliteDatabase(tmp_path / "store.db", lambda *_: None)
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)")))
     writes = [asyncio.create_task(database.write(put(n))) for n in range(20)]
     await asyncio.sleep(0)
@@ -174,12 +174,12 @@ async def test_what_waits_is_committed_when_the_store_is_closed(tmp_path: Path) 
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == [tmp_path / "store.db"]
 
 
-async def test_a_function_still_runs_when_its_caller_has_gone(database: Database) -> None:
+async def test_a_function_still_runs_when_its_caller_has_gone(database: SqliteDatabase) -> None:
     writing = asyncio.create_task(database.write(put(1)))
     await asyncio.sleep(0)
     writing.cancel()
     await database.write(put(2))
-    assert database.read(numbers) == [1, 2]
+    assert await database.read(numbers) == [1, 2]
 
 
 def test_questions_that_an_earlier_version_has_stored_stay(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_migrations_make_the_declared_tables_when_run_twice(tmp_path: Path) 
 async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
     path = tmp_path / "data" / "store.db"
     for _ in range(2):
-        database = Database(path, lambda *_told: None)
+        database = SqliteDatabase(path, lambda *_told: None)
         await database.write(lambda connection: connection.execute(text("CREATE TABLE IF NOT EXISTS t (n INTEGER)")))
         files = [path.parent, path, *path.parent.glob("store.db-*")]
         assert len(files) == 4
@@ -231,7 +231,7 @@ async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
         path.chmod(0o644)  # as earlier versions made it
 
 
-async def test_an_error_says_no_value(database: Database) -> None:
+async def test_an_error_says_no_value(database: SqliteDatabase) -> None:
     statement = text("INSERT INTO no_such_table VALUES (:secret)")
     with pytest.raises(InternalError) as caught:
         await database.write(lambda connection: connection.execute(statement, {"secret": "s3cret"}))

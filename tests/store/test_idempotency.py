@@ -23,10 +23,10 @@ def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
     return msgspec.structs.replace(CALLER, idempotency_key=IdempotencyKey(key, fingerprint))
 
 
-def kept(home: House) -> int:
+async def kept(home: House) -> int:
     """How many answers the store holds."""
     query = select(func.count()).select_from(ANSWERS)
-    return home.backend._database.read(lambda connection: connection.execute(query).scalar_one())
+    return await home.backend._database.read(lambda connection: connection.execute(query).scalar_one())
 
 
 async def test_what_a_crash_leaves_has_both_the_session_and_its_answer(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ async def test_a_refusal_leaves_nothing(tmp_path: Path) -> None:
         await home.backend.stop_session(CALLER, session_id)
         with pytest.raises(NotRunning):
             await home.backend.send_message(keyed(), session_id, NewMessage(content="hello"))
-        assert kept(home) == 0
+        assert await kept(home) == 0
 
 
 async def test_an_answer_is_forgotten_and_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +59,8 @@ async def test_an_answer_is_forgotten_and_removed_after_a_day(tmp_path: Path, mo
         with pytest.raises(IdempotencyKeyReused):
             await home.backend.create_session(keyed(fingerprint=b"other"), NEW)
         await home.backend.create_session(keyed(b"later"), NEW)
-        assert kept(home) == 2
+        assert await kept(home) == 2
         now += 1
         again = (await home.backend.create_session(keyed(fingerprint=b"other"), NEW)).value
         assert again.id != first.id
-        assert kept(home) == 2
+        assert await kept(home) == 2

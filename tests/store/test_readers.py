@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from app.agents.port import Turn
+from app.errors import StorageUnavailable
 from app.models.output import OutputFormat
 from app.results import EventStream, StreamEvent
 from app.store.notifier import SHARED_READS, WAKE_BATCH, ChangeNotifier
+from app.store.sqlite.database import SqliteDatabase
 from app.store.statements import driver
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
 
@@ -69,7 +71,9 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
 
         await heard("first")
         statements: list[str] = []
-        reading = driver(home.backend._database._reader)
+        database = home.backend._database
+        assert isinstance(database, SqliteDatabase)
+        reading = driver(database._reader)
         reading.set_trace_callback(statements.append)
         await heard("second")
         reading.set_trace_callback(None)
@@ -83,31 +87,92 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
         assert joined.deltas == ["firstsecond"]
 
 
-class TestWhatIsReadOnce:
+class Source:
+    """Reads return `value` once `open` is set, and are counted."""
+
+    def __init__(self) -> None:
+        self.value = "old"
+        self.reads = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def read(self) -> str:
+        self.reads += 1
+        await self.open.wait()
+        if self.value == "failure":
+            raise StorageUnavailable
+        return self.value
+
+
+class TestSharedReads:
     @pytest.fixture
-    def bell(self) -> ChangeNotifier:
+    def notifier(self) -> ChangeNotifier:
         return ChangeNotifier()
 
-    async def test_the_same_question_is_answered_from_memory_until_there_is_news(self, bell: ChangeNotifier) -> None:
-        with bell.subscribe(1), bell.subscribe(1):
-            assert bell.read_shared(1, "question", lambda: "old") == "old"
-            assert bell.read_shared(1, "question", lambda: "new") == "old"
-            bell.notify([2])
-            assert bell.read_shared(1, "question", lambda: "new") == "old"
-            bell.notify([1])
-            assert bell.read_shared(1, "question", lambda: "new") == "new"
+    @pytest.fixture
+    def source(self) -> Source:
+        return Source()
 
-    async def test_only_the_last_answers_are_kept(self, bell: ChangeNotifier) -> None:
-        with bell.subscribe(1), bell.subscribe(1):
+    async def test_a_result_is_shared_until_the_session_changes(self, notifier: ChangeNotifier, source: Source) -> None:
+        with notifier.subscribe(1), notifier.subscribe(1):
+            assert await notifier.read_shared(1, "key", source.read) == "old"
+            source.value = "new"
+            assert await notifier.read_shared(1, "key", source.read) == "old"
+            notifier.notify([2])
+            assert await notifier.read_shared(1, "key", source.read) == "old"
+            notifier.notify([1])
+            assert await notifier.read_shared(1, "key", source.read) == "new"
+
+    async def test_those_who_come_while_another_reads_wait_for_its_result(
+        self, notifier: ChangeNotifier, source: Source
+    ) -> None:
+        with notifier.subscribe(1), notifier.subscribe(1):
+            source.open.clear()
+            first, *others = [asyncio.create_task(notifier.read_shared(1, "key", source.read)) for _ in range(5)]
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.sleep(0)
+            source.open.set()
+            assert await asyncio.gather(*others) == ["old"] * 4
+            assert first.cancelled()
+            assert source.reads == 1
+
+    async def test_a_change_during_a_read_makes_the_next_subscriber_read_again(
+        self, notifier: ChangeNotifier, source: Source
+    ) -> None:
+        with notifier.subscribe(1), notifier.subscribe(1):
+            source.open.clear()
+            before = asyncio.create_task(notifier.read_shared(1, "key", source.read))
+            await asyncio.sleep(0)
+            notifier.notify([1])
+            after = asyncio.create_task(notifier.read_shared(1, "key", source.read))
+            source.open.set()
+            await asyncio.gather(before, after)
+            assert source.reads == 2
+
+    async def test_a_failed_read_is_tried_again(self, notifier: ChangeNotifier, source: Source) -> None:
+        with notifier.subscribe(1), notifier.subscribe(1):
+            source.value = "failure"
+            with pytest.raises(StorageUnavailable):
+                await notifier.read_shared(1, "key", source.read)
+            source.value = "new"
+            assert await notifier.read_shared(1, "key", source.read) == "new"
+
+    async def test_only_the_last_results_are_remembered(self, notifier: ChangeNotifier, source: Source) -> None:
+        with notifier.subscribe(1), notifier.subscribe(1):
             for number in range(SHARED_READS + 1):
-                bell.read_shared(1, number, lambda: "old")
-            assert bell.read_shared(1, 0, lambda: "new") == "new"
-            assert bell.read_shared(1, SHARED_READS, lambda: "new") == "old"
+                await notifier.read_shared(1, number, source.read)
+            source.value = "new"
+            assert await notifier.read_shared(1, 0, source.read) == "new"
+            assert await notifier.read_shared(1, SHARED_READS, source.read) == "old"
 
-    async def test_nothing_is_kept_for_one_alone(self, bell: ChangeNotifier) -> None:
-        with bell.subscribe(1):
-            assert bell.read_shared(1, "question", lambda: "old") == "old"
-            assert bell.read_shared(1, "question", lambda: "new") == "new"
+    async def test_nothing_is_remembered_for_a_single_subscriber(
+        self, notifier: ChangeNotifier, source: Source
+    ) -> None:
+        with notifier.subscribe(1):
+            assert await notifier.read_shared(1, "key", source.read) == "old"
+            source.value = "new"
+            assert await notifier.read_shared(1, "key", source.read) == "new"
 
 
 async def test_all_who_watch_are_woken_and_not_all_at_once() -> None:

@@ -71,7 +71,7 @@ def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
     assert chosen.database is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
-        patch.setattr("app.store.sqlite.database.LAST_RETRY", 0.1)
+        patch.setattr("app.store.database.LAST_RETRY", 0.1)
         patch.setattr(demo, "TICK_SECONDS", 0.01)
         with KeyRing.open(chosen.database) as ring:
             _, key = ring.create(project="demo", role=Role.ADMIN)

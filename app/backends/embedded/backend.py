@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from app.store import idempotency, keys, sessions
 from app.store.commands import sessions as session_commands
 from app.store.log import StoredLog
 from app.store.sessions import SessionRow
-from app.store.sqlite.database import Database
+from app.store.sqlite.database import SqliteDatabase
 from app.store.sqlite.lock import StoreLock
 
 
@@ -79,7 +78,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def _take_up(self) -> None:
         await asyncio.to_thread(self._clear)
-        self._database = Database(self._path, self._observe)
+        self._database = SqliteDatabase(self._path, self._observe)
         self._output = StoredLog(self._database)
         self._engine = Engine(
             self._database,
@@ -110,15 +109,15 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def ready(self) -> None:
         """Return if the store can be read."""
-        self._database.read(partial(sessions.count, status=SessionStatus.PENDING))
+        await self._database.read(sessions.count, SessionStatus.PENDING)
 
-    def running_sessions(self) -> int:
+    async def running_sessions(self) -> int:
         """How many sessions of all projects are running."""
-        return self._database.read(partial(sessions.count, status=SessionStatus.RUNNING))
+        return await self._database.read(sessions.count, SessionStatus.RUNNING)
 
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
         """See `keys.verify`."""
-        return self._database.read_one(partial(keys.verify, credentials=credentials, role=role))
+        return await self._database.read_one(keys.verify, credentials, role)
 
     async def list_sessions(
         self,
@@ -132,23 +131,28 @@ class EmbeddedBackend(EmbeddedRuns):
     ) -> SessionPage:
         """One query for the page, one for the count; what has to match is looked for in a thread."""
         if search or status or label:
-            matching = partial(sessions.matching, search=search, status=status, label=label)
-            query = partial(matching, project=caller.project, limit=limit, offset=offset)
-            rows, total = await self._database.read_in_thread(query)
+            rows, total = await self._database.read_in_thread(
+                sessions.matching,
+                caller.project,
+                limit=limit,
+                offset=offset,
+                search=search,
+                status=status,
+                label=label,
+            )
         else:
-            page = partial(sessions.page, project=caller.project, limit=limit, offset=offset)
-            rows, total = self._database.read(page)
-        return SessionPage.at_offset(self._shown(rows), total=total, limit=limit, offset=offset)
+            rows, total = await self._database.read(sessions.page, caller.project, limit=limit, offset=offset)
+        return SessionPage.at_offset(await self._shown(rows), total=total, limit=limit, offset=offset)
 
     async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         """Commit the session and its task as its first run, then make the workspace in the background."""
         workspace.check(new, self._git_protocols)
         labels.check(new.labels)
 
-        make = partial(session_commands.create_session, project=caller.project, new=new)
+        create_once = idempotency.once(caller.idempotency_key, session_commands.create_session, _created)
 
         async def create() -> CreatedSession:
-            session = await self._database.write(idempotency.once(caller.idempotency_key, make, _created))
+            session = await self._database.write(create_once, caller.project, new)
             self._life.provision(session)
             return _created(session)
 
@@ -156,20 +160,22 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
         """A point read."""
-        return self._shown([self._find(caller, session_id)])[0]
+        [shown] = await self._shown([await self._find(caller, session_id)])
+        return shown
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
         """One transaction; a new time limit holds for the runs that begin after it."""
         labels.check(patch.labels)
-        update = partial(session_commands.update_session, project=caller.project, session_id=session_id, patch=patch)
-        return self._shown([await self._database.write(update)])[0]
+        session = await self._database.write(session_commands.update_session, caller.project, session_id, patch)
+        [shown] = await self._shown([session])
+        return shown
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete the rows first: from then on the session is gone, whatever its agent still does."""
 
         async def delete() -> None:
             removal = await self._database.write_from_reserve(
-                partial(session_commands.delete_session, project=caller.project, session_id=session_id)
+                session_commands.delete_session, caller.project, session_id
             )
             await self._life.purge(removal)
 
@@ -197,7 +203,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         """Answers once the end of the run is stored."""
-        session = self._find(caller, session_id)
+        session = await self._find(caller, session_id)
         running = session.status is SessionStatus.RUNNING
         interrupted = running and await self._engine.interrupt(session.row_id)
         return InterruptResult(message="Interrupt signal sent", interrupted=interrupted)

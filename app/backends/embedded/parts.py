@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,9 +15,9 @@ from app.models.sessions import Session, WaitingFor
 from app.results import Idempotent
 from app.store import approvals, idempotency, sessions
 from app.store.commands import sessions as session_commands
+from app.store.database import Database
 from app.store.log import StoredLog
 from app.store.sessions import SessionRow
-from app.store.sqlite.database import Database
 
 T = TypeVar("T")
 
@@ -32,9 +31,9 @@ class EmbeddedParts(Backend):
     _output: StoredLog
     _under_way: set[asyncio.Task[Any]]
 
-    def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
+    async def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
         """What a client sees of sessions, with what each waits for."""
-        waiting = self._database.read_one(partial(approvals.waiting, sessions=[row.row_id for row in rows]))
+        waiting = await self._database.read_one(approvals.waiting, [row.row_id for row in rows])
         return [
             msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.row_id]))
             if row.row_id in waiting
@@ -42,13 +41,11 @@ class EmbeddedParts(Backend):
             for row in rows
         ]
 
-    def _find(self, caller: Caller, session_id: str) -> SessionRow:
-        return self._database.read_one(partial(sessions.find, project=caller.project, session_id=session_id))
+    async def _find(self, caller: Caller, session_id: str) -> SessionRow:
+        return await self._database.read_one(sessions.find, caller.project, session_id)
 
     async def _act(self, caller: Caller, session_id: str, action: Action) -> SessionRow:
-        return await self._database.write(
-            partial(session_commands.transition, project=caller.project, session_id=session_id, action=action)
-        )
+        return await self._database.write(session_commands.transition, caller.project, session_id, action)
 
     async def _complete_once(self, kind: type[T], work: Coroutine[Any, Any, T]) -> Idempotent[T]:
         """Return the result of `work`, or the stored one if the request was seen before."""

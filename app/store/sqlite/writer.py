@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -17,16 +17,17 @@ from app.store.notifier import changed_sessions
 from app.store.sqlite.engine import translate_errors
 from app.store.statements import driver
 
+P = ParamSpec("P")
 T = TypeVar("T")
-
-
 MAX_GROUP = 500
 log = logging.getLogger(__name__)
 
 
 class _Request(NamedTuple):
-    function: Callable[[Connection], Any]
-    answer: "asyncio.Future[Any]"
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: "asyncio.Future[Any]"
 
 
 class Writer:
@@ -45,17 +46,20 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, function: Callable[[Connection], T]) -> T:
-        """Run `function` in the writer's transaction; return its value once that is on disk, or raise its error.
+    def submit(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "asyncio.Future[T]":
+        """Return the future value of `function(connection, *args, **kwargs)`, which is set once that is on disk.
 
-        An error undoes what this function did and nothing else. A caller that is cancelled stops waiting; its
-        function still runs, a second time if it was undone together with others that could not be committed.
+        Each function runs in a savepoint of its own, so an error rolls back only that function. Cancelling the future
+        does not cancel the function. If a group cannot be committed, its functions are run again one by one, so they
+        must be safe to repeat. Raises `StorageUnavailable` after `close`.
         """
         if not self._open:
             raise StorageUnavailable
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Request(function, answer))
-        return await answer
+        result: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Request(function, args, kwargs, result))
+        return result
 
     async def close(self) -> None:
         """Finish what waits, then end the thread."""
@@ -88,7 +92,7 @@ class Writer:
         began = time.perf_counter()
         try:
             with translate_errors(), self._engine.begin() as connection:
-                results = [self._run(connection, request.function) for request in group]
+                results = [self._run(connection, request) for request in group]
                 news = changed_sessions(connection)
         except Exception as error:
             log.warning("a commit failed", exc_info=True)
@@ -107,12 +111,12 @@ class Writer:
         except Exception:
             log.exception("a commit could not be measured")  # which must not end the thread
 
-    def _run(self, connection: Connection, function: Callable[[Connection], Any]) -> Any:
+    def _run(self, connection: Connection, request: _Request) -> Any:
         execute = driver(connection).execute
         try:
             with translate_errors():
                 execute("SAVEPOINT request")
-                value = function(connection)
+                value = request.function(connection, *request.args, **request.kwargs)
                 execute("RELEASE request")
         except Exception as error:
             if not _undone(connection):
@@ -141,9 +145,9 @@ def _undone(connection: Connection) -> bool:
 
 def _answer(group: list[_Request], results: list[Any]) -> None:
     for request, result in zip(group, results, strict=True):
-        if request.answer.done():
+        if request.result.done():
             continue
         if isinstance(result, Exception):
-            request.answer.set_exception(result)
+            request.result.set_exception(result)
         else:
-            request.answer.set_result(result)
+            request.result.set_result(result)
