@@ -77,6 +77,7 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
             metrics.observe,
             answers=settings.data_dir / "answers.db",
             tracing=tracing,
+            log_cache_bytes=settings.log_cache_bytes,
         )
     from app.agents.process_group import reap  # noqa: PLC0415
     from app.agents.registry import agent_factory  # noqa: PLC0415

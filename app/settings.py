@@ -150,6 +150,13 @@ class Settings(BaseModel):
     backend_timeout: _Duration = _setting(
         "30s", "a duration such as 30s or 1m30s", "Longest wait for the platform's answer, and between its bytes."
     )
+    log_cache_bytes: int = _setting(
+        "83886080",
+        "a whole number from 0 to 1099511627776",
+        "Memory for long logs of a platform's sessions, so that only new events are decoded; 0 for none.",
+        ge=0,
+        le=2**40,
+    )
     rate_limit_rps: int = _setting(
         "100", "a whole number from 1 to 1000000", "Requests per second and client.", ge=1, le=1_000_000
     )

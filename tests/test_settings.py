@@ -94,6 +94,8 @@ WRONG = [
     ("RATE_LIMIT_RPS", "0"),
     ("RATE_LIMIT_BURST", "many"),
     ("MAX_BODY_BYTES", "1MiB"),
+    ("LOG_CACHE_BYTES", "off"),
+    ("LOG_CACHE_BYTES", "-1"),
     ("CORS_ALLOWED_ORIGINS", "*"),
     ("CORS_ALLOWED_ORIGINS", "https://*"),
     ("CORS_ALLOWED_ORIGINS", "https://example.com/path"),

@@ -19,11 +19,8 @@ from app.agui.messages import (
 )
 from app.agui.outcome import merge_outcomes
 from app.agui.times import millis, rfc3339
-from app.agui.weight import memory_size
 from app.models.runs import RunStatus
 from app.models.wire import WireModel
-
-_OBJECT = 600  # bytes of a message, call or run beside its texts
 
 
 class Run(msgspec.Struct, eq=False):
@@ -213,19 +210,6 @@ class Conversation:
     def end(self, run: Run, ending: RunStatus) -> None:
         """Take a terminal event of the run."""
         run.ending = merge_outcomes(run.ending, ending)
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        drafts = self._drafts.values()
-        calls = [*self._calls.values(), *(call for draft in drafts for call in draft.calls.values())]
-        return (
-            sum(_OBJECT + memory_size(draft.id, draft.role, draft.name, *(draft.texts or ())) for draft in drafts)
-            + sum(_OBJECT + memory_size(call.id, call.name, call.result, *(call.args or ())) for call in calls)
-            + sum(_OBJECT + memory_size(run.id) for run in self._runs.values())
-            + sum(_OBJECT + memory_size(thread_id) for thread_id in self._latest)
-            + sum(memory_size(key) for key in self._times)
-        )
 
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
         """Yield each message as JSON, an `app.models.output.Message`.

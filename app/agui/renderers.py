@@ -53,11 +53,6 @@ class RunSummarizer:
         self._events = RunFilter()
         self._runs = Runs()
 
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        return self._runs.size
-
     def feed(self, entries: EventBatch[Any]) -> None:
         """Go on with these entries."""
         taken = self._events.feed(entries)
@@ -83,12 +78,6 @@ class TranscriptWriter:
         self._events = events
         self._session_running = session_running
         self._telling = TranscriptBuilder()
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        selection = self._events.selection
-        return self._telling.size + (selection.size if selection else 0)
 
     def feed(self, entries: EventBatch[Any]) -> None:
         """Go on with these entries, which may change all that has been told."""

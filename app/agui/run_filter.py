@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from app.agui.events import EventHeader, M
-from app.agui.weight import memory_size
 
 _HEX = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 _UUID = re.compile(rf"(?:urn:uuid:)?({_HEX})|\{{({_HEX})\}}", re.ASCII | re.IGNORECASE)
@@ -29,11 +28,6 @@ class Selection:
     def __init__(self, run_id: str) -> None:
         self._wanted = normalize_run_id(run_id)
         self._known: dict[str | None, bool] = {None: False}
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        return memory_size(*self._known)
 
     def feed(self, events: Iterable[EventHeader]) -> list[int]:
         """Where those of the events are that belong to the run."""

@@ -13,7 +13,6 @@ from app.agui.messages import content_text, input_messages, last_user_text, snap
 from app.agui.outcome import error_message, merge_outcomes, outcome
 from app.agui.run_filter import normalize_run_id
 from app.agui.usage import cost_delta, usage
-from app.agui.weight import memory_size
 from app.models.runs import RunStatus, RunSummary, Usage
 
 
@@ -90,12 +89,6 @@ class _Run(msgspec.Struct, eq=False):
             self.input_message = last_user_text(input_messages(event.raw))
 
     @property
-    def size(self) -> int:
-        return 1000 + memory_size(
-            self.run_id, self.thread_id, self.error, self.input_message, self.text_message, self.snapshot_message
-        )
-
-    @property
     def user_message(self) -> str | None:
         return self.input_message or self.text_message or self.snapshot_message
 
@@ -133,11 +126,6 @@ class Runs:
             if run is None:
                 run = self._runs[run_id] = _Run(run_id, first=at(start).position)
             run.feed(stretch, partial(_resumed, at, start))
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        return sum(run.size for run in self._runs.values())
 
     def has(self, run_id: str) -> bool:
         """Whether there is an event of the run."""

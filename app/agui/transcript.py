@@ -44,11 +44,6 @@ class TranscriptBuilder:
             else:
                 self._apply(events[start], text)
 
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        return self._conversation.size
-
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
         """The messages of the conversation so far, in JSON."""
         return self._conversation.messages(session_running=session_running)

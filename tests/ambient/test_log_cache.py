@@ -1,4 +1,4 @@
-"""What is kept of long logs takes a bounded amount of memory."""
+"""The cache of read logs: what it hands out, what it drops, and how much memory it takes."""
 
 import gc
 import tracemalloc
@@ -7,55 +7,117 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.agui.events import EventBatch
-from app.agui.prefix import LogPrefix
+from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 from app.agui.renderers import RunFilter, RunSummarizer, TranscriptWriter
-from app.backends.ambient.log_cache import LONG_LOG, Checkpoint, Checkpoints, LogCache
+from app.backends.ambient.log_cache import LONG_LOG, Checkpoint, Checkpoints, LogCache, memory_size
 from tests.bench import exports
 from tests.support.agui_samples import raw
 
-
-class Kept:
-    def __init__(self, size: int) -> None:
-        self.size = size
+LONG = b"x" * LONG_LOG
+KB = 1000
 
 
-def test_what_was_asked_for_last_stays() -> None:
-    kept, what = LogCache[Kept](100_000), {name: Kept(40_000) for name in "abc"}
-    for name, told in what.items():
-        kept.put(name, told)
-    assert [kept.pop(name) for name in "abc"] == [None, what["b"], what["c"]]
+async def view(cache: LogCache, key: str, log: bytes = LONG, *, view_size: int = 0) -> list[bytes]:
+    """What a view of `log` was fed in all, each time it was read; a fresh one takes `view_size` bytes of memory."""
+
+    def make() -> list[bytes]:
+        return [bytes(view_size)] if view_size else []
+
+    async def read(view: list[bytes], hasher: PrefixHasher) -> None:
+        text = log + b"]"
+        if hasher.more is None:
+            text = hasher.rest(text)
+        if hasher.more is None:
+            raise LogRewritten
+        if new := text.removesuffix(b"]"):
+            hasher.add(new)
+            view.append(new)
+
+    async with cache.view(key, make, read) as found:
+        return list(found)
 
 
-def test_what_is_handed_over_is_not_there_any_more() -> None:
-    kept = LogCache[Kept](10_000)
-    kept.put("a", Kept(1))
-    assert kept.pop("a")
-    assert kept.pop("a") is None
+async def test_a_view_is_fed_only_what_was_appended() -> None:
+    cache = LogCache(1000 * KB)
+    assert await view(cache, "a") == [LONG]
+    assert await view(cache, "a") == [LONG]
+    assert await view(cache, "a", LONG + b",y") == [LONG, b"y"]
 
 
-def test_what_is_too_large_is_not_kept() -> None:
-    kept = LogCache[Kept](10_000)
-    kept.put("a", Kept(10_000))
-    assert kept.pop("a") is None
+async def test_a_view_is_made_again_when_the_log_was_rewritten() -> None:
+    cache = LogCache(1000 * KB)
+    await view(cache, "a")
+    other = b"y" * LONG_LOG
+    assert await view(cache, "a", other) == [other]
+    assert await view(cache, "a", other + b",z") == [other, b"z"]
 
 
-def test_reading_begins_at_the_last_place_before_what_is_asked_for() -> None:
-    landmarks = Checkpoints()
-    places = [Checkpoint(end, False, LogPrefix(LONG_LOG + end, b"")) for end in (10, 20, 20, 15, 30)]
-    assert landmarks.before(100) is None
-    for place in places:
-        landmarks.add(place)
-    found = [landmarks.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
-    assert [place and place.end for place in found] == [None, None, 10, 10, 20, 20, 30, 30]
-    landmarks.add(Checkpoint(40, False, LogPrefix(LONG_LOG - 1, b"")))
-    assert landmarks.size == 750
+async def test_nothing_is_cached_of_a_short_log_or_without_memory() -> None:
+    short = LogCache(1000 * KB)
+    assert await view(short, "a", LONG[1:]) == [LONG[1:]]
+    assert await view(short, "a", LONG[1:] + b",y") == [LONG[1:] + b",y"]
+    off = LogCache(0)
+    assert await view(off, "a") == [LONG]
+    assert await view(off, "a", LONG + b",y") == [LONG + b",y"]
 
 
-def test_what_takes_nothing_counts_too() -> None:
-    kept = LogCache[Kept](10_000)
-    for name in "abc":
-        kept.put(name, Kept(0))
-    assert [bool(kept.pop(name)) for name in "abc"] == [False, True, True]
+async def test_the_least_recently_used_views_are_dropped() -> None:
+    cache = LogCache(1000 * KB)
+    for key in "abc":
+        await view(cache, key, view_size=100 * KB)
+    read_on = {key: len(await view(cache, key, LONG + b",y", view_size=100 * KB)) == 3 for key in "cba"}
+    assert read_on == {"c": True, "b": True, "a": False}
+
+
+async def test_a_view_that_takes_more_than_all_memory_is_not_cached() -> None:
+    cache = LogCache(1000 * KB)
+    await view(cache, "a", view_size=1000 * KB)
+    assert len(await view(cache, "a", LONG + b",y", view_size=1000 * KB)) == 2
+
+
+async def test_a_view_in_use_is_not_handed_out_twice() -> None:
+    cache = LogCache(1000 * KB)
+    seen: list[list[int]] = []
+
+    async def read(view: list[int], hasher: PrefixHasher) -> None:
+        if hasher.more:
+            hasher.add(LONG)
+        view.append(1)
+
+    for _ in range(2):
+        async with cache.view("a", list[int], read) as one, cache.view("a", list[int], read) as other:
+            assert one is not other
+            seen.append(one)
+    assert seen[1] == [1, 1]
+
+
+def checkpoints(cache: LogCache, key: str, count: int = 0) -> int:
+    """How many checkpoints are cached; `count` are added."""
+    with cache.checkpoints(key) as found:
+        before = found.size // 250
+        for position in range(before, before + count):
+            found.add(Checkpoint(position, False, LogPrefix(LONG_LOG, b"")))
+    return before
+
+
+def test_checkpoints_are_cached_with_the_views() -> None:
+    cache = LogCache(10_000)
+    assert checkpoints(cache, "a", 3) == 0
+    assert checkpoints(cache, "a", 1) == 3
+    assert checkpoints(cache, "b") == 0
+    assert checkpoints(cache, "b", 8) == 0
+    assert checkpoints(cache, "a") == 0  # dropped: both together take more than there is
+
+
+def test_reading_starts_at_the_last_checkpoint_before_the_position() -> None:
+    found = Checkpoints()
+    assert found.before(100) is None
+    for position in (10, 20, 20, 15, 30):
+        found.add(Checkpoint(position, False, LogPrefix(LONG_LOG + position, b"")))
+    starts = [found.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
+    assert [start and start.position for start in starts] == [None, None, 10, 10, 20, 20, 30, 30]
+    found.add(Checkpoint(40, False, LogPrefix(LONG_LOG - 1, b"")))
+    assert found.size == 750
 
 
 def errors() -> Iterator[bytes]:
@@ -63,7 +125,7 @@ def errors() -> Iterator[bytes]:
         yield raw("RUN_ERROR", runId=f"r{number}", message="x" * 100_000)
 
 
-def restated_then_asked() -> Iterator[bytes]:
+def snapshots_before_inputs() -> Iterator[bytes]:
     for number in range(20):
         said = {"role": "user", "content": "x" * 50_000 + "🚀"}
         yield raw("MESSAGES_SNAPSHOT", runId=f"r{number}", messages=[said])
@@ -97,20 +159,23 @@ def usual() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    "log", [errors, restated_then_asked, a_run_an_event, alternating_deltas, long_names, calls_again_and_again, usual]
+    "log",
+    [errors, snapshots_before_inputs, a_run_an_event, alternating_deltas, long_names, calls_again_and_again, usual],
 )
 @pytest.mark.parametrize("kind", [RunSummarizer, TranscriptWriter])
-def test_sizes_are_honest(kind: type[RunSummarizer | TranscriptWriter], log: Callable[[], Iterator[bytes]]) -> None:
+def test_measured_sizes_are_close_to_what_python_allocates(
+    kind: type[RunSummarizer | TranscriptWriter], log: Callable[[], Iterator[bytes]]
+) -> None:
     raws = list(log())
-    told = TranscriptWriter("s1", RunFilter(), session_running=True) if kind is TranscriptWriter else RunSummarizer()
+    view = TranscriptWriter("s1", RunFilter(), session_running=True) if kind is TranscriptWriter else RunSummarizer()
     gc.collect()
     tracemalloc.start()
     try:
         for start in range(0, len(raws), 500):
-            told.feed(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), told.reading))
+            view.feed(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), view.reading))
         gc.collect()
-        held, _ = tracemalloc.get_traced_memory()
+        allocated, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    others = 200_000  # of memory: what was imported or made for the first time meanwhile
-    assert (held - others) / 2 < told.size < 6 * (held + others)
+    others = 200_000  # bytes that were imported or made for the first time meanwhile
+    assert (allocated - others) / 2 < memory_size(view) < 2 * (allocated + others)

@@ -8,6 +8,7 @@ import pytest
 
 import app.agui.export_splitter
 from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.log_cache import LogCache
 from app.backends.ambient.log_reader import LogReader
 from app.backends.ambient.poller import LogPollers, extended
 from app.backends.ambient.resources import Resource, Status
@@ -36,7 +37,7 @@ class Growing(PlatformApi):
 
 
 def watches_of(platform: PlatformApi, interval: float) -> LogPollers:
-    return LogPollers(platform, LogReader(platform), interval)
+    return LogPollers(platform, LogReader(platform, LogCache(0)), interval)
 
 
 def entries(*events: bytes) -> list[msgspec.Raw]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from app.backends.ambient.agui_runs import AmbientNative
 from app.backends.ambient.api import PlatformApi, PlatformClient
 from app.backends.ambient.idempotency import IdempotencyStore
+from app.backends.ambient.log_cache import LogCache
 from app.backends.ambient.log_reader import LogReader
 from app.backends.ambient.pending_runs import PendingRuns
 from app.backends.ambient.poller import LogPollers
@@ -33,6 +34,7 @@ class AmbientBackend(AmbientSessions, AmbientNative):
         *,
         answers: Path,
         tracing: Tracing | None = None,
+        log_cache_bytes: int = 80 << 20,
         interrupt_deadline: float = 10.0,
         poll_interval: float = 1.0,
     ) -> None:
@@ -40,7 +42,7 @@ class AmbientBackend(AmbientSessions, AmbientNative):
         self._platform = PlatformApi(self._client)
         self._accepted = PendingRuns()
         self._answers = IdempotencyStore(answers)
-        self._exports = LogReader(self._platform)
+        self._exports = LogReader(self._platform, LogCache(log_cache_bytes))
         self._watches = LogPollers(self._platform, self._exports, poll_interval)
         self._interrupt_deadline = interrupt_deadline
         self._poll_interval = poll_interval

@@ -1,7 +1,7 @@
-"""The logs of the platform's sessions, read out of its exports slice by slice."""
+"""The logs of the platform's sessions, read from its exports batch by batch."""
 
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from app.agui.renderers import EventLogWriter, RunFilter, RunSummarizer, Transcr
 from app.agui.run_filter import normalize_run_id
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.errors import sanitize, translate_errors
-from app.backends.ambient.log_cache import LONG_LOG, CachedLog, Checkpoint, Checkpoints, LogCache
+from app.backends.ambient.log_cache import Checkpoint, Checkpoints, LogCache
 from app.errors import CursorAhead
 from app.fair_turns import Log, Turns, in_turns, read, write
 from app.models.caller import Caller
@@ -22,124 +22,124 @@ from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.runs import RunSummary
 from app.results import StreamedJson
 
-T = TypeVar("T", RunSummarizer, TranscriptWriter)
+V = TypeVar("V", RunSummarizer, TranscriptWriter)
 
 
 class LogUpdate(NamedTuple):
-    """Entries of a log as they stand, and all of it; `grown` says that they come behind what was known."""
+    """Entries of a log, byte for byte, and the prefix that ends with them.
+
+    `appended` says whether they follow the prefix that the caller knew; if not, they are the whole log.
+    """
 
     entries: list[msgspec.Raw]
     prefix: LogPrefix | None
-    grown: bool
+    appended: bool
 
 
 class LogReader:
-    """What the log of a session tells; the session itself is to be read first.
+    """Reads logs of sessions; the caller must read the session itself first, since exports know no project.
 
-    An export that is no JSON object raises BackendUnavailable, and so does what is read or shown of it and no UTF-8.
-    Its `aguiEvents` count as none where they are null, missing or no list. With a `run_id` only that run's events
-    count: RunNotFound if there are none, and the run is not `accepted` either.
-
-    The platform gives a log as a whole, however little of it is asked for. What a long one has told is remembered, and
-    where its pages begin; of one that begins as it did, only what is behind that is read.
+    `BackendUnavailable` if an export is not a JSON object, or if a part of it that is read or sent is not UTF-8.
+    `aguiEvents` that are null, missing or not a list count as none. With a `run_id` only events of that run count:
+    `RunNotFound` if there are none, unless the run is `accepted`.
     """
 
-    def __init__(self, platform: PlatformApi) -> None:
+    def __init__(self, platform: PlatformApi, cache: LogCache) -> None:
         self._platform = platform
+        self._cache = cache
         self._turns = Turns()
-        self._runs: LogCache[CachedLog[RunSummarizer]] = LogCache(1 << 23)
-        self._transcripts: LogCache[CachedLog[TranscriptWriter]] = LogCache(1 << 26)
-        self._landmarks: LogCache[Checkpoints] = LogCache(1 << 23)
-
-    async def update(self, caller: Caller, session_id: str, known: LogPrefix | None) -> LogUpdate:
-        """What the log holds behind what is known of it, or all of it if that has changed."""
-        found: list[msgspec.Raw] = []
-
-        def take(entries: EventBatch[OpaqueEvent]) -> None:
-            with translate_errors:
-                require_utf8(entries.array)
-            found.extend(entries.raws())
-
-        if known:
-            with suppress(LogRewritten):
-                return LogUpdate(found, await self._read_on(caller, session_id, BYTES, known, take), grown=True)
-        return LogUpdate(found, await self._read_on(caller, session_id, BYTES, None, take), grown=False)
 
     async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
-        """The runs in the order of their start, their errors fit for a client to read."""
-        async with self._transcript_writer(caller, session_id, self._runs, RunSummarizer) as told:
-            summaries = told.summaries(session_running=session_running)
+        """Return the runs in the order of their start, with error texts that a client may read."""
+        async with self._view("runs", caller, session_id, RunSummarizer) as summarizer:
+            summaries = summarizer.summaries(session_running=session_running)
         for run in summaries:
             if run.error is not None:
                 run.error = sanitize(run.error, "Run failed")
         return summaries
 
     async def has_run(self, caller: Caller, session_id: str, run_id: str) -> bool:
-        """Whether there is an event of the run."""
-        async with self._transcript_writer(caller, session_id, self._runs, RunSummarizer) as told:
-            return told.has(run_id)
+        """Return whether the log has an event of the run."""
+        async with self._view("runs", caller, session_id, RunSummarizer) as summarizer:
+            return summarizer.has(run_id)
 
     def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> StreamedJson:
-        """The conversation as a `Transcript`."""
-        return StreamedJson(_text(self._transcript(caller, session_id, run_id, accepted=accepted)))
+        """Return the conversation as a `Transcript`."""
+        return StreamedJson(_checked(self._transcript(caller, session_id, run_id, accepted=accepted)))
 
-    def written(
+    def events(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, *, accepted: bool
     ) -> StreamedJson:
-        """The events as an `EventLog`."""
-        written = EventLogWriter(session_id, format, RunFilter(run_id, accepted=accepted))
-        return StreamedJson(_text(write(self._log(caller, session_id, written.reading), self._turns, written)))
+        """Return the events as an `EventLog`."""
+        writer = EventLogWriter(session_id, format, RunFilter(run_id, accepted=accepted))
+        return StreamedJson(_checked(write(self._batches(caller, session_id, writer.reading), self._turns, writer)))
 
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool
     ) -> EventLog:
-        """A page of that; CursorAhead for one that begins behind the log's end."""
-        asked = (caller.project, session_id, run_id and normalize_run_id(run_id), accepted)
+        """Return a page of the events; `CursorAhead` if it begins after the end of the log."""
 
-        async def filled(landmarks: Checkpoints) -> PageBuilder:
-            filling = PageBuilder(page, compacted=format is OutputFormat.COMPACT)
+        async def build(checkpoints: Checkpoints) -> PageBuilder:
+            builder = PageBuilder(page, compacted=format is OutputFormat.COMPACT)
             events = RunFilter(run_id, accepted=accepted)
-            try:
-                await self._fill(caller, session_id, filling, events, landmarks, after=page.after)
-            finally:
-                if landmarks.size:
-                    self._landmarks.put(asked, landmarks)
-            return filling
+            await self._read_page(caller, session_id, builder, events, checkpoints, after=page.after)
+            return builder
 
-        try:
-            filling = await filled(self._landmarks.pop(asked) or Checkpoints())
-        except LogRewritten:
-            filling = await filled(Checkpoints())
-        found, next_after = filling.finish()
+        with self._cache.checkpoints(_key("page", caller, session_id, run_id, accepted=accepted)) as checkpoints:
+            try:
+                builder = await build(checkpoints)
+            except LogRewritten:
+                checkpoints.clear()
+                builder = await build(checkpoints)
+        found, next_after = builder.finish()
         with translate_errors:
             for raw in found:
                 require_utf8(raw)
         return EventLog(session_id=session_id, format=format, events=found, next_after=next_after)
 
-    async def _fill(
+    async def update(self, caller: Caller, session_id: str, known: LogPrefix | None) -> LogUpdate:
+        """Return the entries after the `known` prefix, or all of them if the log does not begin with it."""
+        found: list[msgspec.Raw] = []
+
+        def feed(batch: EventBatch[OpaqueEvent]) -> None:
+            with translate_errors:
+                require_utf8(batch.array)
+            found.extend(batch.raws())
+
+        async def read_after(prefix: LogPrefix | None) -> LogPrefix | None:
+            hasher = PrefixHasher(prefix)
+            await read(self._batches(caller, session_id, BYTES, hasher), self._turns, feed)
+            return hasher.prefix
+
+        if known:
+            with suppress(LogRewritten):
+                return LogUpdate(found, await read_after(known), appended=True)
+        return LogUpdate(found, await read_after(None), appended=False)
+
+    async def _read_page(
         self,
         caller: Caller,
         session_id: str,
-        filling: PageBuilder,
+        builder: PageBuilder,
         events: RunFilter,
-        landmarks: Checkpoints,
+        checkpoints: Checkpoints,
         *,
         after: int,
     ) -> None:
-        """Fill a page from the last place before it, and note those that follow."""
-        place = landmarks.before(after)
-        if place:
-            events.end, events.missing = place.end, place.missing
-        trail = PrefixHasher(place and place.prefix)
+        """Fill a page, reading from the last checkpoint before it, and add the checkpoints that follow."""
+        start = checkpoints.before(after)
+        if start:
+            events.end, events.missing = start.position, start.missing
+        hasher = PrefixHasher(start and start.prefix)
 
-        def take(entries: EventBatch[Event]) -> bool:
-            taken = events.feed(entries)
-            if prefix := trail.prefix:
-                landmarks.add(Checkpoint(events.end, events.missing, prefix))
-            return filling.feed(taken.all())
+        def feed(batch: EventBatch[Event]) -> bool:
+            kept = events.feed(batch)
+            if prefix := hasher.prefix:
+                checkpoints.add(Checkpoint(events.end, events.missing, prefix))
+            return builder.feed(kept.all())
 
-        await read(self._log(caller, session_id, EVENTS, trail), self._turns, take)
-        if not filling.full:
+        await read(self._batches(caller, session_id, EVENTS, hasher), self._turns, feed)
+        if not builder.full:
             events.finish()
             if after > events.end:
                 raise CursorAhead
@@ -147,71 +147,53 @@ class LogReader:
     async def _transcript(
         self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool
     ) -> AsyncGenerator[bytes, None]:
-        def fresh() -> TranscriptWriter:
+        def make() -> TranscriptWriter:
             return TranscriptWriter(session_id, RunFilter(run_id, accepted=accepted), session_running=True)
 
-        asked = run_id and normalize_run_id(run_id), accepted
-        async with self._transcript_writer(caller, session_id, self._transcripts, fresh, *asked) as told:
-            async for piece in in_turns(told.pieces(), self._turns):
+        async with self._view("transcript", caller, session_id, make, run_id, accepted=accepted) as writer:
+            async for piece in in_turns(writer.pieces(), self._turns):
                 yield piece
 
-    @asynccontextmanager
-    async def _transcript_writer(
+    def _view(
         self,
+        kind: str,
         caller: Caller,
         session_id: str,
-        remembered: LogCache[CachedLog[T]],
-        fresh: Callable[[], T],
-        *asked: Hashable,
-    ) -> AsyncGenerator[T, None]:
-        """What the log tells of what is asked; within the block nobody else has it."""
-        key = (caller.project, session_id, *asked)
-        told, known, size = remembered.pop(key) or (fresh(), None, 0)
-        try:
-            prefix = await self._read_on(caller, session_id, told.reading, known, told.feed)
-        except LogRewritten:
-            told = fresh()
-            prefix = await self._read_on(caller, session_id, told.reading, None, told.feed)
-        try:
-            yield told
-        finally:
-            if prefix and prefix.size >= LONG_LOG:
-                remembered.put(key, CachedLog(told, prefix, size if prefix == known else told.size))
+        make: Callable[[], V],
+        run_id: str | None = None,
+        *,
+        accepted: bool = False,
+    ) -> AbstractAsyncContextManager[V]:
+        async def feed_log(view: V, hasher: PrefixHasher) -> None:
+            await read(self._batches(caller, session_id, view.reading, hasher), self._turns, view.feed)
 
-    async def _read_on(
-        self,
-        caller: Caller,
-        session_id: str,
-        reading: EventDecoder[E],
-        known: LogPrefix | None,
-        take: Callable[[EventBatch[E]], None],
-    ) -> LogPrefix | None:
-        """Take what is behind what is known, and say what is known then; `Rewritten` before anything is taken."""
-        trail = PrefixHasher(known)
-        await read(self._log(caller, session_id, reading, trail), self._turns, take)
-        return trail.prefix
+        return self._cache.view(_key(kind, caller, session_id, run_id, accepted=accepted), make, feed_log)
 
-    async def _log(
-        self, caller: Caller, session_id: str, reading: EventDecoder[E], trail: PrefixHasher | None = None
+    async def _batches(
+        self, caller: Caller, session_id: str, reading: EventDecoder[E], hasher: PrefixHasher | None = None
     ) -> Log[E]:
-        splitter = ExportSplitter(reading, trail)
+        splitter = ExportSplitter(reading, hasher)
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
-                yield _slices(splitter, piece)
+                yield _split(splitter, piece)
         with translate_errors:
-            rest = splitter.finish()
-        yield [rest]
+            last = splitter.finish()
+        yield [last]
 
 
-async def _text(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The pieces, which end with characters; BackendUnavailable instead of one that is not UTF-8."""
+def _key(kind: str, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> Hashable:
+    return kind, caller.project, session_id, run_id and normalize_run_id(run_id), accepted
+
+
+def _split(splitter: ExportSplitter[E], piece: bytes) -> Iterator[EventBatch[E]]:
+    with translate_errors:
+        yield from splitter.feed(piece)
+
+
+async def _checked(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces, none of which ends within a character; `BackendUnavailable` at one that is not UTF-8."""
     async with aclosing(pieces):
         async for piece in pieces:
             with translate_errors:
                 require_utf8(piece)
             yield piece
-
-
-def _slices(splitter: ExportSplitter[E], piece: bytes) -> Iterator[EventBatch[E]]:
-    with translate_errors:
-        yield from splitter.feed(piece)

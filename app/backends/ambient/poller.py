@@ -120,7 +120,7 @@ class LogPollers:
         news = await self._exports.update(caller, session_id, known.prefix)
         return await asyncio.to_thread(
             extended,
-            known.events if news.grown else (),
+            known.events if news.appended else (),
             news.entries,
             prefix=news.prefix,
             begun=begun,

@@ -104,7 +104,7 @@ class AmbientRuns(Backend):
             return self._exports.transcript(caller, session_id, run_id, accepted=accepted)
         if page:
             return await self._exports.page(caller, session_id, format, run_id, page, accepted=accepted)
-        return self._exports.written(caller, session_id, format, run_id, accepted=accepted)
+        return self._exports.events(caller, session_id, format, run_id, accepted=accepted)
 
     async def _running(self, caller: Caller, session_id: str) -> bool:
         resource = await self._platform.get_session(caller, session_id)
