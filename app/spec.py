@@ -8,7 +8,7 @@ import yaml
 
 OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
 _ROOT = "openapi.yaml"
-_KINDS = ("schemas", "parameters", "headers", "responses")
+_KINDS = ("schemas", "parameters", "headers", "responses", "examples", "links")
 
 
 class SpecError(Exception):

@@ -71,11 +71,11 @@ def resolve(node: Any) -> Any:
 
 
 def walk(node: Any, where: str = "#") -> Iterator[tuple[str, Any]]:
-    """Every object of the document with its place, but nothing inside examples."""
+    """Every object of the document with its place, but nothing inside the value of an example."""
     if isinstance(node, dict):
         yield where, node
         for key, value in node.items():
-            if key not in {"example", "examples"}:
+            if key != "example" and not (key == "value" and "/examples/" in where):
                 yield from walk(value, f"{where}/{key}")
     elif isinstance(node, list):
         for index, item in enumerate(node):
@@ -127,13 +127,15 @@ def test_every_file_is_reachable_and_every_url_has_the_file_of_its_name() -> Non
     def files(folder: str) -> set[str]:
         return {file.stem for file in (spec.OPENAPI / folder).glob("*.yaml")}
 
+    shared = {"parameters", "responses", "headers", "examples", "links"}
+
     def keys(name: str) -> set[str]:
         return set(yaml.safe_load((spec.OPENAPI / f"{name}.yaml").read_text(encoding="utf-8")))
 
     assert files("schemas") == set(SCHEMAS)
     assert files("paths") == {path.strip("/").replace("/", "_") for path in DOCUMENT["paths"]}
-    assert files(".") == {"openapi", "parameters", "responses", "headers"}
-    for kind in ("parameters", "responses", "headers"):
+    assert files(".") == {"openapi", *shared}
+    for kind in shared:
         assert keys(kind) == set(COMPONENTS[kind])
     assert {file.suffix for file in spec.OPENAPI.rglob("*") if file.is_file()} == {".yaml"}
 
@@ -248,7 +250,7 @@ def test_a_request_body_is_required_json_with_examples(operation_id: str) -> Non
 @each_operation
 def test_a_link_gives_each_path_parameter_of_the_operation_it_leads_to(operation_id: str) -> None:
     for response in responses(operation_id).values():
-        for link in response.get("links", {}).values():
+        for link in map(resolve, response.get("links", {}).values()):
             path, _, item, operation = OPERATIONS[link["operationId"]]
             known = {resolve(found)["name"] for found in item["parameters"] + operation.get("parameters", [])}
             assert set(re.findall(r"\{(\w+)\}", path)) <= set(link["parameters"]) <= known
@@ -258,7 +260,7 @@ def test_every_example_fits_its_schema() -> None:
     """Examples of media types, parameters, headers and of schemas themselves."""
     count = 0
     for where, node in walk(DOCUMENT):
-        given = [example["value"] for example in node.get("examples", {}).values()]
+        given = [resolve(example)["value"] for example in node.get("examples", {}).values()]
         given += [node["example"]] if "example" in node else []
         for value in given:
             count += 1
@@ -272,7 +274,7 @@ def test_an_error_example_has_a_code_of_that_status(operation_id: str) -> None:
     known = {(found.code, str(found.status)) for found in ERRORS}
     for status, response in failures(operation_id).items():
         for example in response["content"]["application/json"]["examples"].values():
-            assert status == "default" or (example["value"]["code"], status) in known
+            assert status == "default" or (resolve(example)["value"]["code"], status) in known
 
 
 def test_the_manual_lists_every_error_code() -> None:
