@@ -115,7 +115,7 @@ class Supervisor:
                 self._engine.workspace(session),
                 session.request,
                 protocols=self._protocols,
-                tell=partial(logbook.write, "git"),
+                log=partial(logbook.write, "git"),
             )
         except workspace.WorkspaceError as reason:
             error = str(reason)

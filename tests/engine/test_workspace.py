@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.engine.git import Limits
-from app.engine.workspace import WORKFLOW, WorkspaceError, check, delete, provision
+from app.engine.repositories import WORKFLOW, check
+from app.engine.workspace import WorkspaceError, delete, provision
 from app.errors import BadRequest
 from app.models.sessions import NewSession, Repo, Workflow
 from tests.support.repositories import FILE, failure, git, make_repository, names, session

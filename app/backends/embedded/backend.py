@@ -10,7 +10,7 @@ import msgspec
 from app import labels
 from app.agents.port import Agent
 from app.backends.embedded.runs import EmbeddedRuns
-from app.engine import workspace
+from app.engine import repositories
 from app.engine.engine import Engine
 from app.engine.execution import DEFAULT_GRACE, GracePeriod
 from app.engine.scheduling import SessionSlots
@@ -146,7 +146,7 @@ class EmbeddedBackend(EmbeddedRuns):
 
     async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
         """Commit the session and its task as its first run, then make the workspace in the background."""
-        workspace.check(new, self._git_protocols)
+        repositories.check(new, self._git_protocols)
         labels.check(new.labels)
 
         create_once = idempotency.once(caller.idempotency_key, session_commands.create_session, _created)
