@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from app.agui.compaction import DeltaMerger, compact
 from app.agui.events import E, Event, EventBatch, EventDecoder, decode_one
-from app.agui.page import cut
+from app.agui.page import STREAM_PAGE, cut, stream_events
 from app.agui.renderers import EventLogWriter, RunFilter, TranscriptWriter
 from app.errors import CursorAhead, RunNotFound, SessionNotFound
 from app.fair_turns import Log, Turns, in_turns, read, write
@@ -104,10 +104,6 @@ def check_position(connection: Connection, session: int, after: int, run_id: str
     return end, run
 
 
-PAGE_EVENTS = 256
-PAGE_BYTES = 1 << 18
-
-
 class _Page(msgspec.Struct, frozen=True):
     """What is behind a position: events, whether that is all for now, and whether that is all for ever."""
 
@@ -134,8 +130,8 @@ async def follow(
             news = await database.notifier.read_shared(session, (after, run_id), read)
             after = news.events[-1].position if news.events else after
             found = joiner.feed(_decode(news.events)) if compacted else news.events
-            yield _frames(found)
-    yield _frames(joiner.finish())
+            yield stream_events(found)
+    yield stream_events(joiner.finish())
 
 
 def _read_after(connection: Connection, session: int, after: int, run_id: str | None) -> _Page:
@@ -145,14 +141,10 @@ def _read_after(connection: Connection, session: int, after: int, run_id: str | 
     run = events.run_range(connection, session, run_id) if run_id else None
     rows = events.events_after(connection, session, after, run)
     log = (Event(stored=msgspec.Raw(raw), position=at) for at, raw in rows)
-    found = list(cut(log, LogPage(limit=PAGE_EVENTS, max_bytes=PAGE_BYTES)))
+    found = list(cut(log, STREAM_PAGE))
     reached = (found[-1].position if found else after) >= (run.last if run else end)
     return _Page(found, all=reached, over=reached and run is not None and run.status.is_final)
 
 
 def _decode(log: list[Event]) -> list[Event]:
     return [event for one in log if (event := decode_one(one.raw, one.position))]
-
-
-def _frames(found: list[Event]) -> list[StreamEvent]:
-    return [StreamEvent(event.raw, event.position) for event in found]
