@@ -14,7 +14,8 @@ from app.errors import StorageUnavailable
 from app.models.approvals import DENIED, Approval, ApprovalDecision, ApprovalPolicy, ApprovalRequest, ApprovalStatus
 from app.models.wire import depth_exceeds
 from app.store import approvals
-from app.store.commands.approvals import PendingApproval, choose_option, conclude_pending
+from app.store.approvals import PendingApproval
+from app.store.commands.approvals import choose_option, collect_decision
 from app.store.database import Database
 from app.store.notifier import notified_before
 from app.store.runs import RunRow
@@ -76,9 +77,9 @@ class ApprovalBroker:
         with self._database.notifier.subscribe(self._run.session) as rung:
             while True:
                 rung.clear()
-                if await self._is_closed(asked.approval_id) or not await notified_before(rung, end):
+                if await self._is_closed(asked.id) or not await notified_before(rung, end):
                     break
-        return await self._database.write_until_stored(conclude_pending, self._run, asked.approval_id)
+        return await self._database.write_until_stored(collect_decision, self._run, asked.id)
 
     async def _is_closed(self, approval_id: str) -> bool:
         with suppress(StorageUnavailable):  # it is looked at again with the next news

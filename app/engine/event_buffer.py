@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.store.commands.approvals import PendingApproval
+from app.store.approvals import PendingApproval
 
 MAX_EVENTS = 1000
 MAX_BYTES = 8 * 1024 * 1024

@@ -25,7 +25,7 @@ from app.clock import now_ms
 from app.engine.approval_broker import ApprovalBroker, ApprovalRules
 from app.engine.event_buffer import EventBuffer
 from app.models.runs import RunStatus
-from app.store.commands.approvals import PendingApproval
+from app.store.approvals import PendingApproval
 from app.store.commands.runs import append_events
 from app.store.database import Database
 from app.store.runs import RunRow

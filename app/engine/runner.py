@@ -11,13 +11,13 @@ import msgspec
 
 from app.agents.port import Agent, RequestApproval, Turn
 from app.agui.run_recorder import INTERNAL_ERROR
-from app.engine.agent_input import agent_input
 from app.engine.approval_broker import ApprovalRules
 from app.engine.execution import CancelReason, Execution, GracePeriod, close_agent
 from app.engine.session_log import SessionLog
 from app.observability.metrics import Observe
 from app.store import agent_state, runs, sessions
-from app.store.commands.runs import abort_run, claim
+from app.store.agent_input import agent_input
+from app.store.commands.runs import abort_run, claim_run, save_agent_state
 from app.store.database import Database
 from app.store.runs import RunRow
 
@@ -120,7 +120,7 @@ class Runner:
             self._changed.set()
 
     async def _claim(self) -> RunRow | None:
-        return await self._database.write_until_stored(claim, self._session)
+        return await self._database.write_until_stored(claim_run, self._session)
 
     async def _execute(self, run: RunRow) -> None:
         began = time.perf_counter()
@@ -169,4 +169,4 @@ class Runner:
         )
 
     async def _save_state(self, run: RunRow, memory: str) -> None:
-        await self._database.write_until_stored(agent_state.save, memory, run)
+        await self._database.write_until_stored(save_agent_state, run, memory)

@@ -13,7 +13,7 @@ from app.models.sessions import SessionStatus
 from app.observability.metrics import Observe
 from app.store import approvals, deletions, sessions
 from app.store.commands.runs import abort_active_runs
-from app.store.commands.sessions import finish_provisioning, finish_stopping, stop_if_idle
+from app.store.commands.sessions import finish_deletion, finish_provisioning, finish_stopping, stop_if_idle
 from app.store.database import Database
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
@@ -64,14 +64,14 @@ class Supervisor:
         await self._database.write_from_reserve(abort_active_runs)
         for removal in await self._database.read(deletions.pending):
             self._begin(removal.row_id, partial(self._purge, removal))
-        for number in await self._database.read(sessions.numbers, SessionStatus.RUNNING):
+        for number in await self._database.read(sessions.row_ids, SessionStatus.RUNNING):
             self._slots.restore(number)
             self._idle_timers.start(number)
-        for session in await self._database.read(sessions.in_state, SessionStatus.PENDING):
+        for session in await self._database.read(sessions.with_status, SessionStatus.PENDING):
             self.provision(session)
-        for session in await self._database.read(sessions.in_state, SessionStatus.STOPPING):
+        for session in await self._database.read(sessions.with_status, SessionStatus.STOPPING):
             self.stop(session)
-        for session in await self._database.read(sessions.with_queue):
+        for session in await self._database.read(sessions.with_queued_runs):
             self._engine.wake(session)
 
     async def close(self) -> None:
@@ -143,10 +143,10 @@ class Supervisor:
             self._slots.release(removal.row_id)
         await workspace.delete(self._engine.workspace(removal))
         self._engine.delete_log(removal)
-        await self._database.write(deletions.done, removal.row_id)
+        await self._database.write(finish_deletion, removal.row_id)
 
     async def _stop_if_idle(self, number: int) -> None:
         if session := await self._database.write_until_stored(stop_if_idle, number):
             self.stop(session)
-        elif await self._database.read(approvals.waiting, [number]):
+        elif await self._database.read(approvals.open_ids, [number]):
             self._idle_timers.start(number)  # a question may lapse without any news

@@ -1,4 +1,4 @@
-"""The SQL of approvals: what agents ask, and what was answered."""
+"""SQL of approvals: what agents request permission for, and the decisions."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,14 +13,27 @@ from app.models.approvals import Approval, ApprovalRequest, ApprovalStatus
 from app.store.statements import Statement
 from app.store.tables import APPROVALS, RUNS
 
-_decode_question = msgspec.json.Decoder(ApprovalRequest).decode
+_decode_request = msgspec.json.Decoder(ApprovalRequest).decode
+
+
+class PendingApproval(msgspec.Struct, frozen=True):
+    """An approval that is requested within a turn, before it is stored; times in ms.
+
+    `event` is the CUSTOM event that announces it in the log.
+    """
+
+    id: str
+    request: ApprovalRequest
+    created_at: int
+    expires_at: int
+    event: bytes
 
 
 class ApprovalRow(msgspec.Struct, frozen=True):
-    """An approval as the store knows it; times in ms.
+    """A stored approval; times in ms.
 
-    A question that ended its run has an `interrupt_id`, the agent's name for it, and its `answer` is an entry of
-    AG-UI's `resume`; one within a turn has none, and its `answer` is an `Answer`.
+    If it was requested at the end of a run, `interrupt_id` is the agent's name for it and `decision` an entry of
+    AG-UI's `resume`. If it was requested within a turn, `interrupt_id` is None and `decision` an `ApprovalDecision`.
     """
 
     row_id: int
@@ -30,20 +43,20 @@ class ApprovalRow(msgspec.Struct, frozen=True):
     thread_id: str
     status: ApprovalStatus
     interrupt_id: str | None
-    question: ApprovalRequest
-    answer: dict[str, Any] | None
+    request: ApprovalRequest
+    decision: dict[str, Any] | None
     created_at: int
     expires_at: int | None
 
     def public(self) -> Approval:
-        """What a client sees."""
+        """Return the approval as a client sees it."""
         return Approval(
             id=self.id,
             run_id=self.run_id,
             status=self.status,
             created_at=rfc3339(self.created_at) or "",
             expires_at=rfc3339(self.expires_at),
-            **msgspec.structs.asdict(self.question),
+            **msgspec.structs.asdict(self.request),
         )
 
 
@@ -60,12 +73,12 @@ _COLUMNS = (
     APPROVALS.c.created_at,
     APPROVALS.c.expires_at,
 )
-_ENDED_ITS_RUN = APPROVALS.c.interrupt_id.is_not(None)
+_IS_INTERRUPT = APPROVALS.c.interrupt_id.is_not(None)
+_IS_PENDING = APPROVALS.c.status == ApprovalStatus.PENDING  # whether it has expired or not
 
 
-def _waits(now: Any) -> ColumnElement[bool]:
-    in_time = func.coalesce(APPROVALS.c.expires_at > now, True)
-    return (APPROVALS.c.status == ApprovalStatus.PENDING) & in_time
+def _is_open(now: Any) -> ColumnElement[bool]:
+    return _IS_PENDING & func.coalesce(APPROVALS.c.expires_at > now, True)
 
 
 def _rows(*conditions: ColumnElement[bool]) -> Any:
@@ -74,16 +87,14 @@ def _rows(*conditions: ColumnElement[bool]) -> Any:
     )
 
 
-_ASKED = func.json_each(bindparam("sessions")).table_valued("value")
-_WAITING = Statement(
+_SESSIONS = func.json_each(bindparam("sessions")).table_valued("value")
+_OPEN_IDS = Statement(
     select(APPROVALS.c.session, APPROVALS.c.id)
-    .where(APPROVALS.c.session.in_(select(_ASKED.c.value)), _waits(bindparam("now", type_=Integer)))
+    .where(APPROVALS.c.session.in_(select(_SESSIONS.c.value)), _is_open(bindparam("now", type_=Integer)))
     .order_by(APPROVALS.c.number)
 )
-_QUESTIONS = Statement(
-    _rows(APPROVALS.c.run == bindparam("run_number"), APPROVALS.c.status == ApprovalStatus.PENDING, ~_ENDED_ITS_RUN)
-)
-_PENDING = Statement(_rows(APPROVALS.c.session == bindparam("session_number"), _waits(bindparam("now", type_=Integer))))
+_PENDING_IN_TURN = Statement(_rows(APPROVALS.c.run == bindparam("run_row_id"), _IS_PENDING, ~_IS_INTERRUPT))
+_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_row_id"), _is_open(bindparam("now", type_=Integer))))
 
 
 def add(
@@ -92,104 +103,98 @@ def add(
     approval_id: str,
     session: int,
     run: int,
-    question: ApprovalRequest,
+    request: ApprovalRequest,
     interrupt_id: str | None,
     created_at: int,
     expires_at: int | None,
 ) -> None:
-    """A new approval that waits for its answer."""
-    values = {
+    """Insert a pending approval."""
+    row = {
         "id": approval_id,
         "session": session,
         "run": run,
         "status": ApprovalStatus.PENDING,
         "interrupt_id": interrupt_id,
-        "question": msgspec.json.encode(question),
+        "question": msgspec.json.encode(request),
         "created_at": created_at,
         "expires_at": expires_at,
     }
-    connection.execute(insert(APPROVALS), values)
+    connection.execute(insert(APPROVALS), row)
 
 
 def find(connection: Connection, session: int, approval_id: str) -> ApprovalRow:
-    """The approval of that session; `ApprovalNotFound`."""
+    """Return an approval of the session; raise `ApprovalNotFound`."""
     query = _rows(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
     if row := connection.execute(query).one_or_none():
         return _approval(row)
     raise ApprovalNotFound
 
 
-def pending(connection: Connection, session: int) -> list[ApprovalRow]:
-    """Those of a session that wait for an answer, oldest first."""
-    return [_approval(row) for row in _PENDING(connection, session_number=session, now=now_ms())]
+def open_approvals(connection: Connection, session: int) -> list[ApprovalRow]:
+    """Return those of a session that are pending and have not expired, oldest first."""
+    return [_approval(row) for row in _OPEN(connection, session_row_id=session, now=now_ms())]
 
 
-def waiting(connection: Connection, sessions: Iterable[int]) -> dict[int, list[str]]:
-    """The ids of what waits for an answer, by session, oldest first."""
+def open_ids(connection: Connection, sessions: Iterable[int]) -> dict[int, list[str]]:
+    """Return the ids of those that are pending and have not expired, by session, oldest first."""
     found: dict[int, list[str]] = {}
-    for session, approval_id in _WAITING(
-        connection, sessions=msgspec.json.encode(list(sessions)).decode(), now=now_ms()
-    ):
+    row_ids = msgspec.json.encode(list(sessions)).decode()
+    for session, approval_id in _OPEN_IDS(connection, sessions=row_ids, now=now_ms()):
         found.setdefault(session, []).append(approval_id)
     return found
 
 
+def pending_in_turn(connection: Connection, run: int) -> list[ApprovalRow]:
+    """Return those that a run has requested within its turn and that are pending, expired ones too."""
+    return [_approval(row) for row in _PENDING_IN_TURN(connection, run_row_id=run)]
+
+
+def pending_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:
+    """Return the interrupts of a thread that are pending, expired ones too."""
+    query = _rows(APPROVALS.c.session == session, RUNS.c.thread_id == thread_id, _IS_PENDING, _IS_INTERRUPT)
+    return [_approval(row) for row in connection.execute(query)]
+
+
 def interrupts_of(connection: Connection, run: int) -> list[ApprovalRow]:
-    """All interrupts with which a run has ended."""
-    return [_approval(row) for row in connection.execute(_rows(APPROVALS.c.run == run, _ENDED_ITS_RUN))]
-
-
-def questions_of(connection: Connection, run: int) -> list[ApprovalRow]:
-    """What a run has asked within its turn and nobody has answered, whether in time or not."""
-    return [_approval(row) for row in _QUESTIONS(connection, run_number=run)]
+    """Return all interrupts with which a run has ended, in every state."""
+    return [_approval(row) for row in connection.execute(_rows(APPROVALS.c.run == run, _IS_INTERRUPT))]
 
 
 def is_closed(connection: Connection, session: int, approval_id: str) -> bool:
-    """Whether an approval has been put into a final state."""
+    """Return whether an approval has been put into a final state."""
     query = select(APPROVALS.c.status).where(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
     status = connection.execute(query).scalar_one_or_none()
     return status is not None and status != ApprovalStatus.PENDING
 
 
-def open_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:
-    """The interrupts of a thread that nobody has answered, whether in time or not."""
-    query = _rows(
-        APPROVALS.c.session == session,
-        APPROVALS.c.status == ApprovalStatus.PENDING,
-        RUNS.c.thread_id == thread_id,
-        _ENDED_ITS_RUN,
-    )
-    return [_approval(row) for row in connection.execute(query)]
-
-
-def answer_to(connection: Connection, session: int, approval_id: str) -> dict[str, Any] | None:
-    """What the agent is told of an approval; None if it is not answered, or gone."""
+def decision_on(connection: Connection, session: int, approval_id: str) -> dict[str, Any] | None:
+    """Return the decision on an approval; None if there is none, or no such approval any more."""
     query = select(APPROVALS.c.answer).where(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
-    answer = connection.execute(query).scalar_one_or_none()
-    return answer and msgspec.json.decode(answer)
+    decision = connection.execute(query).scalar_one_or_none()
+    return decision and msgspec.json.decode(decision)
 
 
-def close(connection: Connection, number: int, status: ApprovalStatus, answer: object = None) -> None:
-    """Put an approval into a final state."""
-    values = {"status": status, "answer": None if answer is None else msgspec.json.encode(answer)}
-    connection.execute(update(APPROVALS).where(APPROVALS.c.number == number).values(values))
+def close(connection: Connection, row_id: int, status: ApprovalStatus, decision: object = None) -> None:
+    """Put an approval into a final state, with the decision if there is one."""
+    values = {"status": status, "answer": None if decision is None else msgspec.json.encode(decision)}
+    connection.execute(update(APPROVALS).where(APPROVALS.c.number == row_id).values(values))
 
 
 def _approval(row: Sequence[Any]) -> ApprovalRow:
-    number, id_, run, run_id, thread_id, status, interrupt_id, question, answer, created_at, expires_at = row
+    row_id, id_, run, run_id, thread_id, status, interrupt_id, request, decision, created_at, expires_at = row
     state = ApprovalStatus(status)
     if state is ApprovalStatus.PENDING and expires_at is not None and expires_at <= now_ms():
         state = ApprovalStatus.EXPIRED
     return ApprovalRow(
-        number,
+        row_id,
         id_,
         run,
         run_id,
         thread_id,
         state,
         interrupt_id,
-        _decode_question(question),
-        answer and msgspec.json.decode(answer),
+        _decode_request(request),
+        decision and msgspec.json.decode(decision),
         created_at,
         expires_at,
     )

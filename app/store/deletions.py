@@ -1,4 +1,7 @@
-"""The SQL of removals: workspaces of deleted sessions that are still to be removed, so that only ours ever are."""
+"""SQL of deletions: deleted sessions whose workspaces have yet to be removed from the disk.
+
+Only a workspace that is noted here is ever removed: the data directory may hold what is not this store's.
+"""
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
@@ -7,24 +10,24 @@ from app.store.tables import REMOVALS
 
 
 class Deletion(msgspec.Struct, frozen=True):
-    """A session that is deleted and whose workspace may still be there."""
+    """A deleted session whose workspace may still exist; `row_id` is the one that the session had."""
 
     row_id: int
     project: str
     id: str
 
 
-def add(connection: Connection, removal: Deletion) -> None:
-    """Remember a workspace, in the transaction that deletes its session."""
-    connection.execute(insert(REMOVALS), {"number": removal.row_id, "project": removal.project, "id": removal.id})
+def add(connection: Connection, deletion: Deletion) -> None:
+    """Note a workspace for removal."""
+    connection.execute(insert(REMOVALS), {"number": deletion.row_id, "project": deletion.project, "id": deletion.id})
 
 
 def pending(connection: Connection) -> list[Deletion]:
-    """All that are not done, oldest session first."""
+    """Return all deletions that are not finished, oldest session first."""
     columns = REMOVALS.c.number, REMOVALS.c.project, REMOVALS.c.id
     return [Deletion(*row) for row in connection.execute(select(*columns).order_by(REMOVALS.c.number))]
 
 
-def done(connection: Connection, number: int) -> None:
-    """Forget a workspace that is gone."""
-    connection.execute(delete(REMOVALS).where(REMOVALS.c.number == number))
+def remove(connection: Connection, row_id: int) -> None:
+    """Forget a deletion that is finished."""
+    connection.execute(delete(REMOVALS).where(REMOVALS.c.number == row_id))

@@ -112,7 +112,7 @@ def of_thread(connection: Connection, session: int, thread_id: str, after: int) 
     return map(msgspec.Raw, connection.execute(query).scalars())
 
 
-def of_thread_without(connection: Connection, session: int, thread_id: str, run: int) -> list[msgspec.Raw]:
+def of_other_runs(connection: Connection, session: int, thread_id: str, run: int) -> list[msgspec.Raw]:
     """What the log says of a thread's other runs: all earlier ones, if `run` is the one under way."""
     others = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id, RUNS.c.number != run)
     query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.run.in_(others))

@@ -1,4 +1,4 @@
-"""The SQL of runs: rows in and out, no rules."""
+"""SQL of runs: rows in and out, no rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from app.store.tables import RUNS, SESSIONS
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """A run as the store knows it; `session` and `number` are the store's own, times in ms.
+    """A stored run; `session` is its session's row id, times in ms.
 
-    `input` is an AG-UI RunAgentInput whose messages are the new ones of this run.
+    `input` is an AG-UI RunAgentInput with the messages that are new with this run.
     """
 
     row_id: int
@@ -49,45 +49,38 @@ _SUMMARY = (
 )
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
-_EXISTS = Statement(
-    select(RUNS.c.number).where(RUNS.c.session == bindparam("session"), RUNS.c.run_id == bindparam("id"))
-)
+# Bound parameters have names that differ from the columns': SQLAlchemy takes those for values of an UPDATE.
+_OF_SESSION = RUNS.c.session == bindparam("session_")
+_BY_ID = RUNS.c.run_id == bindparam("id_")
+_BY_ROW_ID = RUNS.c.number == bindparam("row_id_")
+_QUEUE_ORDER = RUNS.c.urgent.desc(), RUNS.c.number
+_START_ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_QUEUE_ORDER
 
-_ADDED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "urgent")
-_ADD = Statement(insert(RUNS).values({name: bindparam(name) for name in _ADDED}))
-
-_TURN = RUNS.c.urgent.desc(), RUNS.c.number
-
-# What clients ask for again and again, and what each run takes.
-_MINE = select(*_SUMMARY).where(RUNS.c.session == bindparam("session_number"))
-_ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_TURN
-_ONE = Statement(_MINE.where(RUNS.c.run_id == bindparam("id")))
-_ALL = Statement(_MINE.order_by(*_ORDER))
-_IN_STATE = Statement(_MINE.where(RUNS.c.status == bindparam("state")).order_by(*_ORDER))
-_FIND = Statement(
-    select(*_COLUMNS).where(RUNS.c.session == bindparam("session_number"), RUNS.c.run_id == bindparam("id"))
-)
-_MY_TURN = Statement(
+_INSERTED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "urgent")
+_INSERT = Statement(insert(RUNS).values({name: bindparam(name) for name in _INSERTED}))
+_EXISTS = Statement(select(RUNS.c.number).where(_OF_SESSION, _BY_ID))
+_FIND = Statement(select(*_COLUMNS).where(_OF_SESSION, _BY_ID))
+_SUMMARIES = select(*_SUMMARY).where(_OF_SESSION)
+_SUMMARY_BY_ID = Statement(_SUMMARIES.where(_BY_ID))
+_ALL_SUMMARIES = Statement(_SUMMARIES.order_by(*_START_ORDER))
+_SUMMARIES_BY_STATUS = Statement(_SUMMARIES.where(RUNS.c.status == bindparam("status_")).order_by(*_START_ORDER))
+_NEXT_QUEUED = Statement(
     select(*_COLUMNS)
     .join(SESSIONS)
-    .where(RUNS.c.session == bindparam("session_number"), RUNS.c.status == RunStatus.QUEUED)
-    .where(SESSIONS.c.status == SessionStatus.RUNNING)
-    .order_by(*_TURN)
+    .where(_OF_SESSION, RUNS.c.status == RunStatus.QUEUED, SESSIONS.c.status == SessionStatus.RUNNING)
+    .order_by(*_QUEUE_ORDER)
     .limit(1)
+    .with_for_update()
 )
-_BEGIN = Statement(
-    update(RUNS)
-    .where(RUNS.c.number == bindparam("run_number"))
-    .values(status=RunStatus.RUNNING, started_at=bindparam("begun"))
-)
-_ENDED = ("status", "finished_at", "error", "usage")
-_FINISH = Statement(
-    update(RUNS).where(RUNS.c.number == bindparam("run_number")).values({name: bindparam(name) for name in _ENDED})
-)
-_STATUS = Statement(select(RUNS.c.status).where(RUNS.c.number == bindparam("run_number")))
-_CENSUS = Statement(
+_BEGIN = Statement(update(RUNS).where(_BY_ROW_ID).values(status=RunStatus.RUNNING, started_at=bindparam("started_at")))
+_FINAL = ("status", "finished_at", "error", "usage")
+_FINISH = Statement(update(RUNS).where(_BY_ROW_ID).values({name: bindparam(name) for name in _FINAL}))
+_STATUS = select(RUNS.c.status).where(_BY_ROW_ID)
+_GET_STATUS = Statement(_STATUS)
+_LOCK_AND_GET_STATUS = Statement(_STATUS.join(SESSIONS).with_for_update())
+_STATE_COUNTS = Statement(
     select(RUNS.c.status, func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count))
-    .where(RUNS.c.session == bindparam("session_number"))
+    .where(_OF_SESSION)
     .group_by(RUNS.c.status)
     .order_by(RUNS.c.status)
 )
@@ -103,8 +96,8 @@ def add(
     user_message: str | None,
     urgent: bool = False,
 ) -> None:
-    """A new run at the end of its session's queue, or at the end of those in it that are urgent."""
-    _ADD(
+    """Insert a run at the end of its session's queue, or at the end of the urgent ones in it."""
+    _INSERT(
         connection,
         session=session,
         run_id=run_id,
@@ -118,66 +111,67 @@ def add(
 
 
 def exists(connection: Connection, session: int, run_id: str) -> bool:
-    """Whether the session has had a run of that id."""
-    return _EXISTS(connection, session=session, id=run_id).fetchone() is not None
+    """Return whether the session has a run of that id."""
+    return _EXISTS(connection, session_=session, id_=run_id).fetchone() is not None
 
 
-def next_queued(connection: Connection, session: int) -> RunRow | None:
-    """The first run in the queue of a session that is running."""
-    row = _MY_TURN(connection, session_number=session).fetchone()
+def find(connection: Connection, session: int, run_id: str) -> RunRow | None:
+    """Return the session's run of that id, or None."""
+    row = _FIND(connection, session_=session, id_=run_id).fetchone()
     return row and _run(row)
 
 
 def queued(connection: Connection, session: int) -> list[RunRow]:
-    """The queue of a session, in the order in which it will be worked off."""
+    """Return the queue of a session, in order."""
     query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.status == RunStatus.QUEUED)
-    return [_run(row) for row in connection.execute(query.order_by(*_TURN))]
+    return [_run(row) for row in connection.execute(query.order_by(*_QUEUE_ORDER))]
 
 
-def inputs_under_way(connection: Connection, session: int, thread_id: str) -> list[bytes]:
-    """The inputs of a thread's runs that have not ended: the log need not have them yet."""
-    query = select(RUNS.c.input).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
-    return list(connection.execute(query.where(RUNS.c.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]))).scalars())
-
-
-def active(connection: Connection) -> list[RunRow]:
-    """All runs of all sessions that are under way."""
-    return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
-
-
-def find(connection: Connection, session: int, run_id: str) -> RunRow | None:
-    """The run of that id, if the session has one."""
-    row = _FIND(connection, session_number=session, id=run_id).fetchone()
+def next_queued(connection: Connection, session: int) -> RunRow | None:
+    """Return the first run in the queue of a session that is running, both locked."""
+    row = _NEXT_QUEUED(connection, session_=session).fetchone()
     return row and _run(row)
 
 
 def current_or_next(connection: Connection, session: int) -> RunRow | None:
-    """The run of the session that is under way, else the one whose turn comes next; None if the session is idle."""
-    going = RUNS.c.status.in_((RunStatus.RUNNING, RunStatus.QUEUED))
-    query = select(*_COLUMNS).where(RUNS.c.session == session, going)
-    row = connection.execute(query.order_by(RUNS.c.status == RunStatus.QUEUED, *_TURN).limit(1)).one_or_none()
+    """Return the active run of a session, else the first one in its queue; None if it has neither."""
+    unfinished = RUNS.c.status.in_((RunStatus.RUNNING, RunStatus.QUEUED))
+    query = select(*_COLUMNS).where(RUNS.c.session == session, unfinished)
+    row = connection.execute(query.order_by(RUNS.c.status == RunStatus.QUEUED, *_QUEUE_ORDER).limit(1)).one_or_none()
     return row and _run(row)
 
 
+def active(connection: Connection) -> list[RunRow]:
+    """Return the active runs of all sessions."""
+    return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
+
+
+def is_active(connection: Connection, row_id: int, *, lock: bool = False) -> bool:
+    """Return whether a run is active, neither ended nor deleted; `lock` it and its session."""
+    statement = _LOCK_AND_GET_STATUS if lock else _GET_STATUS
+    found: tuple[str] | None = statement(connection, row_id_=row_id).fetchone()
+    return found == (RunStatus.RUNNING,)
+
+
 def initial_run(connection: Connection, session: int) -> int | None:
-    """The number of the first run that the session has accepted: its task."""
+    """Return the row id of the first run that the session has accepted: its task."""
     query = select(RUNS.c.number).where(RUNS.c.session == session).order_by(RUNS.c.number).limit(1)
     return connection.execute(query).scalar_one_or_none()
 
 
-def is_active(connection: Connection, number: int) -> bool:
-    """Whether the run is under way; False too if it is deleted."""
-    found: tuple[str] | None = _STATUS(connection, run_number=number).fetchone()
-    return found == (RunStatus.RUNNING,)
+def unfinished_inputs(connection: Connection, session: int, thread_id: str) -> list[bytes]:
+    """Return the inputs of a thread's queued and active runs."""
+    query = select(RUNS.c.input).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
+    return list(connection.execute(query.where(RUNS.c.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]))).scalars())
 
 
-def begin(connection: Connection, number: int, started_at: int) -> None:
-    """Take a run out of the queue."""
-    _BEGIN(connection, run_number=number, begun=started_at)
+def begin(connection: Connection, row_id: int, started_at: int) -> None:
+    """Make a queued run the active one."""
+    _BEGIN(connection, row_id_=row_id, started_at=started_at)
 
 
-def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
-    """The run with another RunAgentInput."""
+def set_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
+    """Replace the input of a run and return the run with it."""
     changed = msgspec.Raw(msgspec.json.encode(input))
     connection.execute(update(RUNS).where(RUNS.c.number == run.row_id).values(input=bytes(changed)))
     return msgspec.structs.replace(run, input=changed)
@@ -185,7 +179,7 @@ def change_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> 
 
 def finish(
     connection: Connection,
-    number: int,
+    row_id: int,
     status: RunStatus,
     *,
     finished_at: int,
@@ -193,36 +187,36 @@ def finish(
     usage: Usage | None,
 ) -> None:
     """Put a run into a final state."""
-    spent = usage and msgspec.json.encode(usage)
-    _FINISH(connection, run_number=number, status=status.value, finished_at=finished_at, error=error, usage=spent)
+    encoded = usage and msgspec.json.encode(usage)
+    _FINISH(connection, row_id_=row_id, status=status.value, finished_at=finished_at, error=error, usage=encoded)
+
+
+def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
+    """Return one run of the session as clients see it, or None."""
+    row = _SUMMARY_BY_ID(connection, session_=session, id_=run_id).fetchone()
+    return row and _summary(row)
 
 
 def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
-    """The session's runs in the order of their start, then the queued ones in the order of their turn."""
+    """Return the session's runs as clients see them: by their start, then the queued ones in the queue's order."""
     if status:
-        rows = _IN_STATE(connection, session_number=session, state=status.value)
+        rows = _SUMMARIES_BY_STATUS(connection, session_=session, status_=status.value)
     else:
-        rows = _ALL(connection, session_number=session)
+        rows = _ALL_SUMMARIES(connection, session_=session)
     return [_summary(row) for row in rows]
 
 
 def state_counts(connection: Connection, session: int) -> list[tuple[str, int, int, int]]:
-    """How many of the session's runs are in each state, the latest of them, and their events.
+    """Return, for each state of the session's runs, their number, the newest row id and the number of their events.
 
-    Any change of the runs or of the log, which is theirs, shows in it.
+    Any change of a run or of the log changes the result.
     """
-    return list(_CENSUS(connection, session_number=session))
-
-
-def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
-    """One run of the session."""
-    row = _ONE(connection, session_number=session, id=run_id).fetchone()
-    return row and _summary(row)
+    return list(_STATE_COUNTS(connection, session_=session))
 
 
 def _run(row: Sequence[Any]) -> RunRow:
-    number, session, run_id, thread_id, status, input_, started_at = row
-    return RunRow(number, session, run_id, thread_id, RunStatus(status), msgspec.Raw(input_), started_at)
+    row_id, session, run_id, thread_id, status, input_, started_at = row
+    return RunRow(row_id, session, run_id, thread_id, RunStatus(status), msgspec.Raw(input_), started_at)
 
 
 def _summary(row: Sequence[Any]) -> RunSummary:

@@ -1,4 +1,4 @@
-"""The SQL of sessions: rows in and out, no rules."""
+"""SQL of sessions: rows in and out, no rules."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _decode_usage = msgspec.json.Decoder(Usage).decode
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as the store knows it; times in ms, the labels apart from the request."""
+    """A stored session; times in ms, the labels are not in the request."""
 
     row_id: int
     id: str
@@ -40,14 +40,14 @@ class SessionRow(msgspec.Struct, frozen=True):
     active_run_id: str | None
 
     def public(self) -> Session:
-        """What a client sees; the environment stays inside, and so do credentials."""
+        """Return the session as a client sees it: without environment variables and credentials."""
         return Session(
             id=self.id,
             status=self.status,
             display_name=self.request.display_name,
             task=self.request.task,
             model=self.request.model,
-            repos=self.request.repos and [_shown(repo) for repo in self.request.repos],
+            repos=self.request.repos and [_public(repo) for repo in self.request.repos],
             created_at=rfc3339(self.created_at),
             completed_at=rfc3339(self.completed_at),
             error=self.error,
@@ -60,7 +60,7 @@ class SessionRow(msgspec.Struct, frozen=True):
         )
 
 
-def _shown(repo: Repo) -> Repo:
+def _public(repo: Repo) -> Repo:
     return msgspec.structs.replace(repo, url=without_credentials(repo.url))
 
 
@@ -88,22 +88,31 @@ _COLUMNS = (
     _LABELS_AS_JSON,
     _ACTIVE_RUN,
 )
-_FIND = Statement(
-    select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), SESSIONS.c.project == bindparam("project_"))
-)
-_MINE = SESSIONS.c.project == bindparam("project_")
+_OF_PROJECT = SESSIONS.c.project == bindparam("project_")
+_FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT)
+_GET = select(*_COLUMNS).where(SESSIONS.c.number == bindparam("row_id_"))
 _NEWEST_FIRST = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
+
+# Compiled once: nearly every request, or every run, executes one of them.
+_FIND_ROW = Statement(_FIND)
+_LOCK_AND_FIND_ROW = Statement(_FIND.with_for_update(of=SESSIONS))
+_GET_ROW = Statement(_GET)
+_LOCK_AND_GET_ROW = Statement(_GET.with_for_update(of=SESSIONS))
 _PAGE = Statement(
-    select(*_COLUMNS).where(_MINE).order_by(*_NEWEST_FIRST).limit(bindparam("limit_")).offset(bindparam("offset_"))
+    select(*_COLUMNS)
+    .where(_OF_PROJECT)
+    .order_by(*_NEWEST_FIRST)
+    .limit(bindparam("limit_"))
+    .offset(bindparam("offset_"))
 )
-_COUNT = Statement(select(func.count()).select_from(SESSIONS).where(_MINE))
+_COUNT = Statement(select(func.count()).select_from(SESSIONS).where(_OF_PROJECT))
 
 
 def add(connection: Connection, *, session_id: str, project: str, request: NewSession, created_at: int) -> SessionRow:
-    """A new session, pending."""
+    """Insert a pending session and return it."""
     labels = request.labels or {}
     request = msgspec.structs.replace(request, labels=None)
-    number = connection.execute(
+    row_id = connection.execute(
         insert(SESSIONS).returning(SESSIONS.c.number),
         {
             "id": session_id,
@@ -116,49 +125,35 @@ def add(connection: Connection, *, session_id: str, project: str, request: NewSe
             "moved_at": created_at,
         },
     ).scalar_one()
-    _label(connection, number, labels)
+    _insert_labels(connection, row_id, labels)
     return SessionRow(
-        number, session_id, project, SessionStatus.PENDING, request, created_at, None, None, None, labels, None
+        row_id, session_id, project, SessionStatus.PENDING, request, created_at, None, None, None, labels, None
     )
 
 
-def update_request(connection: Connection, session: SessionRow, request: NewSession, labels: dict[str, str]) -> None:
-    """Change what is asked of a session, and its labels."""
-    values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
-    connection.execute(update(SESSIONS).where(SESSIONS.c.number == session.row_id).values(values))
-    connection.execute(delete(LABELS).where(LABELS.c.session == session.row_id))
-    _label(connection, session.row_id, labels)
-
-
-def add_usage(connection: Connection, number: int, used: Usage) -> None:
-    """Add what a run has used to the session's sum."""
-    mine = SESSIONS.c.number == number
-    before = connection.execute(select(SESSIONS.c.usage).where(mine)).scalar_one()
-    summed = total((before and _decode_usage(before), used))
-    connection.execute(update(SESSIONS).where(mine).values(usage=msgspec.json.encode(summed)))
-
-
-def find(connection: Connection, project: str, session_id: str) -> SessionRow:
-    """The session of that project; `SessionNotFound`."""
-    if row := _FIND(connection, session_id=session_id, project_=project).fetchone():
+def find(connection: Connection, project: str, session_id: str, *, lock: bool = False) -> SessionRow:
+    """Return the session of that project, and `lock` it until the transaction ends; `SessionNotFound`."""
+    statement = _LOCK_AND_FIND_ROW if lock else _FIND_ROW
+    if row := statement(connection, session_id=session_id, project_=project).fetchone():
         return _session(row)
     raise SessionNotFound
 
 
+def get(connection: Connection, row_id: int, *, lock: bool = False) -> SessionRow | None:
+    """Return a session, and `lock` it until the transaction ends; None once it is deleted."""
+    statement = _LOCK_AND_GET_ROW if lock else _GET_ROW
+    row = statement(connection, row_id_=row_id).fetchone()
+    return row and _session(row)
+
+
 def exists(connection: Connection, project: str, session_id: str) -> bool:
-    """Whether the project has a session of that id."""
+    """Return whether the project has a session of that id."""
     query = select(SESSIONS.c.number).where(SESSIONS.c.id == session_id, SESSIONS.c.project == project)
     return connection.execute(query).one_or_none() is not None
 
 
-def get(connection: Connection, number: int) -> SessionRow | None:
-    """The session of that number, or None once it is deleted."""
-    row = connection.execute(select(*_COLUMNS).where(SESSIONS.c.number == number)).one_or_none()
-    return row and _session(row)
-
-
 def page(connection: Connection, project: str, *, limit: int, offset: int) -> tuple[list[SessionRow], int]:
-    """Some sessions of a project, newest first, and how many it has: a short walk along an index."""
+    """Return some sessions of a project, newest first, and how many it has; a short walk along an index."""
     rows = _PAGE(connection, project_=project, limit_=limit, offset_=offset)
     return [_session(row) for row in rows], _COUNT(connection, project_=project).fetchone()[0]
 
@@ -173,14 +168,14 @@ def matching(
     status: Sequence[SessionStatus],
     label: Sequence[str],
 ) -> tuple[list[SessionRow], int]:
-    """Some of those sessions of a project that match, newest first, and how many there are."""
+    """Return some of a project's sessions that match, newest first, and how many match; may read all of them."""
     conditions: list[ColumnElement[bool]] = [SESSIONS.c.project == project]
     if search:
         conditions.append(func.instr(SESSIONS.c.search, search.casefold()) > 0)
     if status:
         conditions.append(SESSIONS.c.status.in_(status))
-    for wanted in label:
-        key, _, value = wanted.partition("=")
+    for pair in label:
+        key, _, value = pair.partition("=")
         labelled = select(LABELS.c.session).where(LABELS.c.key == key, LABELS.c.value == value)
         conditions.append(SESSIONS.c.number.in_(labelled))
     total = connection.execute(select(func.count()).select_from(SESSIONS).where(*conditions)).scalar_one()
@@ -188,33 +183,33 @@ def matching(
     return [_session(row) for row in connection.execute(query)], total
 
 
-def in_state(connection: Connection, status: SessionStatus) -> list[SessionRow]:
-    """All sessions of all projects that are in this state, in the order in which they came into it."""
+def with_status(connection: Connection, status: SessionStatus) -> list[SessionRow]:
+    """Return the sessions of all projects in this state, in the order in which they came into it."""
     query = select(*_COLUMNS).where(SESSIONS.c.status == status)
     return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.moved_at, SESSIONS.c.number))]
 
 
-def numbers(connection: Connection, status: SessionStatus) -> list[int]:
-    """The numbers of all sessions of all projects that are in this state."""
+def row_ids(connection: Connection, status: SessionStatus) -> list[int]:
+    """Return the row ids of the sessions of all projects in this state."""
     return list(connection.execute(select(SESSIONS.c.number).where(SESSIONS.c.status == status)).scalars())
 
 
-def with_queue(connection: Connection) -> list[SessionRow]:
-    """All running sessions that have a run in their queue."""
-    waiting = select(RUNS.c.session).where(RUNS.c.status == RunStatus.QUEUED)
-    query = select(*_COLUMNS).where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.number.in_(waiting))
+def with_queued_runs(connection: Connection) -> list[SessionRow]:
+    """Return the running sessions of all projects that have a queued run."""
+    with_queue = select(RUNS.c.session).where(RUNS.c.status == RunStatus.QUEUED)
+    query = select(*_COLUMNS).where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.number.in_(with_queue))
     return [_session(row) for row in connection.execute(query)]
 
 
 def count(connection: Connection, status: SessionStatus) -> int:
-    """How many sessions of all projects are in this state."""
+    """Return how many sessions of all projects are in this state."""
     query = select(func.count()).select_from(SESSIONS).where(SESSIONS.c.status == status)
     return connection.execute(query).scalar_one()
 
 
-def move(
+def set_status(
     connection: Connection,
-    number: int,
+    row_id: int,
     status: SessionStatus,
     *,
     completed_at: int | None = None,
@@ -222,18 +217,34 @@ def move(
 ) -> None:
     """Put a session into a state."""
     values = {"status": status, "completed_at": completed_at, "error": error, "moved_at": now_ms()}
-    connection.execute(update(SESSIONS).where(SESSIONS.c.number == number).values(values))
+    connection.execute(update(SESSIONS).where(SESSIONS.c.number == row_id).values(values))
 
 
-def remove(connection: Connection, number: int) -> None:
-    """Delete a session, its runs and its log."""
-    connection.execute(delete(SESSIONS).where(SESSIONS.c.number == number))
-    mark_changed(connection, number)
+def update_request(connection: Connection, session: SessionRow, request: NewSession, labels: dict[str, str]) -> None:
+    """Replace the request and the labels of a session."""
+    values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
+    connection.execute(update(SESSIONS).where(SESSIONS.c.number == session.row_id).values(values))
+    connection.execute(delete(LABELS).where(LABELS.c.session == session.row_id))
+    _insert_labels(connection, session.row_id, labels)
 
 
-def _label(connection: Connection, number: int, labels: dict[str, str]) -> None:
+def add_usage(connection: Connection, row_id: int, usage: Usage) -> None:
+    """Add the usage of a run to the session's."""
+    by_row_id = SESSIONS.c.number == row_id
+    before = connection.execute(select(SESSIONS.c.usage).where(by_row_id)).scalar_one()
+    after = total((before and _decode_usage(before), usage))
+    connection.execute(update(SESSIONS).where(by_row_id).values(usage=msgspec.json.encode(after)))
+
+
+def remove(connection: Connection, row_id: int) -> None:
+    """Delete a session with its runs, its log and all else that belongs to it."""
+    connection.execute(delete(SESSIONS).where(SESSIONS.c.number == row_id))
+    mark_changed(connection, row_id)
+
+
+def _insert_labels(connection: Connection, row_id: int, labels: dict[str, str]) -> None:
     if labels:
-        rows = [{"session": number, "key": key, "value": value} for key, value in labels.items()]
+        rows = [{"session": row_id, "key": key, "value": value} for key, value in labels.items()]
         connection.execute(insert(LABELS), rows)
 
 
@@ -242,9 +253,9 @@ def _searched(session_id: str, request: NewSession) -> str:
 
 
 def _session(row: Iterable[Any]) -> SessionRow:
-    number, session_id, project, status, request, created_at, completed_at, error, usage, labels, active_run_id = row
+    row_id, session_id, project, status, request, created_at, completed_at, error, usage, labels, active_run_id = row
     return SessionRow(
-        row_id=number,
+        row_id=row_id,
         id=session_id,
         project=project,
         status=SessionStatus(status),

@@ -27,7 +27,7 @@ def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
         with engine.begin() as connection:
             request = NewSession(task="t")
             session = sessions.add(connection, session_id=name, project=PROJECT, request=request, created_at=BEGUN)
-            sessions.move(connection, session.row_id, SessionStatus.RUNNING)
+            sessions.set_status(connection, session.row_id, SessionStatus.RUNNING)
         for run_id, written in groupby(log, lambda each: each.run_id):
             with engine.begin() as connection:
                 run = _begun(connection, session.row_id, run_id)

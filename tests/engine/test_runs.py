@@ -14,7 +14,7 @@ from app.errors import NotRunning, RunExists, RunNotFound
 from app.models.output import OutputFormat
 from app.models.runs import NewRun, RunMessage, RunStatus
 from app.models.sessions import SessionStatus
-from app.store.commands.runs import claim
+from app.store.commands.runs import claim_run
 from tests.support.output import stored_events, told
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
 
@@ -109,7 +109,7 @@ async def test_no_run_is_taken_up_when_the_session_is_not_running(home: House) -
     await home.backend.stop_session(CALLER, session_id)
     await home.status(session_id, SessionStatus.STOPPED)
     assert [run.status for run in await home.runs(session_id)] == [RunStatus.QUEUED]
-    assert await home.backend._database.write(claim, 1) is None
+    assert await home.backend._database.write(claim_run, 1) is None
 
 
 async def test_a_run_is_refused_when_the_session_is_not_running(home: House) -> None:

@@ -33,7 +33,7 @@ class EmbeddedParts(Backend):
 
     async def _shown(self, rows: Sequence[SessionRow]) -> list[Session]:
         """What a client sees of sessions, with what each waits for."""
-        waiting = await self._database.read_one(approvals.waiting, [row.row_id for row in rows])
+        waiting = await self._database.read_one(approvals.open_ids, [row.row_id for row in rows])
         return [
             msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.row_id]))
             if row.row_id in waiting

@@ -91,7 +91,7 @@ class EmbeddedRuns(EmbeddedParts):
     async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
         """A point read."""
         session = await self._find(caller, session_id)
-        rows = await self._database.read_one(approvals.pending, session.row_id)
+        rows = await self._database.read_one(approvals.open_approvals, session.row_id)
         return ApprovalList(items=[row.public() for row in rows])
 
     async def answer_approval(

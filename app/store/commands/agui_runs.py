@@ -1,6 +1,8 @@
-"""Runs of AG-UI clients, which send the whole conversation each time: only what the thread does not know is new."""
+"""Commands on the runs of AG-UI clients, which send the whole conversation each time.
 
-from typing import Any
+Only messages that the thread's log does not know are new with a run. Finding them means reading the log, which takes as
+long as it is long: `known_messages` does it before the transaction, and `create_agui_run` reads only what came since.
+"""
 
 import msgspec
 from sqlalchemy import Connection
@@ -9,7 +11,7 @@ from app import lifecycle
 from app.agui.client_stream import known_ids
 from app.agui.events import decode
 from app.agui.run_filter import normalize_run_id
-from app.agui.run_input import last_user_message, normalize_run_input
+from app.agui.run_input import RunInput, last_user_message, normalize_run_input
 from app.errors import RunExists
 from app.lifecycle import Action
 from app.models.runs import AcceptedRun
@@ -18,32 +20,33 @@ from app.store.sessions import SessionRow
 
 
 class KnownMessages(msgspec.Struct, frozen=True):
-    """The ids of all messages that a thread's log knows up to the position `end`."""
+    """The ids of all messages in a thread's log up to the position `end` of the session's log."""
 
     ids: set[str]
     end: int
 
 
 def known_messages(connection: Connection, session: int, thread_id: str) -> KnownMessages:
-    """All that the log knows now; takes as long as the log is long."""
+    """Read the ids of all messages that the thread's log has now."""
     end = events.last_position(connection, session) or 0
     return KnownMessages(known_ids(decode(events.of_thread(connection, session, thread_id, 0))), end)
 
 
 def create_agui_run(
-    connection: Connection, project: str, session_id: str, given: dict[str, Any], known: KnownMessages
+    connection: Connection, project: str, session_id: str, given: RunInput, known: KnownMessages
 ) -> tuple[AcceptedRun, SessionRow]:
-    """A run of the session's own thread at the end of the queue, with what is new in `given`, a RunAgentInput."""
-    session = sessions.find(connection, project, session_id)
+    """Queue a run of the session's own thread with the messages of `given` that are new.
+
+    `SessionNotFound`, `NotRunning`, `RunExists`.
+    """
+    session = sessions.find(connection, project, session_id, lock=True)
     lifecycle.next_status(Action.RUN, session.status)
     run_id = normalize_run_id(given["runId"])
     if runs.exists(connection, session.row_id, run_id):
         raise RunExists
-    since = known_ids(decode(events.of_thread(connection, session.row_id, session.id, known.end)))
-    run_input = normalize_run_input(
-        given, thread_id=session.id, known=known.ids | since | _unfinished_message_ids(connection, session)
-    )
-    run_input["runId"] = run_id
+    logged_since = known_ids(decode(events.of_thread(connection, session.row_id, session.id, known.end)))
+    known_now = known.ids | logged_since | _unfinished_message_ids(connection, session)
+    run_input = normalize_run_input(given, thread_id=session.id, known=known_now) | {"runId": run_id}
     runs.add(
         connection,
         session=session.row_id,
@@ -56,5 +59,6 @@ def create_agui_run(
 
 
 def _unfinished_message_ids(connection: Connection, session: SessionRow) -> set[str]:
-    inputs = runs.inputs_under_way(connection, session.row_id, session.id)
-    return {message["id"] for each in inputs for message in msgspec.json.decode(each)["messages"]}
+    """Return the ids of messages whose runs are queued or active, so that the log need not have them yet."""
+    inputs = runs.unfinished_inputs(connection, session.row_id, session.id)
+    return {message["id"] for run_input in inputs for message in msgspec.json.decode(run_input)["messages"]}

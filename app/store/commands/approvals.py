@@ -1,5 +1,16 @@
-"""Transactions on approvals."""
+"""Commands on approvals: store what agents request, the decisions, and what follows from them.
 
+There are two kinds of approvals. An agent may request one within its turn (ACP) and waits for the decision while its
+run goes on; such an approval has no `interrupt_id`. Or it ends its run with interrupts (AG-UI), each with an id of its
+own, and finds the decisions in the `resume` of a later run:
+
+    within a turn    add_pending → answer_approval → collect_decision
+                               └→ expire_pending, when the run ends first
+    between turns    add_interrupts → answer_approval, the last one queues the run that resumes
+                                  └→ resolve_interrupts, when another run of the thread begins first
+"""
+
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +18,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from app import lifecycle
-from app.agui.events import encode_event
+from app.agui.events import FULL_EVENTS, decode, encode_event
+from app.agui.outcome import Interrupt
+from app.agui.run_input import build_resume_input, is_allowed, resume_entry
 from app.agui.stamp import with_ids
+from app.agui.transcript import transcript
 from app.clock import now_ms
 from app.errors import ApprovalClosed, BadRequest, Detail
 from app.lifecycle import Action
@@ -18,118 +32,224 @@ from app.models.approvals import (
     ApprovalAnswer,
     ApprovalDecision,
     ApprovalOption,
+    ApprovalPolicy,
     ApprovalRequest,
     ApprovalStatus,
     Decision,
 )
-from app.store import approvals, events, sessions
-from app.store.approvals import ApprovalRow
-from app.store.commands import agui_approvals
+from app.store import approvals, events, runs, sessions
+from app.store.approvals import ApprovalRow, PendingApproval
 from app.store.runs import RunRow
+from app.store.sessions import SessionRow
+
+_JSON_ERRORS = (ValueError, RecursionError)
 
 
 def answer_approval(
-    connection: Connection, project: str, session_id: str, approval_id: str, said: ApprovalAnswer
+    connection: Connection, project: str, session_id: str, approval_id: str, answer: ApprovalAnswer
 ) -> Approval:
-    """Store the answer to what waits for one, whether within its run or behind its end."""
-    session = sessions.find(connection, project, session_id)
+    """Store a client's decision and return the closed approval.
+
+    `SessionNotFound`, `ApprovalNotFound`, `ApprovalClosed`, `NotRunning`; `BadRequest` for a decision or an option that
+    the agent does not offer.
+    """
+    session = sessions.find(connection, project, session_id, lock=True)
     approval = approvals.find(connection, session.row_id, approval_id)
     if approval.status is not ApprovalStatus.PENDING:
         raise ApprovalClosed
     lifecycle.next_status(Action.RUN, session.status)
     if approval.interrupt_id is None:
-        answer_pending(connection, session.row_id, approval, said)
+        _close_in_turn(connection, session, approval, answer)
     else:
-        agui_approvals.answer_interrupt(connection, session, approval, said)
+        _close_interrupt(connection, session, approval, answer)
     return approvals.find(connection, session.row_id, approval_id).public()
 
 
-class PendingApproval(msgspec.Struct, frozen=True):
-    """A question on its way into the store, with the event that tells of it; times in ms."""
-
-    approval_id: str
-    question: ApprovalRequest
-    created_at: int
-    expires_at: int
-    event: bytes
+# Within a turn
 
 
-def add_pending(connection: Connection, run: RunRow, asked: Sequence[PendingApproval]) -> None:
-    """Store questions that a run under way has asked."""
-    for each in asked:
+def add_pending(connection: Connection, run: RunRow, pending: Sequence[PendingApproval]) -> None:
+    """Store approvals that an active run has requested."""
+    for approval in pending:
         approvals.add(
             connection,
-            approval_id=each.approval_id,
+            approval_id=approval.id,
             session=run.session,
             run=run.row_id,
-            question=each.question,
+            request=approval.request,
             interrupt_id=None,
-            created_at=each.created_at,
-            expires_at=each.expires_at,
+            created_at=approval.created_at,
+            expires_at=approval.expires_at,
         )
 
 
-def answer_pending(connection: Connection, session: int, approval: ApprovalRow, said: ApprovalAnswer) -> None:
-    """Store a client's answer to a question that waits, and tell of it in the log; `BadRequest`."""
-    answer = _decision_of(approval.question, said)
-    status = ApprovalStatus.ALLOWED if answer.allowed else ApprovalStatus.DENIED
-    approvals.close(connection, approval.row_id, status, answer)
-    events.append(connection, session, approval.run, [_resolved(approval, status, answer)])
+def collect_decision(connection: Connection, run: RunRow, approval_id: str) -> ApprovalDecision:
+    """Return the decision on an approval of a run; one that is still pending expires now and counts as denied."""
+    if runs.is_active(connection, run.row_id, lock=True):
+        for approval in approvals.pending_in_turn(connection, run.row_id):
+            if approval.id == approval_id:
+                approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
+                events.append(connection, run.session, run.row_id, [_resolved(approval, ApprovalStatus.EXPIRED)])
+                return choose_option(approval.request, allowed=False)
+    decision = approvals.decision_on(connection, run.session, approval_id)
+    return DENIED if decision is None else msgspec.convert(decision, ApprovalDecision)
 
 
 def expire_pending(connection: Connection, run: RunRow) -> list[bytes]:
-    """Close what a run that ends still waits for; the events that tell of it."""
-    left = approvals.questions_of(connection, run.row_id)
-    for approval in left:
+    """Expire what a run that ends still waits for; return the events that announce it, which are not appended yet."""
+    expired = approvals.pending_in_turn(connection, run.row_id)
+    for approval in expired:
         approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
-    return [_resolved(approval, ApprovalStatus.EXPIRED) for approval in left]
+    return [_resolved(approval, ApprovalStatus.EXPIRED) for approval in expired]
 
 
-def conclude_pending(connection: Connection, run: RunRow, approval_id: str) -> ApprovalDecision:
-    """What the agent is told of a question that was answered, or whose time is over: it is closed then."""
-    for approval in approvals.questions_of(connection, run.row_id):
-        if approval.id == approval_id:
-            approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
-            told = _resolved(approval, ApprovalStatus.EXPIRED)
-            events.append(connection, run.session, run.row_id, [told])
-            return choose_option(approval.question, allowed=False)
-    answer = approvals.answer_to(connection, run.session, approval_id)
-    return DENIED if answer is None else msgspec.convert(answer, ApprovalDecision)
+def choose_option(request: ApprovalRequest, *, allowed: bool) -> ApprovalDecision:
+    """Return a decision with the narrowest of the agent's options for it: "once" goes before "always"."""
+    fitting = [option for option in request.options or [] if _allows(option) is allowed]
+    narrowest = min(fitting, key=lambda option: not (option.kind or "").endswith("_once"), default=None)
+    return ApprovalDecision(allowed=allowed, option_id=narrowest.id if narrowest else None)
 
 
-def _decision_of(question: ApprovalRequest, said: ApprovalAnswer) -> ApprovalDecision:
-    """What a client has decided, by the option that it names or the least that fits."""
-    allowed = said.decision is Decision.ALLOW
-    given = dict(said.payload or {})
-    option_id: Any = given.pop("option_id", None)
-    if given:
+def _close_in_turn(connection: Connection, session: SessionRow, approval: ApprovalRow, answer: ApprovalAnswer) -> None:
+    decision = _decision(approval.request, answer)
+    status = ApprovalStatus.ALLOWED if decision.allowed else ApprovalStatus.DENIED
+    approvals.close(connection, approval.row_id, status, decision)
+    events.append(connection, session.row_id, approval.run, [_resolved(approval, status, decision)])
+
+
+def _decision(request: ApprovalRequest, answer: ApprovalAnswer) -> ApprovalDecision:
+    """Return a client's decision, with the option that it names or the narrowest one that fits."""
+    allowed = answer.decision is Decision.ALLOW
+    payload = dict(answer.payload or {})
+    option_id: Any = payload.pop("option_id", None)
+    if payload:
         raise BadRequest(details=[Detail("body.payload", "may hold option_id and nothing else here")])
     if option_id is None:
-        answer = choose_option(question, allowed=allowed)
-        if allowed and question.options is not None and answer.option_id is None:
+        decision = choose_option(request, allowed=allowed)
+        if allowed and request.options is not None and decision.option_id is None:
             raise BadRequest(details=[Detail("body.decision", "is none that the agent offers")])
-        return answer
-    if not any(option.id == option_id and _allows(option) is allowed for option in question.options or []):
+        return decision
+    if not any(option.id == option_id and _allows(option) is allowed for option in request.options or []):
         raise BadRequest(
             details=[Detail("body.payload.option_id", "must be one of the approval's options that fit the decision")]
         )
     return ApprovalDecision(allowed=allowed, option_id=option_id)
 
 
-def choose_option(question: ApprovalRequest, *, allowed: bool) -> ApprovalDecision:
-    """The least of the options that say so: what holds once goes before what holds always."""
-    fitting = [option for option in question.options or [] if _allows(option) is allowed]
-    least = min(fitting, key=lambda option: not (option.kind or "").endswith("_once"), default=None)
-    return ApprovalDecision(allowed=allowed, option_id=least.id if least else None)
-
-
 def _allows(option: ApprovalOption) -> bool:
     return (option.kind or "").startswith("allow")
 
 
-def _resolved(approval: ApprovalRow, status: ApprovalStatus, answer: ApprovalDecision | None = None) -> bytes:
+def _resolved(approval: ApprovalRow, status: ApprovalStatus, decision: ApprovalDecision | None = None) -> bytes:
     value = {"id": approval.id, "status": status}
-    if answer and answer.option_id is not None:
-        value["option_id"] = answer.option_id
-    raw = encode_event("CUSTOM", name="approval.resolved", value=value)
-    return with_ids(raw, approval.run_id, approval.thread_id, now_ms(), None)
+    if decision and decision.option_id is not None:
+        value["option_id"] = decision.option_id
+    event = encode_event("CUSTOM", name="approval.resolved", value=value)
+    return with_ids(event, approval.run_id, approval.thread_id, now_ms(), None)
+
+
+# Between turns
+
+
+def add_interrupts(connection: Connection, run: RunRow, interrupts: Sequence[Interrupt]) -> None:
+    """Store the interrupts with which a run has ended, or resume at once if the session's policy decides them."""
+    session = sessions.get(connection, run.session)
+    policy = session and session.request.approval_policy
+    if session and policy in {ApprovalPolicy.ALLOW, ApprovalPolicy.DENY}:
+        allowed = policy is ApprovalPolicy.ALLOW
+        resume = [resume_entry(each.id, each.response_schema, allowed=allowed, payload=None) for each in interrupts]
+        _enqueue_resume(connection, session, run.thread_id, resume)
+        return
+    for interrupt in interrupts:
+        approvals.add(
+            connection,
+            approval_id=str(uuid.uuid4()),
+            session=run.session,
+            run=run.row_id,
+            request=_request(connection, run, interrupt),
+            interrupt_id=interrupt.id,
+            created_at=now_ms(),
+            expires_at=interrupt.expires_at,
+        )
+
+
+def resolve_interrupts(connection: Connection, run: RunRow) -> RunRow:
+    """Close the pending interrupts of a run's thread before it begins; return the run with a complete `resume`.
+
+    Where the run's own input has no entry for an interrupt, the stored decision is added, or else a cancellation.
+    """
+    pending = approvals.pending_interrupts(connection, run.session, run.thread_id)
+    if not pending:
+        return run
+    run_input: dict[str, Any] = msgspec.json.decode(run.input)
+    resume = run_input.get("resume", [])
+    given = {entry["interruptId"]: entry for entry in resume}
+    interrupted_runs = dict.fromkeys(approval.run for approval in pending)
+    for approval in [each for row_id in interrupted_runs for each in approvals.interrupts_of(connection, row_id)]:
+        entry = given.get(approval.interrupt_id)
+        if entry is None:
+            resume = [*resume, approval.decision or _cancellation(approval)]
+        if approval in pending:
+            approvals.close(connection, approval.row_id, _final_status(approval, entry))
+    return runs.set_input(connection, run, {**run_input, "resume": resume})
+
+
+def _close_interrupt(
+    connection: Connection, session: SessionRow, approval: ApprovalRow, answer: ApprovalAnswer
+) -> None:
+    """Store the decision; once no interrupt of the run is pending any more, queue the run that resumes it."""
+    allowed = answer.decision is Decision.ALLOW
+    status = ApprovalStatus.ALLOWED if allowed else ApprovalStatus.DENIED
+    schema = approval.request.response_schema
+    entry = resume_entry(approval.interrupt_id or "", schema, allowed=allowed, payload=answer.payload)
+    approvals.close(connection, approval.row_id, status, entry)
+    interrupts = approvals.interrupts_of(connection, approval.run)
+    if all(each.status is not ApprovalStatus.PENDING for each in interrupts):
+        resume = [each.decision or _cancellation(each) for each in interrupts]  # without a decision if it has expired
+        _enqueue_resume(connection, session, approval.thread_id, resume)
+
+
+def _final_status(approval: ApprovalRow, entry: dict[str, Any] | None) -> ApprovalStatus:
+    """Return what becomes of a pending interrupt when a run begins whose `resume` has this entry for it, or none."""
+    if entry is None or approval.status is ApprovalStatus.EXPIRED:
+        return ApprovalStatus.EXPIRED
+    allowed = is_allowed(entry["status"], entry.get("payload"))
+    return ApprovalStatus.ALLOWED if allowed else ApprovalStatus.DENIED
+
+
+def _cancellation(approval: ApprovalRow) -> dict[str, Any]:
+    return {"interruptId": approval.interrupt_id, "status": "cancelled"}
+
+
+def _request(connection: Connection, run: RunRow, interrupt: Interrupt) -> ApprovalRequest:
+    """Return the interrupt with the name and arguments of its tool call, which are read from the log."""
+    name, args = None, None
+    if interrupt.tool_call_id:
+        log = events.containing(connection, run.session, run.row_id, interrupt.tool_call_id)
+        calls = [call for message in transcript(decode(log, FULL_EVENTS)) for call in message.tool_calls or []]
+        call = next((call for call in calls if call.id == interrupt.tool_call_id), None)
+        if call:
+            name, args = call.name, _decoded(call.args)
+    return ApprovalRequest(
+        message=interrupt.message, tool_name=name, args=args, response_schema=interrupt.response_schema
+    )
+
+
+def _decoded(args: str | None) -> Any:
+    """Return the value of arguments that are JSON, and any others as text."""
+    try:
+        return None if args is None else msgspec.json.decode(args)
+    except _JSON_ERRORS:
+        return args
+
+
+def _enqueue_resume(connection: Connection, session: SessionRow, thread_id: str, resume: list[dict[str, Any]]) -> None:
+    run_id = str(uuid.uuid4())
+    runs.add(
+        connection,
+        session=session.row_id,
+        run_id=run_id,
+        thread_id=thread_id,
+        input=build_resume_input(resume, run_id=run_id, thread_id=thread_id),
+        user_message=None,
+    )

@@ -1,4 +1,4 @@
-"""Transactions on runs."""
+"""Commands on runs: queue, begin, log, end and cancel them."""
 
 import uuid
 from collections.abc import Sequence
@@ -14,62 +14,15 @@ from app.clock import now_ms
 from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action
 from app.models.runs import AcceptedRun, NewRun, OnBusy, RunStatus
-from app.store import events, runs, sessions
-from app.store.commands import agui_approvals, approvals
-from app.store.commands.approvals import PendingApproval
+from app.store import agent_state, events, runs, sessions
+from app.store.approvals import PendingApproval
+from app.store.commands import approvals
 from app.store.runs import RunRow
 from app.store.sessions import SessionRow
 
 
-def append_events(
-    connection: Connection,
-    run: RunRow,
-    news: list[bytes],
-    ending: RunOutcome | None,
-    asked: Sequence[PendingApproval] = (),
-) -> bool:
-    """Add events to the log of a run that is under way, and end it; False, and nothing done, if it is not.
-
-    `asked` are the questions among the events. What still waits for an answer when the run ends is closed with it.
-    """
-    if not runs.is_active(connection, run.row_id):
-        return False
-    approvals.add_pending(connection, run, asked)
-    if ending:
-        news = [*news[:-1], *approvals.expire_pending(connection, run), news[-1]]
-    events.append(connection, run.session, run.row_id, news)
-    if ending:
-        runs.finish(connection, run.row_id, ending.status, finished_at=now_ms(), error=ending.error, usage=ending.usage)
-        if ending.usage:
-            sessions.add_usage(connection, run.session, ending.usage)
-        if ending.interrupts:
-            agui_approvals.add_interrupts(connection, run, ending.interrupts)
-    return True
-
-
-def abort_run(connection: Connection, run: RunRow, failure: Failure) -> None:
-    """End a run whose execution is no more, as the log has it."""
-    recorder = RunRecorder(
-        run.run_id, run.thread_id, run.input, events.of_run(connection, run.session, run.run_id) or ()
-    )
-    append_events(connection, run, recorder.fail(failure, now_ms()), recorder.outcome)
-
-
-def cancel_queued_run(connection: Connection, run: RunRow) -> None:
-    """End a run that waits in the queue as interrupted."""
-    runs.begin(connection, run.row_id, now_ms())
-    recorder = RunRecorder(run.run_id, run.thread_id, run.input)
-    append_events(connection, run, recorder.cancel_queued(now_ms()), recorder.outcome)
-
-
-def abort_active_runs(connection: Connection) -> None:
-    """End every run that a server which is no more has left under way."""
-    for run in runs.active(connection):
-        abort_run(connection, run, SERVER_RESTARTED)
-
-
 class Enqueued(NamedTuple):
-    """A run that was accepted, its session, and the number of the run under way if that is to be cut for it."""
+    """An accepted run, its session, and the row id of the active run that has to be interrupted for it."""
 
     accepted: AcceptedRun
     session: SessionRow
@@ -77,31 +30,22 @@ class Enqueued(NamedTuple):
 
 
 def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> Enqueued:
-    """A run in the queue of a running session: last, or first where it interrupts the one under way."""
-    session = sessions.find(connection, project, session_id)
+    """Queue a run of a running session: last, or before all that do not interrupt.
+
+    `SessionNotFound`, `NotRunning`, `RunExists`, `SessionBusy`.
+    """
+    session = sessions.find(connection, project, session_id, lock=True)
     lifecycle.next_status(Action.RUN, session.status)
-    before = None if run.on_busy is OnBusy.ENQUEUE else runs.current_or_next(connection, session.row_id)
+    current = None if run.on_busy is OnBusy.ENQUEUE else runs.current_or_next(connection, session.row_id)
     accepted = enqueue(connection, session, run)
-    if before and run.on_busy is OnBusy.REJECT:
+    if current and run.on_busy is OnBusy.REJECT:
         raise SessionBusy
-    return Enqueued(accepted, session, before.row_id if before and before.status is RunStatus.RUNNING else None)
-
-
-def cancel_run(connection: Connection, project: str, session_id: str, run_id: str) -> None:
-    """Take a run out of the queue and end it as interrupted."""
-    session = sessions.find(connection, project, session_id)
-    run = runs.find(connection, session.row_id, normalize_run_id(run_id))
-    if run is None:
-        raise RunNotFound
-    if run.status is RunStatus.RUNNING:
-        raise RunActive
-    if run.status is not RunStatus.QUEUED:
-        raise RunEnded
-    cancel_queued_run(connection, run)
+    active = current.row_id if current and current.status is RunStatus.RUNNING else None
+    return Enqueued(accepted, session, active)
 
 
 def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:
-    """Add a run to the end of its session's queue, or to its head where it interrupts; `RunExists`."""
+    """Queue a run whatever the state of its session; `RunExists`."""
     run_id = normalize_run_id(run.run_id) if run.run_id else str(uuid.uuid4())
     thread_id = run.thread_id or session.id
     if runs.exists(connection, session.row_id, run_id):
@@ -119,10 +63,82 @@ def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accepte
     return AcceptedRun(run_id=run_id, thread_id=thread_id)
 
 
-def claim(connection: Connection, session: int) -> RunRow | None:
-    """Take the first run out of the queue, if the session is running and has one."""
+def claim_run(connection: Connection, session: int) -> RunRow | None:
+    """Make the first queued run of a running session the active one; None if there is none."""
     run = runs.next_queued(connection, session)
     if run:
         runs.begin(connection, run.row_id, now_ms())
-        run = agui_approvals.resolve_interrupts(connection, run)
+        run = approvals.resolve_interrupts(connection, run)
     return run
+
+
+def append_events(
+    connection: Connection,
+    run: RunRow,
+    new_events: list[bytes],
+    outcome: RunOutcome | None,
+    pending: Sequence[PendingApproval] = (),
+) -> bool:
+    """Append events to the log of an active run; return False and do nothing if the run is not active any more.
+
+    `pending` are the approvals that the events announce. An `outcome` ends the run; the last event is then the terminal
+    one, and approvals that are still pending expire before it.
+    """
+    if not runs.is_active(connection, run.row_id, lock=True):
+        return False
+    approvals.add_pending(connection, run, pending)
+    if outcome:
+        new_events = [*new_events[:-1], *approvals.expire_pending(connection, run), new_events[-1]]
+    events.append(connection, run.session, run.row_id, new_events)
+    if outcome:
+        _finish(connection, run, outcome)
+    return True
+
+
+def abort_run(connection: Connection, run: RunRow, failure: Failure) -> None:
+    """End an active run that nothing executes any more with RUN_ERROR."""
+    log = events.of_run(connection, run.session, run.run_id) or ()
+    recorder = RunRecorder(run.run_id, run.thread_id, run.input, log)
+    append_events(connection, run, recorder.fail(failure, now_ms()), recorder.outcome)
+
+
+def abort_active_runs(connection: Connection) -> None:
+    """Abort all runs that an earlier server has left active."""
+    for run in runs.active(connection):
+        abort_run(connection, run, SERVER_RESTARTED)
+
+
+def cancel_run(connection: Connection, project: str, session_id: str, run_id: str) -> None:
+    """End a queued run as interrupted; `SessionNotFound`, `RunNotFound`, `RunActive`, `RunEnded`."""
+    session = sessions.find(connection, project, session_id, lock=True)
+    run = runs.find(connection, session.row_id, normalize_run_id(run_id))
+    if run is None:
+        raise RunNotFound
+    if run.status is RunStatus.RUNNING:
+        raise RunActive
+    if run.status is not RunStatus.QUEUED:
+        raise RunEnded
+    recorder = RunRecorder(run.run_id, run.thread_id, run.input)
+    runs.begin(connection, run.row_id, now_ms())
+    append_events(connection, run, recorder.cancel_queued(now_ms()), recorder.outcome)
+
+
+def interrupt_queued_run(connection: Connection, run: RunRow) -> None:
+    """End a queued run as interrupted because its session stops."""
+    recorder = RunRecorder(run.run_id, run.thread_id, run.input)
+    runs.begin(connection, run.row_id, now_ms())
+    append_events(connection, run, recorder.interrupt(now_ms()), recorder.outcome)
+
+
+def save_agent_state(connection: Connection, run: RunRow, state: str) -> None:
+    """Store the agent's state for the run's thread; ignored if the run has ended and another agent may be at work."""
+    if runs.is_active(connection, run.row_id, lock=True):
+        agent_state.save(connection, run.session, run.thread_id, state)
+
+
+def _finish(connection: Connection, run: RunRow, outcome: RunOutcome) -> None:
+    runs.finish(connection, run.row_id, outcome.status, finished_at=now_ms(), error=outcome.error, usage=outcome.usage)
+    if outcome.usage:
+        sessions.add_usage(connection, run.session, outcome.usage)
+    if outcome.interrupts:
+        approvals.add_interrupts(connection, run, outcome.interrupts)

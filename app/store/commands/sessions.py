@@ -1,4 +1,4 @@
-"""What the operations do within one transaction: read, decide by the rules, write."""
+"""Commands on sessions: create, change and delete them, and move them from state to state."""
 
 import secrets
 import time
@@ -7,99 +7,104 @@ import msgspec
 from sqlalchemy import Connection
 
 from app import labels, lifecycle
-from app.agui.run_recorder import RunRecorder
 from app.clock import now_ms
 from app.errors import BadRequest, Detail
 from app.lifecycle import Action, Outcome
 from app.models.runs import NewRun, RunMessage
 from app.models.sessions import NewSession, SessionPatch, SessionStatus
 from app.store import approvals, deletions, runs, sessions
-from app.store.commands.runs import append_events, enqueue
+from app.store.commands.runs import enqueue, interrupt_queued_run
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
 
 
-def finish_provisioning(connection: Connection, number: int, error: str | None) -> bool:
-    """Let a session run, or fail with `error`; whether it runs now."""
-    session = sessions.get(connection, number)
-    outcome = Outcome.NOT_PROVISIONED if error else Outcome.PROVISIONED
-    status = session and lifecycle.status_on(outcome, session.status)
-    if status:
-        sessions.move(connection, number, status, completed_at=now_ms() if error else None, error=error)
-    return status is SessionStatus.RUNNING
-
-
-def finish_stopping(connection: Connection, number: int) -> None:
-    """Let a session rest: its queue ends as interrupted, but a task that never began waits for the next start."""
-    session = sessions.get(connection, number)
-    status = session and lifecycle.status_on(Outcome.STOPPED, session.status)
-    if not status:
-        return
-    task = runs.initial_run(connection, number)
-    for run in runs.queued(connection, number):
-        if run.row_id != task:
-            runs.begin(connection, run.row_id, now_ms())
-            recorder = RunRecorder(run.run_id, run.thread_id, run.input)
-            append_events(connection, run, recorder.interrupt(now_ms()), recorder.outcome)
-    sessions.move(connection, number, status, completed_at=now_ms())
-
-
-def stop_if_idle(connection: Connection, number: int) -> SessionRow | None:
-    """Let a running session stop that has no run under way or in its queue and waits for no answer; it, if it does."""
-    session = sessions.get(connection, number)
-    if session is None or session.status is not SessionStatus.RUNNING or runs.current_or_next(connection, number):
-        return None
-    if approvals.waiting(connection, [number]):
-        return None
-    sessions.move(connection, number, lifecycle.next_status(Action.STOP, session.status))
-    return session
-
-
 def create_session(connection: Connection, project: str, new: NewSession) -> SessionRow:
-    """A pending session whose task is the first run in its queue; its parent has to be in the same project."""
+    """Store a pending session with its task as the first queued run; `BadRequest` for a parent of another project."""
     if new.parent_session_id and not sessions.exists(connection, project, new.parent_session_id):
         raise BadRequest(details=[Detail("body.parent_session_id", "must be a session of this project")])
-    made_at = time.time_ns()
+    created_at_ns = time.time_ns()
     session = sessions.add(
         connection,
-        session_id=_session_id(made_at),
+        session_id=_session_id(created_at_ns),
         project=project,
         request=new,
-        created_at=made_at // 1_000_000,
+        created_at=created_at_ns // 1_000_000,
     )
     enqueue(connection, session, NewRun(messages=[RunMessage(role="user", content=new.task)]))
     return session
 
 
 def update_session(connection: Connection, project: str, session_id: str, patch: SessionPatch) -> SessionRow:
-    """The session with its changes."""
-    session = sessions.find(connection, project, session_id)
+    """Change name, time limit and labels of a session; `SessionNotFound`, `TooManyLabels`."""
+    session = sessions.find(connection, project, session_id, lock=True)
     request = msgspec.structs.replace(
         session.request,
         display_name=patch.display_name or session.request.display_name,
         timeout_seconds=patch.timeout_seconds or session.request.timeout_seconds,
     )
-    labelled = labels.changed(session.labels, patch.labels or {})
-    sessions.update_request(connection, session, request, labelled)
-    return msgspec.structs.replace(session, request=request, labels=labelled)
-
-
-def delete_session(connection: Connection, project: str, session_id: str) -> Deletion:
-    """What is left to remove."""
-    session = sessions.find(connection, project, session_id)
-    removal = Deletion(session.row_id, session.project, session.id)
-    sessions.remove(connection, session.row_id)
-    deletions.add(connection, removal)
-    return removal
+    changed = labels.changed(session.labels, patch.labels or {})
+    sessions.update_request(connection, session, request, changed)
+    return msgspec.structs.replace(session, request=request, labels=changed)
 
 
 def transition(connection: Connection, project: str, session_id: str, action: Action) -> SessionRow:
-    """The session in the state that the action leads to."""
-    session = sessions.find(connection, project, session_id)
-    sessions.move(connection, session.row_id, lifecycle.next_status(action, session.status))
+    """Put a session into the state that a client's action leads to; `SessionNotFound`, the errors of the action."""
+    session = sessions.find(connection, project, session_id, lock=True)
+    sessions.set_status(connection, session.row_id, lifecycle.next_status(action, session.status))
     return sessions.find(connection, project, session_id)
 
 
-def _session_id(made_at: int) -> str:
-    """A DNS-1123 label that sorts by time (`made_at` in ns) and that nobody else comes up with."""
-    return f"session-{made_at:016x}-{secrets.token_hex(4)}"
+def finish_provisioning(connection: Connection, row_id: int, error: str | None) -> bool:
+    """Make a pending session running, or failed with `error`; return whether it runs now."""
+    session = sessions.get(connection, row_id, lock=True)
+    outcome = Outcome.NOT_PROVISIONED if error else Outcome.PROVISIONED
+    status = session and lifecycle.status_on(outcome, session.status)
+    if status:
+        sessions.set_status(connection, row_id, status, completed_at=now_ms() if error else None, error=error)
+    return status is SessionStatus.RUNNING
+
+
+def finish_stopping(connection: Connection, row_id: int) -> None:
+    """Make a stopping session stopped and end its queued runs as interrupted.
+
+    A task that has never begun stays queued for the next start.
+    """
+    session = sessions.get(connection, row_id, lock=True)
+    status = session and lifecycle.status_on(Outcome.STOPPED, session.status)
+    if not status:
+        return
+    task = runs.initial_run(connection, row_id)
+    for run in runs.queued(connection, row_id):
+        if run.row_id != task:
+            interrupt_queued_run(connection, run)
+    sessions.set_status(connection, row_id, status, completed_at=now_ms())
+
+
+def stop_if_idle(connection: Connection, row_id: int) -> SessionRow | None:
+    """Make a running session stopping if it has no unfinished run and no open approval; return it if so."""
+    session = sessions.get(connection, row_id, lock=True)
+    if session is None or session.status is not SessionStatus.RUNNING or runs.current_or_next(connection, row_id):
+        return None
+    if approvals.open_ids(connection, [row_id]):
+        return None
+    sessions.set_status(connection, row_id, lifecycle.next_status(Action.STOP, session.status))
+    return session
+
+
+def delete_session(connection: Connection, project: str, session_id: str) -> Deletion:
+    """Delete a session's rows and note its workspace for removal; `SessionNotFound`."""
+    session = sessions.find(connection, project, session_id, lock=True)
+    deletion = Deletion(session.row_id, session.project, session.id)
+    sessions.remove(connection, session.row_id)
+    deletions.add(connection, deletion)
+    return deletion
+
+
+def finish_deletion(connection: Connection, row_id: int) -> None:
+    """Forget a deletion: the workspace is removed."""
+    deletions.remove(connection, row_id)
+
+
+def _session_id(created_at_ns: int) -> str:
+    """Return a new DNS-1123 label that sorts by time."""
+    return f"session-{created_at_ns:016x}-{secrets.token_hex(4)}"
