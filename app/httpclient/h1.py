@@ -1,191 +1,215 @@
-"""One HTTP/1.1 connection to a server: a request and its answer, then the next, read by httptools."""
+"""One HTTP/1.1 connection: a request and its response, then the next. httptools parses what arrives.
+
+The event loop calls the protocol's methods when bytes arrive, and they feed the parser, which calls the `on_` methods.
+The owner of an exchange waits for them one step at a time:
+
+    await send(request)           the head has arrived: `status` and `media_type` are set
+    await receive(), receive()…   pieces of the body, then b""
+    release()                     True if the connection can serve another request
+
+Only one step waits at a time, on one future. A body that arrives quicker than it is received is buffered up to a limit,
+then the socket is no longer read, which slows the server down.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import httptools
 
-KEPT_SECONDS = 15.0
-"""How long a connection without work is kept: less than servers and proxies usually grant."""
+IDLE_SECONDS = 15.0
+"""Seconds after which an unused connection is closed: less than what most servers and proxies allow."""
 
 _MAX_HEAD_BYTES = 65_536
-_MAX_HELD_BYTES = 262_144  # of a body that its reader has not taken yet
-_FRAMING = (b"content-length", b"transfer-encoding")
+_MAX_BUFFERED_BYTES = 262_144  # of a body that has not been received yet
+_FINAL = 200  # the lowest status of a response that is not an interim one
+_LENGTH_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection, and the answer to what was sent last: `status`, `media_type`, then the body, whole or in pieces.
+    """A connection with the response to the request that was sent last.
 
-    A wait of more than `seconds` for the server ends with a TimeoutError, all else that goes wrong with a
-    ConnectionError. `lost` is told once the connection has ended. What comes is read into `buffer`, which connections
-    share: nothing is left in it once they have been told.
+    Waiting longer than `timeout` seconds for the server raises `TimeoutError`; everything else that fails raises
+    `ConnectionError`. `on_close` is called once the connection has ended. The socket is read into `buffer`, which many
+    connections may share, since it is parsed before another socket is read.
     """
 
-    def __init__(self, seconds: float, buffer: bytearray, lost: Callable[["Connection"], None]) -> None:
-        self._seconds = seconds
+    def __init__(self, timeout: float, buffer: bytearray, on_close: Callable[["Connection"], None]) -> None:
+        self._timeout = timeout
         self._buffer = memoryview(buffer)
-        self._lost = lost
+        self._on_close = on_close
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._error: Exception | None = None
-        self._news: asyncio.Future[None] | None = None
-        self._prepare(bounded=False)
+        self._waiter: asyncio.Future[None] | None = None
+        self._in_use = False
+        self._reset()
 
-    def _prepare(self, *, bounded: bool) -> None:
+    def _reset(self) -> None:
         self.status = 0
         self.media_type = ""
         self.received = 0
-        """Bytes of the answer."""
-        self._bounded = bounded
-        self._body: deque[bytes] = deque()
-        self._held = 0
-        self._paused = self._headed = self._framed = self._complete = self._lasts = False
+        """Bytes of the response so far, with its head."""
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._has_head = False
+        self._has_length = False
+        self._complete = False
+        self._reusable = False
 
-    # What a pool does
+    # The steps of an exchange
 
-    async def send(self, request: bytes, *, bounded: bool) -> None:
-        """Send a request and wait for the head of its answer; a bounded body is read no quicker than it is taken."""
-        self._prepare(bounded=bounded)
-        self._busy = True
-        # At the end of this round of the loop: the server is woken once for the requests of a round.
+    async def send(self, request: bytes) -> None:
+        """Send a request and wait for the head of its response."""
+        self._reset()
+        self._in_use = True
+        # At the end of this iteration of the event loop, so that requests of one iteration wake the server once.
         self._loop.call_soon(self._write, request)
-        while not self._headed:
+        while not self._has_head:
             await self._wait()
 
-    async def body(self) -> bytes:
-        """The whole body."""
-        while not self._complete:
+    async def receive(self) -> bytes:
+        """Return the next piece of the body, or b"" at its end."""
+        while not self._pieces:
+            if self._complete:
+                return b""
             await self._wait()
-        return b"".join(self._body)
+        piece = self._pieces.popleft()
+        self._buffered -= len(piece)
+        if self._paused and not self._buffered:
+            self._paused = False
+            self._transport.resume_reading()
+        return piece
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in pieces."""
-        while True:
-            if self._body:
-                piece = self._body.popleft()
-                self._held -= len(piece)
-                if self._paused and not self._held:
-                    self._paused = False
-                    self._transport.resume_reading()
-                yield piece
-            elif self._complete:
-                return
-            else:
-                await self._wait()
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the whole body; `ConnectionError` if it has more than `max_bytes` bytes."""
+        pieces, size = [], 0
+        while piece := await self.receive():
+            pieces.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                raise ConnectionError(f"The body of the response has more than {max_bytes} bytes.")
+        return b"".join(pieces)
 
     def release(self) -> bool:
-        """End the exchange, and say whether another can follow; if not, the connection is cut."""
-        self._busy = False
-        self._since = self._loop.time()
-        if self._lasts and not self._paused and self._error is None:
+        """End the exchange and return whether another one may follow; if not, the connection is closed."""
+        self._in_use = False
+        self._last_activity = self._loop.time()
+        if self._reusable and not self._paused and self._error is None:
             return True
         self.abort()
         return False
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once."""
         self._fail(ConnectionError("The connection was closed."))
 
-    # What the event loop tells
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream has one
-        """Begin, without work."""
+        """Start the timer of the connection."""
         self._transport = transport
-        self._busy = False
-        self._since = self._loop.time()
-        self._timer = self._loop.call_later(min(self._seconds, KEPT_SECONDS), self._look)
+        self._last_activity = self._loop.time()
+        self._timer = self._loop.call_later(min(self._timeout, IDLE_SECONDS), self._check_time)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's argument
-        """Say where to read to."""
+        """Return the buffer to read into."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Read on."""
-        self._since = self._loop.time()
+        """Parse what was read."""
+        self._last_activity = self._loop.time()
         self.received += nbytes
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(ConnectionError(f"The answer is not HTTP: {error!r}"))
+            self._fail(ConnectionError(f"The response is not HTTP: {error!r}"))
             return
-        if not self._headed and self.received > _MAX_HEAD_BYTES:
-            self._fail(ConnectionError("The head of the answer is too large."))
-        elif self._bounded and self._held > _MAX_HELD_BYTES and not self._paused:
+        if not self._has_head and self.received > _MAX_HEAD_BYTES:
+            self._fail(ConnectionError(f"The head of the response has more than {_MAX_HEAD_BYTES} bytes."))
+        elif self._buffered > _MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._tell()
+        self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; a body whose length nobody has told ends with it."""
+        """End the exchange; a body without a length ends with its connection."""
         self._timer.cancel()
-        if exc is None and self._error is None and self._headed and not self._framed:
+        if exc is None and self._error is None and self._has_head and not self._has_length:
             self._complete = True
         self._error = self._error or exc or ConnectionError("The server closed the connection.")
-        self._tell()
-        self._lost(self)
+        self._wake()
+        self._on_close(self)
 
-    # What the parser tells
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
-        if self._complete or not self._busy:
-            raise ValueError("nobody has asked")
+        """Refuse a response that no request is waiting for; forget the headers of an interim one."""
+        if self._complete or not self._in_use:
+            raise ValueError("a response without a request")
+        self.media_type, self._has_length = "", False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Look for what a reader wants to know."""
+        """Note the media type, and whether the body has a length."""
         name = name.lower()
         if name == b"content-type":
             self.media_type = value.decode("latin-1").partition(";")[0].strip().lower()
-        elif name in _FRAMING:
-            self._framed = True
+        elif name in _LENGTH_HEADERS:
+            self._has_length = True
 
     def on_headers_complete(self) -> None:
-        """The head is there, if it is not that of an interim answer."""
+        """Note the status; an interim response (1xx) is skipped."""
         self.status = self._parser.get_status_code()
-        self._headed = self.status >= 200  # noqa: PLR2004 - where the final answers begin
+        self._has_head = self.status >= _FINAL
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body is there."""
-        self._body.append(body)
-        self._held += len(body)
+        """Buffer a piece of the body."""
+        self._pieces.append(body)
+        self._buffered += len(body)
 
     def on_message_complete(self) -> None:
-        """The answer is there."""
-        if self._headed:
-            self._complete, self._lasts = True, self._parser.should_keep_alive()
+        """Note the end of the response, and whether the server lets the connection be used again."""
+        if self._has_head:
+            self._complete, self._reusable = True, self._parser.should_keep_alive()
 
     # Waiting
 
     async def _wait(self) -> None:
-        """Return once there is news."""
+        """Wait until something has happened to the response; raise if the connection has failed."""
         if self._error:
             raise self._error
-        self._since = self._loop.time()
-        self._news = self._loop.create_future()
+        self._last_activity = self._loop.time()
+        self._waiter = self._loop.create_future()
         try:
-            await self._news
+            await self._waiter
         finally:
-            self._news = None
+            self._waiter = None
 
-    def _tell(self) -> None:
-        if self._news and not self._news.done():
-            self._news.set_result(None)
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _write(self, request: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(request)
 
-    def _look(self) -> None:
-        """End a wait that has lasted too long, or a connection without work; a reader's own pause has no limit.
+    def _check_time(self) -> None:
+        """Fail a wait that takes too long, close a connection that is not in use.
 
-        One timer looks after all exchanges of a connection. It never sleeps longer than the shortest of its limits.
+        A connection has one timer for all its exchanges, which is cheaper than one for each wait. It fires at least as
+        often as the shorter of both limits. While the reader of a body pauses there is no limit.
         """
-        limit = self._seconds if self._news else None if self._busy else KEPT_SECONDS
-        left = self._seconds if limit is None else self._since + limit - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(min(left, self._seconds, KEPT_SECONDS), self._look)
-        elif self._news:
+        if self._waiter:
+            limit = self._timeout
+        elif self._in_use:
+            limit = None
+        else:
+            limit = IDLE_SECONDS
+        remaining = self._timeout if limit is None else self._last_activity + limit - self._loop.time()
+        if remaining > 0:
+            self._timer = self._loop.call_later(min(remaining, self._timeout, IDLE_SECONDS), self._check_time)
+        elif self._waiter:
             self._fail(TimeoutError())
         else:
             self.abort()
@@ -193,4 +217,4 @@ class Connection(asyncio.BufferedProtocol):
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
         self._transport.abort()
-        self._tell()
+        self._wake()

@@ -1,5 +1,6 @@
 """What goes over the wire to the platform, and what becomes of answers that are none."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,7 @@ from app.models.caller import Caller, Credentials, Role
 from app.models.runs import NewMessage
 from app.observability.tracing import Tracing
 from tests.support import platform_failures as failures
+from tests.support.deadline import eventually
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
@@ -93,6 +95,16 @@ async def test_answer_that_is_no_answer_is_a_502(platform: FakePlatform, reactio
         with pytest.raises(BackendUnavailable) as raised:
             await backend.get_session(CALLER, "s1")
     assert raised.value.message == "The backend cannot be reached or gave no usable answer."
+
+
+@pytest.mark.parametrize(("call", "status"), [("get", 200), ("get", 500), ("export", 500)])
+async def test_endless_response_is_a_502_unless_it_is_a_log(platform: FakePlatform, call: str, status: int) -> None:
+    endless = failures.Endless(b"x" * 10_000, status)
+    platform.always(call, endless)
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendUnavailable):
+            await stored_events(backend, CALLER, "s1")
+        await asyncio.to_thread(eventually, lambda: endless.closed)
 
 
 async def test_platform_that_is_not_there_is_a_502() -> None:

@@ -74,11 +74,11 @@ def test_what_is_not_utf8_is_not_sent(
 @pytest.mark.parametrize("format", ["events", "compact"])
 def test_a_reader_that_leaves_lets_go_of_the_platform(platform: PlatformStage, platform_api: Api, format: str) -> None:
     session_id = platform.session(platform_api, "running")
-    pouring = fault.Pouring(json.dumps(events(0)[0]).encode())
-    platform.platform.always("export", pouring)
+    endless = fault.Endless(json.dumps(events(0)[0]).encode())
+    platform.platform.always("export", endless)
     with closing(opened(platform, platform_api, session_id, format)) as connection:
         assert connection.getresponse().read(SIZE)
-    eventually(lambda: pouring.left)
+    eventually(lambda: endless.closed)
 
 
 def test_a_reader_that_does_not_read_is_cut(
@@ -86,7 +86,7 @@ def test_a_reader_that_does_not_read_is_cut(
 ) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.2)
     session_id = platform.session(platform_api, "running")
-    pouring = fault.Pouring(json.dumps(events(0)[0]).encode())
-    platform.platform.always("export", pouring)
+    endless = fault.Endless(json.dumps(events(0)[0]).encode())
+    platform.platform.always("export", endless)
     with closing(opened(platform, platform_api, session_id, "events")):
-        eventually(lambda: pouring.left)
+        eventually(lambda: endless.closed)

@@ -69,21 +69,24 @@ def breaking_off(begun: bytes) -> Reaction:
     return react
 
 
-class Pouring:
-    """Answers with an export that has an event again and again, without end; `left` once nobody reads it."""
+class Endless:
+    """Responds with an export that repeats an event without end; `closed` once its reader has closed the connection."""
 
-    def __init__(self, event: bytes) -> None:
-        self._some = b",".join([event] * 100) + b","
-        self.left = False
+    def __init__(self, event: bytes, status: int = 200) -> None:
+        self.closed = False
+        self._status = status
+        self._events = b",".join([event] * 100) + b","
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """React."""
-        response = await _begun(request, b'{"aguiEvents":[')
+        """React to one request."""
+        response = web.StreamResponse(status=self._status, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"aguiEvents":[')
         try:
             while True:
-                await response.write(self._some)
+                await response.write(self._events)
         finally:
-            self.left = True
+            self.closed = True
 
 
 async def _begun(request: web.Request, begun: bytes, **headers: str) -> web.StreamResponse:

@@ -1,11 +1,12 @@
-"""Requests to the platform as its operators see them: named, timed, traced."""
+"""The platform's HTTP API: one method for each endpoint, with a metric and a trace span for each call."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from http import HTTPMethod, HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -15,7 +16,7 @@ from app.backends.ambient import mapping
 from app.backends.ambient.errors import error_for, safe_text, translate_errors
 from app.backends.ambient.resources import Page, Resource, reader
 from app.errors import ApiError, BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound, SessionRunning
-from app.httpclient.pool import Pool
+from app.httpclient.client import HttpClient, Response
 from app.models.caller import Caller
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
@@ -23,155 +24,189 @@ from app.observability.tracing import Tracing
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-SUCCESSES = range(200, 300)
-_NO_SPAN = nullcontext()
-_segment = lru_cache(maxsize=4096)(partial(quote, safe=""))
-
 T = TypeVar("T")
 
+_SUCCESS = range(200, 300)
+_OK = (HTTPStatus.OK,)
 
-class PlatformReply(msgspec.Struct, frozen=True):
-    """An answer of the platform, read to its end."""
-
-    status: int
-    body: bytes
-    media_type: str
-
-    def object(self) -> dict[str, Any]:
-        """The body as a JSON object; anything else raises BackendUnavailable."""
-        return self.read(_object)
-
-    def read(self, reader: Callable[[bytes], T | None]) -> T:
-        """What `reader` makes of the body, which may be None or an error of msgspec: then BackendUnavailable."""
-        with translate_errors:
-            value = reader(self.body)
-        if value is None:
-            raise BackendUnavailable
-        return value
-
-    def error(self) -> str | None:
-        """The platform's own words for what went wrong, not fit for a client yet; None without any."""
-        try:
-            text = self.object().get("error")
-        except BackendUnavailable:
-            return None
-        return text if isinstance(text, str) else None
-
-    def expect(self, *statuses: int) -> "PlatformReply":
-        """Return this reply if its status is one of these, else raise what `failure` says of it."""
-        if self.status not in statuses:
-            raise error_for(self.status, self.error())
-        return self
+_quote = lru_cache(maxsize=4096)(partial(quote, safe=""))
+_read_session = reader(Resource)
+_read_page = reader(Page)
 
 
-class PlatformClient:
-    """Requests to one platform; `timeout` in seconds, to an answer's head and between its bytes."""
+class PlatformApi:
+    """Calls the platform at `url` with the token of each caller.
+
+    `timeout` in seconds bounds each wait for the platform. Calls are reported to `observe` and, with `tracing`, are
+    client spans. A response that is not a success raises an error of `app.errors` with the platform's status;
+    `BackendTimeout` and `BackendUnavailable` if there is no usable response.
+    """
 
     def __init__(
         self, url: str, timeout: float, observe: Observe | None = None, tracing: Tracing | None = None
     ) -> None:
-        self._url = url
-        self._timeout = timeout
-        self._observe = observe or (lambda _operation, _seconds, _outcome: None)
-        self._pool: Pool | None = None
+        self._client = HttpClient(url, timeout)
+        self._observe: Observe = observe or (lambda _operation, _seconds, _outcome: None)
         self._tracing = tracing
 
-    async def open(self) -> None:
-        """Make the pool; no connection yet."""
-        self._pool = Pool(self._url, self._timeout)
-
     async def close(self) -> None:
-        """Close every connection."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        """Close all connections."""
+        await self._client.close()
 
-    async def send(
+    # Endpoints
+
+    async def health(self) -> None:
+        """GET /health, which needs no token; `BackendUnavailable` unless the platform is healthy."""
+        try:
+            response = await self._call("health", HTTPMethod.GET, None, "/health")
+        except BackendTimeout as error:
+            raise BackendUnavailable from error
+        if response.status != HTTPStatus.OK:
+            raise BackendUnavailable
+
+    async def list_sessions(self, caller: Caller, limit: int, offset: int, search: str | None) -> Page:
+        """GET a page of the project's sessions, newest first."""
+        query: dict[str, str | int] = {"limit": limit, "offset": offset}
+        if search:
+            query["search"] = search
+        target = f"{_sessions(caller)}?{urlencode(query)}"
+        return _decode(await self._call("list_sessions", HTTPMethod.GET, caller, target), _read_page)
+
+    async def create_session(self, caller: Caller, body: dict[str, Any]) -> str:
+        """POST a session and return its name."""
+        response = await self._call("create_session", HTTPMethod.POST, caller, _sessions(caller), body)
+        name = mapping.created_name(_decode(response, _read_session, (HTTPStatus.OK, HTTPStatus.CREATED)))
+        if name is None:
+            raise BackendUnavailable
+        return name
+
+    async def get_session(self, caller: Caller, session_id: str) -> Resource:
+        """GET a session; `SessionNotFound`."""
+        response = await self._call("get_session", HTTPMethod.GET, caller, _sessions(caller, session_id))
+        return _decode(_found(response), _read_session)
+
+    async def update_spec(self, caller: Caller, session_id: str, spec: dict[str, Any]) -> None:
+        """PUT parts of a session's specification; `SessionRunning` in phases in which the platform refuses that."""
+        response = await self._call("update_session", HTTPMethod.PUT, caller, _sessions(caller, session_id), spec)
+        if response.status == HTTPStatus.CONFLICT:
+            raise SessionRunning
+        _object(_found(response))
+
+    async def rename(self, caller: Caller, session_id: str, display_name: str) -> None:
+        """PUT a display name, in any phase."""
+        target = _sessions(caller, session_id, "displayname")
+        body = {"displayName": display_name}
+        _object(_found(await self._call("rename_session", HTTPMethod.PUT, caller, target, body)))
+
+    async def annotate(self, caller: Caller, session_id: str, annotations: dict[str, str]) -> None:
+        """PATCH annotations, in any phase; others stay as they are."""
+        target = _sessions(caller, session_id)
+        body = {"metadata": {"annotations": annotations}}
+        _object(_found(await self._call("annotate_session", HTTPMethod.PATCH, caller, target, body)))
+
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        """DELETE a session, in any phase."""
+        response = await self._call("delete_session", HTTPMethod.DELETE, caller, _sessions(caller, session_id))
+        _expect(_found(response), (HTTPStatus.NO_CONTENT,))
+
+    async def transition(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> Resource:
+        """POST start or stop and return the session as it was before.
+
+        A 500 is tried once more: the platform sends it when its operator wrote the session at the same time.
+        """
+        operation, target = f"{action}_session", _sessions(caller, session_id, action)
+        response = await self._call(operation, HTTPMethod.POST, caller, target)
+        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            response = await self._call(operation, HTTPMethod.POST, caller, target)
+        before = _decode(_found(response), _read_session, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
+        if mapping.name(before) is None and before.message is not None:
+            # 200 "Session no longer exists (already deleted)", without a session.
+            raise SessionNotFound
+        return before
+
+    async def run(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> dict[str, Any]:
+        """POST a RunAgentInput and return the ids of run and thread; the platform checks neither session nor phase."""
+        target = _sessions(caller, session_id, "agui", "run")
+        response = await self._call("run", HTTPMethod.POST, caller, target, run_input)
+        return _object(response, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
+
+    async def interrupt(self, caller: Caller, session_id: str) -> bool:
+        """POST an interrupt and return whether the runner had a session to interrupt."""
+        target = _sessions(caller, session_id, "agui", "interrupt")
+        response = await self._call("interrupt", HTTPMethod.POST, caller, target)
+        if response.status >= HTTPStatus.BAD_REQUEST and b"no active session" in response.body.lower():
+            return False
+        _object(response)
+        return True
+
+    async def logs(self, caller: Caller, session_id: str, tail: int) -> str:
+        """GET the last lines that the session's runner wrote; `NotSupported` if the platform does not offer them.
+
+        Read the session first.
+        """
+        target = f"{_sessions(caller, session_id, 'logs')}?{urlencode({'tailLines': tail})}"
+        response = await self._call("logs", HTTPMethod.GET, caller, target)
+        if response.status == HTTPStatus.NOT_FOUND:
+            raise NotSupported
+        if _expect(response).media_type != "text/plain":
+            raise BackendUnavailable
+        return response.body.decode("utf-8", "replace")
+
+    async def export(self, caller: Caller, session_id: str) -> AsyncGenerator[bytes, None]:
+        """GET a session's log, whatever its length, and yield it in pieces; an empty object if nothing has run yet.
+
+        Read the session first: the platform exports the log of any session of that name, in whatever project it is.
+        """
+        with _Observation(self._observe, "export"):
+            # The span is not made current: between two pieces their reader may be elsewhere.
+            span = self._tracing.start_call("export", HTTPMethod.GET) if self._tracing else None
+            try:
+                with translate_errors:
+                    headers = self._headers(caller, b"", span)
+                    async with self._client.stream(_sessions(caller, session_id, "export"), headers) as streamed:
+                        if span:
+                            span.set_attribute("http.response.status_code", streamed.status)
+                        if streamed.status == HTTPStatus.OK:
+                            async for piece in streamed:
+                                yield piece
+                            return
+                        response = await streamed.read()
+            finally:
+                if span:
+                    span.end()
+            if response.status != HTTPStatus.NOT_FOUND:
+                raise _error(response)
+            yield b"{}"
+
+    # One call
+
+    async def _call(
         self,
         operation: str,
         method: HTTPMethod,
-        *path: str,
-        token: str | None = None,
-        query: Mapping[str, str | int] | None = None,
-        body: Any = None,
-    ) -> PlatformReply:
-        """Send one request and read its whole answer, whatever its status; `operation` names it to operators."""
-        outcome, begun = "cancelled", perf_counter()
-        try:
-            with self._span(operation, method) as span:
-                reply = await self._exchange(method, path, token, query, body)
-                if span:
-                    span.set_attribute("http.response.status_code", reply.status)
-        except ApiError as error:
-            outcome = _outcome(error)
-            raise
-        else:
-            outcome = "ok" if reply.status in SUCCESSES else "error"
-            return reply
-        finally:
-            self._observe(operation, perf_counter() - begun, outcome)
-
-    async def stream(self, operation: str, *path: str, token: str, absent: bytes) -> AsyncGenerator[bytes, None]:
-        """GET an answer of any size piece by piece, which is `absent` for a 404; every other error is raised first."""
-        outcome, begun = "cancelled", perf_counter()
-        try:
-            async with aclosing(self._pieces(operation, path, token, absent)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            outcome = "ok"
-        except ApiError as error:
-            outcome = _outcome(error)
-            raise
-        finally:
-            self._observe(operation, perf_counter() - begun, outcome)
-
-    async def _pieces(
-        self, operation: str, path: Sequence[str], token: str, absent: bytes
-    ) -> AsyncGenerator[bytes, None]:
-        if self._pool is None:
-            raise BackendUnavailable
-        # The span is not made current: whoever takes the pieces may be elsewhere between two of them.
-        span = self._tracing.start_call(operation, HTTPMethod.GET) if self._tracing else None
-        headers = self._headers(token, b"", span)
-        try:
+        caller: Caller | None,
+        target: str,
+        body: dict[str, Any] | None = None,
+    ) -> Response:
+        """Send a request and return its response, whatever its status; `operation` is its name in metrics and spans."""
+        content = b"" if body is None else msgspec.json.encode(body)
+        with _Observation(self._observe, operation) as observation, self._span(operation, method) as span:
             with translate_errors:
-                async with self._pool.exchange(_target(path), headers) as answer:
-                    if span:
-                        span.set_attribute("http.response.status_code", answer.status)
-                    if answer.status == HTTPStatus.OK:
-                        async for piece in answer:
-                            yield piece
-                        return
-                    body = b"".join([piece async for piece in answer])
-        finally:
+                headers = self._headers(caller, content)
+                response = await self._client.request(method, target, headers, content)
+            observation.failed = response.status not in _SUCCESS
             if span:
-                span.end()
-        if answer.status == HTTPStatus.NOT_FOUND:
-            yield absent
-            return
-        raise error_for(answer.status, PlatformReply(answer.status, body, answer.media_type).error())
+                span.set_attribute("http.response.status_code", response.status)
+            return response
 
     def _span(self, operation: str, method: str) -> AbstractContextManager["Span | None"]:
-        return self._tracing.call(operation, method) if self._tracing else _NO_SPAN
+        return self._tracing.call(operation, method) if self._tracing else nullcontext()
 
-    async def _exchange(
-        self, method: str, path: Sequence[str], token: str | None, query: Mapping[str, str | int] | None, body: Any
-    ) -> PlatformReply:
-        if self._pool is None:
-            raise BackendUnavailable
-        target = _target(path)
-        if query:
-            target += f"?{urlencode(query)}"
-        content = b"" if body is None else msgspec.json.encode(body)
-        with translate_errors:
-            answer = await self._pool.fetch(method, target, self._headers(token, content), content)
-        return PlatformReply(answer.status, answer.body, answer.media_type)
-
-    def _headers(self, token: str | None, content: bytes, span: "Span | None" = None) -> dict[str, str]:
-        """What a request says besides its body: the caller's token, the request's id, the trace; nothing else."""
+    def _headers(self, caller: Caller | None, content: bytes, span: "Span | None" = None) -> dict[str, str]:
+        """Return the caller's token, the request id and the trace; no other header of the client is passed on."""
         headers: dict[str, str] = {}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        if caller is not None:
+            headers["Authorization"] = f"Bearer {caller.token}"
         if content:
             headers["Content-Type"] = "application/json"
         if request_id := structlog.contextvars.get_contextvars().get("request_id"):
@@ -181,157 +216,84 @@ class PlatformClient:
         return headers
 
 
-def _outcome(error: ApiError) -> str:
-    match error:
-        case BackendTimeout():
-            return "timeout"
-        case BackendUnavailable():
-            return "unavailable"
-    return "error"
+class _Observation:
+    """Reports the time and outcome of one call when its block ends."""
+
+    def __init__(self, observe: Observe, operation: str) -> None:
+        self.failed = False
+        self._observe = observe
+        self._operation = operation
+        self._start = perf_counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        match error:
+            case None:
+                outcome = "error" if self.failed else "ok"
+            case BackendTimeout():
+                outcome = "timeout"
+            case BackendUnavailable():
+                outcome = "unavailable"
+            case ApiError():
+                outcome = "error"
+            case _:
+                outcome = "cancelled"
+        self._observe(self._operation, perf_counter() - self._start, outcome)
 
 
-def _target(path: Sequence[str]) -> str:
-    return "".join([f"/{_segment(segment)}" for segment in path])
+def _sessions(caller: Caller, *path: str) -> str:
+    """Return the path of the project's sessions, or of what is below them."""
+    return "/".join([f"/api/projects/{_quote(caller.project)}/agentic-sessions", *map(_quote, path)])
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
+# Reading a response
+
+
+def _expect(response: Response, statuses: tuple[int, ...] = _OK) -> Response:
+    if response.status not in statuses:
+        raise _error(response)
+    return response
+
+
+def _found(response: Response) -> Response:
+    if response.status == HTTPStatus.NOT_FOUND:
+        raise SessionNotFound(safe_text(_error_text(response)))
+    return response
+
+
+def _decode(response: Response, decode: Callable[[bytes], T | None], statuses: tuple[int, ...] = _OK) -> T:
+    """Return what `decode` makes of the body; `BackendUnavailable` if that is None or an error."""
+    _expect(response, statuses)
+    with translate_errors:
+        value = decode(response.body)
+    if value is None:
+        raise BackendUnavailable
+    return value
+
+
+def _object(response: Response, statuses: tuple[int, ...] = _OK) -> dict[str, Any]:
+    return _decode(response, _decode_object, statuses)
+
+
+def _decode_object(body: bytes) -> dict[str, Any] | None:
     value = msgspec.json.decode(body)
     return value if isinstance(value, dict) else None
 
 
-_read_session = reader(Resource)
-_read_page = reader(Page)
+def _error(response: Response) -> ApiError:
+    return error_for(response.status, _error_text(response))
 
 
-class PlatformApi:
-    """The platform as one caller meets it; every answer that is not a success raises an error of `app.errors`."""
-
-    def __init__(self, client: PlatformClient) -> None:
-        self._client = client
-
-    async def health(self) -> None:
-        """GET /health; it needs no token."""
-        try:
-            reply = await self._client.send("health", HTTPMethod.GET, "health")
-        except BackendTimeout as error:
-            raise BackendUnavailable from error
-        if reply.status != HTTPStatus.OK:
-            raise BackendUnavailable
-
-    async def list_sessions(self, caller: Caller, limit: int, offset: int, search: str | None) -> Page:
-        """GET a page of the project's sessions, newest first."""
-        query: dict[str, str | int] = {"limit": limit, "offset": offset}
-        if search:
-            query["search"] = search
-        reply = await self._send("list_sessions", HTTPMethod.GET, caller, query=query)
-        return reply.expect(HTTPStatus.OK).read(_read_page)
-
-    async def create_session(self, caller: Caller, body: dict[str, Any]) -> str:
-        """POST a session; its name."""
-        reply = await self._send("create_session", HTTPMethod.POST, caller, body=body)
-        name = mapping.created_name(reply.expect(HTTPStatus.OK, HTTPStatus.CREATED).read(_read_session))
-        if name is None:
-            raise BackendUnavailable
-        return name
-
-    async def get_session(self, caller: Caller, session_id: str) -> Resource:
-        """GET a session; SessionNotFound if the project has none of that name."""
-        reply = await self._send("get_session", HTTPMethod.GET, caller, session_id)
-        return _found(reply).expect(HTTPStatus.OK).read(_read_session)
-
-    async def update_spec(self, caller: Caller, session_id: str, spec: dict[str, Any]) -> None:
-        """PUT parts of a session's specification; SessionRunning in the phases in which the platform refuses that."""
-        reply = await self._send("update_session", HTTPMethod.PUT, caller, session_id, body=spec)
-        if reply.status == HTTPStatus.CONFLICT:
-            raise SessionRunning
-        _found(reply).expect(HTTPStatus.OK).object()
-
-    async def rename(self, caller: Caller, session_id: str, display_name: str) -> None:
-        """PUT a display name, in any phase."""
-        body = {"displayName": display_name}
-        reply = await self._send("rename_session", HTTPMethod.PUT, caller, session_id, "displayname", body=body)
-        _found(reply).expect(HTTPStatus.OK).object()
-
-    async def annotate(self, caller: Caller, session_id: str, annotations: dict[str, str]) -> None:
-        """PATCH annotations, in any phase; those that are not named stay."""
-        body = {"metadata": {"annotations": annotations}}
-        reply = await self._send("annotate_session", HTTPMethod.PATCH, caller, session_id, body=body)
-        _found(reply).expect(HTTPStatus.OK).object()
-
-    async def delete_session(self, caller: Caller, session_id: str) -> None:
-        """DELETE a session, in any phase."""
-        reply = await self._send("delete_session", HTTPMethod.DELETE, caller, session_id)
-        _found(reply).expect(HTTPStatus.NO_CONTENT)
-
-    async def transition(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> Resource:
-        """POST start or stop; the session as it was before.
-
-        A 500 is tried once more: the platform answers so when its operator wrote the session at the same time.
-        """
-        operation = f"{action}_session"
-        reply = await self._send(operation, HTTPMethod.POST, caller, session_id, action)
-        if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            reply = await self._send(operation, HTTPMethod.POST, caller, session_id, action)
-        before = _found(reply).expect(HTTPStatus.OK, HTTPStatus.ACCEPTED).read(_read_session)
-        if mapping.name(before) is None and before.message is not None:
-            # 200 "Session no longer exists (already deleted)", with no session in it.
-            raise SessionNotFound
-        return before
-
-    async def run(self, caller: Caller, session_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST an AG-UI RunAgentInput; run id and thread id. The platform checks neither session nor phase."""
-        reply = await self._send("run", HTTPMethod.POST, caller, session_id, "agui", "run", body=body)
-        return reply.expect(HTTPStatus.OK, HTTPStatus.ACCEPTED).object()
-
-    async def interrupt(self, caller: Caller, session_id: str) -> bool:
-        """POST an interrupt; whether the runner had anything that could be interrupted."""
-        reply = await self._send("interrupt", HTTPMethod.POST, caller, session_id, "agui", "interrupt")
-        if reply.status >= HTTPStatus.BAD_REQUEST and b"no active session" in reply.body.lower():
-            return False
-        reply.expect(HTTPStatus.OK).object()
-        return True
-
-    def export(self, caller: Caller, session_id: str) -> AsyncGenerator[bytes, None]:
-        """GET a session's log in pieces, in whatever project it is: read the session first.
-
-        An object without `aguiEvents` where nothing has run yet.
-        """
-        return self._client.stream("export", *_path(caller, session_id, "export"), token=caller.token, absent=b"{}")
-
-    async def logs(self, caller: Caller, session_id: str, tail: int) -> str:
-        """GET the last lines that the runner wrote: read the session first. NotSupported if the platform has none."""
-        reply = await self._send("logs", HTTPMethod.GET, caller, session_id, "logs", query={"tailLines": tail})
-        if reply.status == HTTPStatus.NOT_FOUND:
-            raise NotSupported
-        if reply.expect(HTTPStatus.OK).media_type != "text/plain":
-            raise BackendUnavailable
-        return reply.body.decode("utf-8", "replace")
-
-    async def _send(
-        self,
-        operation: str,
-        method: HTTPMethod,
-        caller: Caller,
-        *path: str,
-        query: dict[str, str | int] | None = None,
-        body: dict[str, Any] | None = None,
-    ) -> PlatformReply:
-        return await self._client.send(
-            operation,
-            method,
-            *_path(caller, *path),
-            token=caller.token,
-            query=query,
-            body=body,
-        )
-
-
-def _path(caller: Caller, *path: str) -> tuple[str, ...]:
-    """Where the sessions of the caller's project are, and what is below."""
-    return ("api", "projects", caller.project, "agentic-sessions", *path)
-
-
-def _found(reply: PlatformReply) -> PlatformReply:
-    if reply.status == HTTPStatus.NOT_FOUND:
-        raise SessionNotFound(safe_text(reply.error()))
-    return reply
+def _error_text(response: Response) -> str | None:
+    """Return the platform's own text of an error, which a client must not see yet."""
+    try:
+        with translate_errors:
+            value = _decode_object(response.body) or {}
+    except BackendUnavailable:
+        return None
+    text = value.get("error")
+    return text if isinstance(text, str) else None

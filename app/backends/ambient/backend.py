@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from app.backends.ambient.agui_runs import AmbientNative
-from app.backends.ambient.api import PlatformApi, PlatformClient
+from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.idempotency import IdempotencyStore
 from app.backends.ambient.log_cache import LogCache
 from app.backends.ambient.log_reader import LogReader
@@ -38,8 +38,7 @@ class AmbientBackend(AmbientSessions, AmbientNative):
         interrupt_deadline: float = 10.0,
         poll_interval: float = 1.0,
     ) -> None:
-        self._client = PlatformClient(url, timeout, observe, tracing)
-        self._platform = PlatformApi(self._client)
+        self._platform = PlatformApi(url, timeout, observe, tracing)
         self._accepted = PendingRuns()
         self._answers = IdempotencyStore(answers)
         self._exports = LogReader(self._platform, LogCache(log_cache_bytes))
@@ -48,12 +47,11 @@ class AmbientBackend(AmbientSessions, AmbientNative):
         self._poll_interval = poll_interval
 
     async def open(self) -> None:
-        """Make the pool of connections; the platform need not be up yet."""
-        await self._client.open()
+        """Return at once: connections are made when they are needed, and the platform need not be up yet."""
 
     async def close(self) -> None:
         """Close every connection, and the file."""
-        await self._client.close()
+        await self._platform.close()
         await self._answers.close()
 
     async def ready(self) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong between here and the platform, in the words of `app.errors`."""
+"""Failures of the platform as errors of `app.errors`, with texts that reveal nothing of the platform's inside."""
 
 import re
 from functools import lru_cache
@@ -10,46 +10,10 @@ import msgspec
 
 from app.errors import ApiError, BackendError, BackendTimeout, BackendUnavailable, Forbidden, Unauthorized
 
-ERRORS = range(400, 600)
-
-
-class _ErrorTranslation:
-    """A block in which every error of connecting, reading and decoding becomes one of ours, its cause chained.
-
-    A RecursionError is how the decoder refuses JSON that is nested without end.
-    """
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, TimeoutError):
-            raise BackendTimeout from error
-        if isinstance(error, (OSError, msgspec.DecodeError, UnicodeError, RecursionError)):
-            raise BackendUnavailable from error
-
-
-translate_errors = _ErrorTranslation()
-
-
-def error_for(status: int, text: str | None) -> ApiError:
-    """Name the error for an answer that is not a success: its status and its own text, cleaned.
-
-    An answer that is neither a success nor an error (a redirect, say) is no usable answer.
-    """
-    match status:
-        case HTTPStatus.UNAUTHORIZED:
-            return Unauthorized(sanitize(text))
-        case HTTPStatus.FORBIDDEN:
-            return Forbidden(sanitize(text))
-        case _ if status in ERRORS:
-            return BackendError(sanitize(text), status=status)
-    return BackendUnavailable()
-
-
 REQUEST_FAILED = "Request failed"
-LONGEST = 300
+
+_ERROR = range(400, 600)
+_MAX_CHARACTERS = 300
 
 _INTERNAL = re.compile(
     r"""
@@ -69,20 +33,54 @@ _INTERNAL = re.compile(
 )
 
 
+class _ErrorTranslation:
+    """A block in which errors of connecting, reading and decoding become errors of `app.errors`, their cause chained.
+
+    A RecursionError is how msgspec refuses JSON that is nested too deep.
+    """
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, TimeoutError):
+            raise BackendTimeout from error
+        if isinstance(error, (OSError, msgspec.DecodeError, UnicodeError, RecursionError)):
+            raise BackendUnavailable from error
+
+
+translate_errors = _ErrorTranslation()
+
+
+def error_for(status: int, text: str | None) -> ApiError:
+    """Return the error for a response that is not a success, with the platform's text as far as a client may see it.
+
+    A status that is not an error either, such as a redirect, makes the response unusable.
+    """
+    match status:
+        case HTTPStatus.UNAUTHORIZED:
+            return Unauthorized(sanitize(text))
+        case HTTPStatus.FORBIDDEN:
+            return Forbidden(sanitize(text))
+        case _ if status in _ERROR:
+            return BackendError(sanitize(text), status=status)
+    return BackendUnavailable()
+
+
+def sanitize(text: Any, default: str = REQUEST_FAILED) -> str:
+    """Return the text if a client may see it, else the default."""
+    return safe_text(text) or default
+
+
 def safe_text(text: Any) -> str | None:
-    """Return the text if it is one short sentence that tells nothing of the platform's inside, else None."""
+    """Return the text if it is one short sentence without hosts, paths, markup and the like, else None."""
     if not isinstance(text, str):
         return None
     text = text.strip()
-    return text if text and len(text) <= LONGEST and not _reveals_internals(text) else None
+    return text if text and len(text) <= _MAX_CHARACTERS and not _reveals_internals(text) else None
 
 
-def sanitize(text: Any, instead: str = REQUEST_FAILED) -> str:
-    """Return the text if a client may read it, else the one to say instead."""
-    return safe_text(text) or instead
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # lists bring the same few failures again and again
 def _reveals_internals(text: str) -> bool:
-    """Remembered, since lists bring the same few failures again and again."""
     return _INTERNAL.search(text) is not None

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from app.httpclient.pool import Pool
+from app.httpclient.client import HttpClient
 from tests.bench.peers import asks
 from tests.bench.peers.asks import Ask, Json
 from tests.bench.resources import accepted, page, resource
@@ -69,7 +69,7 @@ class Live:
     """The platform over the client that the server's own adapter asks it with."""
 
     def __init__(self, url: str) -> None:
-        self._pool = Pool(url, timeout=30)
+        self._client = HttpClient(url, timeout=30)
 
     async def answer(self, ask: Ask) -> Json:
         """Ask it."""
@@ -80,7 +80,7 @@ class Live:
         target = f"/api/projects/{ask.path}" + (f"?{urlencode(ask.query)}" if ask.query else "")
         content = json.dumps(ask.body).encode() if ask.body else b""
         headers = {**_headers(ask), **({"Content-Type": "application/json"} if content else {})}
-        reply = await self._pool.fetch(ask.method, target, headers, content)
+        reply = await self._client.request(ask.method, target, headers, content)
         return _checked(reply.status, reply.body)
 
 
