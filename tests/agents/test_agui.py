@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import msgspec
@@ -13,24 +13,17 @@ import requests
 from app.agents.agui import AguiAgent
 from app.agents.port import AgentError
 from app.agents.sse import MAX_EVENT_BYTES
-from tests.support.agents.process import agent_server
 from tests.support.agents.raw import HEAD, raw_server
 from tests.support.agents.turns import checked, events_of, text_of, turn, types_of
 from tests.support.deadline import eventually
 
+pytestmark = pytest.mark.xdist_group("agui")
 EVENT = b'{"type":"CUSTOM","name":"n","value":12345678901234567890}'
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("agent") / "log"
-    with agent_server("tests.support.agents.agui_functionmodel:app", log) as url:
-        yield url
-
-
 @pytest.fixture
-async def agent(server: str) -> AsyncIterator[AguiAgent]:
-    agent = AguiAgent(f"{server}/")
+async def agent(agui_server: str) -> AsyncIterator[AguiAgent]:
+    agent = AguiAgent(f"{agui_server}/")
     yield agent
     await agent.close()
 
@@ -79,9 +72,9 @@ class TestARealAgent:
         assert text_of(await events_of(agent, turn(*said))).strip() == "echo: two"
         assert text_of(await events_of(agent, turn(*said, "recall"))) == "one | two"
 
-    async def test_it_stops_working_when_a_turn_is_cancelled(self, agent: AguiAgent, server: str) -> None:
+    async def test_it_stops_working_when_a_turn_is_cancelled(self, agent: AguiAgent, agui_server: str) -> None:
         def active() -> int:
-            return int(requests.get(f"{server}/active", timeout=10).text)
+            return int(requests.get(f"{agui_server}/active", timeout=10).text)
 
         ticking = asyncio.Event()
 

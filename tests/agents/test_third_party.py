@@ -1,43 +1,29 @@
-"""An agent that others have made, through the API: conversation, tool call, failure, interrupt."""
+"""An AG-UI agent of another make, through the API: conversation, tool call, failure, interrupt."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from unittest.mock import ANY
 
 import pytest
 import requests
 
-from tests.support.agents.process import agent_server
+from tests.support.agents.runs import events
 from tests.support.api import Api
 from tests.support.deadline import eventually
 from tests.support.server import Background, free_port
 from tests.support.stage import EmbeddedStage, embedded_stage
 
-pytestmark = pytest.mark.xdist_group("third_party_agent")
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("agent") / "log"
-    with agent_server("tests.support.agents.agui_functionmodel:app", log) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def third_party(loop: Background, agent: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStage]:
-    with embedded_stage(loop, tmp_path_factory.mktemp("third-party"), agent=f"agui+{agent}/") as stage:
-        yield stage
+pytestmark = pytest.mark.xdist_group("agui")
 
 
 @pytest.fixture
-def api(third_party: EmbeddedStage) -> Iterator[Api]:
-    with third_party.api() as api:
-        yield api
+def stage(agui_stage: EmbeddedStage) -> EmbeddedStage:
+    return agui_stage
 
 
 @pytest.fixture
-def session_id(third_party: EmbeddedStage, api: Api) -> str:
-    return third_party.session(api, "running", task="I am Ada")
+def session_id(stage: EmbeddedStage, api: Api) -> str:
+    """A running session whose task has been done."""
+    return stage.session(api, "running", task="I am Ada")
 
 
 def texts(api: Api, session_id: str, role: str) -> list[str]:
@@ -45,30 +31,28 @@ def texts(api: Api, session_id: str, role: str) -> list[str]:
     return [message["content"] for message in messages if message["role"] == role and message.get("content")]
 
 
-def active_answers(agent: str) -> str:
-    return requests.get(f"{agent}/active", timeout=10).text
+def active_responses(agui_server: str) -> str:
+    return requests.get(f"{agui_server}/active", timeout=10).text
 
 
-def test_the_conversation_is_kept_over_several_turns(api: Api, session_id: str) -> None:
+def test_the_agent_knows_the_conversation_of_earlier_turns(api: Api, session_id: str) -> None:
     for text in ("I like tea", "recall"):
         assert api.say(session_id, text)["status"] == "completed"
     assert texts(api, session_id, "user") == ["I am Ada", "I like tea", "recall"]
-    answers = [text.strip() for text in texts(api, session_id, "assistant")]
-    assert answers == ["echo: I am Ada", "echo: I like tea", "I am Ada | I like tea"]
+    replies = [text.strip() for text in texts(api, session_id, "assistant")]
+    assert replies == ["echo: I am Ada", "echo: I like tea", "I am Ada | I like tea"]
 
 
-def test_the_conversation_is_kept_over_a_stop_and_a_start(
-    third_party: EmbeddedStage, api: Api, session_id: str
-) -> None:
+def test_the_conversation_survives_a_stop_and_a_start(stage: EmbeddedStage, api: Api, session_id: str) -> None:
     api.stop_session(session_id).ok()
     api.wait_for_status(session_id, "stopped")
     api.start_session(session_id).ok()
-    third_party.settle(api, session_id, "running")
+    stage.settle(api, session_id, "running")
     api.say(session_id, "recall")
     assert texts(api, session_id, "assistant")[-1] == "I am Ada"
 
 
-def test_another_thread_knows_nothing_of_it(api: Api, session_id: str) -> None:
+def test_another_thread_has_a_conversation_of_its_own(api: Api, session_id: str) -> None:
     messages = [{"role": "user", "content": text} for text in ("I am Bob", "recall")]
     run_id = api.create_run(session_id, thread_id="aside", messages=messages).ok()["run_id"]
     api.wait_for_run(session_id, run_id)
@@ -92,20 +76,20 @@ def test_a_tool_call_is_in_the_transcript(api: Api, session_id: str) -> None:
     assert messages[-1]["content"] == "The tool says: 12:00 in UTC"
 
 
-def test_a_tool_call_does_not_disturb_what_comes_after(api: Api, session_id: str) -> None:
+def test_a_tool_call_does_not_disturb_later_turns(api: Api, session_id: str) -> None:
     for text in ("tool", "recall"):
         assert api.say(session_id, text)["status"] == "completed"
     assert texts(api, session_id, "assistant")[-1] == "I am Ada | tool"
 
 
-def test_the_events_are_the_agents_own_with_our_ids(api: Api, session_id: str) -> None:
+def test_the_events_are_the_agents_with_our_ids(api: Api, session_id: str) -> None:
     run = api.say(session_id, "tool")
-    events = api.output(session_id, format="events", run_id=run["run_id"]).ok()["events"]
-    assert (events[0]["type"], events[-1]["type"]) == ("RUN_STARTED", "RUN_FINISHED")
-    assert events[-1]["outcome"] == {"type": "success"}
-    assert {event["runId"] for event in events} == {run["run_id"]}
-    assert all(before["timestamp"] <= after["timestamp"] for before, after in pairwise(events))
-    assert events[0]["input"]["messages"] == [{"id": ANY, "role": "user", "content": "tool"}]
+    log = events(api, session_id, run["run_id"])
+    assert (log[0]["type"], log[-1]["type"]) == ("RUN_STARTED", "RUN_FINISHED")
+    assert log[-1]["outcome"] == {"type": "success"}
+    assert {event["runId"] for event in log} == {run["run_id"]}
+    assert all(before["timestamp"] <= after["timestamp"] for before, after in pairwise(log))
+    assert log[0]["input"]["messages"] == [{"id": ANY, "role": "user", "content": "tool"}]
 
 
 @pytest.mark.parametrize(("decision", "result"), [("allow", "deleted a.txt"), ("deny", None)])
@@ -122,31 +106,31 @@ def test_a_tool_waits_for_approval(api: Api, session_id: str, decision: str, res
     assert (call["result"] == "deleted a.txt") is (result is not None)
 
 
-def test_a_failure_is_told_and_the_session_goes_on(api: Api, session_id: str) -> None:
+def test_a_failed_run_has_one_error_event_and_the_session_goes_on(api: Api, session_id: str) -> None:
     run = api.say(session_id, "fail")
     assert (run["status"], run["error"]) == ("error", ANY)
-    events = api.output(session_id, format="events", run_id=run["run_id"]).ok()["events"]
-    assert [event["type"] for event in events].count("RUN_ERROR") == 1
-    assert events[-1]["type"] == "RUN_ERROR"
+    types = [event["type"] for event in events(api, session_id, run["run_id"])]
+    assert types.count("RUN_ERROR") == 1
+    assert types[-1] == "RUN_ERROR"
     assert "partial answer" in texts(api, session_id, "assistant")
     assert api.say(session_id, "recall")["status"] == "completed"
 
 
-def test_a_slow_run_is_interrupted_for_certain(agent: str, api: Api, session_id: str) -> None:
+def test_a_slow_run_is_interrupted_and_its_request_closed(agui_server: str, api: Api, session_id: str) -> None:
     run_id = api.send_message(session_id, "slow 600").ok()["run_id"]
     eventually(lambda: api.get_run(session_id, run_id).ok()["event_count"], lambda count: count > 3)
-    assert active_answers(agent) == "1"
+    assert active_responses(agui_server) == "1"
     assert api.interrupt_session(session_id).body == {"message": "Interrupt signal sent", "interrupted": True}
     assert api.get_run(session_id, run_id).ok()["status"] == "interrupted"
-    eventually(lambda: active_answers(agent) == "0")
-    events = api.output(session_id, format="events", run_id=run_id).ok()["events"]
-    assert [event["type"] for event in events[-2:]] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
-    assert events[-1]["outcome"] == {"type": "cancelled"}
+    eventually(lambda: active_responses(agui_server) == "0")
+    log = events(api, session_id, run_id)
+    assert [event["type"] for event in log[-2:]] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert log[-1]["outcome"] == {"type": "cancelled"}
     assert api.get_session(session_id).ok()["status"] == "running"
     assert api.say(session_id, "Hello")["status"] == "completed"
 
 
-def test_an_agent_that_is_not_there_ends_the_run_with_an_error(
+def test_an_agent_that_cannot_be_reached_fails_the_run(
     loop: Background, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     nowhere = f"agui+http://127.0.0.1:{free_port()}/"
@@ -156,7 +140,7 @@ def test_an_agent_that_is_not_there_ends_the_run_with_an_error(
         [run] = api.list_runs(session_id).ok()["runs"]
         assert run["status"] == "error"
         assert "127.0.0.1" not in run["error"]
-        events = api.output(session_id, format="events").ok()["events"]
-        assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_ERROR"]
-        assert events[-1]["code"] == "agent_unreachable"
+        log = events(api, session_id, run["run_id"])
+        assert [event["type"] for event in log] == ["RUN_STARTED", "RUN_ERROR"]
+        assert log[-1]["code"] == "agent_unreachable"
         assert api.get_session(session_id).ok()["status"] == "running"

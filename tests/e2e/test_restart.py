@@ -3,9 +3,7 @@
 import contextlib
 import http.client
 import json
-import shlex
 import socket
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import Any
 import requests
 
 from tests.support import platform_failures as failures
+from tests.support.agents.process import scripted_acp
 from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.processes import alive
-from tests.support.server import ROOT, ServerProcess, run_command, server_process
+from tests.support.server import ServerProcess, run_command, server_process
 
 
 def make_key(directory: Path) -> str:
@@ -71,7 +70,7 @@ def test_an_agent_of_a_killed_server_is_ended_with_its_commands_and_another_goes
     tmp_path: Path,
 ) -> None:
     key = make_key(tmp_path)
-    agent = "acp:" + shlex.join([sys.executable, str(ROOT / "tests/support/agents/acp_agent.py"), "--load"])
+    agent = scripted_acp("--load")
     with running(tmp_path, key, AGENT=agent) as (server, api):
         session_id = api.create_session(task="hello").ok()["id"]
         api.wait_for_status(session_id, "running")

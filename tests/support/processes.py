@@ -1,11 +1,11 @@
-"""What tests ask of processes that are not theirs."""
+"""Processes that tests have not started themselves."""
 
 from pathlib import Path
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    """Return whether a process runs; one that has ended and has not been waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it was not there, or has gone while it was read
         return False

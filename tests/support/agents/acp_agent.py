@@ -1,267 +1,326 @@
-"""An agent that speaks ACP, made with the official SDK: does on request what real agents do, and what bad ones do.
+"""A scripted agent that speaks the Agent Client Protocol: a test double, with the standard library only.
 
-With `--load` or `--resume` it takes up its sessions, which it keeps in its workspace, again that way; `--fail`,
-`--hang` or `--die` besides says how it does not. With `--models` it offers a choice of models.
+`python -I -S acp_agent.py [flags]` starts in 30 ms, a tenth of what the official SDK takes to import. It reads JSON-RPC
+messages from standard input, one to a line, and writes its own to standard output. Each session counts its prompts.
+
+The first word of a prompt selects what happens; TEXT is sent in chunks, divided at each "|":
+
+    think TEXT          a thought, then TEXT
+    tool [STATUS]       the tool call "Read file" from pending over in_progress to STATUS (completed), then "Done"
+    plan                a plan with one entry, and a usage update
+    careful [N]         its process id; the tool call "Edit notes.txt" with all details; N (1) requests for permission
+                        with the id of that call alone; the option that was chosen last
+    show                a request for permission with a diff and only one option, to allow it; the option chosen
+    model               the session's model
+    spend DOLLARS       a usage update that says DOLLARS as the cost of the whole session so far
+    read PATH           the file, read through the client, or "refused: " and the reason
+    write PATH TEXT     TEXT is written through the client; then "written"
+    run COMMAND         COMMAND in a terminal of the client, shown by the tool call "Run"
+    leave [hanging]     a terminal is left running, its process id sent; with `hanging`, waits to be cancelled
+    flood N             N chunks, until it is cancelled
+    overflow N          one chunk of N characters
+    babble              1,000 lines that are not JSON, then "Sorry"
+    hang                "Waiting", and waits to be cancelled
+    deaf                its process id and that of a child; ignores cancellation, SIGTERM, SIGINT and its end of input
+    die                 "Farewell", then exits within the turn
+    refuse              the error "No credit", with details, as the response
+    quit                its process id; exits 0.1 s after the turn
+    env NAME            the environment variable's value or "unset"; a line on standard error
+    anything else       how often the session was prompted, and the whole prompt
+
+Flags:
+
+    --load, --resume    sessions outlive the process, in the file .agent of the working directory: `session/load`, which
+                        repeats an earlier message, or `session/resume` goes on with them
+    --fail              … but it does not know the session
+    --hang              … but it never responds
+    --die               … but it exits
+    --models            offers two models, named small (the first choice) and large
+    --future            speaks version 99 of the protocol
 """
 
-import asyncio
+import itertools
 import json
 import os
+import queue
 import signal
-import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from acp import (
-    RequestError,
-    run_agent,
-    schema,
-    start_tool_call,
-    text_block,
-    tool_content,
-    update_agent_message_text,
-    update_agent_thought_text,
-    update_tool_call,
-)
+Json = dict[str, Any]
 
-KEPT = Path(".agent")
+STATE = Path(".agent")
+ALLOW_ALWAYS = {"optionId": "ever", "name": "Always", "kind": "allow_always"}
+ALLOW_ONCE = {"optionId": "yes", "name": "Yes", "kind": "allow_once"}
+REJECT_ONCE = {"optionId": "no", "name": "No", "kind": "reject_once"}
 
 
-def kept() -> dict[str, int]:
-    prompts: dict[str, int] = json.loads(KEPT.read_text())
-    return prompts
+class RpcError(Exception):
+    """The error of a response, either way."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
 
 
-def keep(prompts: dict[str, int]) -> None:
-    KEPT.write_text(json.dumps(prompts))
-
-
-class ScriptedAgent:
-    """Each session remembers how often it was prompted."""
+class Client:
+    """The other side: a thread reads what it sends, so that a turn can wait for its responses."""
 
     def __init__(self) -> None:
+        self.requests: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self.cancelled = threading.Event()
+        self._responses: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self._ids = itertools.count()
+
+    def read(self) -> None:
+        for line in sys.stdin.buffer:
+            message = json.loads(line)
+            if "method" not in message:
+                self._responses.put(message)
+            elif message["method"] == "session/cancel":
+                self.cancelled.set()
+            else:
+                if message["method"] == "session/prompt":
+                    self.cancelled.clear()
+                self.requests.put(message)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def request(self, method: str, **params: Any) -> Json:
+        self.send(id=next(self._ids), method=method, params=params)
+        response = self._responses.get()
+        if error := response.get("error"):
+            raise RpcError(error["code"], error["message"], error.get("data"))
+        result: Json = response["result"]
+        return result
+
+    def send(self, **message: Any) -> None:
+        self.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+    def write(self, content: bytes) -> None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+class Agent:
+    """The methods of the protocol, named as there with "_" for "/"; one that returns None does not respond."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
         self.prompts: dict[str, int] = {}
         self.models: dict[str, str] = {}
-        self.stop = asyncio.Event()
-        self.client: Any = None
 
-    def on_connect(self, conn: Any) -> None:
-        self.client = conn
+    def serve(self) -> None:
+        while True:
+            request = self.client.requests.get()
+            try:
+                result = getattr(self, request["method"].replace("/", "_"))(request["params"])
+            except RpcError as error:
+                refusal = {"code": error.code, "message": str(error), "data": error.data}
+                self.client.send(id=request["id"], error=refusal)
+            else:
+                if result is not None:
+                    self.client.send(id=request["id"], result=result)
 
-    async def initialize(self, protocol_version: int, **_: Any) -> schema.InitializeResponse:
-        resume = schema.SessionResumeCapabilities() if "--resume" in sys.argv else None
-        can = schema.AgentCapabilities(
-            load_session="--load" in sys.argv, session_capabilities=schema.SessionCapabilities(resume=resume)
-        )
-        version = 99 if "--future" in sys.argv else protocol_version
-        return schema.InitializeResponse(protocol_version=version, agent_capabilities=can)
+    def initialize(self, params: Json) -> Json:
+        return {
+            "protocolVersion": 99 if "--future" in sys.argv else params["protocolVersion"],
+            "agentCapabilities": {
+                "loadSession": "--load" in sys.argv,
+                "sessionCapabilities": {"resume": {}} if "--resume" in sys.argv else {},
+            },
+        }
 
-    async def new_session(self, cwd: str, **_: Any) -> schema.NewSessionResponse:
-        assert cwd == str(Path.cwd())
-        session_id = uuid4().hex
-        return schema.NewSessionResponse(session_id=session_id, config_options=self.options(session_id))
+    def session_new(self, params: Json) -> Json:
+        assert params["cwd"] == str(Path.cwd())
+        session_id = os.urandom(16).hex()
+        return {"sessionId": session_id, **self.options(session_id)}
 
-    async def load_session(self, session_id: str, **_: Any) -> schema.LoadSessionResponse:
-        await self.take_up(session_id)
-        await self.say(session_id, "all that was said before")
-        return schema.LoadSessionResponse(config_options=self.options(session_id))
+    def session_load(self, params: Json) -> Json | None:
+        resumed = self.session_resume(params)
+        if resumed is not None:
+            Turn(self, params["sessionId"]).say("all that was said before")
+        return resumed
 
-    async def resume_session(self, session_id: str, **_: Any) -> schema.ResumeSessionResponse:
-        await self.take_up(session_id)
-        return schema.ResumeSessionResponse(config_options=self.options(session_id))
-
-    async def take_up(self, session_id: str) -> None:
-        """Know again what was said, or fail of it."""
+    def session_resume(self, params: Json) -> Json | None:
         if "--die" in sys.argv:
             os._exit(3)
         if "--hang" in sys.argv:
-            await asyncio.Event().wait()
-        if "--fail" in sys.argv:
-            raise RequestError.resource_not_found(session_id)
-        self.prompts = kept()
-
-    def options(self, session_id: str) -> list[Any] | None:
-        if "--models" not in sys.argv:
             return None
-        offered = [schema.SessionConfigSelectOption(value=f"maker/{name}", name=name) for name in ("small", "large")]
-        group = schema.SessionConfigSelectGroup(group="maker", name="Maker", options=offered)
-        current = self.models.setdefault(session_id, "maker/small")
-        return [
-            schema.SessionConfigOptionSelect(
-                type="select", id="m", name="Model", category="model", current_value=current, options=[group]
-            )
-        ]
+        if "--fail" in sys.argv:
+            raise RpcError(-32002, "Resource not found", {"uri": params["sessionId"]})
+        self.prompts = json.loads(STATE.read_text())
+        return self.options(params["sessionId"])
 
-    async def set_config_option(
-        self, config_id: str, session_id: str, value: str | bool, **_: Any
-    ) -> schema.SetSessionConfigOptionResponse:
-        assert config_id == "m"
-        if not str(value).startswith("maker/"):
-            raise RequestError.invalid_params()
-        self.models[session_id] = str(value)
-        return schema.SetSessionConfigOptionResponse(config_options=self.options(session_id) or [])
+    def session_set_config_option(self, params: Json) -> Json:
+        assert params["configId"] == "m"
+        if not params["value"].startswith("maker/"):
+            raise RpcError(-32602, "Invalid params")
+        self.models[params["sessionId"]] = params["value"]
+        return self.options(params["sessionId"])
 
-    async def cancel(self, session_id: str, **_: Any) -> None:
-        del session_id
-        self.stop.set()
-
-    async def prompt(self, session_id: str, prompt: list[Any], **_: Any) -> schema.PromptResponse:
+    def session_prompt(self, params: Json) -> Json:
+        session_id, text = params["sessionId"], params["prompt"][0]["text"]
         self.prompts[session_id] = self.prompts.get(session_id, 0) + 1
-        keep(self.prompts)
-        self.stop.clear()
-        text = prompt[0].text
-        word, _, rest = text.partition(" ")
-        if action := getattr(self, f"do_{word}", None):
-            reason = await action(session_id, rest)
+        STATE.write_text(json.dumps(self.prompts))
+        turn = Turn(self, session_id)
+        word, _, argument = text.partition(" ")
+        reason: str | None = None
+        if action := getattr(turn, f"do_{word}", None):
+            reason = action(argument)
         else:
-            reason = None
-            await self.say(session_id, f"{self.prompts[session_id]}: {text}")
-        used = schema.Usage(total_tokens=7, input_tokens=3, output_tokens=4)
-        return schema.PromptResponse(stop_reason=reason or "end_turn", usage=used)
+            turn.say(f"{self.prompts[session_id]}: {text}")
+        usage = {"totalTokens": 7, "inputTokens": 3, "outputTokens": 4}
+        return {"stopReason": reason or "end_turn", "usage": usage}
 
-    async def say(self, session_id: str, text: str) -> None:
+    def options(self, session_id: str) -> Json:
+        if "--models" not in sys.argv:
+            return {}
+        offered = [{"value": f"maker/{name}", "name": name} for name in ("small", "large")]
+        model = {"type": "select", "id": "m", "name": "Model", "category": "model"}
+        model["currentValue"] = self.models.setdefault(session_id, "maker/small")
+        return {"configOptions": [{**model, "options": [{"group": "maker", "name": "Maker", "options": offered}]}]}
+
+
+class Turn:
+    """One prompt, and the actions that it can select; an action returns the stop reason, by default `end_turn`."""
+
+    def __init__(self, agent: Agent, session_id: str) -> None:
+        self.agent = agent
+        self.client = agent.client
+        self.session_id = session_id
+
+    def update(self, session_update: str, **fields: Any) -> None:
+        params = {"sessionId": self.session_id, "update": {"sessionUpdate": session_update, **fields}}
+        self.client.send(method="session/update", params=params)
+
+    def say(self, text: str) -> None:
         for part in text.split("|"):
-            await self.client.session_update(session_id, update_agent_message_text(part))
+            self.update("agent_message_chunk", content=text_block(part))
 
-    async def do_think(self, session_id: str, rest: str) -> None:
-        await self.client.session_update(session_id, update_agent_thought_text("Let me see"))
-        await self.say(session_id, rest)
+    def request(self, method: str, **params: Any) -> Json:
+        return self.client.request(method, sessionId=self.session_id, **params)
 
-    async def do_tool(self, session_id: str, rest: str) -> None:
-        status: Any = rest or "completed"
-        await self.client.session_update(session_id, start_tool_call("c1", "Read file", kind="read", status="pending"))
-        await self.client.session_update(
-            session_id, update_tool_call("c1", status="in_progress", raw_input={"path": "a"})
-        )
-        content = [tool_content(text_block("the text"))]
-        await self.client.session_update(session_id, update_tool_call("c1", status=status, content=content))
-        await self.say(session_id, "Done")
+    def request_permission(self, call: Json, *options: Json) -> str:
+        outcome = self.request("session/request_permission", toolCall=call, options=options)["outcome"]
+        return str(outcome.get("optionId", "cancelled"))
 
-    async def do_plan(self, session_id: str, _rest: str) -> None:
-        entry = schema.PlanEntry(content="First", priority="high", status="pending")
-        await self.client.session_update(session_id, schema.AgentPlanUpdate(session_update="plan", entries=[entry]))
-        usage = schema.UsageUpdate(session_update="usage_update", used=10, size=100)
-        await self.client.session_update(session_id, usage)
+    def do_think(self, text: str) -> None:
+        self.update("agent_thought_chunk", content=text_block("Let me see"))
+        self.say(text)
 
-    async def do_permit(self, session_id: str, _rest: str) -> None:
-        options = [
-            schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once"),
-            schema.PermissionOption(option_id="no", name="No", kind="reject_once"),
-        ]
-        call = schema.ToolCallUpdate(tool_call_id="c2", title="Delete", raw_input={"path": "a"})
-        answer = await self.client.request_permission(session_id, call, options)
-        await self.say(session_id, str(getattr(answer.outcome, "option_id", "cancelled")))
+    def do_tool(self, status: str) -> None:
+        self.update("tool_call", toolCallId="c1", title="Read file", kind="read", status="pending")
+        self.update("tool_call_update", toolCallId="c1", status="in_progress", rawInput={"path": "a"})
+        content = [{"type": "content", "content": text_block("the text")}]
+        self.update("tool_call_update", toolCallId="c1", status=status or "completed", content=content)
+        self.say("Done")
 
-    async def do_careful(self, session_id: str, rest: str) -> None:
-        """Announce a tool call with all its details, then ask with no more than its id, so many times."""
-        await self.say(session_id, str(os.getpid()))
-        call = start_tool_call("c3", "Edit notes.txt", kind="edit", status="pending", raw_input={"path": "notes.txt"})
-        await self.client.session_update(session_id, call)
-        content = [tool_content(text_block("soon"))]
-        await self.client.session_update(session_id, update_tool_call("c3", status="in_progress", content=content))
-        options = [
-            schema.PermissionOption(option_id="ever", name="Always", kind="allow_always"),
-            schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once"),
-            schema.PermissionOption(option_id="no", name="No", kind="reject_once"),
-        ]
-        about = schema.ToolCallUpdate(tool_call_id="c3")
-        for _ in range(int(rest or 1)):
-            answer = await self.client.request_permission(session_id, about, options)
-        await self.say(session_id, f" {getattr(answer.outcome, 'option_id', 'cancelled')}")
+    def do_plan(self, _: str) -> None:
+        self.update("plan", entries=[{"content": "First", "priority": "high", "status": "pending"}])
+        self.update("usage_update", used=10, size=100)
 
-    async def do_show(self, session_id: str, _rest: str) -> None:
-        """Ask about a change that is shown, not told, and offer nothing but to allow it."""
-        diff = schema.FileEditToolCallContent(type="diff", path="/a", new_text="new")
-        options = [schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once")]
-        about = schema.ToolCallUpdate(tool_call_id="c4", content=[diff])
-        answer = await self.client.request_permission(session_id, about, options)
-        await self.say(session_id, str(getattr(answer.outcome, "option_id", "cancelled")))
+    def do_careful(self, count: str) -> None:
+        self.say(str(os.getpid()))
+        call = {"toolCallId": "c3", "title": "Edit notes.txt", "kind": "edit", "rawInput": {"path": "notes.txt"}}
+        self.update("tool_call", **call, status="pending")
+        content = [{"type": "content", "content": text_block("soon")}]
+        self.update("tool_call_update", toolCallId="c3", status="in_progress", content=content)
+        chosen = ""
+        for _ in range(int(count or 1)):
+            chosen = self.request_permission({"toolCallId": "c3"}, ALLOW_ALWAYS, ALLOW_ONCE, REJECT_ONCE)
+        self.say(f" {chosen}")
 
-    async def do_model(self, session_id: str, _rest: str) -> None:
-        await self.say(session_id, self.models[session_id])
+    def do_show(self, _: str) -> None:
+        diff = {"type": "diff", "path": "/a", "newText": "new"}
+        self.say(self.request_permission({"toolCallId": "c4", "content": [diff]}, ALLOW_ONCE))
 
-    async def do_spend(self, session_id: str, rest: str) -> None:
-        """Say what the whole session has cost so far, in dollars."""
-        cost = schema.Cost(amount=float(rest), currency="USD")
-        usage = schema.UsageUpdate(session_update="usage_update", used=10, size=100, cost=cost)
-        await self.client.session_update(session_id, usage)
+    def do_model(self, _: str) -> None:
+        self.say(self.agent.models[self.session_id])
 
-    async def do_read(self, session_id: str, rest: str) -> None:
-        """Read a file, or say why not, and which of the client's methods there are."""
+    def do_spend(self, dollars: str) -> None:
+        self.update("usage_update", used=10, size=100, cost={"amount": float(dollars), "currency": "USD"})
+
+    def do_read(self, path: str) -> None:
         try:
-            answer = await self.client.read_text_file(session_id, rest)
-        except RequestError as refused:
-            await self.say(session_id, f"refused: {refused}")
-        else:
-            await self.say(session_id, answer.content)
+            self.say(self.request("fs/read_text_file", path=path)["content"])
+        except RpcError as error:
+            self.say(f"refused: {error}")
 
-    async def do_write(self, session_id: str, rest: str) -> None:
-        path, _, content = rest.partition(" ")
-        await self.client.write_text_file(session_id=session_id, path=path, content=content)
-        await self.say(session_id, "written")
+    def do_write(self, argument: str) -> None:
+        path, _, content = argument.partition(" ")
+        self.request("fs/write_text_file", path=path, content=content)
+        self.say("written")
 
-    async def do_run(self, session_id: str, rest: str) -> None:
-        """Show a command in a terminal as a tool call."""
-        await self.client.session_update(session_id, start_tool_call("c5", "Run", kind="execute", status="in_progress"))
-        made = await self.client.create_terminal(session_id=session_id, command=rest)
-        await self.client.wait_for_terminal_exit(session_id=session_id, terminal_id=made.terminal_id)
-        shown = schema.TerminalToolCallContent(type="terminal", terminal_id=made.terminal_id)
-        await self.client.session_update(session_id, update_tool_call("c5", status="completed", content=[shown]))
-        await self.client.release_terminal(session_id=session_id, terminal_id=made.terminal_id)
+    def do_run(self, command: str) -> None:
+        self.update("tool_call", toolCallId="c5", title="Run", kind="execute", status="in_progress")
+        terminal = self.request("terminal/create", command=command)["terminalId"]
+        self.request("terminal/wait_for_exit", terminalId=terminal)
+        shown = [{"type": "terminal", "terminalId": terminal}]
+        self.update("tool_call_update", toolCallId="c5", status="completed", content=shown)
+        self.request("terminal/release", terminalId=terminal)
 
-    async def do_leave(self, session_id: str, rest: str) -> str | None:
-        """Leave a command running in a terminal, and hang until the turn is cancelled if asked to."""
-        made = await self.client.create_terminal(session_id=session_id, command="echo $$; exec sleep 600")
-        while not (seen := await self.client.terminal_output(session_id, made.terminal_id)).output:  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.01)
-        await self.say(session_id, seen.output)
-        if rest == "hanging":
-            await self.stop.wait()
-            return "cancelled"
-        return None
+    def do_leave(self, how: str) -> str | None:
+        terminal = self.request("terminal/create", command="echo $$; exec sleep 600")["terminalId"]
+        while not (output := self.request("terminal/output", terminalId=terminal)["output"]):
+            threading.Event().wait(0.01)
+        self.say(output)
+        return self.wait_for_cancellation() if how == "hanging" else None
 
-    async def do_flood(self, session_id: str, rest: str) -> None:
-        for number in range(int(rest)):
-            if self.stop.is_set():
+    def do_flood(self, count: str) -> None:
+        for number in range(int(count)):
+            if self.client.cancelled.is_set():
                 break
-            await self.say(session_id, f"{number} ")
+            self.say(f"{number} ")
 
-    async def do_overflow(self, session_id: str, rest: str) -> None:
-        await self.say(session_id, "x" * int(rest))
+    def do_overflow(self, size: str) -> None:
+        self.say("x" * int(size))
 
-    async def do_babble(self, session_id: str, _rest: str) -> None:
-        os.write(1, b"a line for people\n" * 1000)
-        await self.say(session_id, "Sorry")
+    def do_babble(self, _: str) -> None:
+        self.client.write(b"a line for people\n" * 1000)
+        self.say("Sorry")
 
-    async def do_hang(self, session_id: str, _rest: str) -> str:
-        await self.say(session_id, "Waiting")
-        await self.stop.wait()
-        return "cancelled"
+    def do_hang(self, _: str) -> str:
+        self.say("Waiting")
+        return self.wait_for_cancellation()
 
-    async def do_deaf(self, session_id: str, _rest: str) -> None:
-        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])  # noqa: ASYNC220
+    def do_deaf(self, _: str) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        await self.say(session_id, f"{os.getpid()} {child.pid}")
-        await asyncio.Event().wait()
+        child = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")  # noqa: S606 - our own command
+        self.say(f"{os.getpid()} {child}")
+        threading.Event().wait()
 
-    async def do_die(self, session_id: str, _rest: str) -> None:
-        await self.say(session_id, "Farewell")
+    def do_die(self, _: str) -> None:
+        self.say("Farewell")
         os._exit(3)
 
-    async def do_refuse(self, _session_id: str, _rest: str) -> None:
-        raise RequestError(-32000, "No credit", {"balance": "0 dollars"})
+    def do_refuse(self, _: str) -> None:
+        raise RpcError(-32000, "No credit", {"balance": "0 dollars"})
 
-    async def do_quit(self, session_id: str, _rest: str) -> None:
-        """Leave soon after the turn."""
-        await self.say(session_id, str(os.getpid()))
-        asyncio.get_running_loop().call_later(0.1, os._exit, 0)
+    def do_quit(self, _: str) -> None:
+        self.say(str(os.getpid()))
+        threading.Timer(0.1, os._exit, (0,)).start()
 
-    async def do_env(self, session_id: str, rest: str) -> None:
+    def do_env(self, name: str) -> None:
         sys.stderr.write("looking at the environment\n")
-        await self.say(session_id, os.environ.get(rest, "unset"))
+        self.say(os.environ.get(name, "unset"))
+
+    def wait_for_cancellation(self) -> str:
+        self.client.cancelled.wait()
+        return "cancelled"
 
 
-asyncio.run(run_agent(ScriptedAgent(), use_unstable_protocol=True))  # type: ignore[arg-type]  # it has what is asked for and no more
+def text_block(text: str) -> Json:
+    return {"type": "text", "text": text}
+
+
+def main() -> None:
+    client = Client()
+    threading.Thread(target=client.read, daemon=True).start()
+    Agent(client).serve()
+
+
+main()

@@ -1,7 +1,8 @@
-"""A third-party agent server as a real process of its own."""
+"""Agents as processes of their own: an AG-UI server that tests start, and the AGENT settings of ACP agents."""
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,8 +13,23 @@ from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).parents[3]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 START_SECONDS = 60
+
+
+def scripted_acp(*flags: str) -> str:
+    """Return the AGENT setting of `acp_agent.py`, isolated from site-packages, which would take a second to import."""
+    return _acp("-I", "-S", str(HERE / "acp_agent.py"), *flags)
+
+
+def sdk_acp() -> str:
+    """Return the AGENT setting of `acp_sdk_agent.py`."""
+    return _acp(str(HERE / "acp_sdk_agent.py"))
+
+
+def _acp(*arguments: str) -> str:
+    return "acp:" + shlex.join([sys.executable, *arguments])
 
 
 @contextmanager
