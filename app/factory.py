@@ -79,21 +79,21 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
             tracing=tracing,
             log_cache_bytes=settings.log_cache_bytes,
         )
-    from app.agents.process_group import reap  # noqa: PLC0415
     from app.agents.registry import agent_factory  # noqa: PLC0415
     from app.backends.embedded.backend import EmbeddedBackend  # noqa: PLC0415
+    from app.engine.config import EngineConfig  # noqa: PLC0415
 
-    backend = EmbeddedBackend(
-        settings.database,
-        settings.data_dir / "workspaces",
-        agent_factory(settings.agent, names=settings.agent_env, records=settings.data_dir / "agents"),
+    records = settings.data_dir / "agents"
+    config = EngineConfig(
+        directory=settings.data_dir,
+        make_agent=agent_factory(settings.agent, names=settings.agent_env, records=records),
+        agent_records=records,
         run_timeout=settings.run_timeout,
         approval_timeout=settings.approval_timeout,
         idle_timeout=settings.idle_timeout,
         max_running=settings.max_running_sessions,
         git_protocols=settings.git_protocols,
-        clear=functools.partial(reap, settings.data_dir / "agents"),
-        observe=metrics.observe,
     )
+    backend = EmbeddedBackend(settings.database, config, metrics.observe)
     metrics.watch_sessions(backend.running_sessions)
     return backend

@@ -1,8 +1,13 @@
-"""What an agent asks within its turn: answered by the session's policy, or kept until a client answers."""
+"""Approvals within a turn: decided by the session's policy, or stored until a client decides or the time is over.
+
+An approval takes the same way as the agent's events, through the run's `EventBuffer`, so that clients see it after
+all that the agent did before. It is stored as pending together with the event `approval.requested`. The agent then
+waits for the row to be closed, by a client's decision, by the end of its run, or here when nobody has decided in time.
+The row alone says how it was decided: what clients read is what the agent gets.
+"""
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
@@ -10,6 +15,7 @@ import msgspec
 from app.agui.events import encode_event
 from app.agui.times import rfc3339
 from app.clock import now_ms
+from app.engine.event_buffer import CancelReason, EventBuffer
 from app.errors import StorageUnavailable
 from app.models.approvals import DENIED, Approval, ApprovalDecision, ApprovalPolicy, ApprovalRequest, ApprovalStatus
 from app.models.wire import depth_exceeds
@@ -21,87 +27,73 @@ from app.store.notifier import notified_before
 from app.store.runs import RunRow
 
 MAX_APPROVALS = 1000  # in one run
-MAX_WAITING = 16  # at once; the next one is put when one of them is answered
+MAX_WAITING = 16  # at once; another one is stored when one of them is closed
 MAX_APPROVAL_BYTES = 1024 * 1024
 MAX_DEPTH = 100  # of the arguments
 
 
 class ApprovalRules(msgspec.Struct, frozen=True):
-    """How a session answers: by its policy, or by whoever answers within `seconds`."""
+    """How approvals are decided: by `policy`, or by a client within `timeout` seconds and before `deadline` (ms)."""
 
     policy: ApprovalPolicy
-    seconds: float
+    timeout: float
+    deadline: int
 
 
 class ApprovalBroker:
-    """The questions of one run, which has to end within `limit` seconds.
+    """The approvals of one run; a run that requests too many, or too large ones, is cancelled."""
 
-    `put` hands a question in behind what the agent has said before; `refuse` ends a run that asks too much.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        run: RunRow,
-        asking: ApprovalRules,
-        *,
-        limit: float,
-        put: Callable[[PendingApproval], Awaitable[bool]],
-        refuse: Callable[[], None],
-    ) -> None:
+    def __init__(self, database: Database, run: RunRow, buffer: EventBuffer, rules: ApprovalRules) -> None:
         self._database = database
         self._run = run
-        self._rules = asking
-        self._put = put
-        self._refuse = refuse
+        self._buffer = buffer
+        self._rules = rules
         self._count = 0
-        self._room = asyncio.Semaphore(MAX_WAITING)
-        self._deadline = now_ms() + round(limit * 1000)
+        self._waiting = asyncio.Semaphore(MAX_WAITING)
 
-    async def request(self, question: ApprovalRequest) -> ApprovalDecision:
-        """The answer; a question that nobody answers in time is denied."""
+    async def request(self, request: ApprovalRequest) -> ApprovalDecision:
+        """Return the decision; a request that nobody decides in time is denied."""
         self._count += 1
-        if self._count > MAX_APPROVALS or not _fits(question):
-            self._refuse()
+        if self._count > MAX_APPROVALS or not _is_acceptable(request):
+            self._buffer.close(CancelReason.TOO_MANY_APPROVALS)
             return DENIED
         if self._rules.policy is not ApprovalPolicy.ASK:
-            return choose_option(question, allowed=self._rules.policy is ApprovalPolicy.ALLOW)
-        async with self._room:
-            return await self._wait_for_decision(question)
+            return choose_option(request, allowed=self._rules.policy is ApprovalPolicy.ALLOW)
+        async with self._waiting:
+            return await self._wait_for_decision(request)
 
-    async def _wait_for_decision(self, question: ApprovalRequest) -> ApprovalDecision:
-        asked = self._pending(question)
-        if not await self._put(asked):
+    async def _wait_for_decision(self, request: ApprovalRequest) -> ApprovalDecision:
+        pending = self._pending(request)
+        if not await self._buffer.put(pending):
             return DENIED
-        end = asyncio.get_running_loop().time() + self._rules.seconds  # a run that ends before ends this too
-        with self._database.notifier.subscribe(self._run.session) as rung:
+        deadline = asyncio.get_running_loop().time() + self._rules.timeout  # the end of the run closes it before
+        with self._database.notifier.subscribe(self._run.session) as changed:
             while True:
-                rung.clear()
-                if await self._is_closed(asked.id) or not await notified_before(rung, end):
+                changed.clear()
+                if await self._is_closed(pending.id) or not await notified_before(changed, deadline):
                     break
-        return await self._database.write_until_stored(collect_decision, self._run, asked.id)
+        return await self._database.write_until_stored(collect_decision, self._run, pending.id)
 
     async def _is_closed(self, approval_id: str) -> bool:
-        with suppress(StorageUnavailable):  # it is looked at again with the next news
+        with suppress(StorageUnavailable):  # looked up again with the next change
             return await self._database.read(approvals.is_closed, self._run.session, approval_id)
         return False
 
-    def _pending(self, question: ApprovalRequest) -> PendingApproval:
+    def _pending(self, request: ApprovalRequest) -> PendingApproval:
         now, approval_id = now_ms(), str(uuid.uuid4())
-        expires_at = min(now + round(self._rules.seconds * 1000), self._deadline)
+        expires_at = min(now + round(self._rules.timeout * 1000), self._rules.deadline)
         shown = Approval(
             id=approval_id,
             run_id=self._run.run_id,
             status=ApprovalStatus.PENDING,
             created_at=rfc3339(now) or "",
             expires_at=rfc3339(expires_at),
-            **msgspec.structs.asdict(question),
+            **msgspec.structs.asdict(request),
         )
-        return PendingApproval(
-            approval_id, question, now, expires_at, encode_event("CUSTOM", name="approval.requested", value=shown)
-        )
+        event = encode_event("CUSTOM", name="approval.requested", value=shown)
+        return PendingApproval(approval_id, request, now, expires_at, event)
 
 
-def _fits(question: ApprovalRequest) -> bool:
-    """Whether it is no more than can be kept and shown."""
-    return not depth_exceeds(question.args, MAX_DEPTH) and len(msgspec.json.encode(question)) <= MAX_APPROVAL_BYTES
+def _is_acceptable(request: ApprovalRequest) -> bool:
+    """Return whether a request can be stored and shown."""
+    return not depth_exceeds(request.args, MAX_DEPTH) and len(msgspec.json.encode(request)) <= MAX_APPROVAL_BYTES

@@ -1,6 +1,7 @@
-"""Where an agent's events wait for the next commit; bounded, so that a slow disk slows the agent down."""
+"""The bounded buffer between a run's agent and the store: a slow disk slows the agent down."""
 
 import asyncio
+from enum import StrEnum
 
 from app.store.approvals import PendingApproval
 
@@ -8,55 +9,73 @@ MAX_EVENTS = 1000
 MAX_BYTES = 8 * 1024 * 1024
 
 
+class CancelReason(StrEnum):
+    """Why a run is ended although its agent could go on."""
+
+    INTERRUPT = "interrupt"
+    STOP = "stop"
+    SHUTDOWN = "shutdown"
+    TIMEOUT = "timeout"
+    TOO_MANY_APPROVALS = "too_many_approvals"
+
+
 class EventBuffer:
-    """One producer, one consumer: everything that came during the last commit is taken at once."""
+    """Events and approvals of one run, from one producer to one consumer.
+
+    The consumer gets everything at once that has arrived since it last came. Either side can end the exchange: the
+    producer by `finish`, anybody else by `close`. After both, what has arrived can still be consumed.
+    """
 
     def __init__(self) -> None:
-        self._said: list[bytes | PendingApproval] = []
+        self._items: list[bytes | PendingApproval] = []
         self._size = 0
         self._changed = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._discarding = False
-        self._cut = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._closed = False
         self._finished = False
+        self._discarding = False
+        self.cancel_reason: CancelReason | None = None
+        """The first reason that was given for closing the buffer."""
         self.failure: Exception | None = None
+        """The producer's error, if it has finished with one."""
 
-    async def put(self, said: bytes | PendingApproval) -> bool:
-        """Hand in an event or a question, waiting for room; False says that no more are wanted."""
-        await self._room.wait()
+    async def put(self, item: bytes | PendingApproval) -> bool:
+        """Add an event or an approval, waiting for room; return False if no more are accepted."""
+        await self._has_room.wait()
         if self._discarding:
-            await asyncio.sleep(0)  # an agent that never waits must not hold the loop
-        elif not self._cut:
-            self._said.append(said)
-            self._size += len(said.event if isinstance(said, PendingApproval) else said)
-            if len(self._said) >= MAX_EVENTS or self._size >= MAX_BYTES:
-                self._room.clear()
+            await asyncio.sleep(0)  # an agent that never waits must not hold the event loop
+        elif not self._closed:
+            self._items.append(item)
+            self._size += len(item.event if isinstance(item, PendingApproval) else item)
+            if len(self._items) >= MAX_EVENTS or self._size >= MAX_BYTES:
+                self._has_room.clear()
             self._changed.set()
-        return not self._cut
+        return not self._closed
 
     def finish(self, failure: Exception | None = None) -> None:
-        """Say that no event will follow, and why if that is an error."""
+        """Note that the producer adds no more, with its error if it has failed."""
         self._finished = True
         self.failure = failure
         self._changed.set()
 
-    def close(self) -> None:
-        """Take no more; what has arrived can still be taken."""
-        self._cut = True
-        self._room.set()
+    def close(self, reason: CancelReason | None = None) -> None:
+        """Accept no more; of several reasons the first counts."""
+        self.cancel_reason = self.cancel_reason or reason
+        self._closed = True
+        self._has_room.set()
         self._changed.set()
 
     def discard(self) -> None:
-        """From now on drop everything."""
+        """Drop everything that is added from now on."""
         self._discarding = True
-        self._room.set()
+        self._has_room.set()
 
     async def get_batch(self) -> list[bytes | PendingApproval]:
-        """All that waits, at least one; none once the producer has finished or was cut."""
-        while not self._said and not self._finished and not self._cut:
+        """Return all items, waiting for one; an empty list once the buffer is finished or closed and empty."""
+        while not self._items and not self._finished and not self._closed:
             self._changed.clear()
             await self._changed.wait()
-        said, self._said, self._size = self._said, [], 0
-        self._room.set()
-        return said
+        items, self._items, self._size = self._items, [], 0
+        self._has_room.set()
+        return items

@@ -1,12 +1,31 @@
-"""One run under way: the agent's events go into the log until exactly one terminal event has ended it."""
+"""The execution of one run: the agent's events go into the log until exactly one terminal event has ended it.
+
+Two tasks work on a run. The *reader* iterates over the agent's turn and fills an `EventBuffer`. The runner's task, in
+`Execution.run`, empties the buffer in batches, has the `RunRecorder` complete the events, and stores each batch:
+
+    agent ── event ──▶ EventBuffer ── batch ──▶ RunRecorder ── events ──▶ append_events
+       └─ the reader ─┘            └───────────────── Execution.run ───────────────────┘
+
+A run ends in one of three ways, and in each the runner's task alone writes the end:
+
+1. The agent sends RUN_FINISHED or RUN_ERROR. The recorder then has an outcome, and drops whatever follows.
+2. The agent ends or fails without either, or sends something that is no event. `_terminal_events` supplies the end.
+3. The run is cancelled: by an interrupt, a stop, the shutdown of the server, its time limit, or because its agent
+   requests too many approvals. Whoever cancels only closes the buffer, with a reason, of which the first counts. What
+   the agent has sent before is stored, the agent is stopped, and `_terminal_events` supplies the end for that reason.
+
+So there is never more than one terminal event: the recorder makes no event after its outcome, and `append_events`
+stores nothing unless the run is active, and ends the run in the transaction that stores the terminal event. There is
+never none: if `run` fails, the runner aborts the run, and if the process dies, the next start does.
+
+To stop an agent its reader is cancelled. An agent that has not ended its turn after the grace period is closed and
+abandoned: nothing that it does reaches the log any more, and the session's next run gets a new one.
+"""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from enum import StrEnum
-from functools import partial
 
-import msgspec
+import structlog
 
 from app.agents.port import Agent, AgentError, RequestApproval, Turn
 from app.agui.run_recorder import (
@@ -23,53 +42,42 @@ from app.agui.run_recorder import (
 )
 from app.clock import now_ms
 from app.engine.approval_broker import ApprovalBroker, ApprovalRules
-from app.engine.event_buffer import EventBuffer
-from app.models.runs import RunStatus
+from app.engine.config import EngineConfig, GracePeriod
+from app.engine.event_buffer import CancelReason, EventBuffer
+from app.models.approvals import ApprovalPolicy
 from app.store.approvals import PendingApproval
 from app.store.commands.runs import append_events
 from app.store.database import Database
 from app.store.runs import RunRow
+from app.store.sessions import SessionRow
 
 DRAIN_SECONDS = 1.0
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 _abandoned: set["asyncio.Task[None]"] = set()
 
 
-class CancelReason(StrEnum):
-    """Why a run is cut short."""
-
-    INTERRUPT = "interrupt"
-    STOP = "stop"
-    SHUTDOWN = "shutdown"
-    TIMEOUT = "timeout"
-    QUESTIONS = "questions"
-
-
-class GracePeriod(msgspec.Struct, frozen=True):
-    """How many seconds an agent gets to let go of its turn, and then to close."""
-
-    cancel: float
-    close: float
-
-
-DEFAULT_GRACE = GracePeriod(cancel=5.0, close=3.0)
-SHUTDOWN_GRACE = GracePeriod(cancel=2.0, close=1.0)
-
-
 class Execution:
-    """One turn of an agent; `run` returns when the next turn may begin."""
+    """One claimed run of a session; `run` returns when the session's next run may begin."""
 
-    def __init__(self, database: Database, run: RunRow, patience: GracePeriod) -> None:
+    def __init__(self, database: Database, run: RunRow, session: SessionRow, config: EngineConfig) -> None:
         self.row_id = run.row_id
         self.agent_lost = False
-        self.ended: asyncio.Future[RunStatus | None] = asyncio.get_running_loop().create_future()
+        """Whether the agent was abandoned, so that it must not be used again."""
+        self.ended = asyncio.Event()
+        """Set once the end of the run is stored, or cannot be."""
         self._database = database
         self._run = run
-        self._agent: Agent | None = None
+        self._config = config
+        self._timeout = min(session.request.timeout_seconds or config.run_timeout, config.run_timeout)
         self._recorder = RunRecorder(run.run_id, run.thread_id, run.input)
         self._buffer = EventBuffer()
-        self._cancel_reason: CancelReason | None = None
-        self._grace = patience
+        rules = ApprovalRules(
+            policy=session.request.approval_policy or ApprovalPolicy.ASK,
+            timeout=config.approval_timeout,
+            deadline=now_ms() + round(self._timeout * 1000),
+        )
+        self._approvals = ApprovalBroker(database, run, self._buffer, rules)
+        self._agent: Agent | None = None
         self._received_event = False
         self._failure: Exception | None = None
 
@@ -78,49 +86,36 @@ class Execution:
         """How the run ended, once it has."""
         return self._recorder.outcome
 
-    def cancel(self, cause: CancelReason, patience: GracePeriod | None = None) -> None:
-        """End the run early, with less patience if need be; the first cause counts."""
-        if self._cancel_reason is None:
-            self._cancel_reason, self._grace = cause, patience or self._grace
-            self._buffer.close()
+    def cancel(self, reason: CancelReason) -> None:
+        """End the run early; the first reason counts."""
+        self._buffer.close(reason)
 
     async def run(
-        self,
-        agent: Callable[[], Agent],
-        turn: Callable[[RequestApproval], Awaitable[Turn]],
-        limit: float,
-        asking: ApprovalRules,
+        self, get_agent: Callable[[], Agent], make_turn: Callable[[RequestApproval], Awaitable[Turn]]
     ) -> None:
-        """Drive the agent through its turn of at most `limit` seconds and store how it ended."""
-        timer = asyncio.get_running_loop().call_later(limit, self.cancel, CancelReason.TIMEOUT)
-        refuse = partial(self.cancel, CancelReason.QUESTIONS)
-        asked = ApprovalBroker(self._database, self._run, asking, limit=limit, put=self._buffer.put, refuse=refuse)
-        reader = asyncio.create_task(
-            self._read(agent, partial(turn, asked.request)), name=f"agent of {self._run.run_id}"
-        )
+        """Let the agent take its turn, and store its events and the end of the run."""
+        timer = asyncio.get_running_loop().call_later(self._timeout, self.cancel, CancelReason.TIMEOUT)
+        reader = asyncio.create_task(self._read(get_agent, make_turn), name=f"agent of run {self._run.run_id}")
         try:
-            over = await self._store_events()
+            is_over = await self._store_events()
             timer.cancel()
-            if not over:
+            if not is_over:
                 await self._stop_agent(reader)
                 await self._append(self._terminal_events())
-            self._announce()
+            self.ended.set()
             await self._drain(reader)
         finally:
             timer.cancel()
             reader.cancel()
-            self._announce()
+            self.ended.set()
 
-    def _announce(self) -> None:
-        if not self.ended.done():
-            ending = self._recorder.outcome
-            self.ended.set_result(ending.status if ending else None)
-
-    async def _read(self, agent: Callable[[], Agent], turn: Callable[[], Awaitable[Turn]]) -> None:
+    async def _read(
+        self, get_agent: Callable[[], Agent], make_turn: Callable[[RequestApproval], Awaitable[Turn]]
+    ) -> None:
         failure: Exception | None = None
         try:
-            self._agent = agent()
-            stream = self._agent.run(await turn())
+            self._agent = get_agent()
+            stream = self._agent.run(await make_turn(self._approvals.request))
             try:
                 async for event in stream:
                     if not await self._buffer.put(event):
@@ -134,62 +129,69 @@ class Execution:
             self._buffer.finish(failure)
 
     async def _store_events(self) -> bool:
-        """Store what the agent says; True once nothing more can be said of the run."""
+        """Store what the agent sends until it sends no more; return whether the run has ended or is deleted."""
         while batch := await self._buffer.get_batch():
             self._received_event = True
-            news: list[bytes] = []
-            asked: list[PendingApproval] = []
+            events: list[bytes] = []
+            pending: list[PendingApproval] = []
             try:
-                for said in batch:
-                    told = self._recorder.record(said.event if isinstance(said, PendingApproval) else said, now_ms())
-                    if told and isinstance(said, PendingApproval):
-                        asked.append(said)
-                    news += told
+                for item in batch:
+                    recorded = self._recorder.record(
+                        item.event if isinstance(item, PendingApproval) else item, now_ms()
+                    )
+                    if recorded and isinstance(item, PendingApproval):
+                        pending.append(item)
+                    events += recorded
             except Exception as error:
                 self._failure = error
-            if not await self._append(news, asked) or self._recorder.outcome:
+            if not await self._append(events, pending) or self._recorder.outcome:
                 return True
             if self._failure:
                 return False
         self._failure = self._buffer.failure
         return False
 
-    async def _append(self, news: list[bytes], asked: Sequence[PendingApproval] = ()) -> bool:
-        """Store events, what they ask, and the run's end if they hold it; False if the run is gone or has ended."""
-        if not news:
+    async def _append(self, events: list[bytes], pending: Sequence[PendingApproval] = ()) -> bool:
+        """Store events with their approvals, and the run's end if they hold it; False if the run is not active."""
+        if not events:
             return True
-        return await self._database.write_until_stored(append_events, self._run, news, self._recorder.outcome, asked)
+        return await self._database.write_until_stored(
+            append_events, self._run, events, self._recorder.outcome, pending
+        )
+
+    @property
+    def _grace(self) -> GracePeriod:
+        return grace_period(self._config, self._buffer.cancel_reason)
 
     async def _stop_agent(self, reader: "asyncio.Task[None]") -> None:
-        """Make the agent give up its turn: ask, then close it, then leave it behind."""
+        """Cancel the agent's turn; if it does not end, close the agent and abandon it."""
         self._buffer.close()
         reader.cancel()
         if not (await asyncio.wait({reader}, timeout=self._grace.cancel))[1]:
             return
-        log.warning("an agent does not let go of its turn; it is closed and left behind")
+        log.warning("agent_stop_timeout", run_id=self._run.run_id, grace_s=self._grace.cancel)
         self.agent_lost = True
         _abandon(reader)
         if self._agent:
             await close_agent(self._agent, self._grace.close)
 
     async def _drain(self, reader: "asyncio.Task[None]") -> None:
-        """Give an agent that has said all a moment to end by itself."""
+        """Give an agent whose run has ended a moment to end its turn by itself."""
         self._buffer.discard()
-        if (await asyncio.wait({reader}, timeout=DRAIN_SECONDS if self._cancel_reason is None else 0))[
-            1
-        ] and not self.agent_lost:
+        timeout = DRAIN_SECONDS if self._buffer.cancel_reason is None else 0
+        if (await asyncio.wait({reader}, timeout=timeout))[1] and not self.agent_lost:
             await self._stop_agent(reader)
 
     def _terminal_events(self) -> list[bytes]:
-        """The end of a run that its agent has not ended."""
-        match self._cancel_reason or self._failure:
+        """Return the end of a run that its agent has not ended."""
+        match self._buffer.cancel_reason or self._failure:
             case CancelReason.INTERRUPT | CancelReason.STOP:
                 return self._recorder.interrupt(now_ms())
             case CancelReason.SHUTDOWN:
                 failure = SERVER_RESTARTED
             case CancelReason.TIMEOUT:
                 failure = RUN_TIMEOUT
-            case CancelReason.QUESTIONS:
+            case CancelReason.TOO_MANY_APPROVALS:
                 failure = TOO_MANY_QUESTIONS
             case None:
                 failure = ENDED_EARLY
@@ -199,16 +201,21 @@ class Execution:
                 code = PROTOCOL_ERROR.code if self._received_event else "agent_unreachable"
                 failure = Failure(code, str(error) or PROTOCOL_ERROR.message)
             case error:
-                log.error("a run ended because of an internal error", exc_info=error)
+                log.error("run_internal_error", run_id=self._run.run_id, exc_info=error)
                 failure = INTERNAL_ERROR
         return self._recorder.fail(failure, now_ms())
 
 
-async def close_agent(agent: Agent, patience: float) -> None:
-    """Close an agent, waiting at most `patience` seconds; what it does after that is its own affair."""
+def grace_period(config: EngineConfig, reason: CancelReason | None) -> GracePeriod:
+    """Return how long an agent gets to end: less when the server stops."""
+    return config.shutdown_grace if reason is CancelReason.SHUTDOWN else config.grace
+
+
+async def close_agent(agent: Agent, grace: float) -> None:
+    """Close an agent; after `grace` seconds its closing is cancelled and no longer waited for."""
     closing = asyncio.create_task(_close(agent), name="closing an agent")
-    if (await asyncio.wait({closing}, timeout=patience))[1]:
-        log.warning("an agent does not close; it is left behind")
+    if (await asyncio.wait({closing}, timeout=grace))[1]:
+        log.warning("agent_close_timeout", grace_s=grace)
         closing.cancel()
         _abandon(closing)
 
@@ -217,9 +224,10 @@ async def _close(agent: Agent) -> None:
     try:
         await agent.close()
     except Exception:
-        log.exception("an agent could not be closed")
+        log.exception("agent_close_failed")
 
 
 def _abandon(task: "asyncio.Task[None]") -> None:
+    """Wait for a task no longer, but hold a reference until it ends: the event loop holds none."""
     _abandoned.add(task)
     task.add_done_callback(_abandoned.discard)

@@ -1,22 +1,70 @@
-"""Sessions that have had nothing to do for a while are told of."""
+"""When sessions run: slots bound how many do at once, idle timers find those with nothing to do."""
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
-from typing import Any
+
+
+class SessionSlots:
+    """Slots for running sessions; `limit` None: as many as there are sessions.
+
+    A session holds a slot from before its workspace is made until its agent has stopped. Sessions that wait get theirs
+    in the order in which they asked.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = math.inf if limit is None else limit
+        self._holders: set[int] = set()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    def restore(self, session: int) -> None:
+        """Give a slot to a session that is running already, even beyond the limit."""
+        self._holders.add(session)
+
+    def try_acquire(self, session: int) -> bool:
+        """Return whether the session holds a slot or gets one without waiting."""
+        if session not in self._holders and not self._waiting and len(self._holders) < self._limit:
+            self._holders.add(session)
+        return session in self._holders
+
+    async def acquire(self, session: int) -> None:
+        """Wait until the session holds a slot.
+
+        If the caller is cancelled, the session may hold one nevertheless, so that `release` has to be called.
+        """
+        if session in self._holders:
+            return
+        granted = self._waiting[session] = asyncio.get_running_loop().create_future()
+        self._grant()
+        try:
+            await granted
+        finally:
+            self._waiting.pop(session, None)
+
+    def release(self, session: int) -> None:
+        """Pass the session's slot, if it holds one, to the next that waits."""
+        self._holders.discard(session)
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiting and len(self._holders) < self._limit:
+            session = next(iter(self._waiting))
+            granted = self._waiting.pop(session)
+            if not granted.done():
+                self._holders.add(session)
+                granted.set_result(None)
 
 
 class IdleTimers:
-    """One timer for each session that rests; `timeout` in seconds, None for no timers at all."""
+    """One timer for each idle session; `timeout` in seconds, None: no timers."""
 
-    def __init__(self, timeout: float | None, tell: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
-        self._on_idle = tell
         self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self.expired: asyncio.Queue[int] = asyncio.Queue()
+        """Sessions whose timer has run out; whether one is still idle has to be looked up in the store."""
 
     def start(self, session: int) -> None:
-        """The session has nothing to do from now on; whether that is so still is looked at when its time is over."""
+        """Start the session's timer anew: it has nothing to do from now on."""
         if self._timeout is None:
             return
         if timer := self._timers.get(session):
@@ -24,60 +72,11 @@ class IdleTimers:
         self._timers[session] = asyncio.get_running_loop().call_later(self._timeout, self._expire, session)
 
     def close(self) -> None:
-        """Tell of nothing any more."""
+        """Cancel all timers."""
         for timer in self._timers.values():
             timer.cancel()
-        for task in self._telling:
-            task.cancel()
         self._timers.clear()
 
     def _expire(self, session: int) -> None:
         del self._timers[session]
-        task = asyncio.create_task(self._on_idle(session), name=f"end of the rest of session {session}")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-
-
-class SessionSlots:
-    """A session has a place from before its workspace is made until its agent has let go; `limit` None: no bound."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = math.inf if limit is None else limit
-        self._taken: set[int] = set()
-        self._waiting: dict[int, asyncio.Future[None]] = {}
-
-    def restore(self, session: int) -> None:
-        """Give a session that runs already its place, even beyond the limit."""
-        self._taken.add(session)
-
-    async def acquire(self, session: int, tell: Callable[[str], None]) -> None:
-        """Return once the session has a place; where it has to wait, `tell` is told so, and when it is over.
-
-        A session that is cancelled meanwhile may have the place: `leave` is for that too.
-        """
-        if session in self._taken:
-            return
-        place = self._waiting[session] = asyncio.get_running_loop().create_future()
-        self._admit()
-        waits = not place.done()
-        if waits:
-            tell(f"waits for a place, MAX_RUNNING_SESSIONS is {self._limit}")
-        try:
-            await place
-            if waits:
-                tell("has a place")
-        finally:
-            self._waiting.pop(session, None)
-
-    def release(self, session: int) -> None:
-        """Give the session's place, if it has one, to the next that waits."""
-        self._taken.discard(session)
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and len(self._taken) < self._limit:
-            session = next(iter(self._waiting))
-            place = self._waiting.pop(session)
-            if not place.done():
-                self._taken.add(session)
-                place.set_result(None)
+        self.expired.put_nowait(session)

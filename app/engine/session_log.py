@@ -1,26 +1,33 @@
-"""What happened in a session, for whoever wants to know why: lines in a small file, beside its workspace."""
+"""A session's text log: what happened to it, as lines in a small file that its owner can read."""
 
-import logging
 import re
 from collections import deque
 from collections.abc import Collection
 from pathlib import Path
 
+import structlog
+
 from app.agui.times import rfc3339
 from app.clock import now_ms
 from app.observability.logs import redact
+from app.store.deletions import Deletion
+from app.store.sessions import SessionRow
 
 MAX_BYTES = 1 << 20
 MAX_LINE = 4096
 SHORTEST_SECRET = 4
-"""Shorter values, such as `1` or `on`, are no secrets, and stand in every second line."""
+"""Shorter values, such as `1` or `on`, are no secrets and occur in many lines."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class SessionLog:
-    """The log of one session: the newest of its lines, without secrets; made with the first line."""
+    """The log of one session, without secrets; its file is made with the first line.
+
+    It is rotated once, so that the newest lines stay within twice MAX_BYTES. A failing disk loses lines and nothing
+    else.
+    """
 
     def __init__(self, path: Path, secrets: Collection[str] = ()) -> None:
         parts = {part.strip() for secret in secrets for part in (secret, *secret.splitlines())}
@@ -30,14 +37,14 @@ class SessionLog:
         self._hidden = re.compile("|".join(map(re.escape, hidden)) or "(?!)")
 
     def write(self, source: str, text: str) -> None:
-        """Add the lines of `text`, each with the time and who says it; where the disk fails they are lost."""
-        begin = f"{rfc3339(now_ms())} {source}: "
+        """Append the lines of `text`, each with the time and its source."""
+        prefix = f"{rfc3339(now_ms())} {source}: "
         shown = self._hidden.sub("***", redact(text))
-        lines = [begin + _CONTROL.sub("", line)[:MAX_LINE] for line in shown.splitlines() if line.strip()]
+        lines = [prefix + _CONTROL.sub("", line)[:MAX_LINE] for line in shown.splitlines() if line.strip()]
         try:
             self._append("".join(f"{line}\n" for line in lines).encode())
         except OSError:
-            log.warning("a line could not be added to the log of a session", exc_info=True)
+            log.warning("session_log_write_failed", exc_info=True)
 
     def _append(self, content: bytes) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,7 +55,7 @@ class SessionLog:
             self._path.replace(self._older)
 
     def tail(self, count: int) -> str:
-        """The last lines, oldest first; empty if there are none."""
+        """Return the last lines, oldest first; an empty string if there are none."""
         lines: deque[str] = deque(maxlen=count)
         for path in (self._older, self._path):
             if path.exists():
@@ -59,3 +66,21 @@ class SessionLog:
         """Remove the files."""
         for path in (self._older, self._path):
             path.unlink(missing_ok=True)
+
+
+class SessionLogs:
+    """The logs of all sessions below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def of(self, session: SessionRow) -> SessionLog:
+        """Return the log of a session; the values of its environment are never written to it."""
+        return SessionLog(self._path(session), (session.request.environment_variables or {}).values())
+
+    def remove(self, session: Deletion) -> None:
+        """Remove the log of a deleted session."""
+        SessionLog(self._path(session)).remove()
+
+    def _path(self, session: SessionRow | Deletion) -> Path:
+        return self._directory / session.project / f"{session.id}.log"

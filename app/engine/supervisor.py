@@ -1,14 +1,28 @@
-"""What happens to a session behind the client's back: its workspace is made, it is halted, it is taken up again."""
+"""Background work on sessions: provisioning, stopping, purging, and resuming all of it at a start.
+
+There is one task at a time for each session. A new one waits for the previous one to end, so a start that follows a
+stop does not meet the old agent; and it cancels provisioning that has not finished, since nobody wants that workspace
+any more. What a task has to do stands in the store before it begins: the status `pending` or `stopping`, or a row of a
+deletion. So a task that is cancelled by a shutdown, or dies with the process, is begun again by `recover`.
+
+    create, start ──▶ pending ── _provision: slot, workspace ──▶ running, or failed
+    stop, idle    ──▶ stopping ── _stop: run, agent, slot ────▶ stopped
+    delete        ──▶ deleted ── _purge: the same, workspace, log
+"""
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
+
+import structlog
 
 from app.engine import workspace
-from app.engine.engine import Engine
+from app.engine.config import EngineConfig
+from app.engine.runner import RunnerPool
 from app.engine.scheduling import IdleTimers, SessionSlots
+from app.engine.session_log import SessionLog, SessionLogs
 from app.models.sessions import SessionStatus
 from app.observability.metrics import Observe
 from app.store import approvals, deletions, sessions
@@ -19,134 +33,153 @@ from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
 
 CLOSE_SECONDS = 2.0
-Work = Callable[[], Awaitable[None]]
-log = logging.getLogger(__name__)
+T = TypeVar("T")
+log = structlog.get_logger()
 
 
 class Supervisor:
-    """One step at a time for each session: a new one waits for the one before, and breaks off a preparation."""
+    """Carries sessions from one state to the next, in the background."""
 
     def __init__(
         self,
         database: Database,
-        engine: Engine,
-        protocols: Sequence[str],
+        runners: RunnerPool,
+        config: EngineConfig,
         observe: Observe,
-        *,
-        idle_timeout: float | None,
-        places: SessionSlots,
+        idle_timers: IdleTimers,
     ) -> None:
         self._database = database
-        self._engine = engine
-        self._protocols = protocols
+        self._runners = runners
+        self._config = config
         self._observe = observe
-        self._slots = places
-        self._idle_timers = IdleTimers(idle_timeout, self._stop_if_idle)
-        engine.on_idle = self._idle_timers.start
+        self._idle_timers = idle_timers
+        self._slots = SessionSlots(config.max_running)
+        self._logs = SessionLogs(config.logs)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._provisioning: dict[int, asyncio.Task[None]] = {}
+        self._idle_watch: asyncio.Task[None] | None = None
 
     def provision(self, session: SessionRow) -> None:
-        """Make the workspace of a pending session, then let it run."""
-        self._provisioning[session.row_id] = self._begin(session.row_id, partial(self._provision, session))
+        """Make the workspace of a pending session, then let the session run."""
+        self._provisioning[session.row_id] = self._begin(session.row_id, self._provision, session)
 
     def stop(self, session: SessionRow) -> None:
-        """Bring a stopping session to its end."""
-        self._engine.session_log(session).write("session", "stops")
-        self._begin(session.row_id, partial(self._stop, session.row_id))
+        """Stop the agent of a stopping session, then let the session be stopped."""
+        self._logs.of(session).write("session", "stops")
+        self._begin(session.row_id, self._stop, session.row_id)
 
-    async def purge(self, removal: Deletion) -> None:
-        """Put away what is left of a deleted session: its agent and its workspace."""
-        await self._begin(removal.row_id, partial(self._purge, removal))
+    async def purge(self, deletion: Deletion) -> None:
+        """Stop the agent of a deleted session and remove its workspace and log."""
+        await self._begin(deletion.row_id, self._purge, deletion)
 
     async def recover(self) -> None:
-        """Take up a store where another server left it, however that ended."""
+        """Resume the work that the store holds, however the server before this one has ended."""
         await self._database.write_from_reserve(abort_active_runs)
-        for removal in await self._database.read(deletions.pending):
-            self._begin(removal.row_id, partial(self._purge, removal))
-        for number in await self._database.read(sessions.row_ids, SessionStatus.RUNNING):
-            self._slots.restore(number)
-            self._idle_timers.start(number)
+        for deletion in await self._database.read(deletions.pending):
+            self._begin(deletion.row_id, self._purge, deletion)
+        for row_id in await self._database.read(sessions.row_ids, SessionStatus.RUNNING):
+            self._slots.restore(row_id)
+            self._idle_timers.start(row_id)
         for session in await self._database.read(sessions.with_status, SessionStatus.PENDING):
             self.provision(session)
         for session in await self._database.read(sessions.with_status, SessionStatus.STOPPING):
             self.stop(session)
         for session in await self._database.read(sessions.with_queued_runs):
-            self._engine.wake(session)
+            self._runners.wake(session.row_id)
+        self._idle_watch = asyncio.create_task(self._stop_idle_sessions(), name="idle sessions")
 
     async def close(self) -> None:
-        """Break off all steps; the next start carries them on."""
+        """Cancel all tasks; the next start resumes them."""
         self._idle_timers.close()
-        steps = set(self._tasks.values())
-        for step in steps:
-            step.cancel()
-        if steps:
-            await asyncio.wait(steps, timeout=CLOSE_SECONDS)
+        if self._idle_watch:
+            self._idle_watch.cancel()
+        tasks = set(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
 
-    def _begin(self, number: int, step: Work) -> "asyncio.Task[None]":
-        if preparing := self._provisioning.pop(number, None):
-            preparing.cancel()
-        task = asyncio.create_task(self._after(self._tasks.get(number), step))
-        self._tasks[number] = task
-        task.add_done_callback(partial(self._forget, number))
+    def _begin(self, session: int, work: Callable[[T], Awaitable[None]], argument: T) -> "asyncio.Task[None]":
+        if provisioning := self._provisioning.pop(session, None):
+            provisioning.cancel()
+        task = asyncio.create_task(self._after(self._tasks.get(session), work, argument))
+        self._tasks[session] = task
+        task.add_done_callback(partial(self._forget, session))
         return task
 
-    def _forget(self, number: int, task: "asyncio.Task[None]") -> None:
+    def _forget(self, session: int, task: "asyncio.Task[None]") -> None:
         for tasks in (self._tasks, self._provisioning):
-            if tasks.get(number) is task:
-                del tasks[number]
+            if tasks.get(session) is task:
+                del tasks[session]
 
-    async def _after(self, previous: "asyncio.Task[None] | None", step: Work) -> None:
+    async def _after(
+        self, previous: "asyncio.Task[None] | None", work: Callable[[T], Awaitable[None]], argument: T
+    ) -> None:
         if previous:
             await asyncio.wait({previous})
         try:
-            await step()
+            await work(argument)
         except Exception:
-            log.exception("a step in the life of a session failed")
+            log.exception("session_task_failed", task=work.__name__.strip("_"))
 
     async def _provision(self, session: SessionRow) -> None:
-        logbook = self._engine.session_log(session)
-        await self._slots.acquire(session.row_id, partial(logbook.write, "session"))
+        session_log = self._logs.of(session)
+        if not self._slots.try_acquire(session.row_id):
+            session_log.write("session", f"waits for a slot, MAX_RUNNING_SESSIONS is {self._config.max_running}")
+            await self._slots.acquire(session.row_id)
+            session_log.write("session", "has a slot")
         began = time.perf_counter()
-        error: str | None = None
-        logbook.write("session", "the workspace is being made")
-        try:
-            await workspace.provision(
-                self._engine.workspace(session),
-                session.request,
-                protocols=self._protocols,
-                log=partial(logbook.write, "git"),
-            )
-        except workspace.WorkspaceError as reason:
-            error = str(reason)
-        except Exception:
-            log.exception("a workspace could not be made")
-            error = "The workspace could not be made."
+        session_log.write("session", "the workspace is being made")
+        error = await self._make_workspace(session, session_log)
         self._observe("workspace", time.perf_counter() - began, "error" if error else "ok")
-        logbook.write("session", f"failed: {error}" if error else "the workspace is ready")
+        session_log.write("session", f"failed: {error}" if error else "the workspace is ready")
         if await self._database.write_until_stored(finish_provisioning, session.row_id, error):
-            self._engine.wake(session)
+            self._runners.wake(session.row_id)
         elif error:
             self._slots.release(session.row_id)
 
-    async def _stop(self, number: int) -> None:
+    async def _make_workspace(self, session: SessionRow, session_log: SessionLog) -> str | None:
+        """Make the session's workspace; return why that failed, in words that a client may read."""
         try:
-            await self._engine.stop(number)
-            await self._database.write_until_stored(finish_stopping, number)
-        finally:
-            self._slots.release(number)
+            await workspace.provision(
+                self._config.workspace(session),
+                session.request,
+                protocols=self._config.git_protocols,
+                log=lambda text: session_log.write("git", text),
+            )
+        except workspace.WorkspaceError as error:
+            return str(error)
+        except Exception:
+            log.exception("workspace_failed", session_id=session.id)
+            return "The workspace could not be made."
+        return None
 
-    async def _purge(self, removal: Deletion) -> None:
+    async def _stop(self, session: int) -> None:
         try:
-            await self._engine.stop(removal.row_id)
+            await self._runners.stop(session)
+            await self._database.write_until_stored(finish_stopping, session)
         finally:
-            self._slots.release(removal.row_id)
-        await workspace.delete(self._engine.workspace(removal))
-        self._engine.delete_log(removal)
-        await self._database.write(finish_deletion, removal.row_id)
+            self._slots.release(session)
 
-    async def _stop_if_idle(self, number: int) -> None:
-        if session := await self._database.write_until_stored(stop_if_idle, number):
-            self.stop(session)
-        elif await self._database.read(approvals.open_ids, [number]):
-            self._idle_timers.start(number)  # a question may lapse without any news
+    async def _purge(self, deletion: Deletion) -> None:
+        try:
+            await self._runners.stop(deletion.row_id)
+        finally:
+            self._slots.release(deletion.row_id)
+        await workspace.delete(self._config.workspace(deletion))
+        self._logs.remove(deletion)
+        await self._database.write(finish_deletion, deletion.row_id)
+
+    async def _stop_idle_sessions(self) -> None:
+        while True:
+            session = await self._idle_timers.expired.get()
+            try:
+                await self._stop_if_idle(session)
+            except Exception:
+                log.exception("session_task_failed", task="stop_if_idle")
+
+    async def _stop_if_idle(self, session: int) -> None:
+        if stopping := await self._database.write_until_stored(stop_if_idle, session):
+            self.stop(stopping)
+        elif await self._database.read(approvals.open_ids, [session]):
+            self._idle_timers.start(session)  # an approval may expire, which changes no row

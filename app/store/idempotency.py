@@ -1,7 +1,6 @@
-"""First answers by idempotency key, each kept in the transaction that makes what it tells of."""
+"""Responses by idempotency key, each stored in the transaction that makes what it describes."""
 
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
@@ -12,39 +11,28 @@ from app.models.caller import IdempotencyKey
 from app.models.wire import WireModel
 from app.store.tables import ANSWERS
 
-P = ParamSpec("P")
-T = TypeVar("T")
+M = TypeVar("M", bound=WireModel)
 LIFETIME_MS = 24 * 60 * 60 * 1000
 
 
-class Replayed(Exception):
-    """The request has had its effect before; `answer` is what was said then, as JSON."""
+def find(connection: Connection, request: IdempotencyKey, kind: type[M]) -> M | None:
+    """Return the response to an earlier request with the same key, None if there is none; `IdempotencyKeyReused`."""
+    connection.execute(delete(ANSWERS).where(ANSWERS.c.kept_at <= now_ms() - LIFETIME_MS))
+    query = select(ANSWERS.c.fingerprint, ANSWERS.c.answer).where(ANSWERS.c.key == request.key)
+    first = connection.execute(query).one_or_none()
+    if first and first.fingerprint != request.fingerprint:
+        raise IdempotencyKeyReused
+    return first and msgspec.json.decode(first.answer, type=kind)
 
-    def __init__(self, answer: bytes) -> None:
-        self.answer = answer
-        super().__init__()
 
-
-def once(
-    request: IdempotencyKey | None, work: Callable[Concatenate[Connection, P], T], answer: Callable[[T], WireModel]
-) -> Callable[Concatenate[Connection, P], T]:
-    """`work`, but where it was done before `Answered` is raised instead; `answer` tells of what it has made.
-
-    `IdempotencyKeyReused` if the key came with another request.
-    """
-    if request is None:
-        return work
-
-    def work_once(connection: Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        connection.execute(delete(ANSWERS).where(ANSWERS.c.kept_at <= now_ms() - LIFETIME_MS))
-        query = select(ANSWERS.c.fingerprint, ANSWERS.c.answer).where(ANSWERS.c.key == request.key)
-        if first := connection.execute(query).one_or_none():
-            if first.fingerprint != request.fingerprint:
-                raise IdempotencyKeyReused
-            raise Replayed(first.answer)
-        made = work(connection, *args, **kwargs)
-        kept = {"key": request.key, "fingerprint": request.fingerprint, "answer": msgspec.json.encode(answer(made))}
-        connection.execute(insert(ANSWERS), {**kept, "kept_at": now_ms()})
-        return made
-
-    return work_once
+def save(connection: Connection, request: IdempotencyKey, response: WireModel) -> None:
+    """Store the response to a request, in the transaction of its effect."""
+    connection.execute(
+        insert(ANSWERS),
+        {
+            "key": request.key,
+            "fingerprint": request.fingerprint,
+            "answer": msgspec.json.encode(response),
+            "kept_at": now_ms(),
+        },
+    )

@@ -313,7 +313,7 @@ class TestBounds:
 
         async with house(tmp_path, play, idle_timeout=0.02) as home:
             session_id, approval = await asked(home)
-            idle = home.backend._life._idle_timers
+            idle = home.backend._engine._supervisor._idle_timers
             begun = 0
 
             def begin(session: int) -> None:

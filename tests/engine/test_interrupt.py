@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.agents.port import Turn
-from app.engine import engine
-from app.engine.execution import DEFAULT_GRACE
+from app.engine.config import GracePeriod
 from app.errors import SessionNotFound, StorageUnavailable
 from app.models.runs import InterruptResult, NewMessage, RunStatus
 from app.models.sessions import SessionStatus
@@ -81,7 +80,7 @@ async def test_the_run_counts_as_running_when_the_agent_has_not_let_go_yet(tmp_p
             asked_to_stop.set()
             await let_go.wait()
 
-    async with house(tmp_path, tidy, patience=DEFAULT_GRACE) as home:
+    async with house(tmp_path, tidy, grace=GracePeriod(cancel=5.0, close=3.0)) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id, at_least=1)
@@ -212,9 +211,8 @@ async def test_the_interrupt_is_confirmed_when_even_closing_the_agent_hangs(tmp_
 async def test_the_answer_is_unavailable_when_the_end_cannot_be_stored_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "INTERRUPT_SECONDS", 0.3)
     monkeypatch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
-    async with house(tmp_path, endless) as home:
+    async with house(tmp_path, endless, interrupt_timeout=0.3) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id, at_least=2)

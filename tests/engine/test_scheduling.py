@@ -48,7 +48,7 @@ class TestMaxRunningSessions:
             await home.backend.delete_session(CALLER, first)
             await home.status(fourth, RUNNING)
 
-    async def test_a_session_that_is_started_again_waits_behind_the_others(self, tmp_path: Path) -> None:
+    async def test_a_session_that_is_started_again_waits_after_the_others(self, tmp_path: Path) -> None:
         async with house(tmp_path, endless, max_running=1) as home:
             first, second = await home.create(), await home.create()
             await home.status(first, RUNNING)
@@ -62,7 +62,7 @@ class TestMaxRunningSessions:
             await home.backend.delete_session(CALLER, third)
             await home.status(first, RUNNING)
 
-    async def test_a_session_that_fails_gives_its_place_away(self, tmp_path: Path) -> None:
+    async def test_a_session_that_fails_releases_its_slot(self, tmp_path: Path) -> None:
         async with house(tmp_path, endless, max_running=1, git_protocols=("file",)) as home:
             failing = [await home.create(repos=NO_REPO) for _ in range(2)]
             last = await home.create()
@@ -93,31 +93,29 @@ class TestMaxRunningSessions:
                 await home.status(session_id, STOPPED)
                 await home.status(waiting, RUNNING if number == 1 else PENDING)
 
-    async def test_a_place_that_was_given_to_one_that_gave_up_is_given_on(self) -> None:
-        places = SessionSlots(1)
-        told: list[str] = []
-        await places.acquire(1, told.append)
-        assert told == []
-        second, third = (asyncio.create_task(places.acquire(number, told.append)) for number in (2, 3))
+    async def test_a_slot_that_was_granted_to_a_cancelled_session_is_passed_on(self) -> None:
+        slots = SessionSlots(1)
+        assert slots.try_acquire(1)
+        assert not slots.try_acquire(2)
+        second, third = (asyncio.create_task(slots.acquire(number)) for number in (2, 3))
         await asyncio.sleep(0)
-        places.release(1)
+        slots.release(1)
         second.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await second
-        places.release(2)
+        slots.release(2)
         await third
-        assert len(told) == 3
 
-    async def test_the_log_of_a_session_tells_of_its_wait(self, tmp_path: Path) -> None:
+    async def test_the_log_of_a_session_shows_that_it_waits(self, tmp_path: Path) -> None:
         async with house(tmp_path, endless, max_running=1) as home:
             first, second = await home.create(), await home.create()
             await home.status(first, RUNNING)
             [waits] = await until(lambda: lines(home, second))
-            assert waits.endswith(" session: waits for a place, MAX_RUNNING_SESSIONS is 1")
+            assert waits.endswith(" session: waits for a slot, MAX_RUNNING_SESSIONS is 1")
             await home.backend.stop_session(CALLER, first)
             await home.status(second, RUNNING)
-            assert (await lines(home, second))[1].endswith(" session: has a place")
-            assert not any("place" in line for line in await lines(home, first))
+            assert (await lines(home, second))[1].endswith(" session: has a slot")
+            assert not any("slot" in line for line in await lines(home, first))
 
 
 class TestIdleTimeout:
@@ -153,5 +151,5 @@ class TestIdleTimeout:
     async def test_nothing_is_stopped_without_a_timeout(self, tmp_path: Path) -> None:
         async with house(tmp_path) as home:
             session_id = await home.running()
-            assert home.backend._life._idle_timers._timers == {}
+            assert home.backend._engine._supervisor._idle_timers._timers == {}
             assert await statuses(home, session_id) == [RUNNING]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from app.agents.port import Turn
 from app.errors import AlreadyEnded, AlreadyRunning, BadRequest, NotRunning, SessionNotFound
@@ -311,13 +312,15 @@ async def test_no_error_is_logged_when_a_session_is_deleted_while_its_agent_talk
             yield event("CUSTOM", name="n", value=1)
             await asyncio.sleep(0)
 
-    async with house(tmp_path, chatter) as home:
-        for _ in range(5):
-            session_id = await home.create()
-            [task] = await home.runs(session_id)
-            await home.active(session_id, task.run_id, at_least=2)
-            await home.backend.delete_session(CALLER, session_id)
+    with capture_logs() as lines:
+        async with house(tmp_path, chatter) as home:
+            for _ in range(5):
+                session_id = await home.create()
+                [task] = await home.runs(session_id)
+                await home.active(session_id, task.run_id, at_least=2)
+                await home.backend.delete_session(CALLER, session_id)
     assert caplog.messages == []
+    assert lines == []
 
 
 async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(home: House) -> None:

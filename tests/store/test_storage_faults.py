@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from app.agents import demo
 from app.agents.demo import DemoAgent
 from app.backends.embedded.backend import EmbeddedBackend
+from app.engine.config import EngineConfig
 from app.factory import create_app
 from app.models.caller import Role
 from app.store.keys import KeyRing
@@ -75,7 +76,9 @@ def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
         patch.setattr(demo, "TICK_SECONDS", 0.01)
         with KeyRing.open(chosen.database) as ring:
             _, key = ring.create(project="demo", role=Role.ADMIN)
-        backend = EmbeddedBackend(chosen.database, tmp_path / "workspaces", DemoAgent, run_timeout=60)
+        backend = EmbeddedBackend(
+            chosen.database, EngineConfig(directory=tmp_path, make_agent=DemoAgent, run_timeout=60)
+        )
         with (
             serving(create_app(chosen, backend), loop) as url,
             Api(url, served_contract(url), token=key) as api,

@@ -12,7 +12,7 @@ import msgspec
 
 from app.agents.port import Agent, Turn
 from app.backends.embedded.backend import EmbeddedBackend
-from app.engine.execution import GracePeriod
+from app.engine.config import EngineConfig, GracePeriod
 from app.models.caller import Caller
 from app.models.runs import NewMessage, RunStatus, RunSummary
 from app.models.sessions import NewSession, SessionStatus
@@ -152,15 +152,11 @@ class House:
 
 
 def make_backend(directory: Path, play: Play = echo, **options: Any) -> EmbeddedBackend:
-    """A backend whose file and workspaces are in `directory`."""
-    arguments: dict[str, Any] = {
-        "make_agent": lambda: Scripted(play),
-        "run_timeout": 60.0,
-        "patience": QUICK,
-        **options,
-    }
-    database = arguments.pop("database", directory / "store.db")
-    return EmbeddedBackend(database, directory / "workspaces", **arguments)
+    """A backend whose files are in `directory`; `options` are `database`, `observe` and those of EngineConfig."""
+    database = options.pop("database", directory / "store.db")
+    observe = {"observe": options.pop("observe")} if "observe" in options else {}
+    defaults: dict[str, Any] = {"make_agent": lambda: Scripted(play), "run_timeout": 60.0, "grace": QUICK}
+    return EmbeddedBackend(database, EngineConfig(directory=directory, **{**defaults, **options}), **observe)
 
 
 @asynccontextmanager

@@ -1,109 +1,71 @@
-"""The embedded backend: the port's operations as transactions on the store, and what each sets going."""
+"""The embedded backend: the port over the store and the engine of this process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
-
-from app import labels
-from app.agents.port import Agent
+from app.backend import Backend
+from app.backends.embedded.output import EmbeddedOutput
 from app.backends.embedded.runs import EmbeddedRuns
-from app.engine import repositories
+from app.backends.embedded.sessions import EmbeddedSessions
+from app.engine.config import EngineConfig
 from app.engine.engine import Engine
-from app.engine.execution import DEFAULT_GRACE, GracePeriod
-from app.engine.scheduling import SessionSlots
-from app.engine.supervisor import Supervisor
-from app.lifecycle import Action
+from app.engine.session_log import SessionLogs
+from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller, Credentials, Role
-from app.models.runs import InterruptResult
+from app.models.output import EventLog, LogPage, OutputFormat
+from app.models.runs import AcceptedRun, InterruptResult, NewRun, RunList, RunStatus, RunSummary
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 from app.observability.metrics import Observe
-from app.results import Idempotent
-from app.store import idempotency, keys, sessions
-from app.store.commands import sessions as session_commands
-from app.store.log import StoredLog
-from app.store.sessions import SessionRow
+from app.results import EventStream, Idempotent, StreamedJson
+from app.store import keys, sessions
 from app.store.sqlite.database import SqliteDatabase
 from app.store.sqlite.lock import StoreLock
 
+FINISH_SECONDS = 1.0
+T = TypeVar("T")
 
-class EmbeddedBackend(EmbeddedRuns):
-    """Sessions in one SQLite file, their workspaces in a directory, their agents on this machine.
 
-    A question within a turn is denied after `approval_timeout` seconds. A session without anything to do for
-    `idle_timeout` seconds is stopped; beyond `max_running` sessions, others wait as pending. None: neither.
+def _ignore(_operation: str, _seconds: float, _outcome: str) -> None:
+    """Observe nothing."""
+
+
+class EmbeddedBackend(Backend):
+    """Sessions in a SQLite file, their workspaces in a directory, their agents on this machine.
+
+    The operations are those of three parts: sessions, runs and output. An operation that changes the store and then
+    signals the engine is finished even if its request is cancelled in between.
     """
 
-    def __init__(
-        self,
-        database: Path,
-        workspaces: Path,
-        make_agent: Callable[[], Agent],
-        *,
-        run_timeout: float,
-        observe: Observe | None = None,
-        git_protocols: Sequence[str] = ("https", "ssh"),
-        clear: Callable[[], None] = lambda: None,
-        patience: GracePeriod = DEFAULT_GRACE,
-        approval_timeout: float = 600.0,
-        idle_timeout: float | None = None,
-        max_running: int | None = None,
-    ) -> None:
+    def __init__(self, database: Path, config: EngineConfig, observe: Observe = _ignore) -> None:
         self._path = database
-        self._workspaces = workspaces
-        self._make_agent = make_agent
-        self._run_timeout = run_timeout
-        self._approval_timeout = approval_timeout
-        self._observe: Observe = observe or (lambda _operation, _seconds, _outcome: None)
-        self._git_protocols = git_protocols
-        self._clear = clear
-        self._patience = patience
-        self._idle_timeout = idle_timeout
-        self._max_running = max_running
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._config = config
+        self._observe = observe
+        self._unfinished: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
-        """Open and migrate the store, then take up what another server has left.
+        """Open and migrate the store, then resume what an earlier server has left.
 
-        `StorageUnavailable` if a server is at work on it.
+        `StorageUnavailable` if another server uses it.
         """
         self._lock = StoreLock(self._path)
         try:
-            await self._take_up()
+            self._database = SqliteDatabase(self._path, self._observe)
+            self._engine = Engine(self._database, self._config, self._observe)
+            self._sessions = EmbeddedSessions(self._database, self._engine, self._config.git_protocols)
+            self._output = EmbeddedOutput(self._database, SessionLogs(self._config.logs))
+            self._runs = EmbeddedRuns(self._database, self._engine, self._output)
+            await self._engine.start()
         except BaseException:
             self._lock.release()
             raise
 
-    async def _take_up(self) -> None:
-        await asyncio.to_thread(self._clear)
-        self._database = SqliteDatabase(self._path, self._observe)
-        self._output = StoredLog(self._database)
-        self._engine = Engine(
-            self._database,
-            self._workspaces,
-            self._make_agent,
-            run_timeout=self._run_timeout,
-            approval_timeout=self._approval_timeout,
-            patience=self._patience,
-            observe=self._observe,
-        )
-        self._life = Supervisor(
-            self._database,
-            self._engine,
-            self._git_protocols,
-            self._observe,
-            idle_timeout=self._idle_timeout,
-            places=SessionSlots(self._max_running),
-        )
-        await self._life.recover()
-
     async def close(self) -> None:
-        """End active runs with RUN_ERROR `server_restarted`, leave queued ones queued, let go of the file."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=1.0)
-        await asyncio.gather(self._life.close(), self._engine.close())
+        """End active runs with RUN_ERROR `server_restarted`, leave queued ones queued, close the store."""
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=FINISH_SECONDS)
+        await self._engine.close()
         await self._database.close()
         self._lock.release()
 
@@ -112,12 +74,20 @@ class EmbeddedBackend(EmbeddedRuns):
         await self._database.read(sessions.count, SessionStatus.PENDING)
 
     async def running_sessions(self) -> int:
-        """How many sessions of all projects are running."""
+        """Return how many sessions of all projects are running."""
         return await self._database.read(sessions.count, SessionStatus.RUNNING)
 
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
         """See `keys.verify`."""
         return await self._database.read_one(keys.verify, credentials, role)
+
+    async def _finish(self, operation: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(operation)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(task)
+
+    # Sessions
 
     async def list_sessions(
         self,
@@ -129,85 +99,89 @@ class EmbeddedBackend(EmbeddedRuns):
         status: Sequence[SessionStatus],
         label: Sequence[str],
     ) -> SessionPage:
-        """One query for the page, one for the count; what has to match is looked for in a thread."""
-        if search or status or label:
-            rows, total = await self._database.read_in_thread(
-                sessions.matching,
-                caller.project,
-                limit=limit,
-                offset=offset,
-                search=search,
-                status=status,
-                label=label,
-            )
-        else:
-            rows, total = await self._database.read(sessions.page, caller.project, limit=limit, offset=offset)
-        return SessionPage.at_offset(await self._shown(rows), total=total, limit=limit, offset=offset)
+        """See `EmbeddedSessions`."""
+        return await self._sessions.list_sessions(
+            caller, limit=limit, offset=offset, search=search, status=status, label=label
+        )
 
     async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
-        """Commit the session and its task as its first run, then make the workspace in the background."""
-        repositories.check(new, self._git_protocols)
-        labels.check(new.labels)
-
-        create_once = idempotency.once(caller.idempotency_key, session_commands.create_session, _created)
-
-        async def create() -> CreatedSession:
-            session = await self._database.write(create_once, caller.project, new)
-            self._life.provision(session)
-            return _created(session)
-
-        return await self._complete_once(CreatedSession, create())
+        """See `EmbeddedSessions`."""
+        return await self._finish(self._sessions.create_session(caller, new))
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:
-        """A point read."""
-        [shown] = await self._shown([await self._find(caller, session_id)])
-        return shown
+        """See `EmbeddedSessions`."""
+        return await self._sessions.get_session(caller, session_id)
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
-        """One transaction; a new time limit holds for the runs that begin after it."""
-        labels.check(patch.labels)
-        session = await self._database.write(session_commands.update_session, caller.project, session_id, patch)
-        [shown] = await self._shown([session])
-        return shown
+        """See `EmbeddedSessions`."""
+        return await self._sessions.update_session(caller, session_id, patch)
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
-        """Delete the rows first: from then on the session is gone, whatever its agent still does."""
-
-        async def delete() -> None:
-            removal = await self._database.write_from_reserve(
-                session_commands.delete_session, caller.project, session_id
-            )
-            await self._life.purge(removal)
-
-        await self._complete(delete())
+        """See `EmbeddedSessions`."""
+        await self._finish(self._sessions.delete_session(caller, session_id))
 
     async def start_session(self, caller: Caller, session_id: str) -> Session:
-        """Pending, until the workspace has been looked after."""
-
-        async def start() -> SessionRow:
-            session = await self._act(caller, session_id, Action.START)
-            self._life.provision(session)
-            return session
-
-        return (await self._complete(start())).public()
+        """See `EmbeddedSessions`."""
+        return await self._finish(self._sessions.start_session(caller, session_id))
 
     async def stop_session(self, caller: Caller, session_id: str) -> Session:
-        """Stopping, until the agent has let go."""
-
-        async def stop() -> SessionRow:
-            session = await self._act(caller, session_id, Action.STOP)
-            self._life.stop(session)
-            return session
-
-        return (await self._complete(stop())).public()
+        """See `EmbeddedSessions`."""
+        return await self._finish(self._sessions.stop_session(caller, session_id))
 
     async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
-        """Answers once the end of the run is stored."""
-        session = await self._find(caller, session_id)
-        running = session.status is SessionStatus.RUNNING
-        interrupted = running and await self._engine.interrupt(session.row_id)
-        return InterruptResult(message="Interrupt signal sent", interrupted=interrupted)
+        """See `EmbeddedSessions`."""
+        return await self._sessions.interrupt_session(caller, session_id)
 
+    # Runs and approvals
 
-def _created(session: SessionRow) -> CreatedSession:
-    return CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
+    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
+        """See `EmbeddedRuns`."""
+        return await self._finish(self._runs.create_run(caller, session_id, run))
+
+    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
+        """See `EmbeddedRuns`."""
+        return await self._finish(self._runs.run_agent(caller, session_id, run_input))
+
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        """See `EmbeddedRuns`."""
+        return await self._runs.list_runs(caller, session_id, status)
+
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        """See `EmbeddedRuns`."""
+        return await self._runs.get_run(caller, session_id, run_id, wait)
+
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
+        """See `EmbeddedRuns`."""
+        await self._runs.cancel_run(caller, session_id, run_id)
+
+    async def list_approvals(self, caller: Caller, session_id: str) -> ApprovalList:
+        """See `EmbeddedRuns`."""
+        return await self._runs.list_approvals(caller, session_id)
+
+    async def answer_approval(
+        self, caller: Caller, session_id: str, approval_id: str, answer: ApprovalAnswer
+    ) -> Approval:
+        """See `EmbeddedRuns`."""
+        return await self._finish(self._runs.answer_approval(caller, session_id, approval_id, answer))
+
+    # Output
+
+    async def get_session_output(
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
+    ) -> EventLog | StreamedJson:
+        """See `EmbeddedOutput`."""
+        return await self._output.get_session_output(caller, session_id, format, run_id, page)
+
+    async def stream_session_events(
+        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+    ) -> EventStream:
+        """See `EmbeddedOutput`."""
+        return await self._output.stream_session_events(caller, session_id, after=after, run_id=run_id, format=format)
+
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """See `EmbeddedOutput`."""
+        return await self._output.get_session_logs(caller, session_id, tail)
+
+    async def version(self, caller: Caller, session_id: str) -> str:
+        """See `EmbeddedOutput`."""
+        return await self._output.version(caller, session_id)

@@ -13,8 +13,10 @@ from app.agui.run_recorder import SERVER_RESTARTED, Failure, RunOutcome, RunReco
 from app.clock import now_ms
 from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action
+from app.models.caller import IdempotencyKey
 from app.models.runs import AcceptedRun, NewRun, OnBusy, RunStatus
-from app.store import agent_state, events, runs, sessions
+from app.results import Idempotent
+from app.store import agent_state, events, idempotency, runs, sessions
 from app.store.approvals import PendingApproval
 from app.store.commands import approvals
 from app.store.runs import RunRow
@@ -22,26 +24,35 @@ from app.store.sessions import SessionRow
 
 
 class Enqueued(NamedTuple):
-    """An accepted run, its session, and the row id of the active run that has to be interrupted for it."""
+    """An accepted run and the row ids that the engine needs: its session, and the active run to interrupt for it.
 
-    accepted: AcceptedRun
-    session: SessionRow
-    interrupts: int | None
+    A replay has neither.
+    """
+
+    accepted: Idempotent[AcceptedRun]
+    session: int | None = None
+    interrupts: int | None = None
 
 
-def create_run(connection: Connection, project: str, session_id: str, run: NewRun) -> Enqueued:
+def create_run(
+    connection: Connection, project: str, session_id: str, run: NewRun, key: IdempotencyKey | None
+) -> Enqueued:
     """Queue a run of a running session: last, or before all that do not interrupt.
 
-    `SessionNotFound`, `NotRunning`, `RunExists`, `SessionBusy`.
+    `SessionNotFound`, `NotRunning`, `RunExists`, `SessionBusy`, `IdempotencyKeyReused`.
     """
+    if key and (first := idempotency.find(connection, key, AcceptedRun)):
+        return Enqueued(Idempotent(first, replayed=True))
     session = sessions.find(connection, project, session_id, lock=True)
     lifecycle.next_status(Action.RUN, session.status)
     current = None if run.on_busy is OnBusy.ENQUEUE else runs.current_or_next(connection, session.row_id)
     accepted = enqueue(connection, session, run)
     if current and run.on_busy is OnBusy.REJECT:
         raise SessionBusy
+    if key:
+        idempotency.save(connection, key, accepted)
     active = current.row_id if current and current.status is RunStatus.RUNNING else None
-    return Enqueued(accepted, session, active)
+    return Enqueued(Idempotent(accepted), session.row_id, active)
 
 
 def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:
@@ -63,13 +74,14 @@ def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accepte
     return AcceptedRun(run_id=run_id, thread_id=thread_id)
 
 
-def claim_run(connection: Connection, session: int) -> RunRow | None:
-    """Make the first queued run of a running session the active one; None if there is none."""
-    run = runs.next_queued(connection, session)
-    if run:
-        runs.begin(connection, run.row_id, now_ms())
-        run = approvals.resolve_interrupts(connection, run)
-    return run
+def claim_run(connection: Connection, row_id: int) -> tuple[RunRow, SessionRow] | None:
+    """Make the first queued run of a running session the active one and return both; None if there is none."""
+    run = runs.next_queued(connection, row_id)
+    session = sessions.get(connection, row_id) if run else None
+    if run is None or session is None:
+        return None
+    runs.begin(connection, run.row_id, now_ms())
+    return approvals.resolve_interrupts(connection, run), session
 
 
 def append_events(

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -10,16 +11,30 @@ from app import labels, lifecycle
 from app.clock import now_ms
 from app.errors import BadRequest, Detail
 from app.lifecycle import Action, Outcome
+from app.models.caller import IdempotencyKey
 from app.models.runs import NewRun, RunMessage
-from app.models.sessions import NewSession, SessionPatch, SessionStatus
-from app.store import approvals, deletions, runs, sessions
+from app.models.sessions import CreatedSession, NewSession, SessionPatch, SessionStatus
+from app.results import Idempotent
+from app.store import approvals, deletions, idempotency, runs, sessions
 from app.store.commands.runs import enqueue, interrupt_queued_run
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
 
 
-def create_session(connection: Connection, project: str, new: NewSession) -> SessionRow:
-    """Store a pending session with its task as the first queued run; `BadRequest` for a parent of another project."""
+class Stored(NamedTuple):
+    """The response to a request for a session, and the session that the engine has to provision: none for a replay."""
+
+    created: Idempotent[CreatedSession]
+    session: SessionRow | None = None
+
+
+def create_session(connection: Connection, project: str, new: NewSession, key: IdempotencyKey | None) -> Stored:
+    """Store a pending session with its task as the first queued run.
+
+    `BadRequest` for a parent of another project, `IdempotencyKeyReused`.
+    """
+    if key and (first := idempotency.find(connection, key, CreatedSession)):
+        return Stored(Idempotent(first, replayed=True))
     if new.parent_session_id and not sessions.exists(connection, project, new.parent_session_id):
         raise BadRequest(details=[Detail("body.parent_session_id", "must be a session of this project")])
     created_at_ns = time.time_ns()
@@ -31,7 +46,10 @@ def create_session(connection: Connection, project: str, new: NewSession) -> Ses
         created_at=created_at_ns // 1_000_000,
     )
     enqueue(connection, session, NewRun(messages=[RunMessage(role="user", content=new.task)]))
-    return session
+    created = CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
+    if key:
+        idempotency.save(connection, key, created)
+    return Stored(Idempotent(created), session)
 
 
 def update_session(connection: Connection, project: str, session_id: str, patch: SessionPatch) -> SessionRow:
