@@ -12,17 +12,26 @@ from urllib.parse import urlsplit
 import durationpy
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from app.urls import require_http_url
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _GO_DURATION = re.compile(r"(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h|d))+")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]+")
 _ORIGIN = re.compile(r"https?://(?:(?:[a-z0-9*_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_VISIBLE = re.compile(r"[!-~]+")
 
 
 class SettingsError(Exception):
     """One line that names the variable and the accepted form, never the value."""
+
+
+class AgentSetting(NamedTuple):
+    """The AGENT setting: a kind of agent, with the URL (agui) or the words of the command line (acp) that it takes."""
+
+    kind: Literal["demo", "agui", "acp"]
+    url: str = ""
+    command: tuple[str, ...] = ()
 
 
 class SettingReference(NamedTuple):
@@ -56,19 +65,10 @@ def _host(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.port == 0:
-        raise ValueError("not a plain URL")
-    if url.fragment or not _VISIBLE.fullmatch(value):
-        raise ValueError("not a plain URL")
-    return value
-
-
 def _base_url(value: str) -> str:
     if urlsplit(value).query:
         raise ValueError("not a base URL")
-    return _http_url(value).rstrip("/")
+    return require_http_url(value).rstrip("/")
 
 
 def _backend_url(value: str, info: ValidationInfo) -> str:
@@ -102,16 +102,18 @@ def _variable(value: str) -> str:
     return value
 
 
-def _agent(value: str) -> str:
-    if value.startswith("acp:"):
-        if not shlex.split(value.removeprefix("acp:")):
-            raise ValueError("no command")
-    elif value != "demo":
-        url = value.removeprefix("agui+")
-        if url == value:
-            raise ValueError("no known agent")
-        _http_url(url)
-    return value
+def parse_agent(value: str | AgentSetting) -> AgentSetting:
+    """Return the agent that an AGENT setting names; raise ValueError if it has none of the accepted forms."""
+    if isinstance(value, AgentSetting):
+        return value
+    kind, _, argument = value.partition(":")
+    if value == "demo":
+        return AgentSetting("demo")
+    if kind == "acp" and (command := shlex.split(argument)):
+        return AgentSetting("acp", command=tuple(command))
+    if kind.startswith("agui+"):
+        return AgentSetting("agui", url=require_http_url(value.removeprefix("agui+")))
+    raise ValueError("no known agent")
 
 
 def _setting(default: str, form: str, description: str, **constraints: Any) -> Any:
@@ -180,7 +182,7 @@ class Settings(BaseModel):
     max_body_bytes: int = _setting(
         "1048576", "a whole number from 1 to 1073741824", "Largest request body in bytes.", ge=1, le=2**30
     )
-    agent: Annotated[str, AfterValidator(_agent)] = _setting(
+    agent: Annotated[AgentSetting, BeforeValidator(parse_agent)] = _setting(
         "demo",
         "demo, agui+http://<host>/<path>, agui+https://<host>/<path> or acp:<command line>",
         "The agent of the embedded backend's sessions: the built-in one, any that speaks AG-UI over HTTP, or ACP.",

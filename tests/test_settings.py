@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from app import settings
-from app.settings import SettingsError, parse_duration
+from app.settings import AgentSetting, SettingsError, parse_duration
 
 
 def test_every_setting_has_its_documented_default_when_nothing_is_set() -> None:
     loaded = settings.load({})
 
-    assert (loaded.host, loaded.port, loaded.agent) == ("127.0.0.1", 8081, "demo")
+    assert (loaded.host, loaded.port, loaded.agent) == ("127.0.0.1", 8081, AgentSetting("demo"))
     assert loaded.data_dir == Path("data").absolute()
     assert loaded.backend_url == f"sqlite:///{Path('data/ambient.db').absolute()}"
     assert (loaded.backend_timeout, loaded.run_timeout) == (30, 3600)
@@ -46,7 +46,10 @@ def test_a_setting_cannot_be_changed_after_the_start() -> None:
         ("BACKEND_TIMEOUT", "1m30s", 90.0),
         ("TRUSTED_PROXIES", "10.0.0.1/8, ::1", (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))),
         ("CORS_ALLOWED_ORIGINS", "https://*.Example.com/,", ("https://*.example.com",)),
-        ("AGENT", "agui+http://127.0.0.1:9000/agent?x=1", "agui+http://127.0.0.1:9000/agent?x=1"),
+        ("AGENT", "agui+http://127.0.0.1:9000/agent?x=1", AgentSetting("agui", url="http://127.0.0.1:9000/agent?x=1")),
+        ("AGENT", "agui+https://agents.example.com", AgentSetting("agui", url="https://agents.example.com")),
+        ("AGENT", "agui+http://[::1]:9000/run", AgentSetting("agui", url="http://[::1]:9000/run")),
+        ("AGENT", "acp:'my agent' --acp", AgentSetting("acp", command=("my agent", "--acp"))),
         ("GIT_PROTOCOLS", "https", ("https",)),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("OTEL_ENABLED", "true", True),
@@ -103,7 +106,27 @@ WRONG = [
     ("TRUSTED_PROXIES", "10.0.0.0/33"),
     ("TRUSTED_PROXIES", "proxy.example.com"),
     ("AGENT", "secret"),
+    ("AGENT", "Demo"),
+    ("AGENT", "demo "),
+    ("AGENT", "http://agent:9000/"),
+    ("AGENT", "agui+agui+http://agent/"),
     ("AGENT", "agui+ftp://host"),
+    ("AGENT", "agui+http:///path"),
+    ("AGENT", "agui+http://:9000/path"),
+    ("AGENT", "agui+http://agent:port/path"),
+    ("AGENT", "agui+http://agent:70000/path"),
+    ("AGENT", "agui+http://agent:0/path"),
+    ("AGENT", "agui+http://agent/a b"),
+    ("AGENT", "agui+http://agent/\n"),
+    ("AGENT", "agui+http://agent/#part"),
+    ("AGENT", "agui+http://agent/#"),
+    ("AGENT", "agui+http://agent\\@other/"),
+    ("AGENT", "agui+http://agent\\other/"),
+    ("AGENT", "agui+http://user:secret@agent/"),
+    ("AGENT", "agui+http://secret@agent/"),
+    ("AGENT", "agui+http://[::1/"),
+    ("AGENT", "acp:"),
+    ("AGENT", "acp:'secret"),
     ("GIT_PROTOCOLS", "ext"),
     ("LOG_LEVEL", "loud"),
     ("OTEL_ENABLED", "perhaps"),
