@@ -1,4 +1,4 @@
-"""A Chromium for all tests; for each test a page, an API to look behind it, and an eye on what goes wrong in it."""
+"""Fixtures: one Chromium for all tests, and for each test a page whose errors fail the test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,7 +35,7 @@ def browser(loop: Background) -> Iterator[Browser]:  # noqa: ARG001 - ends befor
 
 @pytest.fixture
 def open_console(browser: Browser) -> Iterator[OpenConsole]:
-    """Opens the console of a server in a browser profile of its own. What the page complains of fails the test."""
+    """Open the console of a server in its own browser profile. Errors of the page fail the test."""
     opened: list[Console] = []
 
     def open_(url: str, *, dark: bool = False, phone: bool = False) -> Console:
@@ -49,30 +49,30 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         console = Console(page, url)
-        watch(page, console.complaints)
+        watch(page, console.problems)
         opened.append(console)
         page.goto(f"{url}/")
         return console
 
     yield open_
-    complaints = [complaint for console in opened for complaint in console.complaints]
+    problems = [problem for console in opened for problem in console.problems]
     for console in opened:
         console.page.context.close()
-    assert complaints == []
+    assert problems == []
 
 
-def watch(page: Page, complaints: list[str]) -> None:
-    """Collect uncaught errors, dialogs, and whatever the policy of the page has refused."""
+def watch(page: Page, problems: list[str]) -> None:
+    """Collect uncaught errors, dialogs, and violations of the Content Security Policy."""
 
     def dialog(opened: Dialog) -> None:
-        complaints.append(opened.message)
+        problems.append(opened.message)
         opened.dismiss()
 
-    def message(told: ConsoleMessage) -> None:
-        if "Content Security Policy" in told.text:
-            complaints.append(told.text)
+    def message(logged: ConsoleMessage) -> None:
+        if "Content Security Policy" in logged.text:
+            problems.append(logged.text)
 
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("dialog", dialog)
     page.on("console", message)
 
@@ -95,7 +95,7 @@ def console(open_console: OpenConsole, embedded: EmbeddedStage, key: str) -> Con
 def proxied(
     open_console: OpenConsole, embedded: EmbeddedStage, loop: Background, key: str
 ) -> Iterator[tuple[Console, Proxy]]:
-    """The console, signed in, behind a proxy that cuts connections when it is told to."""
+    """The console, signed in, behind a proxy that can abort its connections."""
     with Proxy.to(embedded.url, loop) as proxy:
         console = open_console(proxy.url)
         console.sign_in(key)
@@ -104,7 +104,7 @@ def proxied(
 
 @pytest.fixture
 def scripted(open_console: OpenConsole, loop: Background, tmp_path: Path) -> Scripted:
-    """The console, signed in, before an agent that plays a script."""
+    """The console, signed in, with an agent that plays a script."""
 
     @contextmanager
     def play(script: Play) -> Iterator[Console]:

@@ -1,25 +1,25 @@
-"""The console as its users meet it: by roles, labels and what can be read."""
+"""The console as users see it: found by roles, labels and texts."""
 
 from playwright.sync_api import Locator, Page, expect
 
 
 class Console:
-    """One page; `complaints` is what went wrong in it."""
+    """A page with the console. `problems` collects its errors."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.complaints: list[str] = []
+        self.problems: list[str] = []
 
     def sign_in(self, key: str, *, remember: bool = False) -> None:
-        """Give the key."""
+        """Enter the key."""
         self.field("Access key or token").fill(key)
         if remember:
             self.field("Keep it on this device").check()
         self.press("Open")
 
     def create(self, task: str, **fields: str) -> None:
-        """Make a session; it is open then."""
+        """Create a session, which the console then opens."""
         self.press("New session")
         self.field("Task").fill(task)
         for label, text in fields.items():
@@ -28,7 +28,7 @@ class Console:
         expect(self.page.locator("#detail")).to_be_visible()
 
     def send(self, message: str) -> None:
-        """Say something to the open session, once it can hear."""
+        """Send a message to the open session once it accepts one."""
         expect(self.button("Send")).to_be_enabled()
         self.field("Message").fill(message)
         self.press("Send")
@@ -62,7 +62,7 @@ class Console:
 
     @property
     def notice(self) -> Locator:
-        """What went wrong last."""
+        """The last error message."""
         return self.page.locator("#notice-text")
 
     @property
@@ -72,12 +72,12 @@ class Console:
 
     @property
     def command(self) -> str:
-        """The last command."""
+        """The last command, as a curl line."""
         return self.page.locator("#command").inner_text()
 
     @property
     def id(self) -> str:
-        """The session that is open."""
+        """The id of the open session."""
         return self.page.url.rpartition("/")[2]
 
     def settled(self) -> None:

@@ -1,4 +1,4 @@
-"""The key stays where its owner put it: in the tab or on the device, in no URL, no cookie and no page."""
+"""The key is stored in the tab or on the device, and in no URL, cookie or page."""
 
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ def test_the_key_is_in_the_header_and_nowhere_else(
     assert console.page.context.cookies() == []
 
 
-def test_the_key_is_kept_in_the_tab_unless_asked_for_more(console: Console, key: str) -> None:
+def test_the_key_is_stored_in_the_tab_unless_the_user_wants_it_on_the_device(console: Console, key: str) -> None:
     expect(console.button("New session")).to_be_visible()
     in_tab, on_device = console.page.evaluate(STORES)
     assert key in in_tab
@@ -49,7 +49,7 @@ def test_a_remembered_key_opens_the_next_tab_until_it_is_forgotten(
     expect(tab.get_by_label("Access key or token")).to_be_focused()
 
 
-def test_a_wrong_key_is_refused_and_not_kept(open_console: OpenConsole, embedded: EmbeddedStage) -> None:
+def test_a_wrong_key_is_refused_and_not_stored(open_console: OpenConsole, embedded: EmbeddedStage) -> None:
     console = open_console(embedded.url)
     console.sign_in("ak_wrong")
     expect(console.notice).not_to_be_empty()

@@ -1,4 +1,4 @@
-"""Everybody can read and reach everything (WCAG 2.2 AA as axe-core judges it), in light, in dark and on a phone."""
+"""Every view conforms to WCAG 2.2 AA (as axe-core checks it), in light, in dark and on a phone."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ LOOKS = {"light": {}, "dark": {"dark": True}, "phone": {"phone": True}, "phone-d
 
 
 def faults(console: Console) -> list[Any]:
-    """What axe-core finds wrong with the page as it stands."""
+    """Return the violations that axe-core finds on the page."""
     console.page.evaluate(AXE.read_text())
     found = console.page.evaluate(
         "rules => axe.run(document, {runOnly: rules}).then(({violations}) => violations.map("
@@ -34,14 +34,16 @@ def look(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_view_keeps_to_wcag_aa(open_console: OpenConsole, embedded: EmbeddedStage, look: str, key: str) -> None:
+def test_every_view_conforms_to_wcag_aa(
+    open_console: OpenConsole, embedded: EmbeddedStage, look: str, key: str
+) -> None:
     console = open_console(embedded.url, **LOOKS[look])
     assert faults(console) == []
     console.sign_in("ak_wrong")
     expect(console.notice).not_to_be_empty()
     assert faults(console) == []
     console.sign_in(key)
-    expect(console.page.get_by_text("There is no such session.")).to_be_visible()
+    expect(console.page.get_by_text("No sessions found.")).to_be_visible()
     assert faults(console) == []
     console.press("Shortcuts")
     assert faults(console) == []
@@ -60,7 +62,7 @@ def test_every_view_keeps_to_wcag_aa(open_console: OpenConsole, embedded: Embedd
     assert faults(console) == []
 
 
-def test_a_phone_shows_one_thing_at_a_time_and_nothing_beside_the_screen(
+def test_a_phone_shows_one_view_at_a_time_within_its_width(
     open_console: OpenConsole, embedded: EmbeddedStage, key: str
 ) -> None:
     console = open_console(embedded.url, phone=True)
@@ -76,10 +78,10 @@ def test_a_phone_shows_one_thing_at_a_time_and_nothing_beside_the_screen(
     assert console.page.evaluate("document.documentElement.scrollWidth") == 375
 
 
-def test_the_pictures_of_the_readme_are_taken(
+def test_the_screenshots_of_the_readme_are_taken(
     open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api, look: str, tmp_path: Path
 ) -> None:
-    for name in ("Mend the checkout test", "Write a haiku", "Compare two branches"):
+    for name in ("Fix the checkout test", "Write a haiku", "Compare two branches"):
         embedded_api.create_session(task="say hello", display_name=name).ok()
     console = open_console(embedded.url, **LOOKS[look])
     console.sign_in(str(embedded_api.token))

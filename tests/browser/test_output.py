@@ -1,4 +1,4 @@
-"""What an agent says arrives once, live, and as text, whatever it is and whatever the network does."""
+"""An agent's output is shown live, once, and as text, whatever it contains and whatever the network does."""
 
 from collections.abc import AsyncIterator
 
@@ -34,7 +34,7 @@ def message(number: int, *deltas: str) -> list[bytes]:
 
 
 async def hostile(_turn: Turn) -> AsyncIterator[bytes]:
-    """Say what breaks pages, in every place where something can be said."""
+    """Send text that could break pages, in every place where an agent can send text."""
     yield STARTED
     for each in message(1, HOSTILE):
         yield each
@@ -48,7 +48,7 @@ async def hostile(_turn: Turn) -> AsyncIterator[bytes]:
 
 
 async def long(_turn: Turn) -> AsyncIterator[bytes]:
-    """Say ten million characters in a hundred pieces, then something short."""
+    """Send ten million characters in a hundred pieces, then a short message."""
     yield STARTED
     for each in message(1, *["0123456789" * (LONG // 1000)] * 100):
         yield each
@@ -58,7 +58,7 @@ async def long(_turn: Turn) -> AsyncIterator[bytes]:
 
 
 async def thoughtful(_turn: Turn) -> AsyncIterator[bytes]:
-    """Reason, then answer in Markdown."""
+    """Reason, then reply in Markdown."""
     yield STARTED
     yield event("REASONING_MESSAGE_START", messageId="thought", role="reasoning")
     yield event("REASONING_MESSAGE_CONTENT", messageId="thought", delta="Hm.")
@@ -69,12 +69,12 @@ async def thoughtful(_turn: Turn) -> AsyncIterator[bytes]:
 
 
 async def costly(_turn: Turn) -> AsyncIterator[bytes]:
-    """Tell what a turn has used."""
+    """Report usage."""
     yield STARTED
     yield event("RUN_FINISHED", usage=[{"inputTokens": 1234, "outputTokens": 5}])
 
 
-def test_an_answer_is_read_as_markdown_and_reasoning_is_folded(scripted: Scripted) -> None:
+def test_a_reply_is_rendered_as_markdown_and_reasoning_is_collapsed(scripted: Scripted) -> None:
     with scripted(thoughtful) as console:
         console.create("say hello")
         expect(console.log.get_by_role("listitem")).to_have_text(["one file", "two"])
@@ -85,13 +85,13 @@ def test_an_answer_is_read_as_markdown_and_reasoning_is_folded(scripted: Scripte
         expect(console.log.get_by_text("Hm.")).to_be_visible()
 
 
-def test_what_the_agent_used_stands_beside_its_state(scripted: Scripted) -> None:
+def test_the_usage_is_shown_beside_the_status(scripted: Scripted) -> None:
     with scripted(costly) as console:
         console.create("say hello")
         expect(console.page.locator("#usage")).to_have_text("1,234 tokens in, 5 tokens out")
 
 
-def test_a_broken_connection_goes_on_without_a_word_twice(proxied: tuple[Console, Proxy], embedded_api: Api) -> None:
+def test_a_lost_connection_resumes_without_duplicates(proxied: tuple[Console, Proxy], embedded_api: Api) -> None:
     console, proxy = proxied
     positions: list[str | None] = []
     console.page.on(
@@ -101,18 +101,18 @@ def test_a_broken_connection_goes_on_without_a_word_twice(proxied: tuple[Console
     console.create("slow 40")
     for tick in (5, 12, 19, 26):
         expect(console.log).to_contain_text(f"tick {tick} of 40")
-        proxy.cut()
+        proxy.abort()
     expect(console.log).to_contain_text("tick 40 of 40")
     console.settled()
 
     shown = console.log.locator(".assistant .body").inner_text()
-    [_, answer] = embedded_api.output(console.id).ok()["messages"]
-    assert proxy.cuts >= 4
+    [_, reply] = embedded_api.output(console.id).ok()["messages"]
+    assert proxy.aborted >= 4
     first, *resumed = positions
     assert first is None
     assert len(resumed) >= 4
     assert all(resumed)
-    assert shown.split() == answer["content"].split()
+    assert shown.split() == reply["content"].split()
     expect(console.page.locator("#connection")).to_have_text("live")
 
 
@@ -121,9 +121,9 @@ def test_a_hostile_transcript_stays_text(scripted: Scripted) -> None:
         console.create(HOSTILE.replace("\x00", ""), Name=LINES[1])
         expect(console.log.locator(".error .body")).to_have_text(LINES[0])
         for part in (".user", ".assistant", ".tool", ".reasoning"):
-            told = console.log.locator(part).first
+            shown = console.log.locator(part).first
             for line in (*LINES[:3], LINES[5]):
-                expect(told).to_contain_text(line)
+                expect(shown).to_contain_text(line)
         expect(console.page.get_by_role("heading", name=LINES[1])).to_be_visible()
 
         links = console.log.get_by_role("link").evaluate_all("links => links.map(link => [link.href, link.rel])")
@@ -139,9 +139,9 @@ def test_ten_million_characters_do_not_freeze_the_page(scripted: Scripted) -> No
         console.create("say hello")
         expect(console.log).to_contain_text("That was all.")
         more = console.log.get_by_role("button")
-        expect(more).to_have_text("Show more: 20,000 of 10,000,000 characters are shown")
+        expect(more).to_have_text("Show more (20,000 of 10,000,000 characters shown)")
         more.click()
-        expect(more).to_have_text("Show more: 120,000 of 10,000,000 characters are shown")
+        expect(more).to_have_text("Show more (120,000 of 10,000,000 characters shown)")
         assert len(console.log.inner_text()) < 130_000
         console.field("Message").fill("still here")
         expect(console.field("Message")).to_have_value("still here")

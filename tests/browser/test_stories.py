@@ -1,4 +1,4 @@
-"""What people do with sessions, by mouse and by keyboard alone."""
+"""Using sessions, by mouse and by keyboard alone."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.support.api import Api
 from tests.support.stage import EmbeddedStage
 
 
-def test_a_session_lives_its_whole_life_by_mouse(console: Console, embedded_api: Api) -> None:
+def test_a_session_is_created_used_and_deleted_by_mouse(console: Console, embedded_api: Api) -> None:
     console.create("list the files", Name="Files of the shop")
     expect(console.page.get_by_role("heading", name="Files of the shop")).to_be_visible()
     expect(console.log).to_contain_text("The workspace is empty.")
@@ -45,11 +45,11 @@ def test_a_session_lives_its_whole_life_by_mouse(console: Console, embedded_api:
     assert embedded_api.get_session(console.id).ok()["id"] == console.id
     console.press("Delete")
     console.press("Delete")
-    expect(console.page.get_by_text("There is no such session.")).to_be_visible()
+    expect(console.page.get_by_text("No sessions found.")).to_be_visible()
     assert embedded_api.list_sessions().ok()["total"] == 0
 
 
-def test_a_session_lives_its_whole_life_by_keyboard(
+def test_a_session_is_created_used_and_deleted_by_keyboard(
     open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api, key: str
 ) -> None:
     console = open_console(embedded.url)
@@ -81,55 +81,55 @@ def test_a_session_lives_its_whole_life_by_keyboard(
     expect(console.button("Keep it")).to_be_focused()
     keyboard.press("Tab")
     keyboard.press("Enter")
-    expect(page.get_by_text("There is no such session.")).to_be_visible()
+    expect(page.get_by_text("No sessions found.")).to_be_visible()
     assert embedded_api.list_sessions().ok()["total"] == 0
 
 
-def test_a_question_of_the_agent_is_answered(console: Console) -> None:
+def test_an_approval_is_decided(console: Console) -> None:
     console.create("say hello")
     console.send("ask")
-    question = console.page.get_by_label("Questions of the agent")
-    expect(question).to_contain_text("May I go on?")
+    approvals = console.page.get_by_label("Pending approvals")
+    expect(approvals).to_contain_text("May I go on?")
     assert faults(console) == []
     console.press("Allow")
-    expect(question).to_be_hidden()
+    expect(approvals).to_be_hidden()
     console.settled()
     console.send("delete notes.txt")
-    expect(question).to_contain_text("Delete notes.txt?")
-    expect(question).to_contain_text('"path": "notes.txt"')
+    expect(approvals).to_contain_text("Delete notes.txt?")
+    expect(approvals).to_contain_text('"path": "notes.txt"')
     console.press("Deny")
-    expect(question).to_be_hidden()
+    expect(approvals).to_be_hidden()
     expect(console.page.locator("#command")).to_contain_text('{"decision":"deny"}')
 
 
-def test_a_question_within_a_run_is_answered_by_one_of_the_agents_options(console: Console) -> None:
+def test_an_approval_within_a_run_is_decided_by_one_of_the_agents_options(console: Console) -> None:
     console.create("say hello")
     console.settled()
     console.send("ask now")
-    question = console.page.get_by_label("Questions of the agent")
-    expect(question).to_contain_text("May I go on?")
-    expect(question).to_contain_text("denied after")
+    approvals = console.page.get_by_label("Pending approvals")
+    expect(approvals).to_contain_text("May I go on?")
+    expect(approvals).to_contain_text("expires at")
     assert faults(console) == []
     console.press("Yes, always")
-    expect(question).to_be_hidden()
+    expect(approvals).to_be_hidden()
     console.settled()
     expect(console.log).to_contain_text("Thank you, I go on. (always)")
     assert "option_id" in console.command
     console.send("ask now")
     console.press("No")
     expect(console.log).to_contain_text("Then I leave it at that. (no)")
-    expect(question).to_be_hidden()
+    expect(approvals).to_be_hidden()
 
 
-def test_a_message_does_not_wait_when_its_run_begins_before_it_is_answered(console: Console) -> None:
-    def answer_late(route: Route) -> None:
-        answer = route.fetch()
+def test_a_message_is_not_shown_as_queued_when_its_run_begins_before_the_response(console: Console) -> None:
+    def respond_late(route: Route) -> None:
+        response = route.fetch()
         expect(console.log).to_contain_text("tick 1 of 2000")
-        route.fulfill(response=answer)
+        route.fulfill(response=response)
 
     console.create("say hello")
     console.settled()
-    console.page.route("**/message", answer_late)
+    console.page.route("**/message", respond_late)
     console.send("slow 2000")
     expect(console.field("Message")).to_have_value("")
     expect(console.page.locator("#queue")).to_be_hidden()
@@ -139,7 +139,7 @@ def test_a_message_does_not_wait_when_its_run_begins_before_it_is_answered(conso
 
 def test_single_keys_do_nothing_once_they_are_switched_off(console: Console) -> None:
     console.press("Shortcuts")
-    console.field("Use these single keys").uncheck()
+    console.field("Enable single-key shortcuts").uncheck()
     console.press("Close")
     console.page.reload()
     expect(console.button("New session")).to_be_visible()
@@ -148,7 +148,7 @@ def test_single_keys_do_nothing_once_they_are_switched_off(console: Console) -> 
     assert console.page.locator("dialog[open]").count() == 0
 
 
-def test_many_sessions_are_searched_narrowed_and_paged(console: Console, embedded_api: Api) -> None:
+def test_many_sessions_are_searched_filtered_and_paged(console: Console, embedded_api: Api) -> None:
     for number in range(22):
         embedded_api.create_session(task="say hello", display_name=f"Session {number:02}").ok()
     console.page.reload()
@@ -161,7 +161,7 @@ def test_many_sessions_are_searched_narrowed_and_paged(console: Console, embedde
     expect(console.sessions).to_have_count(1)
     expect(console.sessions.first).to_contain_text("Session 07")
     console.field("Status").select_option("failed")
-    expect(console.page.get_by_text("There is no such session.")).to_be_visible()
+    expect(console.page.get_by_text("No sessions found.")).to_be_visible()
 
 
 def test_the_last_command_can_be_copied_and_run(console: Console, embedded_api: Api, tmp_path: Path, key: str) -> None:
@@ -177,14 +177,14 @@ def test_the_last_command_can_be_copied_and_run(console: Console, embedded_api: 
     script = tmp_path / "again.sh"
     script.write_text(command)
     environment = {"PATH": os.environ["PATH"], "AMBIENT_KEY": key}
-    answer = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, check=True)  # noqa: S603, S607 - what the page says
+    result = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, check=True)  # noqa: S603, S607 - the page's command
 
-    assert re.search(r'"run_id":"[0-9a-f-]{36}"', answer.stdout)
+    assert re.search(r'"run_id":"[0-9a-f-]{36}"', result.stdout)
     messages = [run.get("user_message") for run in embedded_api.list_runs(first).ok()["runs"]]
     assert messages[1:] == ["it's $HOME and `more`"] * 2
 
 
-def test_an_error_is_told_in_the_words_of_the_server(
+def test_an_error_is_shown_in_the_words_of_the_server(
     open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api
 ) -> None:
     session = embedded.session(embedded_api, "running")
@@ -194,5 +194,5 @@ def test_an_error_is_told_in_the_words_of_the_server(
         console.sessions.first.click()
         expect(console.state).to_have_text("running")
         console.press("Stop")
-        told = viewer.stop_session(session).body["error"]
-    expect(console.notice).to_have_text(told)
+        error = viewer.stop_session(session).body["error"]
+    expect(console.notice).to_have_text(error)

@@ -1,8 +1,8 @@
-// The public API with the user's key, and the last call as a curl command.
+// Calls the public API with the user's key, and shows the last call as a curl command.
 
 import { stored } from "./key.js";
 
-/** An answer that is no success: `status`, `code` and the server's sentence; status 0 where there was no answer. */
+/** An error response: `status`, `code` and the server's message. The status is 0 if there was no response. */
 export class ApiError extends Error {
   constructor(message, status = 0, code = "") {
     super(message);
@@ -10,10 +10,10 @@ export class ApiError extends Error {
   }
 }
 
-/** A GET that is not the user's own doing, so that it does not take the place of the last command. */
+/** Send a GET that the user did not ask for, so that it does not replace the last command. */
 export const read = (path, options = {}) => call("GET", path, { ...options, quiet: true });
 
-/** One call; the answer's JSON, null where it has none. Raises ApiError. */
+/** Send a request and return the response's JSON, or null if it has none. Throws ApiError. */
 export async function call(method, path, options = {}) {
   const response = await open(method, path, options);
   if (response.status === 204) return null;
@@ -21,14 +21,14 @@ export async function call(method, path, options = {}) {
     return await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The server's answer broke off.");
+    throw new ApiError("The response was incomplete.");
   }
 }
 
-/** One call; its Response, once it is a success. Raises ApiError. */
+/** Send a request and return its successful Response. Throws ApiError. */
 export async function open(method, path, { query = {}, body, headers = {}, signal, quiet = false } = {}) {
   const credentials = stored();
-  if (!credentials) throw new ApiError("There is no key.", 401, "unauthorized");
+  if (!credentials) throw new ApiError("No access key. Sign in first.", 401, "unauthorized");
   const { key, project } = credentials;
   const url = new URL(path, location.origin);
   url.search = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== "" && value != null));
@@ -47,12 +47,12 @@ export async function open(method, path, { query = {}, body, headers = {}, signa
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  throw new ApiError(problem.error ?? `The server answered ${response.status}.`, response.status, problem.code ?? "");
+  throw new ApiError(problem.error ?? `The server responded with status ${response.status}.`, response.status, problem.code ?? "");
 }
 
 const listeners = [];
 
-/** Calls `listener` with every command that the user gives, as a curl line without the key. */
+/** Call `listener` with each command of the user, as a curl line without the key. */
 export const onCommand = (listener) => listeners.push(listener);
 
 function show(method, url, headers, text) {

@@ -1,19 +1,19 @@
-// What the agent waits for, and the answers that it may get.
+// Pending approvals of a session, and the user's decisions.
 
 import { call, read } from "./api.js";
-import { byId, element, notice, say, visible } from "./dom.js";
+import { announce, byId, element, notice, visible } from "./dom.js";
 import { PlainText } from "./transcript.js";
 
 export class Approvals {
-  constructor({ onProblem, onAnswer }) {
-    Object.assign(this, { onProblem, onAnswer, shown: "" });
+  constructor({ onProblem, onDecision }) {
+    Object.assign(this, { onProblem, onDecision, shown: "" });
   }
 
-  /** Shows the questions of a session, whose `waiting_for` names them. */
+  /** Show the approvals that the session's `waiting_for` names. */
   async update(id, session) {
     const waiting = session?.waiting_for?.approvals ?? [];
     const key = [id, ...waiting].join(" ");
-    if (key === this.shown) return; // so that nobody loses the focus
+    if (key === this.shown) return; // redrawing would lose the focus
     this.shown = key;
     const items = [];
     try {
@@ -28,39 +28,39 @@ export class Approvals {
   }
 
   card(id, approval) {
-    const { message, tool_name: tool, args, options, expires_at: end } = approval;
-    const about = element("div");
-    if (args !== undefined) new PlainText(about).update(JSON.stringify(args, null, 2));
-    const facts = [tool && `Tool ${visible(tool.slice(0, 200))}`, end && `denied after ${new Date(end).toLocaleTimeString()}`];
-    const buttons = answers(options).map(({ name, decision, option }) => {
-      const answer = () => this.answer(id, approval.id, decision, option);
-      return element("button", { type: "button", className: decision === "deny" ? "danger" : "", onclick: answer }, name);
+    const { message, tool_name: tool, args, options, expires_at: expiry } = approval;
+    const details = element("div");
+    if (args !== undefined) new PlainText(details).update(JSON.stringify(args, null, 2));
+    const facts = [tool && `Tool ${visible(tool.slice(0, 200))}`, expiry && `expires at ${new Date(expiry).toLocaleTimeString()}`];
+    const buttons = choices(options).map(({ name, decision, option }) => {
+      const decide = () => this.decide(id, approval.id, decision, option);
+      return element("button", { type: "button", className: decision === "deny" ? "danger" : "", onclick: decide }, name);
     });
     return element(
       "article",
-      { className: "part approval", "aria-label": "Question of the agent" },
-      element("p", { dir: "auto" }, visible((message ?? "May the agent go on?").slice(0, 2_000))),
+      { className: "part approval", "aria-label": "Approval" },
+      element("p", { dir: "auto" }, visible((message ?? "May the agent continue?").slice(0, 2_000))),
       element("p", { className: "who" }, facts.filter(Boolean).join(", ")),
-      about,
+      details,
       element("p", { className: "actions" }, ...buttons),
     );
   }
 
-  async answer(id, approval, decision, option) {
+  async decide(id, approval, decision, option) {
     const body = { decision, ...(option && { payload: { option_id: option } }) };
     try {
       await call("POST", `/v1/sessions/${id}/approvals/${approval}`, { body });
       notice("");
-      say(decision === "allow" ? "Allowed." : "Denied.");
+      announce(decision === "allow" ? "Allowed." : "Denied.");
     } catch (error) {
       this.onProblem(error);
     }
-    this.onAnswer();
+    this.onDecision();
   }
 }
 
-/** The agent's own answers where it offers some, else yes and no. */
-function answers(options) {
+/** Return the agent's own options if it offers any, otherwise Allow and Deny. */
+function choices(options) {
   if (!options?.length) return [{ name: "Allow", decision: "allow" }, { name: "Deny", decision: "deny" }];
   return options.map(({ id, name, kind }) => ({
     name: visible((name || id).slice(0, 200)),

@@ -1,8 +1,8 @@
-// The console: puts its parts together, and leads from one to another.
+// The console: connects its parts and navigates between them.
 
 import { call, onCommand, read } from "./api.js";
-import { byId, notice, say } from "./dom.js";
-import { forget, keep, stored } from "./key.js";
+import { announce, byId, notice } from "./dom.js";
+import { forget, store, stored } from "./key.js";
 import { SessionView } from "./session.js";
 import { SessionList } from "./sessions.js";
 import { listen } from "./shortcuts.js";
@@ -63,8 +63,8 @@ function signOut() {
 byId("sign-in-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const key = byId("key").value.trim();
-  if (!/^[\x21-\x7e]+$/.test(key)) return notice("A key is made of letters, digits and signs, without a space.");
-  keep({ key, project: byId("project").value.trim() }, byId("remember").checked);
+  if (!/^[\x21-\x7e]+$/.test(key)) return notice("A key consists of letters, digits and punctuation, without spaces.");
+  store({ key, project: byId("project").value.trim() }, byId("remember").checked);
   try {
     await read("/v1/sessions", { query: { limit: 1 } });
   } catch (error) {
@@ -95,7 +95,7 @@ byId("new-form").addEventListener("submit", async (event) => {
     byId("new-dialog").close();
     byId("new-form").reset();
     notice("");
-    say("Session created.");
+    announce("Session created.");
     list.first();
     go(session.id);
   } catch (error) {
@@ -125,10 +125,10 @@ onCommand((command) => {
 async function copy() {
   try {
     await navigator.clipboard.writeText(byId("command").textContent);
-    say("Copied.");
+    announce("Copied.");
   } catch {
-    getSelection().selectAllChildren(byId("command")); // pages without TLS have no clipboard
-    say("The command is selected.");
+    getSelection().selectAllChildren(byId("command")); // without TLS a page has no clipboard
+    announce("The command is selected.");
   }
 }
 

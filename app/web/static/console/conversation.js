@@ -1,17 +1,17 @@
-// What a session's events say, as the parts of a conversation.
+// Turns a session's events into the parts of a conversation.
 
 const text = (value) => (typeof value === "string" ? value : "");
 
-/** A message's content is a string or a list of parts, of which some are text. */
+/** Return the text of a message's content, which is a string or a list of parts. */
 function content(value) {
   if (!Array.isArray(value)) return text(value);
   return value.map((part) => text(part?.text)).join("");
 }
 
 /**
- * Takes events in their order. `parts` are in the order of their first appearance; a part is
- * `{kind, text, done}`, kind one of user, assistant, reasoning, tool, error, note; a tool has also `name`, `args`,
- * `result`. Calls `onChange` with each part that is new or has changed.
+ * Applies events in order. `parts` are in the order of their first appearance. A part is `{kind, text, done}`; kind is
+ * user, assistant, reasoning, tool, error or note. A tool also has `name`, `args` and `result`. `onChange` is called with
+ * each part that is new or has changed.
  */
 export class Conversation {
   constructor(onChange) {
@@ -69,18 +69,18 @@ export class Conversation {
     }
   }
 
-  /** Whole messages: those of a run's input are only news where they are new, those of a snapshot are the latest. */
+  /** Apply whole messages. Those of a run's input count only if they are new; those of a snapshot are the latest. */
   messages(list, latest) {
     for (const message of Array.isArray(list) ? list : []) {
       if (!message || typeof message !== "object") continue;
       const { id, role, toolCallId } = message;
-      const said = content(message.content);
+      const body = content(message.content);
       if (role === "tool") {
         const call = this.parts.get(`call ${toolCallId}`);
-        if (call && call.result === null) this.change(call, { result: said, done: true });
-      } else if (said && (latest || !this.parts.has(`message ${id}`))) {
+        if (call && call.result === null) this.change(call, { result: body, done: true });
+      } else if (body && (latest || !this.parts.has(`message ${id}`))) {
         const kind = ["user", "reasoning"].includes(role) ? role : role === "assistant" ? "assistant" : "note";
-        this.change(this.part(`message ${id}`, kind), { text: said, done: true });
+        this.change(this.part(`message ${id}`, kind), { text: body, done: true });
       }
       for (const { id: callId, function: called, name, args } of Array.isArray(message.toolCalls) ? message.toolCalls : []) {
         if (this.parts.has(`call ${callId}`)) continue;
@@ -90,7 +90,7 @@ export class Conversation {
     }
   }
 
-  /** A run is over, and with it whatever it left open. */
+  /** End the active run and all parts that are still open. */
   end() {
     this.activeRun = null;
     for (const part of this.parts.values()) if (!part.done) this.change(part, { done: true });

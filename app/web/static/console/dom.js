@@ -1,8 +1,8 @@
-// Making and finding elements; text always goes in as text.
+// Creating and finding elements. Text is always inserted as text, never as HTML.
 
 export const byId = (id) => document.getElementById(id);
 
-/** A new element; `on…` properties are listeners, `aria-…`, `data-…` and `role` attributes, the rest properties. */
+/** Create an element. `on…` are listeners; `aria-…`, `data-…` and `role` are attributes; all others are properties. */
 export function element(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,7 +14,7 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
-/** Keeps what a reader cannot see from doing anything: control characters become pictures, direction marks a �. */
+/** Return `text` without invisible characters: control characters become symbols, direction marks become �. */
 export function visible(text) {
   return text
     .replace(/[\u0000-\u0008\u000b-\u001f]/g, (mark) => (mark === "\r" ? "" : String.fromCharCode(0x2400 + mark.charCodeAt(0))))
@@ -22,13 +22,13 @@ export function visible(text) {
     .replace(/[\u0080-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
-/** Puts a sentence where everybody notices it; an empty one takes the last away. */
+/** Show a sentence as an alert; an empty one hides the alert. */
 export function notice(sentence) {
   byId("notice-text").textContent = sentence;
   byId("notice").hidden = !sentence;
 }
 
-/** Tells people who listen to the page. */
-export function say(sentence) {
-  byId("said").textContent = sentence;
+/** Announce a sentence to users of screen readers. */
+export function announce(sentence) {
+  byId("announcement").textContent = sentence;
 }

@@ -1,21 +1,21 @@
-// The user's key: in this tab, or on this device if asked to; never in a URL, a cookie or the page.
+// The user's key: stored in this tab, or on this device if the user wishes; never in a URL, a cookie or the page.
 
 const NAME = "ambient-console";
 
-/** `{key, project}`, or null. */
+/** Return `{key, project}`, or null. */
 export function stored() {
-  for (const store of [sessionStorage, localStorage]) {
+  for (const storage of [sessionStorage, localStorage]) {
     try {
-      const found = JSON.parse(store.getItem(NAME));
+      const found = JSON.parse(storage.getItem(NAME));
       if (typeof found?.key === "string") return found;
     } catch {
-      store.removeItem(NAME);
+      storage.removeItem(NAME);
     }
   }
   return null;
 }
 
-export function keep(credentials, onDevice) {
+export function store(credentials, onDevice) {
   forget();
   (onDevice ? localStorage : sessionStorage).setItem(NAME, JSON.stringify(credentials));
 }

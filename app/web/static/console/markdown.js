@@ -1,9 +1,9 @@
-// Markdown as elements: HTML in it stays text, and what is left over is sanitized.
+// Renders Markdown as elements. HTML in it stays text, and the result is sanitized.
 
 import { marked } from "../vendor/marked.js";
 import DOMPurify from "../vendor/purify.js";
 
-/** Longer texts are shown as they are: reading Markdown takes more than linear time on some of them. */
+/** Longer texts are shown as plain text: parsing some Markdown takes more than linear time. */
 export const LONGEST = 20_000;
 
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
@@ -14,7 +14,7 @@ marked.use({
   breaks: true,
   renderer: {
     html: ({ raw }) => escaped(raw),
-    // An image would tell its server that this was read, and whatever the address holds.
+    // Loading an image would tell its server that the message was read, and send it any data in the URL.
     image: ({ href, text }) => escaped(text ? `${text} (${href})` : href),
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
   },
@@ -32,7 +32,7 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** The elements of a text; where it cannot be read as Markdown, the text. */
+/** Return the elements of a Markdown text, or the text itself if it cannot be parsed. */
 export function markdown(text) {
   try {
     const fragment = DOMPurify.sanitize(marked.parse(text), ALLOWED);
@@ -41,11 +41,11 @@ export function markdown(text) {
     for (const heading of fragment.querySelectorAll("h1, h2, h3, h4, h5, h6")) heading.replaceWith(demoted(heading));
     return fragment;
   } catch {
-    return document.createTextNode(text); // nested too deep
+    return document.createTextNode(text); // too deeply nested
   }
 }
 
-/** An agent's headings are below those of the page. */
+/** Return a heading as a paragraph, so that the agent's headings do not mix with those of the page. */
 function demoted(heading) {
   const lower = document.createElement("p");
   lower.className = "heading";

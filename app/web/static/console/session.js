@@ -1,9 +1,9 @@
-// One session: its state, its conversation as it happens, and what the user can do with it.
+// One session: its state, its live conversation, and the user's actions.
 
 import { ApiError, call, read } from "./api.js";
 import { Approvals } from "./approvals.js";
 import { Conversation } from "./conversation.js";
-import { byId, element, notice, say, visible } from "./dom.js";
+import { announce, byId, element, notice, visible } from "./dom.js";
 import { nameOf } from "./sessions.js";
 import { follow } from "./stream.js";
 import { Transcript } from "./transcript.js";
@@ -15,16 +15,16 @@ const CAN = {
   start: ["stopped", "completed", "failed"],
 };
 const CHANGING = ["pending", "stopping"];
-const CONNECTION = { connecting: "connecting…", live: "live", lost: "connection lost, trying again…" };
+const CONNECTION = { connecting: "connecting…", live: "live", lost: "connection lost, reconnecting…" };
 
 const tokens = new Intl.NumberFormat("en");
 const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 4 });
 
-/** What the session used, in words; empty where its agent does not tell. */
-function used({ input_tokens: taken, output_tokens: written, cost_usd: cost }) {
+/** Return the session's usage as text, empty if its agent does not report it. */
+function usageText({ input_tokens: input, output_tokens: output, cost_usd: cost }) {
   const facts = [
-    taken !== undefined && `${tokens.format(taken)} tokens in`,
-    written !== undefined && `${tokens.format(written)} tokens out`,
+    input !== undefined && `${tokens.format(input)} tokens in`,
+    output !== undefined && `${tokens.format(output)} tokens out`,
     cost !== undefined && dollars.format(cost),
   ];
   return facts.filter(Boolean).join(", ");
@@ -34,7 +34,7 @@ export class SessionView {
   constructor({ onProblem, onChange, onGone }) {
     Object.assign(this, { onProblem, onChange, onGone, id: "", queued: new Map(), begun: new Set() });
     this.transcript = new Transcript(byId("conversation"), () => this.drawRun());
-    this.approvals = new Approvals({ onProblem: (error) => this.problem(error), onAnswer: () => this.refresh() });
+    this.approvals = new Approvals({ onProblem: (error) => this.problem(error), onDecision: () => this.refresh() });
     for (const action of ["interrupt", "stop", "start"]) byId(action).addEventListener("click", () => this.act(action));
     byId("delete").addEventListener("click", () => byId("delete-dialog").showModal());
     byId("delete-form").addEventListener("submit", (event) => {
@@ -53,7 +53,7 @@ export class SessionView {
     });
   }
 
-  /** Shows a session, from the beginning of its log on. */
+  /** Show a session, from the beginning of its log. */
   open(id) {
     this.close();
     this.id = id;
@@ -96,7 +96,7 @@ export class SessionView {
     const now = this.conversation.activeRun;
     if (event.type === "CUSTOM" && String(event.name).startsWith("approval.")) this.settle();
     if (event.type === "RUN_STARTED") {
-      this.begun.add(now); // perhaps before its message is answered
+      this.begun.add(now); // perhaps before the response to its message
       if (this.queued.delete(now)) this.drawQueue();
     }
     if (before === now) return;
@@ -106,11 +106,11 @@ export class SessionView {
 
   settle() {
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.settled(), 300); // a log that is read from its beginning says nothing
+    this.settling = setTimeout(() => this.settled(), 300); // replaying a log announces nothing
   }
 
   settled() {
-    say(this.conversation.activeRun ? "The agent is at work." : "The agent is done.");
+    announce(this.conversation.activeRun ? "The agent is working." : "The agent has finished.");
     if (this.id) this.refresh();
   }
 
@@ -119,7 +119,7 @@ export class SessionView {
     byId("connection").className = state;
   }
 
-  /** Reads the session's state, and again when it may have changed. */
+  /** Read the session's state, and again when it may have changed. */
   async refresh() {
     clearTimeout(this.timer);
     const { id } = this;
@@ -138,7 +138,7 @@ export class SessionView {
     this.timer = setTimeout(() => this.refresh(), this.pause());
   }
 
-  /** Milliseconds until the state may be another; an agent at work may ask something. */
+  /** Return the milliseconds until the next read; a working agent may request an approval. */
   pause() {
     if (CHANGING.includes(this.session?.status)) return 500;
     return this.conversation.activeRun ? 2_000 : 10_000;
@@ -150,7 +150,7 @@ export class SessionView {
     byId("state").textContent = session.status;
     byId("state").className = `status ${session.status}`;
     for (const [action, states] of Object.entries(CAN)) byId(action).disabled = !states.includes(session.status);
-    byId("usage").textContent = used(session.usage ?? {});
+    byId("usage").textContent = usageText(session.usage ?? {});
     byId("failure").textContent = visible(session.error ?? "");
     byId("failure").hidden = !session.error;
     this.drawRun();
@@ -164,7 +164,7 @@ export class SessionView {
   }
 
   drawQueue() {
-    byId("queued").replaceChildren(...[...this.queued.values()].map((said) => element("li", { dir: "auto" }, visible(said.slice(0, 500)))));
+    byId("queued").replaceChildren(...[...this.queued.values()].map((text) => element("li", { dir: "auto" }, visible(text.slice(0, 500)))));
     byId("queue").hidden = !this.queued.size;
   }
 
@@ -172,7 +172,7 @@ export class SessionView {
     const box = byId("message");
     const content = box.value;
     if (!content.trim() || this.sending) return;
-    if (byId("send").disabled) return notice("The session takes messages only while it is running.");
+    if (byId("send").disabled) return notice("The session accepts messages only while it is running.");
     this.sending = true;
     const { id } = this;
     try {
@@ -195,9 +195,9 @@ export class SessionView {
     if (byId(action).disabled) return;
     const { id } = this;
     try {
-      const answer = await call("POST", `/v1/sessions/${id}/${action}`);
+      const result = await call("POST", `/v1/sessions/${id}/${action}`);
       notice("");
-      if (action === "interrupt") say(answer.interrupted === false ? "Nothing was running." : "Interrupted.");
+      if (action === "interrupt") announce(result.interrupted === false ? "No run was active." : "Interrupted.");
       if (id === this.id) await this.refresh();
     } catch (error) {
       this.problem(error);
@@ -206,11 +206,11 @@ export class SessionView {
 
   async remove() {
     const { id } = this;
-    this.closing.abort(); // the end of its log is no news
+    this.closing.abort(); // deleting the session ends its stream
     try {
       await call("DELETE", `/v1/sessions/${id}`);
       notice("");
-      say("Session deleted.");
+      announce("Session deleted.");
       this.onGone();
     } catch (error) {
       if (id === this.id) this.open(id);

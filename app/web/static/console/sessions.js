@@ -8,7 +8,7 @@ const PERIOD = 10_000;
 
 export class SessionList {
   constructor(onProblem) {
-    Object.assign(this, { onProblem, offset: 0, current: "", items: [], asked: 0 });
+    Object.assign(this, { onProblem, offset: 0, current: "", items: [], requests: 0 });
     byId("search").addEventListener("input", () => this.soon());
     byId("status").addEventListener("change", () => this.first());
     byId("filter").addEventListener("submit", (event) => {
@@ -28,7 +28,7 @@ export class SessionList {
 
   stop() {
     this.stopped = true;
-    this.asked += 1; // what is under way is not shown any more
+    this.requests += 1; // ignore responses that are still to come
     this.draw([]);
   }
 
@@ -46,14 +46,14 @@ export class SessionList {
     return this.refresh();
   }
 
-  /** Reads the page that is shown once more; the latest question alone is answered. */
+  /** Read the current page again. Only the response to the latest request is shown. */
   async refresh() {
-    this.asked += 1;
-    const { asked } = this;
+    this.requests += 1;
+    const { requests } = this;
     const query = { limit: LIMIT, offset: this.offset, search: byId("search").value, status: byId("status").value };
     try {
       const page = await read("/v1/sessions", { query });
-      if (asked !== this.asked) return;
+      if (requests !== this.requests) return;
       if (!page.items.length && this.offset) return void this.first();
       this.draw(page.items);
       const from = page.items.length ? page.offset + 1 : 0;
@@ -62,13 +62,13 @@ export class SessionList {
       byId("older").disabled = !page.has_more;
       byId("nothing").hidden = page.items.length > 0;
     } catch (error) {
-      if (asked === this.asked) this.onProblem(error);
+      if (requests === this.requests) this.onProblem(error);
     }
   }
 
   draw(items) {
     const key = JSON.stringify(items);
-    if (key === this.drawn) return; // so that nobody loses the focus
+    if (key === this.drawn) return; // redrawing would lose the focus
     this.drawn = key;
     this.items = items;
     const focused = document.activeElement?.closest?.("#sessions a")?.hash;
@@ -85,10 +85,10 @@ export class SessionList {
     }
   }
 
-  /** The id of the session before (-1) or after (1) the one that is open. */
+  /** Return the id of the session before (-1) or after (1) the open one. */
   neighbour(step) {
-    const place = this.items.findIndex(({ id }) => id === this.current);
-    return this.items[place < 0 ? 0 : place + step]?.id;
+    const index = this.items.findIndex(({ id }) => id === this.current);
+    return this.items[index < 0 ? 0 : index + step]?.id;
   }
 }
 
@@ -96,8 +96,8 @@ export const nameOf = ({ display_name, task, id }) => visible((display_name || t
 
 function row(session) {
   const status = element("span", { className: `status ${session.status}` }, session.status);
-  const made = session.created_at ? new Date(session.created_at).toLocaleString() : "";
-  const facts = element("span", { className: "facts" }, status, " ", element("span", {}, made));
+  const created = session.created_at ? new Date(session.created_at).toLocaleString() : "";
+  const facts = element("span", { className: "facts" }, status, " ", element("span", {}, created));
   const name = element("span", { className: "name", dir: "auto" }, nameOf(session));
   return element("li", {}, element("a", { href: `#/sessions/${session.id}` }, name, facts));
 }

@@ -1,15 +1,15 @@
-// Single keys as shortcuts, for those who want them.
+// Single-key shortcuts, which the user can switch off.
 
 import { byId } from "./dom.js";
 
 const OFF = "ambient-console-no-shortcuts";
 
-/** Calls the action of a key, except in fields, in dialogs and where the user has switched them off. */
+/** Call the action of a key, except in fields, in dialogs, and if the user has switched shortcuts off. */
 export function listen(actions) {
-  const wanted = byId("shortcuts");
-  wanted.checked = localStorage.getItem(OFF) === null;
-  wanted.addEventListener("change", () => {
-    if (wanted.checked) localStorage.removeItem(OFF);
+  const enabled = byId("shortcuts");
+  enabled.checked = localStorage.getItem(OFF) === null;
+  enabled.addEventListener("change", () => {
+    if (enabled.checked) localStorage.removeItem(OFF);
     else localStorage.setItem(OFF, "");
   });
   document.addEventListener("keydown", (event) => {
@@ -20,7 +20,7 @@ export function listen(actions) {
       if (key === "Escape") target.blur();
       return;
     }
-    if (!wanted.checked || !Object.hasOwn(actions, key)) return;
+    if (!enabled.checked || !Object.hasOwn(actions, key)) return;
     event.preventDefault();
     actions[key]();
   });

@@ -1,14 +1,14 @@
-// A session's events as they come, each once: a broken connection goes on after the last whole event.
+// Follows a session's events, each exactly once. A lost connection resumes after the last complete event.
 
 import { ApiError, open } from "./api.js";
 
-const SILENCE = 40_000; // the server says something every 15 seconds
+const SILENCE = 40_000; // the server sends at least a comment every 15 seconds
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 8_000;
 
 /**
- * Calls `onEvent` with every event of the session and `onState` with "connecting", "live" or "lost", until `signal`
- * is aborted. `onReset` says that the log begins anew. Raises ApiError where coming again is of no use.
+ * Call `onEvent` with every event of the session and `onState` with "connecting", "live" or "lost", until `signal` is
+ * aborted. `onReset` is called if the log starts again from the beginning. Throws ApiError if reconnecting is of no use.
  */
 export async function follow(session, { signal, onEvent, onState, onReset }) {
   let position = 0;
@@ -45,12 +45,12 @@ export async function follow(session, { signal, onEvent, onState, onReset }) {
     }
     if (signal.aborted) return;
     onState("lost");
-    await rest(pause, signal);
+    await sleep(pause, signal);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
   }
 }
 
-/** The frames of a body that have an id; a frame that is cut off is none. */
+/** Yield the complete frames of a body that have an id. */
 async function* frames(reader, stop) {
   const decoder = new TextDecoder();
   let id = 0;
@@ -69,18 +69,18 @@ async function* frames(reader, stop) {
   }
 }
 
-/** Whole lines; the pieces of a long one are joined once. */
+/** Yield complete lines. The chunks of a long line are joined once. */
 async function* lines(reader, decoder, stop) {
-  let pieces = [];
+  let chunks = [];
   for (;;) {
     const silence = setTimeout(stop, SILENCE);
     const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
-    const [first, ...rest] = decoder.decode(value, { stream: true }).split("\n");
-    pieces.push(first);
-    for (const next of rest) {
-      yield pieces.join("").replace(/\r$/, "");
-      pieces = [next];
+    const [first, ...others] = decoder.decode(value, { stream: true }).split("\n");
+    chunks.push(first);
+    for (const next of others) {
+      yield chunks.join("").replace(/\r$/, "");
+      chunks = [next];
     }
   }
 }
@@ -94,8 +94,8 @@ function parsed(data) {
   }
 }
 
-/** Waits, but not longer than the network is away or the user. */
-function rest(milliseconds, signal) {
+/** Wait, at most until the network is back or `signal` is aborted. */
+function sleep(milliseconds, signal) {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);

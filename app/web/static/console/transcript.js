@@ -1,4 +1,4 @@
-// Parts of a conversation on the page: drawn when the browser draws, and never more than a reader can use.
+// Draws the parts of a conversation: once per animation frame, and only as much of a long text as the reader asks for.
 
 import { element, visible } from "./dom.js";
 import { LONGEST, markdown } from "./markdown.js";
@@ -33,12 +33,12 @@ export class Transcript {
     const batch = [...this.changed];
     this.changed.clear();
     for (const part of batch) {
-      if (performance.now() - begun > 30) this.changed.add(part); // the rest after the next input
+      if (performance.now() - begun > 30) this.changed.add(part); // the others in a later frame, so that input is not delayed
       else this.view(part).update(part);
     }
     if (following) log.scrollTop = log.scrollHeight;
     this.onDrawn();
-    // Text that grows is read anew as a whole: the slower that is, the rarer.
+    // A growing text is parsed again as a whole: the slower that is, the less often it is done.
     const pause = this.changed.size ? 0 : 10 * (performance.now() - begun);
     this.due = -1;
     this.later = setTimeout(() => {
@@ -89,22 +89,22 @@ class ToolView {
     const result = element("div");
     this.args = new PlainText(args);
     this.result = new PlainText(result);
-    this.answer = element("div", { hidden: true }, element("p", { className: "who" }, "Result"), result);
+    this.output = element("div", { hidden: true }, element("p", { className: "who" }, "Result"), result);
     const summary = element("summary", {}, "Tool ", this.name, " ", this.state);
-    const told = element("div", {}, element("p", { className: "who" }, "Arguments"), args, this.answer);
-    this.node = element("article", { className: "part tool", "aria-label": "Tool call" }, element("details", {}, summary, told));
+    const details = element("div", {}, element("p", { className: "who" }, "Arguments"), args, this.output);
+    this.node = element("article", { className: "part tool", "aria-label": "Tool call" }, element("details", {}, summary, details));
   }
 
   update({ name, args, result, done }) {
     this.name.textContent = visible(name.slice(0, 200)) || "?";
     this.state.textContent = done ? "done" : "running";
     this.args.update(args);
-    this.answer.hidden = result === null;
+    this.output.hidden = result === null;
     this.result.update(result ?? "");
   }
 }
 
-/** A text as it is; a long one begins with its beginning and goes on when asked to. */
+/** A plain text. Of a long text the beginning is shown, with a button to show more. */
 export class PlainText {
   constructor(parent) {
     this.limit = LONGEST;
@@ -130,6 +130,6 @@ export class PlainText {
   label() {
     this.more.hidden = this.text.length <= this.limit;
     if (this.more.hidden) return;
-    this.more.textContent = `Show more: ${count.format(this.limit)} of ${count.format(this.text.length)} characters are shown`;
+    this.more.textContent = `Show more (${count.format(this.limit)} of ${count.format(this.text.length)} characters shown)`;
   }
 }
