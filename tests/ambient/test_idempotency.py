@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.backends.ambient.idempotency import KEPT_SECONDS, IdempotencyStore
+from app.backends.ambient.idempotency import RETENTION_SECONDS, IdempotencyStore
 from app.errors import (
     BackendUnavailable,
     IdempotencyKeyReused,
@@ -67,7 +67,7 @@ async def test_an_answer_is_forgotten_after_a_day(make: Callable[..., Idempotenc
     now, work = 1000.0, Work()
     answers = make(clock=lambda: now)
     await answers.once(caller(), AcceptedRun, work)
-    now += KEPT_SECONDS - 1
+    now += RETENTION_SECONDS - 1
     with pytest.raises(IdempotencyKeyReused):
         await answers.once(caller(fingerprint=b"other"), AcceptedRun, work)
     now += 1
@@ -89,7 +89,7 @@ async def test_a_request_that_was_cut_off_is_not_repeated(make: Callable[..., Id
     with pytest.raises(IdempotencyKeyReused):
         await answers.once(caller(fingerprint=b"other"), AcceptedRun, work)
     assert work.done == 0
-    now += KEPT_SECONDS
+    now += RETENTION_SECONDS
     assert (await answers.once(caller(), AcceptedRun, work)).value == ANSWER
     await answers.close()
 

@@ -26,13 +26,13 @@ def platform() -> Iterator[FakePlatform]:
 
 @pytest.fixture
 async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
-    async with connected(platform.url, interrupt_deadline=60.0, poll_interval=0.01) as backend:
+    async with connected(platform.url, interrupt_timeout=60.0, poll_interval=0.01) as backend:
         yield backend
 
 
 @pytest.fixture
 async def impatient(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
-    async with connected(platform.url, interrupt_deadline=0.3, poll_interval=0.01) as backend:
+    async with connected(platform.url, interrupt_timeout=0.3, poll_interval=0.01) as backend:
         yield backend
 
 

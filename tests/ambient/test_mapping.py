@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.backends.ambient import mapping
 from app.backends.ambient.errors import sanitize
-from app.backends.ambient.resources import Page, Resource, _fitted, reader
+from app.backends.ambient.resources import Page, Resource, _convert, reader
 from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
 
 JSON = st.recursive(
@@ -168,7 +168,7 @@ def test_both_ways_of_reading_agree_whatever_the_platform_says(said: dict[str, A
     kind = msgspec.inspect.type_info(Page)
     for items in ([said], [said, broken], [broken, 1]):
         body = msgspec.json.encode({"items": items})
-        assert read_page(body) == _fitted(kind, msgspec.json.decode(body))
+        assert read_page(body) == _convert(kind, msgspec.json.decode(body))
 
 
 @given(
@@ -235,11 +235,11 @@ def test_page_is_the_last_when_it_is_empty_whatever_the_platform_says() -> None:
 
 
 def test_a_session_that_is_large_is_listed_and_not_kept_in_memory() -> None:
-    task = "x" * mapping.SMALL
-    before = mapping._remembered.cache_info().currsize
+    task = "x" * mapping.MAX_CACHED_BYTES
+    before = mapping._cached_session.cache_info().currsize
     got = page({"items": [{"name": "large", "spec": {"initialPrompt": task}}]}, limit=20, offset=0)
     assert [(session.id, session.task) for session in got.items] == [("large", task)]
-    assert mapping._remembered.cache_info().currsize == before
+    assert mapping._cached_session.cache_info().currsize == before
 
 
 def test_a_session_that_has_changed_is_listed_as_it_is_now() -> None:

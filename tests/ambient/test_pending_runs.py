@@ -1,6 +1,6 @@
 """The memory of runs that the platform has accepted: bounded in time and in number."""
 
-from app.backends.ambient.pending_runs import LIFETIME, PATIENCE, PendingRuns
+from app.backends.ambient.pending_runs import GRACE_SECONDS, MAX_AGE_SECONDS, PendingRuns
 from app.models.runs import RunStatus, RunSummary
 
 
@@ -41,9 +41,9 @@ def test_run_is_given_up_when_it_does_not_begin_though_nothing_keeps_it_from_tha
     clock = Clock()
     runs = PendingRuns(clock)
     runs.add("p", "s", "a", "s", None)
-    clock.now = PATIENCE
+    clock.now = GRACE_SECONDS
     assert ids(runs) == ["a"]
-    clock.now = PATIENCE + 1
+    clock.now = GRACE_SECONDS + 1
     assert ids(runs) == []
     assert runs.get("p", "s", "a") is None
 
@@ -53,9 +53,9 @@ def test_run_waits_for_as_long_as_another_one_of_its_thread_is_under_way() -> No
     runs = PendingRuns(clock)
     for run_id, thread_id in (("a", "s"), ("b", "other")):
         runs.add("p", "s", run_id, thread_id, None)
-    clock.now = 100 * PATIENCE
+    clock.now = 100 * GRACE_SECONDS
     assert [run.run_id for run in runs.waiting("p", "s", [summary("active", RunStatus.RUNNING)])] == ["a"]
-    clock.now += PATIENCE
+    clock.now += GRACE_SECONDS
     assert [run.run_id for run in runs.waiting("p", "s", [summary("active", RunStatus.COMPLETED)])] == ["a"]
     clock.now += 1
     assert ids(runs) == []
@@ -66,7 +66,7 @@ def test_runs_of_other_sessions_are_forgotten_too_when_their_time_is_over() -> N
     runs = PendingRuns(clock)
     for number in range(5):
         runs.add("p", f"s{number}", "a", "s", None)
-    clock.now = LIFETIME + 1
+    clock.now = MAX_AGE_SECONDS + 1
     runs.add("p", "s", "b", "s", None)
     assert len(runs._runs) == 1
 

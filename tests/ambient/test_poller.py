@@ -10,7 +10,7 @@ import app.agui.export_splitter
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.log_cache import LogCache
 from app.backends.ambient.log_reader import LogReader
-from app.backends.ambient.poller import LogPollers, extended
+from app.backends.ambient.poller import LogPollers, extend
 from app.backends.ambient.resources import Resource, Status
 from app.errors import BackendUnavailable
 from app.models.caller import Caller
@@ -59,7 +59,7 @@ async def test_followers_with_one_token_share_a_watch_and_others_do_not() -> Non
         first, second = await asyncio.gather(one.after(log), two.after(log))
         assert first is second
         assert [bytes(event.raw) for event in first.events[:2]] == [b'{"n":0}', b'{"n":1}']
-    assert watches._watches == {}
+    assert watches._pollers == {}
 
 
 async def test_nothing_is_read_once_nobody_follows() -> None:
@@ -111,10 +111,10 @@ async def test_of_a_long_log_only_what_is_new_is_read(monkeypatch: pytest.Monkey
 
 
 def test_only_what_is_new_is_decoded() -> None:
-    first = extended((), entries(b'{"a":1}', b"7", b'{"b":2}'), prefix=None, begun=1, running=True)
+    first = extend((), entries(b'{"a":1}', b"7", b'{"b":2}'), prefix=None, started=1, running=True)
     assert [(event.position, bytes(event.raw)) for event in first.events] == [(1, b'{"a":1}'), (2, b'{"b":2}')]
-    same = extended(first.events, [], prefix=None, begun=2, running=False)
+    same = extend(first.events, [], prefix=None, started=2, running=False)
     assert (same.events, same.running) == (first.events, False)
-    more = extended(first.events, entries(b'{"c":3}'), prefix=None, begun=2, running=True)
+    more = extend(first.events, entries(b'{"c":3}'), prefix=None, started=2, running=True)
     assert more.events[0] is first.events[0]
     assert (more.events[2].position, bytes(more.events[2].raw)) == (3, b'{"c":3}')

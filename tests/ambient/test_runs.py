@@ -218,7 +218,7 @@ class TestListRuns:
         stream = await backend.stream_session_events(
             CALLER, "s1", after=0, run_id=second.run_id, format=OutputFormat.EVENTS
         )
-        monkeypatch.setattr(pending_runs, "PATIENCE", 0.0)
+        monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
         assert [run.status for run in await runs(backend)] == [RunStatus.RUNNING, RunStatus.QUEUED]
         platform.runner.finish("s1")
         platform.runner.finish("s1")
@@ -233,7 +233,7 @@ class TestListRuns:
         stream = await backend.stream_session_events(
             CALLER, "s1", after=0, run_id=lost.run_id, format=OutputFormat.EVENTS
         )
-        monkeypatch.setattr(pending_runs, "PATIENCE", 0.0)
+        monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
         types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
         assert types[-1:] == ["RUN_ERROR"]
         assert await runs(backend) == []

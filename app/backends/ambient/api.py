@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from http import HTTPMethod, HTTPStatus
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -17,6 +17,7 @@ from app.backends.ambient.errors import error_for, safe_text, translate_errors
 from app.backends.ambient.resources import Page, Resource, reader
 from app.errors import ApiError, BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound, SessionRunning
 from app.httpclient.client import HttpClient, Response
+from app.lifecycle import Action
 from app.models.caller import Caller
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
@@ -109,7 +110,7 @@ class PlatformApi:
         response = await self._call("delete_session", HTTPMethod.DELETE, caller, _sessions(caller, session_id))
         _expect(_found(response), (HTTPStatus.NO_CONTENT,))
 
-    async def transition(self, caller: Caller, session_id: str, action: Literal["start", "stop"]) -> Resource:
+    async def transition(self, caller: Caller, session_id: str, action: Action) -> Resource:
         """POST start or stop and return the session as it was before.
 
         A 500 is tried once more: the platform sends it when its operator wrote the session at the same time.

@@ -1,4 +1,8 @@
-"""What a follower gets of the platform's log: its events, and the end of a run that the log does not have."""
+"""Following a log: pages of its events as they appear, and the end of a run that the log lacks.
+
+The platform writes no terminal event for a run whose runner has died, so a follower of that run adds a RUN_ERROR itself
+once the run cannot go on: the session is not running, or a later run of the same thread has started.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -17,83 +21,83 @@ from app.clock import now_ms
 from app.errors import SessionNotFound
 from app.results import StreamEvent
 
-BROKE_OFF = "The run broke off."
+_NO_END = "The run ended without reporting a result; its runner may have been stopped."
 
 
 class RunFollower:
-    """One run in a log that may lack its end; `is_waiting` says whether one that it lacks is on its way still."""
+    """Follows one run in a log; `is_pending` returns whether a run without events is still to come."""
 
-    def __init__(self, run_id: str, thread_id: str, is_waiting: Callable[[LogSnapshot], Awaitable[bool]]) -> None:
-        self._key = normalize_run_id(run_id)
+    def __init__(self, run_id: str, thread_id: str, is_pending: Callable[[LogSnapshot], Awaitable[bool]]) -> None:
+        self._normalized_id = normalize_run_id(run_id)
         self._run_id = run_id
         self._thread_id = thread_id
-        self._is_waiting = is_waiting
+        self._is_pending = is_pending
         self._parts = OpenParts()
-        self._seen = False
-        self._ended = False
-        self._others = False
+        self._has_events = False
+        self._has_ended = False
+        self._other_runs_since = False
 
-    def take(self, events: Iterable[Event]) -> list[Event]:
-        """Those of the log's next events that are the run's."""
-        mine = []
+    def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Return those of the log's next events that belong to the run."""
+        own = []
         for event in events:
             if event.run_id is None:
                 continue
-            if normalize_run_id(event.run_id) != self._key:
-                self._others = True
+            if normalize_run_id(event.run_id) != self._normalized_id:
+                self._other_runs_since = True
                 continue
-            mine.append(event)
-            self._seen = True
+            own.append(event)
+            self._has_events = True
             self._run_id, self._thread_id = event.run_id, event.thread_id or self._thread_id
             self._parts.observe(event)
-            self._ended = self._ended or outcome(event) is not None
-        return mine
+            self._has_ended = self._has_ended or outcome(event) is not None
+        return own
 
     async def end(self, log: LogSnapshot) -> list[bytes] | None:
-        """What the log lacks of the run's end, nothing if it has it; None while the run goes on."""
-        if self._ended:
+        """Return the events that the log lacks to end the run, none if it has ended; None while the run goes on."""
+        if self._has_ended:
             return []
         if await self._goes_on(log):
             return None
         now = now_ms()
-        error = run_error(self._thread_id, self._run_id, message=BROKE_OFF, code="run_broke_off", timestamp=now)
+        error = run_error(self._thread_id, self._run_id, message=_NO_END, code="run_broke_off", timestamp=now)
         return [*self._parts.close(self._thread_id, self._run_id, now), error]
 
     async def _goes_on(self, log: LogSnapshot) -> bool:
-        if not self._seen:
-            return await self._is_waiting(log)
-        if log.running and not self._others:
+        if not self._has_events:
+            return await self._is_pending(log)
+        if log.running and not self._other_runs_since:
             return True
-        # Only what other runs have done since may have overtaken it.
-        self._others = False
-        return not await asyncio.to_thread(self._is_over, log)
+        # Summarizing the log is slow, and only events of other runs can show that this one was overtaken.
+        self._other_runs_since = False
+        return not await asyncio.to_thread(self._is_final, log)
 
-    def _is_over(self, log: LogSnapshot) -> bool:
+    def _is_final(self, log: LogSnapshot) -> bool:
         runs = summaries(log.events, session_running=log.running)
-        return any(run.status.is_final for run in runs if normalize_run_id(run.run_id) == self._key)
+        return any(run.status.is_final for run in runs if normalize_run_id(run.run_id) == self._normalized_id)
 
 
 async def follow(
-    watch: LogPoller, log: LogSnapshot, after: int, run: RunFollower | None, *, compacted: bool
+    poller: LogPoller, log: LogSnapshot, after: int, run: RunFollower | None, *, compacted: bool
 ) -> AsyncGenerator[list[StreamEvent], None]:
-    """Pages of the log behind `after`, first those of `log`; or of one run's until its end.
+    """Yield pages of the events after a position, first those of `log`; with a `run` only its events, until its end.
 
-    Ends once the session is deleted, or the log is no longer the one that was read so far.
+    The pages end when the session is deleted, or when the log no longer has the last event that was sent where it was.
     """
-    joiner = DeltaMerger()
+    merger = DeltaMerger()
     last = log.events[after - 1].raw if after else msgspec.Raw()
     if run:
-        await asyncio.to_thread(run.take, log.events[:after])
+        await asyncio.to_thread(run.feed, log.events[:after])
     while len(log.events) >= after and (not after or bytes(log.events[after - 1].raw) == bytes(last)):
         while page := list(cut(log.events[after : after + STREAM_EVENTS], STREAM_PAGE)):
             after, last = page[-1].position, page[-1].raw
-            found = run.take(page) if run else page
-            yield stream_events(joiner.feed(found) if compacted else found)
+            found = run.feed(page) if run else page
+            yield stream_events(merger.feed(found) if compacted else found)
         if run and (end := await run.end(log)) is not None:
-            yield [*stream_events(joiner.finish()), *map(StreamEvent, end)]
+            yield [*stream_events(merger.finish()), *map(StreamEvent, end)]
             return
         try:
-            log = await watch.after(log)
+            log = await poller.after(log)
         except SessionNotFound:
-            yield stream_events(joiner.finish())
+            yield stream_events(merger.finish())
             return

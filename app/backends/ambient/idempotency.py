@@ -1,11 +1,10 @@
-"""First answers by idempotency key, in a file of this server's own: the platform has no such keys.
+"""Idempotency keys in a SQLite file of this server, since the platform has none.
 
-A key is written down before the platform is asked and its answer when it is there. Where the server ends in between,
-nobody knows what the platform has made of the request; it is not sent a second time.
+A key is stored before its request is sent and the response once it has arrived. If the server stops in between, nobody
+knows whether the platform has carried out the request, so it is refused from then on rather than sent again.
 """
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from time import time
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from app.errors import ApiError, IdempotencyKeyReused, IdempotencyOutcomeUnknown, StorageFull, StorageUnavailable
 from app.models.caller import Caller
@@ -23,8 +23,10 @@ from app.results import Idempotent
 from app.store.sqlite.files import private_database
 
 T = TypeVar("T", bound=WireModel)
-KEPT_SECONDS = 24 * 60 * 60
-_OPENING = """
+
+RETENTION_SECONDS = 24 * 60 * 60
+
+_SCHEMA = """
     PRAGMA journal_mode=WAL;
     PRAGMA synchronous=FULL;
     CREATE TABLE IF NOT EXISTS answers (
@@ -32,75 +34,70 @@ _OPENING = """
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS answers_by_age ON answers (begun_at);
 """
-log = logging.getLogger(__name__)
+
+log = structlog.get_logger()
 
 
 class IdempotencyStore:
-    """The file is made when the first key comes, and used by one thread."""
+    """Keys and responses in the file at `path`, which is created with the first key and used by one thread."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time) -> None:
         self._path = path
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="first-answers")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
         self._connection: sqlite3.Connection | None = None
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._connection:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         await asyncio.to_thread(self._thread.shutdown)
 
     async def once(self, caller: Caller, kind: type[T], work: Callable[[], Awaitable[T]]) -> Idempotent[T]:
-        """What `work` gives, or gave when the same request came first; an error is not kept.
+        """Return the result of `work`, or the stored one if the caller's key has come before. Errors are not stored.
 
         `IdempotencyKeyReused`, `IdempotencyOutcomeUnknown`, `StorageUnavailable`, `StorageFull`.
         """
         if (key := caller.idempotency_key) is None:
             return Idempotent(await work())
-        if first := await self._do(self._begin, key.key, key.fingerprint):
-            return Idempotent(msgspec.json.decode(first, type=kind), replayed=True)
+        if stored := await self._in_thread(self._begin, key.key, key.fingerprint):
+            return Idempotent(msgspec.json.decode(stored, type=kind), replayed=True)
         try:
-            answer = await work()
+            result = await work()
         except ApiError:
-            await self._do_quietly("DELETE FROM answers WHERE key = ?", key.key)
+            await self._try_to_execute("DELETE FROM answers WHERE key = ?", key.key)
             raise
-        await self._do_quietly("UPDATE answers SET answer = ? WHERE key = ?", msgspec.json.encode(answer), key.key)
-        return Idempotent(answer)
+        await self._try_to_execute("UPDATE answers SET answer = ? WHERE key = ?", msgspec.json.encode(result), key.key)
+        return Idempotent(result)
 
-    async def _do(self, function: Callable[..., bytes | None], *arguments: object) -> bytes | None:
+    async def _in_thread(self, function: Callable[..., bytes | None], *arguments: object) -> bytes | None:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    async def _do_quietly(self, statement: str, *values: object) -> None:
-        """What the platform has done is told as it is, whatever becomes of the file."""
+    async def _try_to_execute(self, statement: str, *values: object) -> None:
+        """Execute a statement after the request was sent: its outcome counts even if the file cannot be written."""
         try:
-            await self._do(self._execute, statement, *values)
+            await self._in_thread(self._execute, statement, *values)
         except ApiError:
-            log.exception("a first answer could not be kept")
+            log.exception("idempotency_store_failed")
 
     def _begin(self, key: bytes, fingerprint: bytes) -> bytes | None:
-        """Take a key that is new; the answer of one that has come before."""
+        """Store a key that is new and return None, or return the response that is stored with it."""
         now = int(self._clock())
         with self._transaction() as connection:
-            connection.execute("DELETE FROM answers WHERE begun_at <= ?", (now - KEPT_SECONDS,))
+            connection.execute("DELETE FROM answers WHERE begun_at <= ?", (now - RETENTION_SECONDS,))
             query = "SELECT fingerprint, answer FROM answers WHERE key = ?"
-            if (first := connection.execute(query, (key,)).fetchone()) is None:
+            if (row := connection.execute(query, (key,)).fetchone()) is None:
                 connection.execute("INSERT INTO answers VALUES (?, ?, NULL, ?)", (key, fingerprint, now))
                 return None
-        if first[0] != fingerprint:
+        if row[0] != fingerprint:
             raise IdempotencyKeyReused
-        if first[1] is None:
+        if row[1] is None:
             raise IdempotencyOutcomeUnknown
-        return bytes(first[1])
+        return bytes(row[1])
 
     def _execute(self, statement: str, *values: object) -> None:
         with self._transaction() as connection:
             connection.execute(statement, values)
-
-    def _open(self) -> sqlite3.Connection:
-        private_database(self._path)
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        connection.executescript(_OPENING)
-        return connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -114,3 +111,9 @@ class IdempotencyStore:
             raise (StorageFull if full else StorageUnavailable) from error
         except OSError as error:
             raise StorageUnavailable from error
+
+    def _open(self) -> sqlite3.Connection:
+        private_database(self._path)
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        connection.executescript(_SCHEMA)
+        return connection

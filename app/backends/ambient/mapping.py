@@ -1,4 +1,4 @@
-"""The platform's JSON to the types of the port and back; a value of a wrong type anywhere reads as absent."""
+"""Translation between the platform's JSON and the types of the port. A value of a wrong type counts as absent."""
 
 import re
 from datetime import UTC, datetime
@@ -26,10 +26,10 @@ PHASES = {
 }
 
 PARENT = "vteam.ambient-code/parent-session-id"
-"""The annotation under which the platform keeps the session that a session comes from."""
+"""The annotation in which the platform stores the id of the parent session."""
 
-SMALL = 4096
-"""Bytes of a session that is remembered: 2,048 of them are a few MB."""
+MAX_CACHED_BYTES = 4096
+"""Largest JSON of a session that is cached; the 2,048 cached ones take a few MB."""
 
 _read = reader(Resource)
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
@@ -37,24 +37,24 @@ _RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 def name(resource: Resource) -> str | None:
-    """The session's name: under metadata, or on top in a create reply and in older shapes."""
+    """Return the session's name: in its metadata, or at the top in a response to a create and in older versions."""
     return resource.metadata.name or resource.name or None
 
 
-def created_name(reply: Resource) -> str | None:
-    """The name in a create reply if it can be one of a Kubernetes resource, else None."""
-    found = name(reply)
+def created_name(created: Resource) -> str | None:
+    """Return the name in a response to a create if a Kubernetes resource can have it, else None."""
+    found = name(created)
     return found if found and _RESOURCE_NAME.fullmatch(found) else None
 
 
 def phase(resource: Resource) -> SessionStatus | None:
-    """The session's status as its phase says it; None while the platform has not given it one."""
-    said = resource.status.phase
-    return PHASES.get(said, SessionStatus.UNKNOWN) if said else None
+    """Return the status that the session's phase stands for; None while the platform has not set a phase."""
+    text = resource.status.phase
+    return PHASES.get(text, SessionStatus.UNKNOWN) if text else None
 
 
 def session(resource: Resource, session_id: str) -> Session:
-    """A session object of the platform, of any version; `session_id` stands in where it does not name itself."""
+    """Return a session of any version of the platform; `session_id` is its id if it has no name."""
     metadata, spec, state = resource.metadata, resource.spec, resource.status
     annotations = metadata.annotations or {}
     status = phase(resource) or SessionStatus.PENDING
@@ -70,13 +70,13 @@ def session(resource: Resource, session_id: str) -> Session:
         result=state.result or None,
         error=_error(state, failed=status is SessionStatus.FAILED),
         labels=_labels(annotations) if annotations else None,
-        timeout_seconds=_count(spec.timeout) or None,  # present versions always say 0
+        timeout_seconds=_count(spec.timeout) or None,  # current versions always return 0
         parent_session_id=_text(annotations, PARENT),
     )
 
 
 def in_transition(resource: Resource, session_id: str, status: SessionStatus) -> Session:
-    """The session that a start or stop answers with: the platform's answer is the state before, so its end is stale."""
+    """Return a session after a start or stop, given as it was before: the results of its last end are outdated."""
     before = session(resource, session_id)
     before.status = status
     before.completed_at = before.result = before.error = None
@@ -84,7 +84,7 @@ def in_transition(resource: Resource, session_id: str, status: SessionStatus) ->
 
 
 def as_requested(new: NewSession, session_id: str) -> Session:
-    """A session that was just made, as far as its request tells."""
+    """Return a session that was just created, as far as its request describes it."""
     return Session(
         id=session_id,
         status=SessionStatus.PENDING,
@@ -99,7 +99,7 @@ def as_requested(new: NewSession, session_id: str) -> Session:
 
 
 def new_session(new: NewSession) -> dict[str, Any]:
-    """The platform's create body: only what the client said, so that the platform's defaults hold."""
+    """Return the body of a create: only what the client sent, so that the platform's defaults apply."""
     body: dict[str, Any] = {"initialPrompt": new.task}
     if new.display_name is not None:
         body["displayName"] = new.display_name
@@ -120,47 +120,49 @@ def new_session(new: NewSession) -> dict[str, Any]:
     return body
 
 
-def accepted_ids(reply: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Run id and thread id of a reply to a run, each None where the platform gives none."""
-    run_id = _text(reply, "runId") or _text(reply, "run_id")
-    return run_id, _text(reply, "threadId") or _text(reply, "thread_id")
+def accepted_ids(accepted: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the run id and the thread id that the platform has accepted, each None if it does not return it."""
+    run_id = _text(accepted, "runId") or _text(accepted, "run_id")
+    return run_id, _text(accepted, "threadId") or _text(accepted, "thread_id")
 
 
-def _listed(raw: bytes) -> Session | None:
-    """A session of a list; None for what is no object or has no name."""
-    entry = _read(raw)
-    known = name(entry) if entry else None
-    return session(entry, known) if entry and known else None
+def page(listed: Page, *, limit: int, offset: int) -> SessionPage:
+    """Return a page of sessions; totals that the platform leaves out are worked out from the rest.
 
-
-@lru_cache(maxsize=2048)
-def _remembered(raw: bytes) -> Session | None:
-    """The same, not to be changed: most sessions of a list are, byte for byte, as they were when it was last read."""
-    return _listed(raw)
-
-
-def page(reply: Page, *, limit: int, offset: int) -> SessionPage:
-    """A page of the platform's list; what it does not say of the whole is worked out from what it does.
-
-    Entries without a name are left out. A page without entries is the last. Raises msgspec's errors for an entry that
-    cannot be read.
+    Entries without a name are left out, and a page without entries is the last one. Raises msgspec's errors for an
+    entry that is not JSON.
     """
-    entries = reply.items or []
-    end = max(offset + len(entries), _count(reply.next_offset) or 0)
-    total = _count(reply.total_count)
-    more = bool(entries) and (end < (total or 0) if reply.has_more is None else reply.has_more)
-    return SessionPage(
-        items=[found for raw in map(bytes, entries) if (found := (_remembered if len(raw) <= SMALL else _listed)(raw))],
+    entries = listed.items or []
+    end = max(offset + len(entries), _count(listed.next_offset) or 0)
+    total = _count(listed.total_count)
+    has_more = end < (total or 0) if listed.has_more is None else listed.has_more
+    return SessionPage.at_offset(
+        [found for raw in map(bytes, entries) if (found := _listed_session(raw))],
         total=offset + len(entries) if total is None else total,
         limit=limit,
         offset=offset,
-        has_more=more,
-        next_offset=end if more else None,
+        end=end,
+        has_more=bool(entries) and has_more,
     )
 
 
+def _listed_session(raw: bytes) -> Session | None:
+    return (_cached_session if len(raw) <= MAX_CACHED_BYTES else _read_session)(raw)
+
+
+def _read_session(raw: bytes) -> Session | None:
+    """Return a session of a list; None if it is not an object or has no name."""
+    entry = _read(raw)
+    entry_name = name(entry) if entry else None
+    return session(entry, entry_name) if entry and entry_name else None
+
+
+# Most sessions of a list are the same bytes as in the list before. A cached session must not be changed.
+_cached_session = lru_cache(maxsize=2048)(_read_session)
+
+
 def _error(state: Status, *, failed: bool) -> str | None:
-    """Why a session failed: the message of its Ready condition, its one-word reason if a client may not read that."""
+    """Return why a session failed: the message of its Ready condition, or its one-word reason if that is not safe."""
     if state.error:
         return sanitize(state.error, "Session failed")
     ready = [condition for condition in state.conditions or () if condition.type == "Ready"] if failed else []
@@ -171,20 +173,20 @@ def _error(state: Status, *, failed: bool) -> str | None:
 
 
 def _labels(annotations: dict[str, Any]) -> dict[str, str] | None:
-    """The annotations that a client could have set as labels."""
+    """Return the annotations that a client could have set as labels."""
     labels = {key: value for key, value in annotations.items() if isinstance(value, str) and is_label(key, value)}
     return labels or None
 
 
 def _repos(entries: list[resources.Repo]) -> list[Repo] | None:
-    """Repositories, flat or under `input` as older versions have them."""
+    """Return repositories, flat or under `input` as in older versions."""
     flat = [entry if entry.url else entry.input for entry in entries]
     return [Repo(url=entry.url, branch=entry.branch or None) for entry in flat if entry and entry.url] or None
 
 
 @lru_cache(maxsize=4096)
 def _time(text: str | None) -> str | None:
-    """A time as RFC 3339 in UTC; remembered, since whoever polls a list meets the same times again."""
+    """Return a time as RFC 3339 in UTC; cached, because a client that polls a list gets the same times again."""
     if not text:
         return None
     try:
@@ -197,8 +199,8 @@ def _time(text: str | None) -> str | None:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _text(within: dict[str, Any], key: str) -> str | None:
-    value = within.get(key)
+def _text(members: dict[str, Any], key: str) -> str | None:
+    value = members.get(key)
     return value if isinstance(value, str) and value else None
 
 

@@ -1,4 +1,4 @@
-"""What can be changed of a session on the platform, what cannot, and which of its endpoints a change goes to."""
+"""Changes of a session as calls of the platform: which endpoint takes which part, and what none of them can do."""
 
 import re
 from typing import Any
@@ -8,14 +8,14 @@ import msgspec
 from app.errors import NotSupported
 from app.models.sessions import SessionPatch
 
-LONGEST_NAME = 50
+MAX_NAME_CHARACTERS = 50
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class Changes(msgspec.Struct, frozen=True):
-    """A change in the platform's words, one part for each endpoint; None where there is nothing to send.
+class PatchParts(msgspec.Struct, frozen=True):
+    """The parts of a patch in the platform's words, one for each endpoint; None if there is nothing to send.
 
-    `spec` is refused while the session runs; a lone `display_name` and `annotations` are taken in every phase.
+    The platform refuses `spec` while the session runs and takes the others in every phase.
     """
 
     spec: dict[str, Any] | None = None
@@ -23,15 +23,17 @@ class Changes(msgspec.Struct, frozen=True):
     annotations: dict[str, str] | None = None
 
 
-def changes(patch: SessionPatch) -> Changes:
-    """The calls that a patch needs; `NotSupported` for what no call can do."""
+def split_patch(patch: SessionPatch) -> PatchParts:
+    """Return the parts of a patch; `NotSupported` if the platform cannot carry it out."""
     name = patch.display_name
-    if name is not None and (len(name) > LONGEST_NAME or _CONTROL.search(name)):
-        raise NotSupported(f"The platform takes names of at most {LONGEST_NAME} characters without control characters.")
+    if name is not None and (len(name) > MAX_NAME_CHARACTERS or _CONTROL.search(name)):
+        raise NotSupported(
+            f"The platform takes names of at most {MAX_NAME_CHARACTERS} characters without control characters."
+        )
     annotations = {key: value for key, value in (patch.labels or {}).items() if value is not None}
     if len(annotations) < len(patch.labels or {}):
         raise NotSupported("The platform cannot remove a label.")
     if patch.timeout_seconds is None:
-        return Changes(display_name=name, annotations=annotations or None)
+        return PatchParts(display_name=name, annotations=annotations or None)
     spec: dict[str, Any] = {"timeout": patch.timeout_seconds} | ({} if name is None else {"displayName": name})
-    return Changes(spec=spec, annotations=annotations or None)
+    return PatchParts(spec=spec, annotations=annotations or None)

@@ -1,4 +1,4 @@
-"""A session's log as it was read at a time, for those who follow it."""
+"""Polling of session logs for those who follow them: one poller for each session and token, however many follow."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -16,27 +16,29 @@ from app.models.sessions import SessionStatus
 
 
 class LogSnapshot(msgspec.Struct, frozen=True):
-    """A log as it was read at a time: `begun` (of the event loop, s), its events, the session's state.
+    """A whole log as one reading found it, and whether the session was running.
 
-    `prefix` tells it from one that was rewritten since; a short one has none.
+    `started` is the event loop's time in seconds at which the reading started. By `prefix` the next reading recognizes
+    the log; a short log has none.
     """
 
-    begun: float = -1.0
+    started: float = -1.0
     running: bool = False
     prefix: LogPrefix | None = None
     events: Sequence[Event] = ()
 
 
-def extended(
-    known: Sequence[Event], raws: Sequence[msgspec.Raw], *, prefix: LogPrefix | None, begun: float, running: bool
+def extend(
+    known: Sequence[Event], raws: Sequence[msgspec.Raw], *, prefix: LogPrefix | None, started: float, running: bool
 ) -> LogSnapshot:
-    """The log that has these entries behind events that are known."""
-    news = list(decode(raws, first=len(known) + 1))
-    return LogSnapshot(begun=begun, running=running, prefix=prefix, events=[*known, *news] if news else known)
+    """Return the snapshot of a log with these entries after the `known` events."""
+    new_events = list(decode(raws, first=len(known) + 1))
+    events = [*known, *new_events] if new_events else known
+    return LogSnapshot(started=started, running=running, prefix=prefix, events=events)
 
 
 class LogPoller:
-    """One session's log as last read; every reading is published, whether it brings news or not."""
+    """Reads one session's log at each interval and publishes every reading, with or without new events."""
 
     def __init__(
         self, first: LogSnapshot, read: Callable[[LogSnapshot], Awaitable[LogSnapshot]], interval: float
@@ -47,82 +49,85 @@ class LogPoller:
         self._read = read
         self._interval = interval
         self._published = asyncio.Event()
-        self._task = asyncio.create_task(self._work())
+        self._task = asyncio.create_task(self._poll())
 
-    def publish(self, reading: LogSnapshot) -> None:
-        """Take a reading unless it is older than the last one."""
-        if reading.begun > self.log.begun:
-            self.log = reading
-            self._wake()
+    def publish(self, log: LogSnapshot) -> None:
+        """Make a reading the current one, unless it started before that."""
+        if log.started > self.log.started:
+            self.log = log
+            self._notify()
 
     async def after(self, known: LogSnapshot) -> LogSnapshot:
-        """The next reading after this one; raises why there will be none."""
-        while self.log.begun <= known.begun:
+        """Wait for a reading later than `known` and return it; raise what has ended the polling."""
+        while self.log.started <= known.started:
             if self.failure:
                 raise self.failure
             await self._published.wait()
         return self.log
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop polling."""
         self._task.cancel()
 
-    async def _work(self) -> None:
+    async def _poll(self) -> None:
         try:
             while True:
                 await asyncio.sleep(self._interval)
                 self.publish(await self._read(self.log))
         except Exception as error:
             self.failure = error
-            self._wake()
+            self._notify()
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         published, self._published = self._published, asyncio.Event()
         published.set()
 
 
 class LogPollers:
-    """The sessions that are followed, by token: what a client sees is what the platform shows to its own token."""
+    """The pollers of all followed sessions.
 
-    def __init__(self, platform: PlatformApi, exports: LogReader, interval: float) -> None:
+    There is one for each token, since a client may see only what the platform returns for its own.
+    """
+
+    def __init__(self, platform: PlatformApi, logs: LogReader, interval: float) -> None:
         self._platform = platform
-        self._exports = exports
+        self._logs = logs
         self._interval = interval
-        self._watches: dict[tuple[Caller, str], LogPoller] = {}
+        self._pollers: dict[tuple[Caller, str], LogPoller] = {}
 
     async def read(self, caller: Caller, session_id: str) -> LogSnapshot:
         """Read the log now; `SessionNotFound`."""
-        watch = self._watches.get((caller, session_id))
-        return await self._read(caller, session_id, watch.log if watch else LogSnapshot())
+        poller = self._pollers.get((caller, session_id))
+        return await self._read(caller, session_id, poller.log if poller else LogSnapshot())
 
     @contextmanager
     def follow(self, caller: Caller, session_id: str, first: LogSnapshot) -> Iterator[LogPoller]:
-        """The watch of a session whose log has just been read; it is read on while anybody follows."""
+        """Yield the poller of a session whose log has just been read; it polls as long as anybody follows."""
         key = caller, session_id
-        watch = self._watches.get(key)
-        if watch is None or watch.failure:
-            watch = LogPoller(first, lambda known: self._read(caller, session_id, known), self._interval)
-            self._watches[key] = watch
-        watch.publish(first)
-        watch.followers += 1
+        poller = self._pollers.get(key)
+        if poller is None or poller.failure:
+            poller = LogPoller(first, lambda known: self._read(caller, session_id, known), self._interval)
+            self._pollers[key] = poller
+        poller.publish(first)
+        poller.followers += 1
         try:
-            yield watch
+            yield poller
         finally:
-            watch.followers -= 1
-            if not watch.followers:
-                watch.close()
-                if self._watches.get(key) is watch:
-                    del self._watches[key]
+            poller.followers -= 1
+            if not poller.followers:
+                poller.close()
+                if self._pollers.get(key) is poller:
+                    del self._pollers[key]
 
     async def _read(self, caller: Caller, session_id: str, known: LogSnapshot) -> LogSnapshot:
-        begun = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         resource = await self._platform.get_session(caller, session_id)
-        news = await self._exports.update(caller, session_id, known.prefix)
+        update = await self._logs.update(caller, session_id, known.prefix)
         return await asyncio.to_thread(
-            extended,
-            known.events if news.appended else (),
-            news.entries,
-            prefix=news.prefix,
-            begun=begun,
+            extend,
+            known.events if update.appended else (),
+            update.entries,
+            prefix=update.prefix,
+            started=started,
             running=mapping.phase(resource) is SessionStatus.RUNNING,
         )

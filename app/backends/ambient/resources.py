@@ -1,4 +1,4 @@
-"""What the platform says of sessions, as far as anybody here asks for it; a value of another type reads as absent."""
+"""The parts of the platform's JSON that are used here, as types. A value of another type counts as absent."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ _PLAIN = {inspect.StrType: str, inspect.IntType: int, inspect.BoolType: bool, in
 
 
 class Metadata(msgspec.Struct, rename="camel", gc=False):
-    """Kubernetes' part of a resource."""
+    """The metadata of a Kubernetes resource."""
 
     name: str | None = None
     creation_timestamp: str | None = None
@@ -20,7 +20,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
 
 
 class Repo(msgspec.Struct, gc=False):
-    """A repository, flat or, as older versions have it, under `input`."""
+    """A repository: flat, or under `input` in older versions."""
 
     url: str | None = None
     branch: str | None = None
@@ -28,13 +28,13 @@ class Repo(msgspec.Struct, gc=False):
 
 
 class LlmSettings(msgspec.Struct, gc=False):
-    """How a session's model is asked."""
+    """The settings of a session's model."""
 
     model: str | None = None
 
 
 class Spec(msgspec.Struct, rename="camel", gc=False):
-    """What was asked for."""
+    """The desired state of a session."""
 
     display_name: str | None = None
     initial_prompt: str | None = None
@@ -46,7 +46,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False):
 
 
 class Condition(msgspec.Struct, gc=False):
-    """One thing that holds of a session, or does not."""
+    """A Kubernetes condition of a session."""
 
     type: str | None = None
     reason: str | None = None
@@ -54,7 +54,7 @@ class Condition(msgspec.Struct, gc=False):
 
 
 class Status(msgspec.Struct, rename="camel", gc=False):
-    """What became of it."""
+    """The actual state of a session."""
 
     phase: str | None = None
     completion_time: str | None = None
@@ -64,7 +64,7 @@ class Status(msgspec.Struct, rename="camel", gc=False):
 
 
 class Resource(msgspec.Struct, gc=False):
-    """A session; `name` is its name in older shapes and in the answer to a create."""
+    """A session; `name` is set in older versions and in the response to a create."""
 
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     spec: Spec = msgspec.field(default_factory=Spec)
@@ -74,7 +74,7 @@ class Resource(msgspec.Struct, gc=False):
 
 
 class Page(msgspec.Struct, rename="camel", gc=False):
-    """A part of the list of sessions, each as it is written."""
+    """A page of the list of sessions, each of them undecoded."""
 
     items: list[msgspec.Raw] | None = None
     next_offset: int | None = None
@@ -83,10 +83,10 @@ class Page(msgspec.Struct, rename="camel", gc=False):
 
 
 def reader(struct: type[T]) -> Callable[[bytes], T | None]:
-    """A function that reads a JSON object as `struct`, and gives None for any other JSON; raises msgspec's errors.
+    """Return a function that decodes a JSON object as `struct`, and any other JSON as None.
 
-    All is decoded at once. What has another type somewhere is read a second time, part by part. Bytes that are not
-    UTF-8 are an error wherever they stand, which the decoder would not see in what it skips.
+    It raises msgspec's errors, and `UnicodeDecodeError` for bytes that are not UTF-8 even in members that are skipped.
+    JSON of other types than expected is decoded a second time, member by member, which is slower.
     """
     decode = msgspec.json.Decoder(struct).decode
     kind = inspect.type_info(struct)
@@ -97,21 +97,21 @@ def reader(struct: type[T]) -> Callable[[bytes], T | None]:
         try:
             return decode(body)
         except msgspec.ValidationError:
-            fitted: T | None = _fitted(kind, msgspec.json.decode(body))
-            return fitted
+            value: T | None = _convert(kind, msgspec.json.decode(body))
+            return value
 
     return read
 
 
-def _fitted(kind: inspect.Type, value: Any) -> Any:
-    """`value` as far as it is of this kind, else None."""
+def _convert(kind: inspect.Type, value: Any) -> Any:
+    """Return the parts of a decoded JSON value that are of this kind; None if it is of another kind as a whole."""
     if isinstance(kind, inspect.UnionType):
-        kind = kind.types[0]  # the other one is None
+        kind = kind.types[0]  # the second one is None
     if isinstance(kind, inspect.StructType) and isinstance(value, dict):
-        parts = {field.name: _fitted(field.type, value.get(field.encode_name)) for field in kind.fields}
+        parts = {field.name: _convert(field.type, value.get(field.encode_name)) for field in kind.fields}
         return kind.cls(**{name: part for name, part in parts.items() if part is not None})
     if isinstance(kind, inspect.ListType) and isinstance(value, list):
-        return [part for item in value if (part := _fitted(kind.item_type, item)) is not None]
+        return [part for item in value if (part := _convert(kind.item_type, item)) is not None]
     if isinstance(kind, inspect.RawType):
         return msgspec.Raw(msgspec.json.encode(value))
     return value if type(value) is _PLAIN.get(type(kind)) else None
