@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Integer, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
 from app.agui.times import rfc3339
 from app.clock import now_ms
 from app.errors import ApprovalNotFound
 from app.models.approvals import Approval, ApprovalRequest, ApprovalStatus
+from app.store.dialect import in_json_array
 from app.store.statements import Statement
-from app.store.tables import APPROVALS, RUNS
+from app.store.tables import APPROVALS, INT64, RUNS
 
 _decode_request = msgspec.json.Decoder(ApprovalRequest).decode
 
@@ -61,15 +62,15 @@ class ApprovalRow(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = (
-    APPROVALS.c.number,
+    APPROVALS.c.row_id,
     APPROVALS.c.id,
     APPROVALS.c.run,
     RUNS.c.run_id,
     RUNS.c.thread_id,
     APPROVALS.c.status,
     APPROVALS.c.interrupt_id,
-    APPROVALS.c.question,
-    APPROVALS.c.answer,
+    APPROVALS.c.request,
+    APPROVALS.c.decision,
     APPROVALS.c.created_at,
     APPROVALS.c.expires_at,
 )
@@ -83,18 +84,17 @@ def _is_open(now: Any) -> ColumnElement[bool]:
 
 def _rows(*conditions: ColumnElement[bool]) -> Any:
     return (
-        select(*_COLUMNS).join(RUNS, RUNS.c.number == APPROVALS.c.run).where(*conditions).order_by(APPROVALS.c.number)
+        select(*_COLUMNS).join(RUNS, RUNS.c.row_id == APPROVALS.c.run).where(*conditions).order_by(APPROVALS.c.row_id)
     )
 
 
-_SESSIONS = func.json_each(bindparam("sessions")).table_valued("value")
 _OPEN_IDS = Statement(
     select(APPROVALS.c.session, APPROVALS.c.id)
-    .where(APPROVALS.c.session.in_(select(_SESSIONS.c.value)), _is_open(bindparam("now", type_=Integer)))
-    .order_by(APPROVALS.c.number)
+    .where(in_json_array(APPROVALS.c.session, bindparam("sessions")), _is_open(bindparam("now", type_=INT64)))
+    .order_by(APPROVALS.c.row_id)
 )
 _PENDING_IN_TURN = Statement(_rows(APPROVALS.c.run == bindparam("run_row_id"), _IS_PENDING, ~_IS_INTERRUPT))
-_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_row_id"), _is_open(bindparam("now", type_=Integer))))
+_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_row_id"), _is_open(bindparam("now", type_=INT64))))
 
 
 def add(
@@ -115,7 +115,7 @@ def add(
         "run": run,
         "status": ApprovalStatus.PENDING,
         "interrupt_id": interrupt_id,
-        "question": msgspec.json.encode(request),
+        "request": msgspec.json.encode(request),
         "created_at": created_at,
         "expires_at": expires_at,
     }
@@ -169,15 +169,15 @@ def is_closed(connection: Connection, session: int, approval_id: str) -> bool:
 
 def decision_on(connection: Connection, session: int, approval_id: str) -> dict[str, Any] | None:
     """Return the decision on an approval; None if there is none, or no such approval any more."""
-    query = select(APPROVALS.c.answer).where(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
+    query = select(APPROVALS.c.decision).where(APPROVALS.c.session == session, APPROVALS.c.id == approval_id)
     decision = connection.execute(query).scalar_one_or_none()
     return decision and msgspec.json.decode(decision)
 
 
 def close(connection: Connection, row_id: int, status: ApprovalStatus, decision: object = None) -> None:
     """Put an approval into a final state, with the decision if there is one."""
-    values = {"status": status, "answer": None if decision is None else msgspec.json.encode(decision)}
-    connection.execute(update(APPROVALS).where(APPROVALS.c.number == row_id).values(values))
+    values = {"status": status, "decision": None if decision is None else msgspec.json.encode(decision)}
+    connection.execute(update(APPROVALS).where(APPROVALS.c.row_id == row_id).values(values))
 
 
 def _approval(row: Sequence[Any]) -> ApprovalRow:

@@ -6,7 +6,7 @@ Only a workspace that is noted here is ever removed: the data directory may hold
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
-from app.store.tables import REMOVALS
+from app.store.tables import DELETIONS
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -19,15 +19,15 @@ class Deletion(msgspec.Struct, frozen=True):
 
 def add(connection: Connection, deletion: Deletion) -> None:
     """Note a workspace for removal."""
-    connection.execute(insert(REMOVALS), {"number": deletion.row_id, "project": deletion.project, "id": deletion.id})
+    connection.execute(insert(DELETIONS), {"row_id": deletion.row_id, "project": deletion.project, "id": deletion.id})
 
 
 def pending(connection: Connection) -> list[Deletion]:
     """Return all deletions that are not finished, oldest session first."""
-    columns = REMOVALS.c.number, REMOVALS.c.project, REMOVALS.c.id
-    return [Deletion(*row) for row in connection.execute(select(*columns).order_by(REMOVALS.c.number))]
+    columns = DELETIONS.c.row_id, DELETIONS.c.project, DELETIONS.c.id
+    return [Deletion(*row) for row in connection.execute(select(*columns).order_by(DELETIONS.c.row_id))]
 
 
 def remove(connection: Connection, row_id: int) -> None:
     """Forget a deletion that is finished."""
-    connection.execute(delete(REMOVALS).where(REMOVALS.c.number == row_id))
+    connection.execute(delete(DELETIONS).where(DELETIONS.c.row_id == row_id))

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.models.runs import RunStatus
+from app.store.dialect import contains
 from app.store.notifier import mark_changed
 from app.store.statements import Statement
 from app.store.tables import EVENTS, RUNS, SESSIONS
@@ -24,7 +25,7 @@ class RunRange(msgspec.Struct, frozen=True):
 # What is executed for every batch of events, and for each reader of one.
 _ADVANCE = Statement(
     update(SESSIONS)
-    .where(SESSIONS.c.number == bindparam("session_number"))
+    .where(SESSIONS.c.row_id == bindparam("session_number"))
     .values(last_position=SESSIONS.c.last_position + bindparam("added"))
     .returning(SESSIONS.c.last_position)
 )
@@ -32,16 +33,16 @@ _APPENDED = ("session", "position", "run", "event")
 _APPEND = Statement(insert(EVENTS).values({name: bindparam(name) for name in _APPENDED}))
 _EXTEND = Statement(
     update(RUNS)
-    .where(RUNS.c.number == bindparam("run_number"))
+    .where(RUNS.c.row_id == bindparam("run_number"))
     .values(
         event_count=RUNS.c.event_count + bindparam("added"),
         first_position=func.coalesce(RUNS.c.first_position, bindparam("start")),
         last_position=bindparam("end"),
     )
 )
-_LAST = Statement(select(SESSIONS.c.last_position).where(SESSIONS.c.number == bindparam("session_number")))
+_LAST = Statement(select(SESSIONS.c.last_position).where(SESSIONS.c.row_id == bindparam("session_number")))
 _STRETCH = Statement(
-    select(RUNS.c.number, RUNS.c.status, RUNS.c.first_position, RUNS.c.last_position).where(
+    select(RUNS.c.row_id, RUNS.c.status, RUNS.c.first_position, RUNS.c.last_position).where(
         RUNS.c.session == bindparam("session_number"), RUNS.c.run_id == bindparam("id")
     )
 )
@@ -67,7 +68,7 @@ def append(connection: Connection, session: int, run: int, events: Sequence[byte
         {"session": session, "position": position, "run": run, "event": event}
         for position, event in enumerate(events, start)
     ]
-    _APPEND.each(connection, rows)
+    _APPEND.execute_many(connection, rows)
     _EXTEND(connection, run_number=run, added=added, start=start, end=end)
     mark_changed(connection, session)
 
@@ -107,14 +108,14 @@ def events_after(
 
 def of_thread(connection: Connection, session: int, thread_id: str, after: int) -> Iterator[msgspec.Raw]:
     """What the log has of a thread behind the position `after`."""
-    runs = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
+    runs = select(RUNS.c.row_id).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id)
     query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.position > after, EVENTS.c.run.in_(runs))
     return map(msgspec.Raw, connection.execute(query).scalars())
 
 
 def of_other_runs(connection: Connection, session: int, thread_id: str, run: int) -> list[msgspec.Raw]:
     """What the log says of a thread's other runs: all earlier ones, if `run` is the one under way."""
-    others = select(RUNS.c.number).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id, RUNS.c.number != run)
+    others = select(RUNS.c.row_id).where(RUNS.c.session == session, RUNS.c.thread_id == thread_id, RUNS.c.row_id != run)
     query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.run.in_(others))
     return [msgspec.Raw(event) for event in connection.execute(query.order_by(EVENTS.c.position)).scalars()]
 
@@ -122,5 +123,5 @@ def of_other_runs(connection: Connection, session: int, thread_id: str, run: int
 def containing(connection: Connection, session: int, run: int, text: str) -> list[msgspec.Raw]:
     """Those events of a run in whose bytes a text occurs."""
     query = select(EVENTS.c.event).where(EVENTS.c.session == session, EVENTS.c.run == run)
-    found = query.where(func.instr(EVENTS.c.event, text.encode()) > 0).order_by(EVENTS.c.position)
+    found = query.where(contains(EVENTS.c.event, text.encode())).order_by(EVENTS.c.position)
     return [msgspec.Raw(event) for event in connection.execute(found).scalars()]

@@ -19,7 +19,7 @@ from app.store.sqlite.database import migrate
 from app.store.sqlite.engine import translate_errors, writing_engine
 from app.store.sqlite.files import private_database
 from app.store.statements import Statement
-from app.store.tables import KEYS
+from app.store.tables import ACCESS_KEYS
 
 PREFIX = "ak_"
 _RANK = {Role.VIEW: 0, Role.EDIT: 1, Role.ADMIN: 2}
@@ -44,16 +44,18 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _COLUMNS = (
-    KEYS.c.id,
-    KEYS.c.project,
-    KEYS.c.role,
-    KEYS.c.name,
-    KEYS.c.created_at,
-    KEYS.c.expires_at,
-    KEYS.c.revoked_at,
+    ACCESS_KEYS.c.id,
+    ACCESS_KEYS.c.project,
+    ACCESS_KEYS.c.role,
+    ACCESS_KEYS.c.name,
+    ACCESS_KEYS.c.created_at,
+    ACCESS_KEYS.c.expires_at,
+    ACCESS_KEYS.c.revoked_at,
 )
-_BY_HASH = Statement(
-    select(KEYS.c.project, KEYS.c.role, KEYS.c.expires_at, KEYS.c.revoked_at).where(KEYS.c.hash == bindparam("hash_"))
+_FIND_BY_HASH = Statement(
+    select(ACCESS_KEYS.c.project, ACCESS_KEYS.c.role, ACCESS_KEYS.c.expires_at, ACCESS_KEYS.c.revoked_at).where(
+        ACCESS_KEYS.c.hash == bindparam("hash_")
+    )
 )
 
 
@@ -85,22 +87,26 @@ class KeyRing:
     def replace(self, *, project: str, role: Role, name: str) -> tuple[Key, str]:
         """A new key in place of all earlier ones of that name in the project, which are revoked."""
         with translate_errors(), self._engine.begin() as connection:
-            namesakes = (KEYS.c.project == project, KEYS.c.name == name, KEYS.c.revoked_at.is_(None))
-            connection.execute(update(KEYS).where(*namesakes).values(revoked_at=now_ms()))
+            namesakes = (
+                ACCESS_KEYS.c.project == project,
+                ACCESS_KEYS.c.name == name,
+                ACCESS_KEYS.c.revoked_at.is_(None),
+            )
+            connection.execute(update(ACCESS_KEYS).where(*namesakes).values(revoked_at=now_ms()))
             return _create(connection, project, role, name, None)
 
     def list(self) -> list[Key]:
         """All keys that were ever made, oldest first."""
         with translate_errors(), self._engine.begin() as connection:
-            rows = connection.execute(select(*_COLUMNS).order_by(KEYS.c.created_at, KEYS.c.id))
+            rows = connection.execute(select(*_COLUMNS).order_by(ACCESS_KEYS.c.created_at, ACCESS_KEYS.c.id))
             return [_key(row) for row in rows]
 
     def revoke(self, key_id: str) -> Key:
         """Make a key useless from now on; revoking it again changes nothing; `KeyNotFound`."""
         with translate_errors(), self._engine.begin() as connection:
-            valid = update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked_at.is_(None))
+            valid = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, ACCESS_KEYS.c.revoked_at.is_(None))
             connection.execute(valid.values(revoked_at=now_ms()))
-            row = connection.execute(select(*_COLUMNS).where(KEYS.c.id == key_id)).one_or_none()
+            row = connection.execute(select(*_COLUMNS).where(ACCESS_KEYS.c.id == key_id)).one_or_none()
         if row is None:
             raise KeyNotFound
         return _key(row)
@@ -112,7 +118,7 @@ def verify(connection: Connection, credentials: Credentials, role: Role) -> Call
     `Unauthorized` if the key is unknown, expired or revoked; `Forbidden` if it is another project's or its role is
     less than `role`. The key is looked up by its hash, so the time it takes tells nothing of the keys there are.
     """
-    key = _BY_HASH(connection, hash_=_hash(credentials.token)).fetchone()
+    key = _FIND_BY_HASH(connection, hash_=_hash(credentials.token)).fetchone()
     if key is None:
         raise Unauthorized("The token is unknown, expired or revoked.")
     project, its_role, expires_at, revoked_at = key
@@ -139,8 +145,8 @@ def _create(
         "created_at": created_at,
         "expires_at": None if expires is None else created_at + expires // datetime.timedelta(milliseconds=1),
     }
-    connection.execute(insert(KEYS), row)
-    return _key(connection.execute(select(*_COLUMNS).where(KEYS.c.id == row["id"])).one()), secret
+    connection.execute(insert(ACCESS_KEYS), row)
+    return _key(connection.execute(select(*_COLUMNS).where(ACCESS_KEYS.c.id == row["id"])).one()), secret
 
 
 def _hash(secret: str) -> bytes:

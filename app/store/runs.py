@@ -28,7 +28,7 @@ class RunRow(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = (
-    RUNS.c.number,
+    RUNS.c.row_id,
     RUNS.c.session,
     RUNS.c.run_id,
     RUNS.c.thread_id,
@@ -52,13 +52,13 @@ _decode_usage = msgspec.json.Decoder(Usage).decode
 # Bound parameters have names that differ from the columns': SQLAlchemy takes those for values of an UPDATE.
 _OF_SESSION = RUNS.c.session == bindparam("session_")
 _BY_ID = RUNS.c.run_id == bindparam("id_")
-_BY_ROW_ID = RUNS.c.number == bindparam("row_id_")
-_QUEUE_ORDER = RUNS.c.urgent.desc(), RUNS.c.number
+_BY_ROW_ID = RUNS.c.row_id == bindparam("row_id_")
+_QUEUE_ORDER = RUNS.c.priority.desc(), RUNS.c.row_id
 _START_ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_QUEUE_ORDER
 
-_INSERTED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "urgent")
+_INSERTED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "priority")
 _INSERT = Statement(insert(RUNS).values({name: bindparam(name) for name in _INSERTED}))
-_EXISTS = Statement(select(RUNS.c.number).where(_OF_SESSION, _BY_ID))
+_EXISTS = Statement(select(RUNS.c.row_id).where(_OF_SESSION, _BY_ID))
 _FIND = Statement(select(*_COLUMNS).where(_OF_SESSION, _BY_ID))
 _SUMMARIES = select(*_SUMMARY).where(_OF_SESSION)
 _SUMMARY_BY_ID = Statement(_SUMMARIES.where(_BY_ID))
@@ -79,7 +79,7 @@ _STATUS = select(RUNS.c.status).where(_BY_ROW_ID)
 _GET_STATUS = Statement(_STATUS)
 _LOCK_AND_GET_STATUS = Statement(_STATUS.join(SESSIONS).with_for_update())
 _STATE_COUNTS = Statement(
-    select(RUNS.c.status, func.count(), func.max(RUNS.c.number), func.sum(RUNS.c.event_count))
+    select(RUNS.c.status, func.count(), func.max(RUNS.c.row_id), func.sum(RUNS.c.event_count))
     .where(_OF_SESSION)
     .group_by(RUNS.c.status)
     .order_by(RUNS.c.status)
@@ -94,9 +94,9 @@ def add(
     thread_id: str,
     input: dict[str, Any],  # noqa: A002  AG-UI's name for it
     user_message: str | None,
-    urgent: bool = False,
+    priority: int = 0,
 ) -> None:
-    """Insert a run at the end of its session's queue, or at the end of the urgent ones in it."""
+    """Insert a run into its session's queue, after all of the same or a higher priority."""
     _INSERT(
         connection,
         session=session,
@@ -106,7 +106,7 @@ def add(
         input=msgspec.json.encode(input),
         user_message=user_message,
         event_count=0,
-        urgent=urgent,
+        priority=priority,
     )
 
 
@@ -155,7 +155,7 @@ def is_active(connection: Connection, row_id: int, *, lock: bool = False) -> boo
 
 def initial_run(connection: Connection, session: int) -> int | None:
     """Return the row id of the first run that the session has accepted: its task."""
-    query = select(RUNS.c.number).where(RUNS.c.session == session).order_by(RUNS.c.number).limit(1)
+    query = select(RUNS.c.row_id).where(RUNS.c.session == session).order_by(RUNS.c.row_id).limit(1)
     return connection.execute(query).scalar_one_or_none()
 
 
@@ -173,7 +173,7 @@ def begin(connection: Connection, row_id: int, started_at: int) -> None:
 def set_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> RunRow:  # noqa: A002  as in `add`
     """Replace the input of a run and return the run with it."""
     changed = msgspec.Raw(msgspec.json.encode(input))
-    connection.execute(update(RUNS).where(RUNS.c.number == run.row_id).values(input=bytes(changed)))
+    connection.execute(update(RUNS).where(RUNS.c.row_id == run.row_id).values(input=bytes(changed)))
     return msgspec.structs.replace(run, input=changed)
 
 

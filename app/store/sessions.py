@@ -13,6 +13,7 @@ from app.errors import SessionNotFound
 from app.models.approvals import ApprovalPolicy
 from app.models.runs import RunStatus, Usage
 from app.models.sessions import NewSession, Repo, Session, SessionStatus
+from app.store.dialect import contains, json_object
 from app.store.notifier import mark_changed
 from app.store.statements import Statement
 from app.store.tables import LABELS, RUNS, SESSIONS
@@ -65,18 +66,16 @@ def _public(repo: Repo) -> Repo:
 
 
 _LABELS_AS_JSON = (
-    select(func.json_group_object(LABELS.c.key, LABELS.c.value))
-    .where(LABELS.c.session == SESSIONS.c.number)
-    .scalar_subquery()
+    select(json_object(LABELS.c.key, LABELS.c.value)).where(LABELS.c.session == SESSIONS.c.row_id).scalar_subquery()
 )
 _ACTIVE_RUN = (
     select(RUNS.c.run_id)
-    .where(RUNS.c.session == SESSIONS.c.number, RUNS.c.status == RunStatus.RUNNING)
+    .where(RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status == RunStatus.RUNNING)
     .limit(1)
     .scalar_subquery()
 )
 _COLUMNS = (
-    SESSIONS.c.number,
+    SESSIONS.c.row_id,
     SESSIONS.c.id,
     SESSIONS.c.project,
     SESSIONS.c.status,
@@ -90,7 +89,7 @@ _COLUMNS = (
 )
 _OF_PROJECT = SESSIONS.c.project == bindparam("project_")
 _FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT)
-_GET = select(*_COLUMNS).where(SESSIONS.c.number == bindparam("row_id_"))
+_GET = select(*_COLUMNS).where(SESSIONS.c.row_id == bindparam("row_id_"))
 _NEWEST_FIRST = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
 
 # Compiled once: nearly every request, or every run, executes one of them.
@@ -113,7 +112,7 @@ def add(connection: Connection, *, session_id: str, project: str, request: NewSe
     labels = request.labels or {}
     request = msgspec.structs.replace(request, labels=None)
     row_id = connection.execute(
-        insert(SESSIONS).returning(SESSIONS.c.number),
+        insert(SESSIONS).returning(SESSIONS.c.row_id),
         {
             "id": session_id,
             "project": project,
@@ -122,7 +121,7 @@ def add(connection: Connection, *, session_id: str, project: str, request: NewSe
             "search": _searched(session_id, request),
             "created_at": created_at,
             "last_position": 0,
-            "moved_at": created_at,
+            "status_changed_at": created_at,
         },
     ).scalar_one()
     _insert_labels(connection, row_id, labels)
@@ -148,7 +147,7 @@ def get(connection: Connection, row_id: int, *, lock: bool = False) -> SessionRo
 
 def exists(connection: Connection, project: str, session_id: str) -> bool:
     """Return whether the project has a session of that id."""
-    query = select(SESSIONS.c.number).where(SESSIONS.c.id == session_id, SESSIONS.c.project == project)
+    query = select(SESSIONS.c.row_id).where(SESSIONS.c.id == session_id, SESSIONS.c.project == project)
     return connection.execute(query).one_or_none() is not None
 
 
@@ -171,13 +170,13 @@ def matching(
     """Return some of a project's sessions that match, newest first, and how many match; may read all of them."""
     conditions: list[ColumnElement[bool]] = [SESSIONS.c.project == project]
     if search:
-        conditions.append(func.instr(SESSIONS.c.search, search.casefold()) > 0)
+        conditions.append(contains(SESSIONS.c.search, search.casefold()))
     if status:
         conditions.append(SESSIONS.c.status.in_(status))
     for pair in label:
         key, _, value = pair.partition("=")
         labelled = select(LABELS.c.session).where(LABELS.c.key == key, LABELS.c.value == value)
-        conditions.append(SESSIONS.c.number.in_(labelled))
+        conditions.append(SESSIONS.c.row_id.in_(labelled))
     total = connection.execute(select(func.count()).select_from(SESSIONS).where(*conditions)).scalar_one()
     query = select(*_COLUMNS).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
     return [_session(row) for row in connection.execute(query)], total
@@ -186,18 +185,20 @@ def matching(
 def with_status(connection: Connection, status: SessionStatus) -> list[SessionRow]:
     """Return the sessions of all projects in this state, in the order in which they came into it."""
     query = select(*_COLUMNS).where(SESSIONS.c.status == status)
-    return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.moved_at, SESSIONS.c.number))]
+    return [
+        _session(row) for row in connection.execute(query.order_by(SESSIONS.c.status_changed_at, SESSIONS.c.row_id))
+    ]
 
 
 def row_ids(connection: Connection, status: SessionStatus) -> list[int]:
     """Return the row ids of the sessions of all projects in this state."""
-    return list(connection.execute(select(SESSIONS.c.number).where(SESSIONS.c.status == status)).scalars())
+    return list(connection.execute(select(SESSIONS.c.row_id).where(SESSIONS.c.status == status)).scalars())
 
 
 def with_queued_runs(connection: Connection) -> list[SessionRow]:
     """Return the running sessions of all projects that have a queued run."""
     with_queue = select(RUNS.c.session).where(RUNS.c.status == RunStatus.QUEUED)
-    query = select(*_COLUMNS).where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.number.in_(with_queue))
+    query = select(*_COLUMNS).where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.row_id.in_(with_queue))
     return [_session(row) for row in connection.execute(query)]
 
 
@@ -216,21 +217,21 @@ def set_status(
     error: str | None = None,
 ) -> None:
     """Put a session into a state."""
-    values = {"status": status, "completed_at": completed_at, "error": error, "moved_at": now_ms()}
-    connection.execute(update(SESSIONS).where(SESSIONS.c.number == row_id).values(values))
+    values = {"status": status, "completed_at": completed_at, "error": error, "status_changed_at": now_ms()}
+    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(values))
 
 
 def update_request(connection: Connection, session: SessionRow, request: NewSession, labels: dict[str, str]) -> None:
     """Replace the request and the labels of a session."""
     values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
-    connection.execute(update(SESSIONS).where(SESSIONS.c.number == session.row_id).values(values))
+    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == session.row_id).values(values))
     connection.execute(delete(LABELS).where(LABELS.c.session == session.row_id))
     _insert_labels(connection, session.row_id, labels)
 
 
 def add_usage(connection: Connection, row_id: int, usage: Usage) -> None:
     """Add the usage of a run to the session's."""
-    by_row_id = SESSIONS.c.number == row_id
+    by_row_id = SESSIONS.c.row_id == row_id
     before = connection.execute(select(SESSIONS.c.usage).where(by_row_id)).scalar_one()
     after = total((before and _decode_usage(before), usage))
     connection.execute(update(SESSIONS).where(by_row_id).values(usage=msgspec.json.encode(after)))
@@ -238,7 +239,7 @@ def add_usage(connection: Connection, row_id: int, usage: Usage) -> None:
 
 def remove(connection: Connection, row_id: int) -> None:
     """Delete a session with its runs, its log and all else that belongs to it."""
-    connection.execute(delete(SESSIONS).where(SESSIONS.c.number == row_id))
+    connection.execute(delete(SESSIONS).where(SESSIONS.c.row_id == row_id))
     mark_changed(connection, row_id)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, update
 
 from app.agents.acp import sessions
-from app.store.tables import MEMORIES
+from app.store.tables import AGENT_STATES
 from tests.support.agents.process import scripted_acp
 from tests.support.agents.runs import reply, text
 from tests.support.api import Api
@@ -57,7 +57,7 @@ def test_a_message_that_never_reached_the_agent_is_sent_with_the_next_one(loop: 
 def corrupt(stage: EmbeddedStage) -> None:
     engine = create_engine(f"sqlite:///{stage.database}")
     with engine.begin() as connection:
-        connection.execute(update(MEMORIES).values(memory="garbage"))
+        connection.execute(update(AGENT_STATES).values(state="garbage"))
     engine.dispose()
 
 

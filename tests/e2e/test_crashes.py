@@ -178,7 +178,7 @@ def check_store(path: Path, promises: Promises) -> None:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert store.execute("PRAGMA foreign_key_check").fetchall() == []
         runs: dict[str, set[str]] = {session_id: set() for (session_id,) in store.execute("SELECT id FROM sessions")}
-        query = "SELECT sessions.id, run_id FROM runs JOIN sessions ON session = sessions.number"
+        query = "SELECT sessions.id, run_id FROM runs JOIN sessions ON session = sessions.row_id"
         for session_id, run_id in store.execute(query):
             runs[session_id].add(run_id)
         assert not promises.deleted & set(runs)
@@ -194,13 +194,13 @@ def check_store(path: Path, promises: Promises) -> None:
 
 
 ORPHANS = """
-    SELECT approvals.id FROM approvals JOIN runs ON run = runs.number
+    SELECT approvals.id FROM approvals JOIN runs ON run = runs.row_id
     WHERE interrupt_id IS NULL AND approvals.status = 'pending' AND runs.status != 'running'
 """
 ENDS = """
     SELECT count(position), runs.status, runs.run_id FROM runs LEFT JOIN events
-    ON run = runs.number AND json_extract(CAST(event AS TEXT), '$.type') IN ('RUN_FINISHED', 'RUN_ERROR')
-    GROUP BY runs.number
+    ON run = runs.row_id AND json_extract(CAST(event AS TEXT), '$.type') IN ('RUN_FINISHED', 'RUN_ERROR')
+    GROUP BY runs.row_id
 """
 
 

@@ -39,13 +39,13 @@ CLOSING = {"TEXT_MESSAGE_START": "TEXT_MESSAGE_END", "TOOL_CALL_START": "TOOL_CA
 SETTLED = {SessionStatus.RUNNING, SessionStatus.STOPPED}
 ORDERS = st.sampled_from(["quick", "wait", "wait silently", "fail", "end early", "linger", "ask"])
 ORPHANS = """
-    SELECT count(*) FROM approvals JOIN runs ON run = runs.number
+    SELECT count(*) FROM approvals JOIN runs ON run = runs.row_id
     WHERE interrupt_id IS NULL AND approvals.status = 'pending' AND runs.status != 'running'
 """
 GAPS = """
     SELECT count(*) FROM sessions
     LEFT JOIN (SELECT session, count(*) AS n, min(position) AS low, max(position) AS high FROM events GROUP BY session)
-    ON session = number
+    ON session = row_id
     WHERE last_position != coalesce(n, 0) OR (n > 0 AND (low != 1 OR high != n))
 """
 

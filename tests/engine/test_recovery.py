@@ -77,7 +77,7 @@ async def test_sessions_are_carried_on_when_they_were_pending_or_stopping(tmp_pa
         for session_id in (stopped_before_begun, pending):
             store.execute(
                 "UPDATE runs SET status = 'queued', started_at = NULL"
-                " WHERE session = (SELECT number FROM sessions WHERE id = ?) AND event_count = 0",
+                " WHERE session = (SELECT row_id FROM sessions WHERE id = ?) AND event_count = 0",
                 (session_id,),
             )
     async with house(copy) as home:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, select, text
 
 from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
+from app.models.approvals import ApprovalRequest
+from app.models.sessions import NewSession
+from app.store import agent_state, approvals, events, runs, sessions
 from app.store.sqlite.database import SqliteDatabase, migrate
 from app.store.sqlite.engine import writing_engine
-from app.store.tables import APPROVALS, METADATA, SESSIONS
+from app.store.tables import AGENT_STATES, APPROVALS, EVENTS, LABELS, METADATA, RUNS, SESSIONS
 
 Commits = list[tuple[str, str]]
 
@@ -182,28 +185,42 @@ async def test_a_function_still_runs_when_its_caller_has_gone(database: SqliteDa
     assert await database.read(numbers) == [1, 2]
 
 
-def test_questions_that_an_earlier_version_has_stored_stay(tmp_path: Path) -> None:
+def test_deleting_a_session_deletes_all_that_belongs_to_it(tmp_path: Path) -> None:
     engine = writing_engine(tmp_path / "store.db")
-    migrate(engine, "0006")
-    rows: dict[str, dict[str, object]] = {
-        "sessions": {"number": 1, "id": "s", "project": "p", "status": "running", "request": b"{}", "search": ""}
-        | {"created_at": 1, "last_position": 0},
-        "runs": {"number": 1, "session": 1, "run_id": "r", "thread_id": "s", "status": "completed", "input": b"{}"}
-        | {"event_count": 0},
-        "approvals": {"number": 7, "id": "a", "session": 1, "run": 1, "status": "denied", "interrupt_id": "i"}
-        | {"question": b"{}", "resume": b"[]", "created_at": 5},
-    }
-    with engine.begin() as connection:
-        for table, values in rows.items():
-            names = ", ".join(values)
-            words = text(f"INSERT INTO {table} ({names}) VALUES (:{names.replace(', ', ', :')})")  # noqa: S608 - our own
-            connection.execute(words, values)
     migrate(engine)
     with engine.begin() as connection:
-        [row] = connection.execute(select(APPROVALS))
-        assert tuple(row) == (7, "a", 1, 1, "denied", "i", b"{}", b"[]", 5, None)
-        connection.execute(delete(SESSIONS))
-        assert connection.execute(select(APPROVALS)).all() == []
+        session = sessions.add(
+            connection, session_id="s", project="p", request=NewSession(task="t", labels={"a": "b"}), created_at=1
+        )
+        runs.add(connection, session=session.row_id, run_id="r", thread_id="s", input={}, user_message=None)
+        [run] = runs.queued(connection, session.row_id)
+        events.append(connection, session.row_id, run.row_id, [b"{}"])
+        agent_state.save(connection, session.row_id, "s", "state")
+        approvals.add(
+            connection,
+            approval_id="a",
+            session=session.row_id,
+            run=run.row_id,
+            request=ApprovalRequest(),
+            interrupt_id=None,
+            created_at=1,
+            expires_at=None,
+        )
+        sessions.remove(connection, session.row_id)
+        for table in (SESSIONS, LABELS, RUNS, EVENTS, APPROVALS, AGENT_STATES):
+            assert connection.execute(select(table)).all() == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize("revision", ["0008", "a later one"])
+def test_a_store_of_another_version_is_refused_with_what_to_do(tmp_path: Path, revision: str) -> None:
+    engine = writing_engine(tmp_path / "store.db")
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    with pytest.raises(StorageUnavailable, match="another version of this server") as refusal:
+        migrate(engine)
+    assert str(tmp_path / "store.db") in str(refusal.value)
     engine.dispose()
 
 

@@ -13,7 +13,7 @@ from app.models.runs import NewMessage
 from app.models.sessions import NewSession, SessionStatus
 from app.results import Idempotent
 from app.store import idempotency
-from app.store.tables import ANSWERS
+from app.store.tables import IDEMPOTENCY_KEYS
 from tests.support.scripted import CALLER, House, house
 
 NEW = NewSession(task="the task")
@@ -25,7 +25,7 @@ def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
 
 async def kept(home: House) -> int:
     """How many answers the store holds."""
-    query = select(func.count()).select_from(ANSWERS)
+    query = select(func.count()).select_from(IDEMPOTENCY_KEYS)
     return await home.backend._database.read(lambda connection: connection.execute(query).scalar_one())
 
 

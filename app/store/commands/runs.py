@@ -68,7 +68,7 @@ def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> Accepte
         run_id=run_id,
         thread_id=thread_id,
         input=run_input,
-        urgent=run.on_busy is OnBusy.INTERRUPT,
+        priority=int(run.on_busy is OnBusy.INTERRUPT),
         user_message=last_user_message(run_input),
     )
     return AcceptedRun(run_id=run_id, thread_id=thread_id)

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrate over the connection, and within the transaction, of the caller."""
+"""Alembic's entry point: migrate over the caller's connection, within its transaction."""
 
 from alembic import context
 

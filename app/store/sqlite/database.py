@@ -104,16 +104,19 @@ class SqliteDatabase(Database):
         self._writing.dispose()
 
 
-def migrate(engine: Engine, revision: str = "head") -> None:
-    """Bring the file of a writing engine to the present shape; whoever opens the store does this first.
+def migrate(engine: Engine) -> None:
+    """Create or migrate the tables in the file of a writing engine; whoever opens a store does this first.
 
-    `StorageUnavailable` if it has a shape that is not known here.
+    Raises `StorageUnavailable` if the tables have a revision that is unknown here.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
     with translate_errors(), engine.begin() as connection:
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, revision)
+            command.upgrade(config, "head")
         except CommandError as error:
-            raise StorageUnavailable("The session store was written by a newer version of this server.") from error
+            raise StorageUnavailable(
+                f"The session store {engine.url.database} was written by another version of this server. Start that "
+                "version, or move the file away to start with an empty store."
+            ) from error

@@ -62,6 +62,7 @@ def _engine(path: Path, *, pool_size: int, query_only: bool) -> Engine:
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=0,
+        paramstyle="named",  # as `Statement` needs it
         hide_parameters=True,  # an error is logged, with all that it says
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
