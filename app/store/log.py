@@ -11,7 +11,7 @@ from app.agui.events import E, Event, EventBatch, EventDecoder, decode_one
 from app.agui.page import STREAM_PAGE, cut, stream_events
 from app.agui.renderers import EventLogWriter, RunFilter, TranscriptWriter
 from app.errors import CursorAhead, RunNotFound, SessionNotFound
-from app.fair_turns import Log, Turns, in_turns, read, write
+from app.fair_turns import Batches, Turns
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.sessions import SessionStatus
 from app.results import StreamedJson, StreamEvent
@@ -37,15 +37,15 @@ class StoredLog:
     def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> StreamedJson:
         """The events as an `EventLog`."""
         written = EventLogWriter(session.id, format, RunFilter())
-        return StreamedJson(write(self._log(session.row_id, run_id, written.reading), self._turns, written))
+        return StreamedJson(self._turns.write(self._log(session.row_id, run_id, written.reading), written))
 
     async def _told(self, session: SessionRow, run_id: str | None) -> AsyncGenerator[bytes, None]:
         told = TranscriptWriter(session.id, RunFilter(), session_running=session.status is SessionStatus.RUNNING)
-        await read(self._log(session.row_id, run_id, told.reading), self._turns, told.feed)
-        async for piece in in_turns(told.pieces(), self._turns):
+        await self._turns.read(self._log(session.row_id, run_id, told.reading), told.feed)
+        async for piece in self._turns.each(told.pieces()):
             yield piece
 
-    async def _log(self, session: int, run_id: str | None, reading: EventDecoder[E]) -> Log[E]:
+    async def _log(self, session: int, run_id: str | None, reading: EventDecoder[E]) -> Batches[E]:
         end, run = await self._database.read(check_position, session, 0, run_id)
         end, after = run.last if run else end, 0
         while after < end:

@@ -16,7 +16,7 @@ from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.errors import sanitize, translate_errors
 from app.backends.ambient.log_cache import Checkpoint, Checkpoints, LogCache
 from app.errors import CursorAhead
-from app.fair_turns import Log, Turns, in_turns, read, write
+from app.fair_turns import Batches, Turns
 from app.models.caller import Caller
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.runs import RunSummary
@@ -72,7 +72,7 @@ class LogReader:
     ) -> StreamedJson:
         """Return the events as an `EventLog`."""
         writer = EventLogWriter(session_id, format, RunFilter(run_id, accepted=accepted))
-        return StreamedJson(_checked(write(self._batches(caller, session_id, writer.reading), self._turns, writer)))
+        return StreamedJson(_checked(self._turns.write(self._batches(caller, session_id, writer.reading), writer)))
 
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool
@@ -108,7 +108,7 @@ class LogReader:
 
         async def read_after(prefix: LogPrefix | None) -> LogPrefix | None:
             hasher = PrefixHasher(prefix)
-            await read(self._batches(caller, session_id, BYTES, hasher), self._turns, feed)
+            await self._turns.read(self._batches(caller, session_id, BYTES, hasher), feed)
             return hasher.prefix
 
         if known:
@@ -138,7 +138,7 @@ class LogReader:
                 checkpoints.add(Checkpoint(events.end, events.missing, prefix))
             return builder.feed(kept.all())
 
-        await read(self._batches(caller, session_id, EVENTS, hasher), self._turns, feed)
+        await self._turns.read(self._batches(caller, session_id, EVENTS, hasher), feed)
         if not builder.full:
             events.finish()
             if after > events.end:
@@ -151,7 +151,7 @@ class LogReader:
             return TranscriptWriter(session_id, RunFilter(run_id, accepted=accepted), session_running=True)
 
         async with self._view("transcript", caller, session_id, make, run_id, accepted=accepted) as writer:
-            async for piece in in_turns(writer.pieces(), self._turns):
+            async for piece in self._turns.each(writer.pieces()):
                 yield piece
 
     def _view(
@@ -165,13 +165,13 @@ class LogReader:
         accepted: bool = False,
     ) -> AbstractAsyncContextManager[V]:
         async def feed_log(view: V, hasher: PrefixHasher) -> None:
-            await read(self._batches(caller, session_id, view.reading, hasher), self._turns, view.feed)
+            await self._turns.read(self._batches(caller, session_id, view.reading, hasher), view.feed)
 
         return self._cache.view(_key(kind, caller, session_id, run_id, accepted=accepted), make, feed_log)
 
     async def _batches(
         self, caller: Caller, session_id: str, reading: EventDecoder[E], hasher: PrefixHasher | None = None
-    ) -> Log[E]:
+    ) -> Batches[E]:
         splitter = ExportSplitter(reading, hasher)
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
