@@ -32,4 +32,4 @@ EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + (os.environ.get('PORT') or '8081') + '/health', timeout=2)"]
 
-CMD ["python", "-m", "app"]
+CMD ["python", "-m", "app", "serve"]

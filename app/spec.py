@@ -6,35 +6,54 @@ from typing import Any
 import msgspec
 import yaml
 
+try:  # several times as fast
+    from yaml import CSafeDumper as SafeDumper
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML built without libyaml
+    from yaml import SafeDumper, SafeLoader  # type: ignore[assignment]
+
 OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
+"""Where the files are; the wheel has them beside `app/` too."""
+
 _ROOT = "openapi.yaml"
 _KINDS = ("schemas", "parameters", "headers", "responses", "examples", "links")
 
 
 class SpecError(Exception):
-    """The files under openapi/ do not make one document; the message names the file and the reference."""
+    """The files under openapi/ do not form one document; the message names the file and the reference."""
 
 
 def load(directory: Path = OPENAPI) -> dict[str, Any]:
-    """Return the self-contained document: every file reference is a `#/components/…` reference, path items are inlined.
+    """Return the self-contained document: path items are inlined, every other file reference becomes a component's.
 
-    A component is named by its file (`schemas/Session.yaml`) or by its key (`headers.yaml#/Location`). The order of
-    keys is that of the files, the components of a kind are sorted by name. Raises `SpecError`.
+    A component is named after its file (`schemas/Session.yaml`) or its key (`headers.yaml#/Location`). Keys keep the
+    order of the files, and the components of a kind are sorted by name. Raises `SpecError`.
     """
     return _Bundle(directory.resolve()).document()
 
 
+def version() -> str:
+    """Return the document's version, which is also the program's."""
+    return str(_parse(OPENAPI / _ROOT)["info"]["version"])
+
+
 def as_json(document: dict[str, Any]) -> bytes:
-    """The document as compact JSON."""
+    """Return the document as compact JSON."""
     return msgspec.json.encode(document)
 
 
 def as_yaml(document: dict[str, Any]) -> str:
-    """The document as YAML for people: texts of several lines stay as they were written."""
+    """Return the document as YAML for people to read: texts of several lines stay blocks."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
+def _parse(file: Path) -> Any:
+    return yaml.load(file.read_text(encoding="utf-8"), SafeLoader)
+
+
 class _Bundle:
+    """The document while it is put together, with the files and components that have been read so far."""
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files: dict[Path, Any] = {}
@@ -52,13 +71,13 @@ class _Bundle:
     def _read(self, file: Path) -> Any:
         if file not in self._files:
             try:
-                self._files[file] = yaml.safe_load(file.read_text(encoding="utf-8"))
+                self._files[file] = _parse(file)
             except yaml.YAMLError as error:
                 raise SpecError(f"{self._name(file)}: no valid YAML: {error}") from error
         return self._files[file]
 
     def _bundle(self, node: Any, source: Path) -> Any:
-        """A copy of what `source` holds in which every reference is replaced."""
+        """Return a copy of a node of the file `source` in which every reference is replaced."""
         match node:
             case {"$ref": str(ref), **siblings}:
                 if siblings:
@@ -93,7 +112,7 @@ class _Bundle:
     def _component(self, kind: str, name: str, content: Any, file: Path) -> dict[str, str]:
         found = self._components[kind]
         if name not in found:
-            found[name] = None  # taken before its own references are followed: a schema may lead back to itself
+            found[name] = None  # before its own references are followed, because a schema may refer to itself
             found[name] = self._bundle(content, file)
         return {"$ref": f"#/components/{kind}/{name}"}
 
@@ -101,15 +120,15 @@ class _Bundle:
         return file.relative_to(self._directory).as_posix()
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes no anchors, and texts of several lines as blocks."""
+class _Dumper(SafeDumper):
+    """YAML without anchors, and with texts of several lines as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_text(dumper: SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _represent_text)

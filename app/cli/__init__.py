@@ -1,1 +1,4 @@
-"""A client of the API for people in a terminal; it speaks HTTP and knows nothing else of the server."""
+"""The command line: commands of the server (serve, keys, spec), and a client that speaks only HTTP.
+
+The modules of commands are imported at every start, so they are light: a command's body imports what it alone needs.
+"""

@@ -1,35 +1,35 @@
-"""The events of a session as they come, resumed where a connection broke."""
+"""The events of a session as they arrive, resumed after a broken connection."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import requests
 
-from app.cli.api import ApiClient, CliError
+from app.cli.api import ApiClient
+from app.cli.errors import CliError
 
-PATIENCE_SECONDS = 60.0
-"""How long a server may be away before a reader gives up."""
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
-"""Seconds between attempts; something on the way may cut every stream before an event comes."""
-PAGE = 1000
+RECONNECT_SECONDS = 60.0
+"""How long a server may be unreachable before a reader gives up."""
+FIRST_DELAY = 0.1
+MAX_DELAY = 5.0
+"""Seconds between attempts; the delay grows while streams end without a single event."""
+PAGE_EVENTS = 1000
 
-_ENDS = frozenset({"RUN_FINISHED", "RUN_ERROR"})
-_UNDER_WAY = frozenset({"queued", "running"})
+_TERMINAL_EVENTS = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+_UNFINISHED = frozenset({"queued", "running"})
 
 
 class Frame(NamedTuple):
-    """An AG-UI event as it was sent, and its position in the session's log where it has one."""
+    """An AG-UI event as it was sent, and its position in the session's log if it has one."""
 
     position: int | None
     text: str
 
     @property
     def event(self) -> dict[str, Any]:
-        """The event; an empty one for what is no JSON object."""
+        """The parsed event, empty if the text is not a JSON object."""
         try:
             event = json.loads(self.text)
         except ValueError:
@@ -38,49 +38,50 @@ class Frame(NamedTuple):
 
 
 def follow(
-    client: ApiClient, session: str, *, after: int = 0, run: str | None = None, lost: Callable[[str], None]
+    client: ApiClient, session_id: str, *, after: int = 0, run: str | None = None, on_loss: Callable[[str], None]
 ) -> Iterator[Frame]:
-    """What is stored behind the position `after`, then what comes; with `run` (its id) until that run's end.
+    """Yield the events after a position, stored ones first; with `run` (its id) only those of this run, to its end.
 
-    Nothing comes twice and nothing is missing, however often the connection breaks. `lost` is told of each break.
-    Raises Failure when the first connection fails, when the server refuses to go on, or is away for too long.
+    Each event is yielded once, however often the connection breaks; `on_loss` is called with a message for each break.
+    Raises `CliError` if the first connection fails, the server refuses to continue, or it is unreachable for too long.
     """
     query = {} if run is None else {"run_id": run}
-    response = client.stream("sessions", session, "events", after=after, **query)
-    over, pause = False, FIRST_PAUSE
+    response = client.stream("sessions", session_id, "events", after=after, **query)
+    run_is_over, delay = False, FIRST_DELAY
     while True:
         seen_end = broken = False
-        began, reached = time.monotonic(), after
+        began, resumed_after = time.monotonic(), after
         try:
             with response:
-                for frame in _frames(response):
+                for frame in _read_frames(response):
                     after = after if frame.position is None else frame.position
-                    seen_end = seen_end or (run is not None and frame.event.get("type") in _ENDS)
+                    seen_end = seen_end or (run is not None and frame.event.get("type") in _TERMINAL_EVENTS)
                     yield frame
         except requests.RequestException:
             broken = True
-        if seen_end or (over and not broken):
+        if seen_end or (run_is_over and not broken):
             return
-        # A stream that is over before its run may have ended with its server: only what begins after the run is whole.
-        over = over or (run is not None and not broken and _is_over(client, session, run))
-        if not over:
-            lost("The connection was lost; trying again.")
-        fruitless = after == reached and time.monotonic() - began < LONGEST_PAUSE
-        pause = min(pause * 2, LONGEST_PAUSE) if fruitless else FIRST_PAUSE
-        response = _patiently(partial(client.stream, "sessions", session, "events", after=after, **query), pause)
+        # A stream that ends before its run's terminal event may have ended with its server, so only a stream that was
+        # opened after the run's end is complete.
+        run_is_over = run_is_over or (run is not None and not broken and _is_over(client, session_id, run))
+        if not run_is_over:
+            on_loss("The connection was lost; trying again.")
+        fruitless = after == resumed_after and time.monotonic() - began < MAX_DELAY
+        delay = min(delay * 2, MAX_DELAY) if fruitless else FIRST_DELAY
+        response = _reconnect(client, session_id, after, query, delay)
 
 
-def stored(client: ApiClient, session: str, *, after: int = 0, run: str | None = None) -> Iterator[Frame]:
-    """What is stored behind the position `after`, with `run` (its id) only those of that run."""
+def stored(client: ApiClient, session_id: str, *, after: int = 0, run: str | None = None) -> Iterator[Frame]:
+    """Yield the stored events after a position; with `run` (its id) only those of this run. Raises `CliError`."""
     query = {} if run is None else {"run_id": run}
     position: int | None = after
     while position is not None:
-        page = client.get("sessions", session, "output", format="events", after=position, limit=PAGE, **query)
+        page = client.get("sessions", session_id, "output", format="events", after=position, limit=PAGE_EVENTS, **query)
         yield from (Frame(None, json.dumps(event)) for event in page["events"])
         position = page.get("next_after")
 
 
-def _frames(response: requests.Response) -> Iterator[Frame]:
+def _read_frames(response: requests.Response) -> Iterator[Frame]:
     position, data = None, []
     for line in response.iter_lines(chunk_size=None):
         field, _, value = line.partition(b":")
@@ -95,23 +96,26 @@ def _frames(response: requests.Response) -> Iterator[Frame]:
             position, data = None, []
 
 
-def _is_over(client: ApiClient, session: str, run: str) -> bool:
+def _is_over(client: ApiClient, session_id: str, run: str) -> bool:
     try:
-        status = client.get("sessions", session, "runs", run)["status"]
-    except CliError as failure:
-        if not failure.retryable:
+        status = client.get("sessions", session_id, "runs", run)["status"]
+    except CliError as error:
+        if not error.retryable:
             raise
         return False
-    return status not in _UNDER_WAY
+    return status not in _UNFINISHED
 
 
-def _patiently(connect: Callable[[], requests.Response], pause: float) -> requests.Response:
-    end = time.monotonic() + PATIENCE_SECONDS
+def _reconnect(
+    client: ApiClient, session_id: str, after: int, query: dict[str, str], delay: float
+) -> requests.Response:
+    """Return a new stream, after trying for RECONNECT_SECONDS at most."""
+    deadline = time.monotonic() + RECONNECT_SECONDS
     while True:
-        time.sleep(pause)
+        time.sleep(delay)
         try:
-            return connect()
-        except CliError as failure:
-            if not failure.retryable or time.monotonic() > end:
+            return client.stream("sessions", session_id, "events", after=after, **query)
+        except CliError as error:
+            if not error.retryable or time.monotonic() > deadline:
                 raise
-            pause = max(min(pause * 2, LONGEST_PAUSE), min(failure.retry_after, PATIENCE_SECONDS))
+            delay = max(min(delay * 2, MAX_DELAY), min(error.retry_after, RECONNECT_SECONDS))

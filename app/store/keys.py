@@ -1,4 +1,4 @@
-"""Access keys: 256 random bits for the client, a hash of them for the store; each bound to one project and a role."""
+"""Access keys. Each is for one project and has one role; the client has 256 random bits, the store only their hash."""
 
 import datetime
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
 
 from app.agui.times import rfc3339
 from app.clock import now_ms
@@ -32,7 +32,7 @@ class KeyNotFound(NotFound):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of a key, without the key; times are RFC 3339."""
+    """A key as the list shows it, without the secret; times are RFC 3339."""
 
     id: str
     project: str
@@ -60,7 +60,7 @@ _FIND_BY_HASH = Statement(
 
 
 class KeyRing:
-    """The keys of a store, for a command that has the file to itself or shares it with a running server."""
+    """The keys of a store, for a command; a server may be using the store at the same time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -68,7 +68,7 @@ class KeyRing:
     @classmethod
     @contextmanager
     def open(cls, database: Path) -> Iterator[Self]:
-        """The keys of the store in that file, which is made or migrated where need be."""
+        """Open the keys of the store in a file, which is created if it does not exist and migrated if it is older."""
         private_database(database)
         engine = writing_engine(database)
         try:
@@ -80,29 +80,30 @@ class KeyRing:
     def create(
         self, *, project: str, role: Role, name: str = "", expires: datetime.timedelta | None = None
     ) -> tuple[Key, str]:
-        """A new key and its secret, which is shown here and never again."""
+        """Create a key; return it with its secret, which cannot be read again."""
         with translate_errors(), self._engine.begin() as connection:
             return _create(connection, project, role, name, expires)
 
-    def replace(self, *, project: str, role: Role, name: str) -> tuple[Key, str]:
-        """A new key in place of all earlier ones of that name in the project, which are revoked."""
+    def rotate(self, *, project: str, role: Role, name: str, overlap: datetime.timedelta) -> tuple[Key, str]:
+        """Create a key like `create`; earlier keys of that name in the project expire after `overlap` at the latest."""
+        end = now_ms() + overlap // datetime.timedelta(milliseconds=1)
+        earlier = (
+            ACCESS_KEYS.c.project == project,
+            ACCESS_KEYS.c.name == name,
+            or_(ACCESS_KEYS.c.expires_at.is_(None), ACCESS_KEYS.c.expires_at > end),
+        )
         with translate_errors(), self._engine.begin() as connection:
-            namesakes = (
-                ACCESS_KEYS.c.project == project,
-                ACCESS_KEYS.c.name == name,
-                ACCESS_KEYS.c.revoked_at.is_(None),
-            )
-            connection.execute(update(ACCESS_KEYS).where(*namesakes).values(revoked_at=now_ms()))
+            connection.execute(update(ACCESS_KEYS).where(*earlier).values(expires_at=end))
             return _create(connection, project, role, name, None)
 
     def list(self) -> list[Key]:
-        """All keys that were ever made, oldest first."""
+        """Return all keys, oldest first, also expired and revoked ones."""
         with translate_errors(), self._engine.begin() as connection:
             rows = connection.execute(select(*_COLUMNS).order_by(ACCESS_KEYS.c.created_at, ACCESS_KEYS.c.id))
             return [_key(row) for row in rows]
 
     def revoke(self, key_id: str) -> Key:
-        """Make a key useless from now on; revoking it again changes nothing; `KeyNotFound`."""
+        """Revoke a key with immediate effect; for a revoked key nothing changes. Raises `KeyNotFound`."""
         with translate_errors(), self._engine.begin() as connection:
             valid = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, ACCESS_KEYS.c.revoked_at.is_(None))
             connection.execute(valid.values(revoked_at=now_ms()))
@@ -113,20 +114,20 @@ class KeyRing:
 
 
 def verify(connection: Connection, credentials: Credentials, role: Role) -> Caller:
-    """Who sends this token: in the key's project, unless the request names another.
+    """Return the caller that sends this token, in the key's project.
 
-    `Unauthorized` if the key is unknown, expired or revoked; `Forbidden` if it is another project's or its role is
-    less than `role`. The key is looked up by its hash, so the time it takes tells nothing of the keys there are.
+    Raises `Unauthorized` if the key is unknown, expired or revoked, and `Forbidden` if the request names another
+    project or the key's role is less than `role`. Keys are looked up by hash, so timing reveals nothing about them.
     """
     key = _FIND_BY_HASH(connection, hash_=_hash(credentials.token)).fetchone()
     if key is None:
         raise Unauthorized("The token is unknown, expired or revoked.")
-    project, its_role, expires_at, revoked_at = key
+    project, key_role, expires_at, revoked_at = key
     if revoked_at is not None or (expires_at is not None and expires_at <= now_ms()):
         raise Unauthorized("The token is unknown, expired or revoked.")
     if credentials.project not in {None, project}:
         raise Forbidden("The token is not for this project.")
-    if _RANK[Role(its_role)] < _RANK[role]:
+    if _RANK[Role(key_role)] < _RANK[role]:
         raise Forbidden("The token's role does not permit this.")
     return Caller(token=credentials.token, project=project)
 

@@ -46,7 +46,7 @@ def test_a_tool_call_is_one_line_and_a_long_result_is_cut(capsys: pytest.Capture
     )
     call, *result = out.splitlines()
     assert call == f"→ look {('{' + chr(34) + 'at' + chr(34) + ':' + 'x' * 500)[:MAX_ARGS]}…"
-    assert result == [*(f"  {letter}" for letter in "abcdefgh"), "  … and 3 lines more"]
+    assert result == [*(f"  {letter}" for letter in "abcdefgh"), "  … and 3 more lines"]
 
 
 def test_a_run_that_left_only_a_snapshot_shows_its_last_answer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,11 +62,11 @@ def test_a_run_that_left_only_a_snapshot_shows_its_last_answer(capsys: pytest.Ca
         ({"type": "RUN_ERROR", "message": "no"}, "The run failed: no\n"),
         ({"type": "RUN_FINISHED", "result": {"is_error": True}}, "The run failed.\n"),
         ({"type": "RUN_FINISHED", "outcome": {"type": "cancelled"}}, "Interrupted.\n"),
-        ({"type": "RUN_FINISHED", "outcome": {"type": "interrupt"}}, "The agent waits for an approval.\n"),
+        ({"type": "RUN_FINISHED", "outcome": {"type": "interrupt"}}, "The agent is waiting for an approval.\n"),
         ({"type": "RUN_FINISHED", "outcome": {"type": "success"}}, ""),
         (
             {"type": "CUSTOM", "name": "approval.requested", "value": {"id": "a"}},
-            "The agent waits for an approval.\n",
+            "The agent is waiting for an approval.\n",
         ),
         ({"type": "CUSTOM", "name": "approval.requested", "value": "a"}, ""),
         ({"type": "CUSTOM", "name": "approval.resolved", "value": {"id": "a"}}, ""),

@@ -11,9 +11,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from typer.testing import CliRunner, Result
 
-from app.__main__ import main
 from app.cli import stream
-from app.cli.api import ApiClient, CliError
+from app.cli.api import ApiClient
+from app.cli.errors import CliError
+from app.cli.main import main
 from tests.contract.probe import service_account
 from tests.support.api import Api
 from tests.support.cutting import cutting
@@ -63,7 +64,7 @@ def test_a_list_is_a_table_that_tells_of_its_next_page(invoke: Invoke, embedded_
     head, row = (line.split("\t") for line in done.stdout.splitlines())
     assert head == ["id", "status", "created", "name"]
     assert (row[0], row[3]) == (ids[1], "b b[2J")
-    assert done.stderr == "2 in all; --offset 1 shows the next.\n"
+    assert done.stderr == "2 in total; --offset 1 shows the next page.\n"
 
 
 def test_no_line_of_a_value_passes_for_a_field(invoke: Invoke, embedded_api: Api) -> None:
@@ -116,10 +117,10 @@ def test_a_session_is_made_of_options_environment_and_standard_input(invoke: Inv
         (("show", "nope"), {}, "Session not found."),
         (("show", ".."), {}, "A session's id is 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends."),
         (("create", " "), {}, "must not be blank"),
-        (("list",), {"AMBIENT_KEY": "ak_wrong"}, "AMBIENT_KEY names the key to use."),
-        (("list",), {"AMBIENT_KEY": ""}, "AMBIENT_KEY names the key to use."),
-        (("list",), {"AMBIENT_KEY": "ak\nx"}, "The key holds a character that no key has."),
-        (("list",), {"AMBIENT_PROJECT": "a\nb"}, "The project's name holds a character that no such name has."),
+        (("list",), {"AMBIENT_KEY": "ak_wrong"}, "Set AMBIENT_KEY to a valid key."),
+        (("list",), {"AMBIENT_KEY": ""}, "Set AMBIENT_KEY to a valid key."),
+        (("list",), {"AMBIENT_KEY": "ak\nx"}, "The key contains a character that no key has."),
+        (("list",), {"AMBIENT_PROJECT": "a\nb"}, "The project's name contains a character that no such name has."),
         (("list",), {"AMBIENT_PROJECT": "another"}, "project"),
         (("list",), {"AMBIENT_URL": "ftp://example.com"}, "The server's URL must be such as http://127.0.0.1:8081"),
         (("list",), {"AMBIENT_URL": "http://me:secret@127.0.0.1:1"}, "without user, query or fragment."),
@@ -147,7 +148,7 @@ def test_the_variable_is_named_when_the_project_is_missing_or_not_the_tokens(
     done = invoke("sessions", "list", **{**platform, **environment})
 
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.endswith(" AMBIENT_PROJECT or --project names the project to use.\n")
+    assert done.stderr.endswith(" Set AMBIENT_PROJECT or --project.\n")
 
 
 def test_an_answer_of_another_server_is_not_taken_for_the_apis(invoke: Invoke, loop: Background) -> None:
@@ -159,7 +160,7 @@ def test_an_answer_of_another_server_is_not_taken_for_the_apis(invoke: Invoke, l
         for command in (("sessions", "list"), ("tail", "a"), ("sessions", "create", "slow 0")):
             done = invoke(*command, AMBIENT_URL=url)
             assert (done.exit_code, done.stdout) == (1, "")
-            assert done.stderr == f"What answers at {url} is not this API (status 200).\n"
+            assert done.stderr == f"{url} does not respond like this API (status 200).\n"
 
 
 def test_a_session_is_made_once_when_the_connection_is_cut_before_the_answer(invoke: Invoke, embedded_api: Api) -> None:
@@ -177,28 +178,21 @@ def test_a_variable_that_is_not_set_is_named(invoke: Invoke) -> None:
     assert "NOT_SET_ANYWHERE is not set" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["chat"], ["tail"], ["sessions", "create"], ["sessions", "list"]])
-def test_help_names_the_variables_and_no_value(invoke: Invoke, command: list[str]) -> None:
-    text = invoke(*command, "--help").stdout
-
-    assert all(name in text for name in ("AMBIENT_URL", "AMBIENT_KEY", "AMBIENT_PROJECT"))
-
-
 def test_a_reader_gives_up_when_the_server_stays_away(embedded_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(stream, "RECONNECT_SECONDS", 0.0)
     session = embedded_api.create_session(task="list the files").ok()["id"]
     embedded_api.wait_for_status(session, "running")
     [run] = embedded_api.list_runs(session).ok()["runs"]
     embedded_api.wait_for_run(session, run["run_id"])
-    told: list[str] = []
+    messages: list[str] = []
 
     def read() -> Iterator[stream.Frame]:
         with cutting(int(embedded_api.url.rpartition(":")[2])) as relay:
             client = ApiClient(relay.url, key=embedded_api.token or "", project="")
-            frames = stream.follow(client, session, lost=told.append)
+            frames = stream.follow(client, session, on_loss=messages.append)
             yield next(frames)
         yield from frames
 
     with pytest.raises(CliError, match="cannot be reached"):
         list(read())
-    assert told == ["The connection was lost; trying again."]
+    assert messages == ["The connection was lost; trying again."]

@@ -12,7 +12,7 @@ import pytest
 from tests.support.api import Api, served_contract
 from tests.support.cutting import cutting
 from tests.support.deadline import eventually
-from tests.support.server import ROOT, ServerProcess, command, run_command, server_process
+from tests.support.server import ROOT, ServerProcess, command, create_key, server_process
 from tests.support.terminal import CTRL_C, CTRL_D, terminal
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -31,7 +31,7 @@ def server(directory: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def key(directory: Path) -> str:
-    return run_command(directory, "keys", "create", "--project", "demo", "--role", "admin").stdout.strip()
+    return create_key(directory)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,8 @@ class TestPiped:
         done = run(environment, "chat", session, said="Hello")
 
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == (f"The session is stopped. To take it up again: python -m app sessions start {session}\n")
+        assert done.stderr.startswith("The session is stopped. To start it again: ")
+        assert done.stderr.endswith(f" -m app sessions start {session}\n")
 
     def test_the_log_is_shown_as_a_conversation(self, environment: dict[str, str], api: Api) -> None:
         done = run(environment, "tail", running_session(api, task="list the files"), "--no-follow")
@@ -138,7 +139,7 @@ class TestBrokenConnections:
         assert done.stderr == "The connection was lost; trying again.\n"
 
     def test_a_log_that_is_read_goes_on_when_the_server_starts_again(self, tmp_path: Path) -> None:
-        key = run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "admin").stdout.strip()
+        key = create_key(tmp_path)
         with server_process(tmp_path) as first, Api(first.url, served_contract(first.url), token=key) as api:
             session = running_session(api)
             run_id = api.send_message(session, "slow 3000").ok()["run_id"]
@@ -167,7 +168,8 @@ class TestAtATerminal:
             shown.wait_for('You said: "list the files", then "slow 3000".')
             shown.wait_for("> ")
             shown.type(CTRL_D)
-            shown.wait_for(f"To go on: python -m app chat {session}")
+            shown.wait_for("To continue: ")
+            shown.wait_for(f" -m app chat {session}")
             assert shown.wait() == 0
 
         assert [run["status"] for run in api.list_runs(session).ok()["runs"]] == [
@@ -212,7 +214,7 @@ class TestAtATerminal:
             [approval] = api.list_approvals(session).ok()["items"]
             api.answer_approval(session, approval["id"], "allow").ok()
             shown.type("n\n")
-            shown.wait_for("Too late: the question is closed.")
+            shown.wait_for("Too late: the approval is closed.")
             shown.wait_for("Thank you, I go on. (once)")
             shown.wait_for("> ")
             shown.type("ask now\n")
@@ -234,7 +236,7 @@ class TestAtATerminal:
                 for answer in ("maybe\n", "\n"):
                     shown.wait_for("Allow? [y/n] ")
                     shown.type(answer)
-                    shown.wait_for("The run waits: y allows it, n does not.")
+                    shown.wait_for("The run is waiting: type y to allow it, n to deny it.")
                 shown.wait_for("Allow? [y/n] ")
                 shown.type(last)
                 shown.wait_for(said)
@@ -285,7 +287,7 @@ class TestAtATerminal:
             assert shown.text.endswith("Hello\nSession not found.\n")
 
     def test_a_second_ctrl_c_leaves_when_the_server_does_not_answer(self, tmp_path: Path) -> None:
-        key = run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "admin").stdout.strip()
+        key = create_key(tmp_path)
         with server_process(tmp_path) as server, Api(server.url, served_contract(server.url), token=key) as api:
             session = running_session(api)
             with terminal("chat", session, AMBIENT_URL=server.url, AMBIENT_KEY=key) as shown:

@@ -14,7 +14,7 @@ import requests
 
 from tests.support.api import Api, Contract, served_contract
 from tests.support.deadline import eventually
-from tests.support.server import ServerProcess, free_port, run_command, server_process
+from tests.support.server import ServerProcess, create_key, free_port, server_process
 
 CRASHES = int(os.environ.get("CRASHES", "15"))
 CLIENTS = 3
@@ -112,15 +112,11 @@ class Client:
             self.promises.keep(lambda: self.promises.deleted.add(session_id))
 
 
-def make_key(directory: Path) -> str:
-    return run_command(directory, "keys", "create", "--project", "demo", "--role", "admin").stdout.strip()
-
-
 @pytest.mark.timeout(60 + 20 * CRASHES)
 def test_nothing_acknowledged_is_lost_and_every_run_ends_once_however_often_the_server_is_killed(
     tmp_path: Path,
 ) -> None:
-    key, port, promises = make_key(tmp_path), free_port(), Promises()
+    key, port, promises = create_key(tmp_path), free_port(), Promises()
     chance = random.Random()  # noqa: S311 - no secret
     for _ in range(CRASHES):
         with server_process(tmp_path, port=port, **UNLIMITED) as server:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_restart import make_key, running
+from tests.e2e.test_restart import running
 from tests.support.api import Api, served_contract
-from tests.support.server import ServerProcess, server_process
+from tests.support.server import ServerProcess, create_key, server_process
 
 LARGE = "slow 0 " + "x" * 100_000
 ROOM = 500_000
@@ -48,7 +48,7 @@ def fill(api: Api, session_id: str, message: str) -> list[str]:
 
 
 def test_a_full_disk_refuses_what_does_not_fit_and_loses_nothing(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id, spare = (api.create_session(task="slow 0").ok()["id"] for _ in range(2))
         for made in (session_id, spare):
@@ -119,7 +119,7 @@ def test_on_a_disk_without_room_sessions_are_deleted_and_a_killed_server_starts(
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     (tmp_path / "stderr").symlink_to("/dev/full")
     with running(tmp_path, key) as (_, api):
         session_id = api.create_session(task="slow 0").ok()["id"]

@@ -1,5 +1,6 @@
-"""What a newcomer does with `python -m app serve --demo-key`: run the printed line, create, talk, read, look around."""
+"""The first steps with `python -m app serve --demo-key`: paste the printed lines, create, talk, read, look around."""
 
+import datetime
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ import yaml
 from openapi_spec_validator import validate
 
 from tests.support.api import Api, check_error, served_contract
-from tests.support.server import ServerProcess, run_command, server_process
+from tests.support.server import ROOT, ServerProcess, run_command, server_process
 
 pytestmark = pytest.mark.xdist_group("first_steps")
 
@@ -36,12 +37,28 @@ def demo_key(server: ServerProcess) -> str:
     return found[0]
 
 
-def test_the_printed_line_works_as_it_stands(server: ServerProcess) -> None:
-    [line] = server.output.splitlines()
-    assert line.startswith("curl ")
-    assert not set("|\\") & set(line)
-    result = subprocess.run(["/bin/sh", "-c", line], check=True, capture_output=True, timeout=30)  # noqa: S603 - our line
-    assert {"items", "total", "has_more"} <= set(json.loads(result.stdout))
+def paste(server: ServerProcess, lines: str, stdin: str = "") -> str:
+    """Return what a shell in the project's directory prints."""
+    done = subprocess.run(  # noqa: S603 - our own lines
+        ["/bin/sh", "-c", lines],
+        check=True,
+        cwd=ROOT,
+        env=server.environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.stdout
+
+
+def test_the_printed_lines_work_as_they_stand(server: ServerProcess) -> None:
+    console, curl, export, chat = server.output.splitlines()
+    assert console == f"Console: {server.url}/#key={demo_key(server)}"
+    assert curl.startswith("curl ")
+    assert not set("|\\") & set(curl)
+    assert {"items", "total", "has_more"} <= set(json.loads(paste(server, curl)))
+    assert "I am the demo agent" in paste(server, f"{export}\n{chat}", stdin="Hello")
 
 
 def test_the_agents_answer_is_in_the_transcript(api: Api) -> None:
@@ -136,7 +153,7 @@ def test_the_log_is_json_and_holds_no_token(server: ServerProcess, api: Api) -> 
         assert secret not in server.errors
 
 
-def test_a_later_start_prints_a_new_key_and_ends_the_old_one(tmp_path: Any) -> None:
+def test_a_later_start_prints_a_new_key_and_the_one_before_stays_valid_for_a_day(tmp_path: Any) -> None:
     keys = []
     for _ in range(2):
         with server_process(tmp_path, "serve", "--demo-key") as server:
@@ -150,4 +167,8 @@ def test_a_later_start_prints_a_new_key_and_ends_the_old_one(tmp_path: Any) -> N
             server.terminate()
             assert server.wait() == 0
     assert keys[0] != keys[1]
-    assert statuses == [401, 200]
+    assert statuses == [200, 200]
+    _, first, second = (line.split("\t") for line in run_command(tmp_path, "keys", "list").stdout.splitlines())
+    created, expires = (datetime.datetime.fromisoformat(time) for time in (second[4], first[5]))
+    assert abs(expires - created - datetime.timedelta(hours=24)) < datetime.timedelta(seconds=10)
+    assert second[5:] == ["-", "-"]

@@ -17,12 +17,7 @@ from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.processes import alive
-from tests.support.server import ServerProcess, run_command, server_process
-
-
-def make_key(directory: Path) -> str:
-    result = run_command(directory, "keys", "create", "--project", "demo", "--role", "admin")
-    return result.stdout.strip()
+from tests.support.server import ServerProcess, create_key, server_process
 
 
 @contextlib.contextmanager
@@ -35,7 +30,7 @@ def running(directory: Path, key: str, **environment: str) -> Iterator[tuple[Ser
 
 
 def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id = api.create_session(task="slow 0").ok()["id"]
         api.wait_for_status(session_id, "running")
@@ -69,7 +64,7 @@ def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path
 def test_an_agent_of_a_killed_server_is_ended_with_its_commands_and_another_goes_on_where_it_was(
     tmp_path: Path,
 ) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     agent = scripted_acp("--load")
     with running(tmp_path, key, AGENT=agent) as (server, api):
         session_id = api.create_session(task="hello").ok()["id"]
@@ -90,7 +85,7 @@ def test_an_agent_of_a_killed_server_is_ended_with_its_commands_and_another_goes
 
 
 def test_a_question_that_was_open_at_a_crash_is_closed_with_its_run(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id = api.create_session(task="slow 0").ok()["id"]
         api.wait_for_status(session_id, "running")
@@ -110,7 +105,7 @@ def test_a_question_that_was_open_at_a_crash_is_closed_with_its_run(tmp_path: Pa
 
 
 def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done_once(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     once: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "body": {"task": "list the files"}}
     with running(tmp_path, key) as (server, api):
         created = api.call("create_session", **once)
@@ -146,7 +141,7 @@ def test_a_request_that_a_crash_cuts_off_from_the_platform_is_not_sent_twice(tmp
 
 
 def test_a_request_in_flight_is_answered_before_the_server_ends(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id = api.create_session(task="slow 0").ok()["id"]
         api.wait_for_status(session_id, "running")
@@ -173,7 +168,7 @@ def is_listening(server: ServerProcess) -> bool:
 
 
 def test_who_waits_for_a_run_learns_what_it_is_when_the_server_stops(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id = api.create_session(task="slow 3000").ok()["id"]
         api.wait_for_status(session_id, "running")
@@ -210,7 +205,7 @@ def half_sent(server: ServerProcess, key: str, body: Any) -> Iterator[Any]:
 
 
 def test_the_store_is_ready_for_the_next_start_after_a_stop(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id = api.create_session(task="slow 0").ok()["id"]
         api.wait_for_status(session_id, "running")

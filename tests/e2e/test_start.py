@@ -1,111 +1,63 @@
-"""How the server starts, and how it says that it cannot."""
+"""The server as a process: how it starts, how it ends, and what it writes meanwhile."""
 
-import contextlib
-import sqlite3
+import socket
 from pathlib import Path
 
-import pytest
+import requests
 
-from tests.support.server import listening, run_command, server_process
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("PORT", "eighty"),
-        ("BACKEND_URL", "postgresql://user:hunter2@db/ambient"),
-        ("BACKEND_URL", "http://user:hunter2@platform"),
-        ("BACKEND_TIMEOUT", "30"),
-        ("RATE_LIMIT_RPS", "0"),
-        ("TRUSTED_PROXIES", "10.0.0.0/33"),
-        ("AGENT", "agui+ftp://h/"),
-        ("RUN_TIMEOUT", "1y"),
-        ("OTEL_ENABLED", "perhaps"),
-    ],
-)
-def test_a_bad_setting_is_named_in_one_line(tmp_path: Path, variable: str, value: str) -> None:
-    result = run_command(tmp_path, **{variable: value})
-    assert result.returncode == 2
-    assert result.stdout == ""
-    [line] = result.stderr.splitlines()
-    assert line.startswith(f"{variable} must be ")
-    assert "hunter2" not in line
-    assert not (tmp_path / "data").exists()
+from tests.support.deadline import eventually
+from tests.support.server import create_key, run_command, server_process
 
 
-@pytest.mark.parametrize("arguments", [(), ("serve", "--demo-key")])
-def test_a_port_in_use_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    with listening() as listener:
-        port = str(listener.getsockname()[1])
-        result = run_command(tmp_path, *arguments, PORT=port)
-    assert (result.returncode, result.stdout) == (1, "")
-    [line] = result.stderr.splitlines()
-    assert port in line
-
-
-def test_the_demo_key_of_a_running_server_outlives_a_second_start(tmp_path: Path) -> None:
-    with server_process(tmp_path, "serve", "--demo-key") as server:
-        again = run_command(tmp_path, "serve", "--demo-key", PORT=str(server.port))
-        assert again.returncode == 1
-        listed = run_command(tmp_path, "keys", "list")
-    [_, key] = listed.stdout.splitlines()
-    assert key.endswith("\t-")
-
-
-@pytest.mark.parametrize("arguments", [(), ("serve", "--demo-key"), ("keys", "list")])
-def test_a_store_of_another_version_is_refused_in_one_line_and_left_as_it_is(
-    tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    assert run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "view").returncode == 0
-    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "ambient.db")) as store, store:
-        store.execute("UPDATE alembic_version SET version_num = '9999'")
-    result = run_command(tmp_path, *arguments, PORT="0")
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "was written by another version of this server. Start that version, or move" in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-def test_a_store_that_another_server_uses_is_told_in_one_line_and_its_demo_key_stays(tmp_path: Path) -> None:
-    with server_process(tmp_path, "serve", "--demo-key"):
-        again = run_command(tmp_path, "serve", "--demo-key", PORT="0")
-        listed = run_command(tmp_path, "keys", "list")
-    assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "Another server uses this session store.\n"
-    [_, key] = listed.stdout.splitlines()
-    assert key.endswith("\t-")
-
-
-def test_without_a_command_it_serves_and_prints_nothing(tmp_path: Path) -> None:
+def test_a_server_without_demo_key_logs_json_and_prints_nothing(tmp_path: Path) -> None:
     with server_process(tmp_path) as server:
         assert server.output == ""
-        assert isinstance(server.log, list)
+        assert all("event" in line for line in server.log)
+        server.terminate()
+        assert server.wait() == 0
 
 
-def test_help_lists_commands_and_settings(tmp_path: Path) -> None:
-    result = run_command(tmp_path, "--help")
-    assert result.returncode == 0
-    for word in ("serve", "keys", "spec", "BACKEND_URL", "AGENT", "RATE_LIMIT_RPS"):
-        assert word in result.stdout
+def test_no_key_is_in_the_log(tmp_path: Path) -> None:
+    key = create_key(tmp_path)
+    with server_process(tmp_path, LOG_LEVEL="debug") as server:
+        requests.get(f"{server.url}/v1/sessions", headers={"Authorization": f"Bearer {key}"}, timeout=20)
+        requests.get(f"{server.url}/v1/sessions?token=ak_0123456789abcdef", timeout=20)
+        requests.get(f"{server.url}/ak_0123456789abcdef", timeout=20)
+        server.terminate()
+        server.wait()
+
+        assert '"operation":"list_sessions"' in server.errors
+        assert "ak_" not in server.errors
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("sevre",),
-        ("keys", "create", "--project", "demo"),
-        ("keys", "create", "--project", "Bad Name", "--role", "edit"),
-        ("keys", "create", "--project", "demo", "--role", "owner"),
-        ("keys", "create", "--project", "demo", "--role", "edit", "--expires", "soon"),
-        ("keys", "revoke"),
-    ],
-)
-def test_a_wrong_command_line_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    result = run_command(tmp_path, *arguments)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "Traceback" not in result.stderr
+def test_a_request_in_flight_is_answered_when_the_server_is_asked_to_end(tmp_path: Path) -> None:
+    head = f"POST /v1/sessions HTTP/1.1\r\nAuthorization: Bearer {create_key(tmp_path)}\r\nContent-Length: 2\r\n"
+    with server_process(tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+            server.terminate()
+            eventually(lambda: "Shutting down" in server.errors)
+            client.sendall(b"{}")
+
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 Bad Request")
+        assert server.wait() == 0
 
 
-def test_keys_belong_to_the_embedded_backend(tmp_path: Path) -> None:
-    result = run_command(tmp_path, "keys", "list", BACKEND_URL="http://127.0.0.1:9")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert len(result.stderr.splitlines()) == 1
+def test_a_second_server_is_refused_and_leaves_the_key_of_the_first_alone(tmp_path: Path) -> None:
+    with server_process(tmp_path, "serve", "--demo-key", HOST="0.0.0.0") as server:  # noqa: S104 - what is tested
+        same_port, same_store = (run_command(tmp_path, "serve", "--demo-key", PORT=p) for p in (str(server.port), "0"))
+
+        for second, line in ((same_port, f"PORT {server.port} on "), (same_store, "Another server uses ")):
+            assert (second.returncode, second.stdout, len(second.stderr.splitlines())) == (1, "", 1)
+            assert second.stderr.startswith(line)
+        [_, key] = run_command(tmp_path, "keys", "list").stdout.splitlines()
+        assert key.endswith("\t-\t-")
+
+
+def test_without_a_command_the_program_prints_its_help(tmp_path: Path) -> None:
+    done = run_command(tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "serve" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.support.api import Api, StreamFrame, served_contract
-from tests.support.server import ServerProcess, run_command, server_process
+from tests.support.server import ServerProcess, create_key, server_process
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def running(directory: Path, key: str) -> Iterator[tuple[ServerProcess, Api]]:
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_a_reader_goes_on_after_a_restart(tmp_path: Path, crash: bool) -> None:
-    key = run_command(tmp_path, "keys", "create", "--project", "demo", "--role", "admin").stdout.strip()
+    key = create_key(tmp_path)
     with running(tmp_path, key) as (server, api):
         session_id = api.create_session(task="slow 3000").ok()["id"]
         with api.stream(session_id) as stream:

@@ -72,15 +72,23 @@ async def test_a_running_server_sees_it_at_once_when_a_key_is_made_or_revoked(tm
                 await home.backend.authorize(Credentials(secret, None), Role.VIEW)
 
 
-async def test_only_the_newest_key_of_a_name_counts_when_it_is_replaced(tmp_path: Path, ring: KeyRing) -> None:
-    _, other = ring.create(project="other", role=Role.VIEW, name="make run")
-    _, first = ring.replace(project="demo", role=Role.ADMIN, name="make run")
-    _, second = ring.replace(project="demo", role=Role.ADMIN, name="make run")
+async def test_earlier_keys_of_a_name_expire_after_the_overlap_when_it_is_rotated(
+    tmp_path: Path, ring: KeyRing
+) -> None:
+    ring.create(project="other", role=Role.VIEW, name="make run")
+    ring.create(project="demo", role=Role.VIEW, name="another")
+    _, first = ring.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
+    _, second = ring.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(0))
     async with house(tmp_path) as home:
         with pytest.raises(Unauthorized):
             await home.backend.authorize(Credentials(first, None), Role.VIEW)
-        for secret in (second, other):
-            await home.backend.authorize(Credentials(secret, None), Role.VIEW)
+        await home.backend.authorize(Credentials(second, None), Role.VIEW)
+
+    expiring, _ = ring.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
+    ends = [key.expires_at for key in ring.list()]
+    assert [end is not None for end in ends] == [False, False, True, True, False]
+    assert str(ends[2]) < str(ends[3])
+    assert expiring.expires_at is None
 
 
 def test_the_secret_has_256_bits_and_only_its_hash_is_stored_when_a_key_is_made(tmp_path: Path, ring: KeyRing) -> None:

@@ -20,7 +20,9 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from app.models.caller import Role
 from app.server.protocol import BoundedProtocol
+from app.store.keys import KeyRing
 from tests.support.deadline import eventually
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`python -m app …` with its data in one directory, its output in files there."""
+    """`python -m app serve`, or another command, with its data in one directory and its output in files there."""
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class ServerProcess:
         self.port = port or free_port()
         self.url = f"http://{LOCALHOST}:{self.port}"
         self.environment = environ(directory, PORT=str(self.port), **environment)
+        arguments = arguments or ("serve",)
         self._stdout, self._stderr = directory / "stdout", directory / "stderr"
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
@@ -205,6 +208,13 @@ def run_command(directory: Path, *arguments: str, **environment: str) -> "subpro
         text=True,
         timeout=60,
     )
+
+
+def create_key(directory: Path, project: str = "demo", role: Role = Role.ADMIN) -> str:
+    """Return a new key of the store that commands and servers use in `directory`; the store need not exist."""
+    with KeyRing.open(directory / "data" / "ambient.db") as ring:
+        _, secret = ring.create(project=project, role=role)
+    return secret
 
 
 def command(*arguments: str) -> list[str]:
