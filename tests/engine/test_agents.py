@@ -33,7 +33,7 @@ def play(*events: Any, then: Callable[[], BaseException] | None = None) -> Play:
 
 
 MISBEHAVIOURS: dict[str, tuple[Play, str, list[str]]] = {
-    "it says nothing": (play(), "agent_ended_early", ["RUN_STARTED"]),
+    "it sends nothing": (play(), "agent_ended_early", ["RUN_STARTED"]),
     "it ends in the middle of a text": (
         play(STARTED, TEXT),
         "agent_ended_early",
@@ -46,7 +46,7 @@ MISBEHAVIOURS: dict[str, tuple[Play, str, list[str]]] = {
         ["RUN_STARTED"],
     ),
     "it breaks the protocol": (
-        play(STARTED, then=lambda: AgentError("The agent broke off.")),
+        play(STARTED, then=lambda: AgentError("The agent stopped.")),
         "agent_protocol_error",
         ["RUN_STARTED"],
     ),
@@ -135,7 +135,7 @@ async def test_the_second_start_is_dropped_when_a_run_starts_twice(tmp_path: Pat
         (event("RUN_FINISHED", outcome="odd", result=["odd"]), RunStatus.COMPLETED, None),
     ],
 )
-async def test_the_summary_says_how_it_ended_when_the_agent_ends_the_run(
+async def test_the_summary_has_the_outcome_when_the_agent_ends_the_run(
     tmp_path: Path, terminal: bytes, status: RunStatus, error: str | None
 ) -> None:
     async with house(tmp_path, play(STARTED, terminal)) as home:
@@ -144,7 +144,7 @@ async def test_the_summary_says_how_it_ended_when_the_agent_ends_the_run(
 
 
 async def test_the_run_times_out_when_the_agent_hangs(tmp_path: Path) -> None:
-    let_go = asyncio.Event()
+    released = asyncio.Event()
 
     async def hang(_turn: Turn) -> AsyncIterator[bytes]:
         yield STARTED
@@ -152,14 +152,14 @@ async def test_the_run_times_out_when_the_agent_hangs(tmp_path: Path) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            let_go.set()
+            released.set()
 
     async with house(tmp_path, hang, run_timeout=0.2) as home:
         session_id = await home.running()
         log = await home.log(session_id)
         assert [each["type"] for each in log] == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_ERROR"]
         assert log[-1]["code"] == "run_timeout"
-        assert let_go.is_set()
+        assert released.is_set()
 
 
 async def test_the_run_times_out_when_the_agent_never_stops_talking(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_the_run_times_out_when_the_agent_never_stops_talking(tmp_path: Pa
 
 
 async def test_the_next_run_goes_on_when_the_agent_stays_after_its_end(tmp_path: Path) -> None:
-    let_go: list[str] = []
+    released: list[str] = []
 
     async def linger(turn: Turn) -> AsyncIterator[bytes]:
         yield STARTED
@@ -186,12 +186,12 @@ async def test_the_next_run_goes_on_when_the_agent_stays_after_its_end(tmp_path:
             while True:
                 yield TEXT
         finally:
-            let_go.append(asked(turn))
+            released.append(asked(turn))
 
     async with house(tmp_path, linger) as home:
         session_id = await home.running("one")
         await home.ended(session_id, await home.say(session_id, "two"))
-        assert let_go[0] == "one"
+        assert released[0] == "one"
         assert await home.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"] * 2
 
 

@@ -1,4 +1,4 @@
-"""What an agent asks within its turn: every way in which such a question can end, and every bound on it."""
+"""Approvals within a turn: every way in which one can end, and every bound on them."""
 
 import asyncio
 import json
@@ -32,25 +32,25 @@ OPTIONS = [
     ApprovalOption(id="never", name="Never", kind="reject_always"),
     ApprovalOption(id="no", name="No", kind="reject_once"),
 ]
-QUESTION = ApprovalRequest(message="Delete a", tool_name="delete", args={"path": "a"}, options=OPTIONS)
+REQUEST = ApprovalRequest(message="Delete a", tool_name="delete", args={"path": "a"}, options=OPTIONS)
 Play = Callable[[Turn], AsyncIterator[bytes]]
 
 
-def asking(*asked: ApprovalRequest) -> Play:
-    """An agent that asks all of it at once, within its turn, and says what it was told."""
+def requesting(*requests: ApprovalRequest) -> Play:
+    """Return an agent that requests these approvals at once, within its turn, and sends the decisions as events."""
 
     async def play(turn: Turn) -> AsyncIterator[bytes]:
         yield STARTED
         yield event("CUSTOM", name="before", value=1)
-        for answer in await asyncio.gather(*map(turn.request_approval, asked)):
-            yield event("CUSTOM", name="told", value={"allowed": answer.allowed, "option_id": answer.option_id})
+        for decision in await asyncio.gather(*map(turn.request_approval, requests)):
+            yield event("CUSTOM", name="decision", value={"allowed": decision.allowed, "option_id": decision.option_id})
         yield FINISHED
 
     return play
 
 
 async def waiting(home: House, session_id: str, count: int = 1) -> list[Approval]:
-    """The approvals that wait, once there are so many."""
+    """Return the open approvals once there are so many."""
 
     async def listed() -> list[Approval]:
         return (await home.backend.list_approvals(CALLER, session_id)).items
@@ -58,8 +58,8 @@ async def waiting(home: House, session_id: str, count: int = 1) -> list[Approval
     return await until(listed, lambda items: len(items) == count)
 
 
-async def asked(home: House, **fields: Any) -> tuple[str, Approval]:
-    """A session whose first run asks, and what it asks."""
+async def open_approval(home: House, **fields: Any) -> tuple[str, Approval]:
+    """Return a new session and the approval that its first run requests."""
     session_id = await home.create(**fields)
     [approval] = await waiting(home, session_id)
     return session_id, approval
@@ -70,14 +70,14 @@ async def custom(home: House, session_id: str) -> list[tuple[str, Any]]:
 
 
 async def ended(home: House, session_id: str) -> tuple[RunStatus, list[Any]]:
-    """How the only run ended, and what the agent was told in it."""
+    """Return how the only run ended, and the decisions that its agent got."""
     [run] = await home.runs(session_id)
     run = await home.ended(session_id, run.run_id)
-    return run.status, [value for name, value in await custom(home, session_id) if name == "told"]
+    return run.status, [value for name, value in await custom(home, session_id) if name == "decision"]
 
 
-async def closed(home: House, session_id: str, approval_id: str) -> None:
-    """Fail unless nobody can answer any more, and the log says that nobody has."""
+async def assert_expired(home: House, session_id: str, approval_id: str) -> None:
+    """Check that the approval is closed without a decision, and that the log says so before the end of the run."""
     assert (await home.backend.list_approvals(CALLER, session_id)).items == []
     assert (await home.backend.get_session(CALLER, session_id)).waiting_for is None
     with pytest.raises(ApprovalClosed):
@@ -87,10 +87,10 @@ async def closed(home: House, session_id: str, approval_id: str) -> None:
     assert log[-1]["type"] in {"RUN_FINISHED", "RUN_ERROR"}
 
 
-class TestAQuestionWithinATurn:
-    async def test_it_is_shown_as_the_agent_asks_it(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
+class TestDecisions:
+    async def test_an_approval_is_shown_as_the_agent_requests_it(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
             [run] = await home.runs(session_id)
             assert (approval.run_id, run.status) == (run.run_id, RunStatus.RUNNING)
             assert (approval.message, approval.tool_name, approval.args) == ("Delete a", "delete", {"path": "a"})
@@ -104,7 +104,7 @@ class TestAQuestionWithinATurn:
             assert (shown["id"], shown["expires_at"]) == (approval.id, approval.expires_at)
 
     @pytest.mark.parametrize(
-        ("said", "status", "option"),
+        ("answer", "status", "option"),
         [
             (ALLOW, "allowed", "once"),
             (DENY, "denied", "no"),
@@ -112,22 +112,22 @@ class TestAQuestionWithinATurn:
             (ApprovalAnswer(decision=Decision.DENY, payload={"option_id": "never"}), "denied", "never"),
         ],
     )
-    async def test_the_run_goes_on_with_the_answer(
-        self, tmp_path: Path, said: ApprovalAnswer, status: str, option: str
+    async def test_the_run_continues_with_the_decision(
+        self, tmp_path: Path, answer: ApprovalAnswer, status: str, option: str
     ) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
-            answered = await home.backend.answer_approval(CALLER, session_id, approval.id, said)
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
+            answered = await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
             assert answered.status == status
-            told = {"allowed": status == "allowed", "option_id": option}
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, [told])
+            decision = {"allowed": status == "allowed", "option_id": option}
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, [decision])
             resolved = dict(await custom(home, session_id))["approval.resolved"]
             assert resolved == {"id": approval.id, "status": status, "option_id": option}
             with pytest.raises(ApprovalClosed):
-                await home.backend.answer_approval(CALLER, session_id, approval.id, said)
+                await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
 
     @pytest.mark.parametrize(
-        ("said", "fault"),
+        ("answer", "location"),
         [
             (ApprovalAnswer(decision=Decision.ALLOW, payload={"option_id": "other"}), "body.payload.option_id"),
             (ApprovalAnswer(decision=Decision.ALLOW, payload={"option_id": "no"}), "body.payload.option_id"),
@@ -136,52 +136,52 @@ class TestAQuestionWithinATurn:
             (ApprovalAnswer(decision=Decision.ALLOW, payload={"comment": "x"}), "body.payload"),
         ],
     )
-    async def test_an_answer_that_does_not_fit_is_refused_and_the_question_waits_on(
-        self, tmp_path: Path, said: ApprovalAnswer, fault: str
+    async def test_a_decision_that_does_not_fit_is_refused_and_the_approval_stays_open(
+        self, tmp_path: Path, answer: ApprovalAnswer, location: str
     ) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
             with pytest.raises(BadRequest) as refused:
-                await home.backend.answer_approval(CALLER, session_id, approval.id, said)
-            assert [detail.location for detail in refused.value.details] == [fault]
+                await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
+            assert [detail.location for detail in refused.value.details] == [location]
             assert await waiting(home, session_id) == [approval]
 
-    async def test_what_the_agent_does_not_offer_cannot_be_decided(self, tmp_path: Path) -> None:
-        questions = ApprovalRequest(options=OPTIONS[2:]), ApprovalRequest(options=[]), ApprovalRequest()
-        async with house(tmp_path, asking(*questions)) as home:
+    async def test_a_decision_that_the_agent_does_not_offer_is_refused(self, tmp_path: Path) -> None:
+        requests = ApprovalRequest(options=OPTIONS[2:]), ApprovalRequest(options=[]), ApprovalRequest()
+        async with house(tmp_path, requesting(*requests)) as home:
             session_id = await home.create()
             refusing, silent, plain = await waiting(home, session_id, 3)
             for approval in (refusing, silent):
                 with pytest.raises(BadRequest) as refused:
                     await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
                 assert [detail.location for detail in refused.value.details] == ["body.decision"]
-            for approval, said in ((refusing, DENY), (silent, DENY), (plain, ALLOW)):
-                await home.backend.answer_approval(CALLER, session_id, approval.id, said)
-            told = [
+            for approval, answer in ((refusing, DENY), (silent, DENY), (plain, ALLOW)):
+                await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
+            decision = [
                 {"allowed": False, "option_id": "no"},
                 {"allowed": False, "option_id": None},
                 {"allowed": True, "option_id": None},
             ]
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, told)
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, decision)
 
-    async def test_one_of_many_answers_at_once_wins(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
+    async def test_one_of_many_decisions_at_once_wins(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
             answers = [
-                home.backend.answer_approval(CALLER, session_id, approval.id, said) for said in (ALLOW, DENY) * 8
+                home.backend.answer_approval(CALLER, session_id, approval.id, answer) for answer in (ALLOW, DENY) * 8
             ]
             results = await asyncio.gather(*answers, return_exceptions=True)
             [won] = [result for result in results if isinstance(result, Approval)]
             assert sum(isinstance(result, ApprovalClosed) for result in results) == len(results) - 1
-            _, [told] = await ended(home, session_id)
-            assert told["allowed"] is (won.status == "allowed")
+            _, [decision] = await ended(home, session_id)
+            assert decision["allowed"] is (won.status == "allowed")
 
-    async def test_a_question_that_nobody_answers_in_time_is_denied(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION), approval_timeout=0.05) as home:
+    async def test_an_approval_that_nobody_decides_in_time_is_denied(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST), approval_timeout=0.05) as home:
             session_id = await home.create()
             await home.status(session_id, SessionStatus.RUNNING)
-            told = {"allowed": False, "option_id": "no"}
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, [told])
+            decision = {"allowed": False, "option_id": "no"}
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, [decision])
             events = dict(await custom(home, session_id))
             approval_id = events["approval.requested"]["id"]
             assert events["approval.resolved"] == {"id": approval_id, "status": "expired"}
@@ -189,84 +189,84 @@ class TestAQuestionWithinATurn:
                 await home.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
 
     @pytest.mark.parametrize(("policy", "option"), [(ApprovalPolicy.ALLOW, "once"), (ApprovalPolicy.DENY, "no")])
-    async def test_a_policy_answers_at_once(self, tmp_path: Path, policy: ApprovalPolicy, option: str) -> None:
-        async with house(tmp_path, asking(QUESTION, ApprovalRequest())) as home:
+    async def test_a_policy_decides_at_once(self, tmp_path: Path, policy: ApprovalPolicy, option: str) -> None:
+        async with house(tmp_path, requesting(REQUEST, ApprovalRequest())) as home:
             session_id = await home.create(approval_policy=policy)
             await home.status(session_id, SessionStatus.RUNNING)
             allowed = policy is ApprovalPolicy.ALLOW
-            told = [{"allowed": allowed, "option_id": option}, {"allowed": allowed, "option_id": None}]
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, told)
-            assert {name for name, _ in await custom(home, session_id)} == {"before", "told"}
+            decision = [{"allowed": allowed, "option_id": option}, {"allowed": allowed, "option_id": None}]
+            assert await ended(home, session_id) == (RunStatus.COMPLETED, decision)
+            assert {name for name, _ in await custom(home, session_id)} == {"before", "decision"}
 
 
-class TestTheEndOfARunThatAsks:
-    async def test_an_interrupt_closes_the_question(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
+class TestEndsOfRuns:
+    async def test_an_interrupt_closes_the_approval(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
             assert (await home.backend.interrupt_session(CALLER, session_id)).interrupted
-            await closed(home, session_id, approval.id)
+            await assert_expired(home, session_id, approval.id)
             assert await ended(home, session_id) == (RunStatus.INTERRUPTED, [])
 
-    async def test_a_stop_closes_the_question(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
+    async def test_a_stop_closes_the_approval(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
             await home.backend.stop_session(CALLER, session_id)
             await home.status(session_id, SessionStatus.STOPPED)
-            await closed(home, session_id, approval.id)
+            await assert_expired(home, session_id, approval.id)
 
-    async def test_a_deletion_removes_the_question(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
-            other, _ = await asked(home)
+    async def test_a_deletion_removes_the_approval(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
+            other, _ = await open_approval(home)
             with pytest.raises(ApprovalNotFound):
                 await home.backend.answer_approval(CALLER, other, approval.id, ALLOW)
             await home.backend.delete_session(CALLER, session_id)
             with pytest.raises(SessionNotFound):
                 await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
 
-    async def test_the_time_limit_of_the_run_goes_on(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION), run_timeout=0.5) as home:
+    async def test_the_time_limit_of_the_run_applies_while_it_waits(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST), run_timeout=0.5) as home:
             session_id = await home.create()
             await home.status(session_id, SessionStatus.RUNNING)
             assert await ended(home, session_id) == (RunStatus.ERROR, [])
             assert (await home.log(session_id))[-1]["code"] == "run_timeout"
             approval = dict(await custom(home, session_id))["approval.requested"]
             assert (millis(approval["expires_at"]) or 0) <= (millis(approval["created_at"]) or 0) + 500
-            await closed(home, session_id, approval["id"])
+            await assert_expired(home, session_id, approval["id"])
 
-    async def test_an_agent_that_ends_with_its_question_open_closes_it(self, tmp_path: Path) -> None:
+    async def test_an_agent_that_ends_its_run_closes_its_open_approval(self, tmp_path: Path) -> None:
         async def play(turn: Turn) -> AsyncIterator[bytes]:
             yield STARTED
-            asking = asyncio.ensure_future(turn.request_approval(QUESTION))
+            request = asyncio.ensure_future(turn.request_approval(REQUEST))
             await asyncio.sleep(0)
             yield FINISHED
-            asking.cancel()
+            request.cancel()
 
         async with house(tmp_path, play) as home:
             session_id = await home.create()
             await home.status(session_id, SessionStatus.RUNNING)
             assert await ended(home, session_id) == (RunStatus.COMPLETED, [])
             approval_id = dict(await custom(home, session_id))["approval.requested"]["id"]
-            await closed(home, session_id, approval_id)
+            await assert_expired(home, session_id, approval_id)
 
-    async def test_a_server_that_stops_closes_the_question(self, tmp_path: Path) -> None:
-        async with house(tmp_path, asking(QUESTION)) as home:
-            session_id, approval = await asked(home)
+    async def test_a_shutdown_closes_the_approval(self, tmp_path: Path) -> None:
+        async with house(tmp_path, requesting(REQUEST)) as home:
+            session_id, approval = await open_approval(home)
         async with house(tmp_path) as home:
             assert (await home.log(session_id))[-1]["code"] == "server_restarted"
-            await closed(home, session_id, approval.id)
+            await assert_expired(home, session_id, approval.id)
 
 
 class TestBounds:
-    async def test_an_agent_that_asks_without_end_is_ended(
+    async def test_a_run_that_requests_too_many_approvals_is_ended(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        answers: list[ApprovalDecision] = []
+        decisions: list[ApprovalDecision] = []
 
         async def play(turn: Turn) -> AsyncIterator[bytes]:
             yield STARTED
             while True:
-                answers.append(await turn.request_approval(QUESTION))
+                decisions.append(await turn.request_approval(REQUEST))
                 await asyncio.sleep(0)
 
         monkeypatch.setattr(approval_broker, "MAX_APPROVALS", 5)
@@ -279,23 +279,23 @@ class TestBounds:
                 "too_many_questions",
                 "The agent asked more than it may in one run.",
             )
-        assert [answer.allowed for answer in answers[:6]] == [True] * 5 + [False]
+        assert [decision.allowed for decision in decisions[:6]] == [True] * 5 + [False]
 
     @pytest.mark.parametrize(
         "args", ["x" * approval_broker.MAX_APPROVAL_BYTES, json.loads("[" * 101 + "]" * 101)], ids=["large", "deep"]
     )
-    async def test_a_question_that_cannot_be_shown_ends_the_run(self, tmp_path: Path, args: Any) -> None:
-        async with house(tmp_path, asking(ApprovalRequest(args=args))) as home:
+    async def test_an_approval_that_cannot_be_shown_ends_the_run(self, tmp_path: Path, args: Any) -> None:
+        async with house(tmp_path, requesting(ApprovalRequest(args=args))) as home:
             session_id = await home.create()
             await home.status(session_id, SessionStatus.RUNNING)
             assert await ended(home, session_id) == (RunStatus.ERROR, [])
             assert (await home.log(session_id))[-1]["code"] == "too_many_questions"
 
-    async def test_only_so_many_questions_are_put_at_once(
+    async def test_only_so_many_approvals_are_open_at_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(approval_broker, "MAX_WAITING", 2)
-        async with house(tmp_path, asking(*[ApprovalRequest(message=str(number)) for number in range(3)])) as home:
+        async with house(tmp_path, requesting(*[ApprovalRequest(message=str(number)) for number in range(3)])) as home:
             session_id = await home.create()
             first, _ = await waiting(home, session_id, 2)
             await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
@@ -305,23 +305,23 @@ class TestBounds:
                 await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
             assert (await ended(home, session_id))[0] is RunStatus.COMPLETED
 
-    async def test_a_session_that_waits_for_an_answer_is_not_idle(self, tmp_path: Path) -> None:
+    async def test_a_session_that_waits_for_a_decision_is_not_idle(self, tmp_path: Path) -> None:
         async def play(turn: Turn) -> AsyncIterator[bytes]:
             yield STARTED
             outcome = {"type": "interrupt", "interrupts": [{"id": "i1", "reason": "r"}]}
             yield FINISHED if "resume" in turn.input else event("RUN_FINISHED", outcome=outcome)
 
         async with house(tmp_path, play, idle_timeout=0.02) as home:
-            session_id, approval = await asked(home)
-            idle = home.backend._engine._supervisor._idle_timers
+            session_id, approval = await open_approval(home)
+            timers = home.backend._engine._supervisor._idle_timers
             begun = 0
 
             def begin(session: int) -> None:
                 nonlocal begun
                 begun += 1
-                type(idle).start(idle, session)
+                type(timers).start(timers, session)
 
-            idle.start = begin  # type: ignore[method-assign] # counts how often its time was over
+            timers.start = begin  # type: ignore[method-assign]  # counts how often the timer has expired
             await until(lambda: asyncio.sleep(0, begun), lambda count: count > 2)
             assert (await home.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
             await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)

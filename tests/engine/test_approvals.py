@@ -17,13 +17,13 @@ PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 APPROVED = {"type": "object", "properties": {"approved": {"type": "boolean"}}}
 
 
-def asking(heard: list[Any], *interrupts: Any) -> Any:
-    """An agent that ends its first turn with these interrupts, and writes down what is resumed."""
+def interrupting(received: list[Any], *interrupts: Any) -> Any:
+    """Return an agent that ends its first turn with these interrupts, and notes what is resumed."""
 
     async def play(turn: Turn) -> AsyncIterator[bytes]:
         yield STARTED
-        heard.append(turn.input.get("resume"))
-        if len(heard) == 1:
+        received.append(turn.input.get("resume"))
+        if len(received) == 1:
             outcome = {"type": "interrupt", "interrupts": list(interrupts)}
             yield event("TOOL_CALL_START", toolCallId="c1", toolCallName="write")
             yield event("TOOL_CALL_ARGS", toolCallId="c1", delta="not JSON")
@@ -44,33 +44,35 @@ async def all_ended(home: House, session_id: str, count: int) -> list[RunSummary
     return await until(lambda: home.runs(session_id), over)
 
 
-async def test_several_questions_are_answered_by_one_run(tmp_path: Path) -> None:
-    heard: list[Any] = []
+async def test_the_decisions_on_several_interrupts_come_with_one_run(tmp_path: Path) -> None:
+    received: list[Any] = []
     plain = {"id": "i1", "reason": "r", "message": "Write?", "toolCallId": "c1", "expiresAt": FUTURE}
     schema = {"id": "i2", "reason": "r", "responseSchema": APPROVED}
     async with house(
-        tmp_path, asking(heard, plain, schema, {"id": "i3", "reason": "r"}, {"reason": "no id"}, 7)
+        tmp_path, interrupting(received, plain, schema, {"id": "i3", "reason": "r"}, {"reason": "no id"}, 7)
     ) as home:
         session_id = await home.running()
         first, second, third = (await approvals(home, session_id)).items
         assert (first.message, first.tool_name, first.args) == ("Write?", "write", "not JSON")
         assert (first.expires_at, second.expires_at) == ("2999-01-01T00:00:00.000Z", None)
-        said = ApprovalAnswer(decision=Decision.ALLOW, payload={"text": "y"})
-        await home.backend.answer_approval(CALLER, session_id, first.id, said)
+        answer = ApprovalAnswer(decision=Decision.ALLOW, payload={"text": "y"})
+        await home.backend.answer_approval(CALLER, session_id, first.id, answer)
         await home.backend.answer_approval(CALLER, session_id, second.id, DENY)
         assert len(await home.runs(session_id)) == 1
         await home.backend.answer_approval(CALLER, session_id, third.id, DENY)
         await all_ended(home, session_id, 2)
-    assert heard[1] == [
+    assert received[1] == [
         {"interruptId": "i1", "status": "resolved", "payload": {"text": "y"}},
         {"interruptId": "i2", "status": "resolved", "payload": {"approved": False}},
         {"interruptId": "i3", "status": "cancelled"},
     ]
 
 
-async def test_a_message_carries_the_answers_that_were_given_and_cancels_the_rest(tmp_path: Path) -> None:
-    heard: list[Any] = []
-    async with house(tmp_path, asking(heard, {"id": "i1", "reason": "r"}, {"id": "i2", "reason": "r"})) as home:
+async def test_a_message_carries_the_decisions_so_far_and_cancels_the_other_interrupts(tmp_path: Path) -> None:
+    received: list[Any] = []
+    async with house(
+        tmp_path, interrupting(received, {"id": "i1", "reason": "r"}, {"id": "i2", "reason": "r"})
+    ) as home:
         session_id = await home.running()
         first, second = (await approvals(home, session_id)).items
         await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
@@ -81,23 +83,23 @@ async def test_a_message_carries_the_answers_that_were_given_and_cancels_the_res
         await home.say(session_id, "And now?")
         await all_ended(home, session_id, 3)
     given = [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
-    assert heard == [None, given, None]
+    assert received == [None, given, None]
 
 
-async def test_a_question_that_has_expired_is_not_listed_and_not_answered(tmp_path: Path) -> None:
-    heard: list[Any] = []
-    agent = asking(heard, {"id": "i1", "reason": "r"}, {"id": "i2", "reason": "r", "expiresAt": PAST})
+async def test_an_expired_approval_is_not_listed_and_cancelled(tmp_path: Path) -> None:
+    received: list[Any] = []
+    agent = interrupting(received, {"id": "i1", "reason": "r"}, {"id": "i2", "reason": "r", "expiresAt": PAST})
     async with house(tmp_path, agent) as home:
         session_id = await home.running()
         [open_one] = (await approvals(home, session_id)).items
         await home.backend.answer_approval(CALLER, session_id, open_one.id, ALLOW)
         await all_ended(home, session_id, 2)
-    assert heard[1] == [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
+    assert received[1] == [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
 
 
-async def test_a_question_waits_through_a_restart(tmp_path: Path) -> None:
-    heard: list[Any] = []
-    agent = asking(heard, {"id": "i1", "reason": "r"})
+async def test_an_approval_stays_open_through_a_restart(tmp_path: Path) -> None:
+    received: list[Any] = []
+    agent = interrupting(received, {"id": "i1", "reason": "r"})
     async with house(tmp_path, agent) as home:
         session_id = await home.running()
         [approval] = (await approvals(home, session_id)).items
@@ -110,4 +112,4 @@ async def test_a_question_waits_through_a_restart(tmp_path: Path) -> None:
         await all_ended(home, session_id, 2)
     finally:
         await backend.close()
-    assert heard[1] == [{"interruptId": "i1", "status": "resolved"}]
+    assert received[1] == [{"interruptId": "i1", "status": "resolved"}]

@@ -1,4 +1,4 @@
-"""Every interleaving of what clients ask, what agents do and what befalls the server keeps the store's promises."""
+"""The store's promises hold in every interleaving of requests, agents' behaviour and crashes."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ class Sessions(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.directory = Path(tempfile.mkdtemp())
-        self.life = 0
+        self.crashes = 0
         self.accepted: dict[str, list[str]] = {}
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -77,7 +77,7 @@ class Sessions(RuleBasedStateMachine):
 
     @property
     def store(self) -> Path:
-        return self.directory / str(self.life)
+        return self.directory / str(self.crashes)
 
     async def agent(self, turn: Turn) -> AsyncIterator[bytes]:
         """Do what the message says: wait here or there, ask, fail, end early, or be quick."""
@@ -99,15 +99,15 @@ class Sessions(RuleBasedStateMachine):
         if order == "linger":
             await gate.wait()
 
-    # What clients ask
+    # Requests of clients
 
     @precondition(lambda self: len(self.accepted) < 3)
-    @rule(target=sessions, order=ORDERS, patient=st.booleans())
-    def create(self, order: str, patient: bool) -> str:
+    @rule(target=sessions, order=ORDERS, settle=st.booleans())
+    def create(self, order: str, settle: bool) -> str:
         session_id = self.do(self.home.create(order))
         [task] = self.do(self.home.runs(session_id))
         self.accepted[session_id] = [task.run_id]
-        if patient:
+        if settle:
             self.let_it_settle(session_id)
         return session_id
 
@@ -142,12 +142,12 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(session_id=sessions, decision=st.sampled_from(Decision))
     def answer(self, session_id: str, decision: Decision) -> None:
-        said = ApprovalAnswer(decision=decision)
+        answer = ApprovalAnswer(decision=decision)
         for approval in self.do(self.home.backend.list_approvals(CALLER, session_id)).items:
             with contextlib.suppress(ApprovalClosed, NotRunning):
-                self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, said))
+                self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, answer))
                 with contextlib.suppress(ApprovalClosed, NotRunning):
-                    self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, said))
+                    self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, answer))
                     raise AssertionError("answered twice")
 
     @rule(session_id=sessions)
@@ -184,7 +184,7 @@ class Sessions(RuleBasedStateMachine):
             raise AssertionError(self.status(session_id))
         assert not (self.store / "workspaces" / CALLER.project / session_id).exists()
 
-    # What agents do, and what befalls the server
+    # Agents and crashes
 
     @rule()
     def let_agents_go_on(self) -> None:
@@ -222,7 +222,7 @@ class Sessions(RuleBasedStateMachine):
     def crash(self) -> None:
         """Go on from the files as they are at this moment, whatever the server still wants to write."""
         before, crashed = self.store, self.home.backend
-        self.life += 1
+        self.crashes += 1
         self.store.mkdir()
         with contextlib.closing(sqlite3.connect(before / "store.db", isolation_level=None)) as lock:
             lock.execute("BEGIN IMMEDIATE")
@@ -233,7 +233,7 @@ class Sessions(RuleBasedStateMachine):
         self.do(crashed.close())
         self.do(self.open())
 
-    # What holds at any time
+    # Invariants
 
     @invariant()
     def every_accepted_run_is_there_and_none_has_two_ends(self) -> None:
@@ -249,7 +249,7 @@ class Sessions(RuleBasedStateMachine):
                 assert run.status not in FINAL or ends[run.run_id] == 1
 
     @invariant()
-    def positions_have_no_gaps_no_question_outlives_its_run_and_no_more_sessions_run_than_may(self) -> None:
+    def positions_have_no_gaps_no_approval_outlives_its_run_and_no_more_sessions_run_than_may(self) -> None:
         if not hasattr(self, "home"):
             return
         database = self.home.backend._database
@@ -279,7 +279,7 @@ class Sessions(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
     async def finish(self) -> None:
-        """Bring all to rest: then every run but a task that never began has ended, well-formed."""
+        """Stop all sessions: then every run but a task that never began has ended, well-formed."""
         backend = self.home.backend
         for session_id in self.accepted:
             with contextlib.suppress(AlreadyEnded):
@@ -293,13 +293,13 @@ class Sessions(RuleBasedStateMachine):
                     assert run.status in FINAL
                     log = await self.home.log(session_id, run.run_id)
                     self.check_log([each["type"] for each in log], run.event_count)
-                    self.check_questions([each for each in log if each["type"] == "CUSTOM"])
+                    self.check_approvals([each for each in log if each["type"] == "CUSTOM"])
         assert await backend._database.read(deletions.pending) == []
         await backend.close()
 
-    def check_questions(self, told: list[dict[str, Any]]) -> None:
-        assert [each["name"] for each in told] in ([], ["approval.requested", "approval.resolved"])
-        assert len({each["value"]["id"] for each in told}) <= 1
+    def check_approvals(self, custom: list[dict[str, Any]]) -> None:
+        assert [each["name"] for each in custom] in ([], ["approval.requested", "approval.resolved"])
+        assert len({each["value"]["id"] for each in custom}) <= 1
 
     def check_log(self, types: list[str], count: int) -> None:
         assert (types[0], types.count("RUN_STARTED"), len(types)) == ("RUN_STARTED", 1, count)

@@ -1,4 +1,4 @@
-"""Interrupts at every awkward moment: answered with what was seen, within the deadline, and never twice ended."""
+"""Interrupts at every awkward moment: confirmed within the deadline, and each run ends exactly once."""
 
 import asyncio
 import sqlite3
@@ -35,7 +35,7 @@ async def interrupt(home: House, session_id: str) -> bool | None:
     return interruption.interrupted
 
 
-async def test_the_run_has_ended_and_the_session_runs_on_when_the_answer_comes(tmp_path: Path) -> None:
+async def test_the_run_has_ended_and_the_session_still_runs_when_the_response_comes(tmp_path: Path) -> None:
     async with house(tmp_path, endless) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
@@ -69,28 +69,28 @@ async def test_the_queue_goes_on_when_its_first_run_is_interrupted(tmp_path: Pat
             assert (await home.ended(session_id, run_id)).status is RunStatus.COMPLETED
 
 
-async def test_the_run_counts_as_running_when_the_agent_has_not_let_go_yet(tmp_path: Path) -> None:
-    asked_to_stop, let_go = asyncio.Event(), asyncio.Event()
+async def test_the_run_is_active_until_its_agent_has_ended_its_turn(tmp_path: Path) -> None:
+    cancelled, release = asyncio.Event(), asyncio.Event()
 
     async def tidy(_turn: Turn) -> AsyncIterator[bytes]:
         yield STARTED
         try:
             await asyncio.Event().wait()
         finally:
-            asked_to_stop.set()
-            await let_go.wait()
+            cancelled.set()
+            await release.wait()
 
     async with house(tmp_path, tidy, grace=GracePeriod(cancel=5.0, close=3.0)) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id, at_least=1)
         answer = asyncio.create_task(interrupt(home, session_id))
-        await asked_to_stop.wait()
+        await cancelled.wait()
         for _ in range(5):
             await home.backend.send_message(CALLER, session_id, NewMessage(content="a commit of its own"))
         assert (await home.run(session_id, task.run_id)).status is RunStatus.RUNNING
         assert not answer.done()
-        let_go.set()
+        release.set()
         assert await answer is True
         assert (await home.run(session_id, task.run_id)).status is RunStatus.INTERRUPTED
 
@@ -162,7 +162,7 @@ async def test_one_terminal_event_is_stored_when_interrupt_and_end_race(tmp_path
         assert answer is True or run.status is RunStatus.COMPLETED
 
 
-async def test_the_agent_is_closed_and_left_behind_when_it_does_not_let_go(tmp_path: Path) -> None:
+async def test_the_agent_is_closed_and_abandoned_when_it_does_not_end_its_turn(tmp_path: Path) -> None:
     agents: list[Scripted] = []
     stubborn = Stubborn()
 
@@ -208,7 +208,7 @@ async def test_the_interrupt_is_confirmed_when_even_closing_the_agent_hangs(tmp_
         stubborn.free.set()
 
 
-async def test_the_answer_is_unavailable_when_the_end_cannot_be_stored_in_time(
+async def test_the_interrupt_fails_when_the_end_cannot_be_stored_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)

@@ -62,7 +62,7 @@ async def test_nothing_changes_when_a_recovered_store_is_opened_again(tmp_path: 
     assert len(logs[0]) == 4
 
 
-async def test_sessions_are_carried_on_when_they_were_pending_or_stopping(tmp_path: Path) -> None:
+async def test_sessions_are_resumed_when_they_were_pending_or_stopping(tmp_path: Path) -> None:
     async with house(tmp_path / "first", endless) as home:
         stopping = await home.create("stopping")
         [task] = await home.runs(stopping)
@@ -98,7 +98,7 @@ async def test_a_workspace_is_removed_by_the_next_server_when_the_one_that_delet
         raise workspace.WorkspaceError("The workspace could not be removed.")
 
     async with house(tmp_path) as home:
-        kept, gone = await home.running(), await home.running()
+        other, gone = await home.running(), await home.running()
         with monkeypatch.context() as patch:
             patch.setattr(workspace, "delete", fail)
             await home.backend.delete_session(CALLER, gone)
@@ -108,7 +108,7 @@ async def test_a_workspace_is_removed_by_the_next_server_when_the_one_that_delet
         async with house(tmp_path) as home:
             await until(lambda: asyncio.to_thread(left.exists), lambda exists: not exists)
             await until(lambda: removals_left(home), lambda pending: pending == [])
-            assert await asyncio.to_thread(left.with_name(kept).is_dir)
+            assert await asyncio.to_thread(left.with_name(other).is_dir)
 
 
 async def removals_left(home: House) -> list[deletions.Deletion]:
@@ -132,7 +132,7 @@ async def test_what_the_store_did_not_make_stays_when_two_stores_share_a_directo
     assert first not in names
 
 
-async def test_a_second_server_is_refused_when_one_is_at_work_on_the_store(tmp_path: Path) -> None:
+async def test_a_second_server_is_refused_when_one_uses_the_store(tmp_path: Path) -> None:
     async with house(tmp_path, endless) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)
@@ -163,7 +163,7 @@ async def test_active_runs_are_closed_and_queued_ones_stay_when_the_server_shuts
     assert begun == ["queued"]
 
 
-async def test_shutting_down_ends_when_an_agent_does_not_let_go(tmp_path: Path) -> None:
+async def test_the_shutdown_ends_when_an_agent_does_not_end_its_turn(tmp_path: Path) -> None:
     stubborn = Stubborn()
     async with house(tmp_path, stubborn) as home:
         session_id = await home.create()
@@ -174,7 +174,7 @@ async def test_shutting_down_ends_when_an_agent_does_not_let_go(tmp_path: Path) 
         assert (await home.log(session_id))[-1]["code"] == "server_restarted"
 
 
-async def test_a_preparation_is_carried_on_when_the_server_was_shut_down_meanwhile(tmp_path: Path) -> None:
+async def test_provisioning_is_resumed_when_the_server_was_shut_down_meanwhile(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         repos = [Repo(url=f"http://127.0.0.1:{server.getsockname()[1]}/stuck.git")]
@@ -200,8 +200,8 @@ async def test_nothing_that_was_seen_or_accepted_is_lost_when_the_process_is_kil
     while seen < 50:
         seen = int(await process.stdout.readline())
     process.kill()
-    rest, _ = await process.communicate()
-    seen = max([seen, *map(int, rest.split()[:-1])])
+    remaining, _ = await process.communicate()
+    seen = max([seen, *map(int, remaining.split()[:-1])])
     async with house(tmp_path) as home:
         log = await home.log(session_id, task)
         assert len(log) >= seen

@@ -104,7 +104,7 @@ async def test_only_one_run_is_accepted_when_two_requests_bring_the_same_id(home
     assert sorted(type(result).__name__ for result in results) == ["Idempotent"] + ["RunExists"] * 4
 
 
-async def test_no_run_is_taken_up_when_the_session_is_not_running(home: House) -> None:
+async def test_no_run_is_claimed_when_the_session_is_not_running(home: House) -> None:
     session_id = await home.create()
     await home.backend.stop_session(CALLER, session_id)
     await home.status(session_id, SessionStatus.STOPPED)
@@ -215,7 +215,7 @@ async def test_a_tool_call_is_answered_in_the_history_when_an_earlier_run_made_i
     async def use_tool(turn: Turn) -> AsyncIterator[bytes]:
         histories.append(turn.input["messages"])
         yield STARTED
-        if asked(turn) in {"call", "break off"}:
+        if asked(turn) in {"call", "break"}:
             yield event("TEXT_MESSAGE_START", messageId="a1", role="assistant")
             yield event("TEXT_MESSAGE_CONTENT", messageId="a1", delta="Looking")
             yield event("TEXT_MESSAGE_END", messageId="a1")
@@ -223,7 +223,7 @@ async def test_a_tool_call_is_answered_in_the_history_when_an_earlier_run_made_i
             yield event("TOOL_CALL_ARGS", toolCallId="c1", delta='{"path":')
             yield event("TOOL_CALL_ARGS", toolCallId="c1", delta='"."}')
             yield event("TOOL_CALL_END", toolCallId="c1")
-        if asked(turn) == "break off":
+        if asked(turn) == "break":
             yield event("RUN_ERROR", message="broke")
             return
         if asked(turn) == "call":
@@ -231,18 +231,18 @@ async def test_a_tool_call_is_answered_in_the_history_when_an_earlier_run_made_i
         yield FINISHED
 
     call = {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": '{"path":"."}'}}
-    said = {"id": "a1", "role": "assistant", "content": "Looking", "toolCalls": [call]}
+    message = {"id": "a1", "role": "assistant", "content": "Looking", "toolCalls": [call]}
     async with house(tmp_path, use_tool) as home:
         for task, answer in (
             ("call", {"id": "r1", "role": "tool", "content": "a.txt", "toolCallId": "c1"}),
-            ("break off", {"id": "c1:result", "role": "tool", "content": "The tool call ended without a result."}),
+            ("break", {"id": "c1:result", "role": "tool", "content": "The tool call ended without a result."}),
         ):
             session_id = await home.running(task)
             await home.ended(session_id, await home.say(session_id, "and now?"))
-            assert histories[-1][1:-1] == [said, {**answer, "toolCallId": "c1"}]
+            assert histories[-1][1:-1] == [message, {**answer, "toolCallId": "c1"}]
 
 
-async def test_what_an_agent_writes_passes_through_when_we_know_nothing_of_it(tmp_path: Path) -> None:
+async def test_an_event_of_an_unknown_type_passes_through(tmp_path: Path) -> None:
     strange = b'{ "type":"CUSTOM_X", "n": 12345678901234567890, "timestamp": 5, "u": "\\u00e4\\/", "n": 1.50 }'
 
     async def play(_turn: Turn) -> AsyncIterator[bytes]:
@@ -298,7 +298,7 @@ async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(home: Hous
     assert len(await spoken(None)) == 4
 
 
-async def test_nothing_is_read_of_a_run_when_it_is_still_queued(tmp_path: Path) -> None:
+async def test_a_queued_run_has_no_events(tmp_path: Path) -> None:
     async with house(tmp_path, endless) as home:
         session_id = await home.create()
         [task] = await home.runs(session_id)

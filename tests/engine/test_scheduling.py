@@ -1,4 +1,4 @@
-"""How many sessions run at once, and how long one may have nothing to do."""
+"""Slots bound how many sessions run at once, idle timers how long one may have nothing to do."""
 
 import asyncio
 import contextlib
@@ -119,7 +119,7 @@ class TestMaxRunningSessions:
 
 
 class TestIdleTimeout:
-    async def test_a_session_is_stopped_when_it_has_had_nothing_to_do_for_that_long(self, tmp_path: Path) -> None:
+    async def test_a_session_is_stopped_when_it_has_been_idle_for_the_timeout(self, tmp_path: Path) -> None:
         async with house(tmp_path, idle_timeout=0.05) as home:
             session_id = await home.create()
             await home.status(session_id, STOPPED)

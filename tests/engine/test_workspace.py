@@ -50,7 +50,7 @@ class TestMaking:
         assert (workspace / "api" / "one").exists()
 
     @pytest.mark.parametrize(("kind", "reference"), [("branch", "release/1.x"), ("tag", "v1")])
-    async def test_the_asked_branch_or_tag_is_checked_out_when_named(
+    async def test_the_named_branch_or_tag_is_checked_out(
         self, workspace: Path, repository: Callable[..., str], kind: str, reference: str
     ) -> None:
         url = repository(old="1")
@@ -75,7 +75,9 @@ class TestMaking:
         await provision(Path("here"), session(repository()), protocols=FILE)
         assert (tmp_path / "here" / "api" / "README").exists()
 
-    async def test_what_is_there_is_kept_when_made_again(self, workspace: Path, repository: Callable[..., str]) -> None:
+    async def test_existing_directories_are_not_touched_when_made_again(
+        self, workspace: Path, repository: Callable[..., str]
+    ) -> None:
         new = session(repository("api"), repository("web"))
         await provision(workspace, new, protocols=FILE)
         (workspace / "api" / "README").write_text("my work")
@@ -157,17 +159,17 @@ class TestFailing:
         "userinfo", ["ada:hunter2", "ada:hunter%32", "hunter2", "hunter%32:", "ada:it's%20hunter2", ":hunter2"]
     )
     async def test_credentials_stay_secret_when_a_server_refuses_them(self, workspace: Path, userinfo: str) -> None:
-        asked = []
+        requests = []
 
         async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
             writer.write(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
             writer.close()
 
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
             url = f"http://{userinfo}@127.0.0.1:{server.sockets[0].getsockname()[1]}/org/private.git"
             message = await failure(workspace, session(url), protocols=("http",))
-        assert asked
+        assert requests
         assert message == "Repository 1 (private) could not be cloned: Authentication failed for …."
 
     async def test_it_is_given_up_and_removed_when_too_large(
@@ -195,10 +197,10 @@ class TestChecking:
             "body.repos[1].branch",
             "body.repos[1].url",
         ]
-        said = caught.value.message + "".join(detail.message for detail in caught.value.details)
-        assert not any(value in said for value in ("ext::", "upload-pack", "/etc", "a..b"))
+        text = caught.value.message + "".join(detail.message for detail in caught.value.details)
+        assert not any(value in text for value in ("ext::", "upload-pack", "/etc", "a..b"))
 
-    def test_a_refusal_says_the_first_reason(self) -> None:
+    def test_the_message_of_a_refusal_is_the_first_reason(self) -> None:
         with pytest.raises(BadRequest, match=r"not valid: body\.repos\[0\]\.url must be a git URL by https\.$"):
             check(session(Repo(url="file:///etc")), ("https",))
 
@@ -207,7 +209,7 @@ class TestChecking:
         with pytest.raises(BadRequest):
             check(session(workflow=Workflow(git_url="https://example.com/wf", path=path)), ("https",))
 
-    def test_nothing_is_said_when_all_is_well(self) -> None:
+    def test_valid_repositories_are_accepted(self) -> None:
         check(NewSession(task="work"), ("https", "ssh"))
         workflow = Workflow(git_url="git@example.com:org/wf.git", branch="main", path="flows/one")
         check(session("https://example.com/api", workflow=workflow), ("https", "ssh"))
@@ -240,14 +242,14 @@ class TestRemoving:
 
     async def test_what_links_point_to_stays_when_removed(self, workspace: Path, tmp_path: Path) -> None:
         outside = tmp_path / "outside"
-        (outside / "kept").mkdir(parents=True)
+        (outside / "file").mkdir(parents=True)
         (workspace / "deep").mkdir(parents=True)
         (workspace / "deep" / "link").symlink_to(outside)
         await delete(workspace)
-        assert names(outside) == ["kept"]
+        assert names(outside) == ["file"]
         workspace.symlink_to(outside)
         await delete(workspace)
-        assert names(outside) == ["kept"]
+        assert names(outside) == ["file"]
         assert not workspace.is_symlink()
 
     def test_directories_are_removed_when_read_only_or_unreadable(self) -> None:

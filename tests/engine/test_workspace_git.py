@@ -1,4 +1,4 @@
-"""The git command: how it is called, that it can be ended, and that each guard rail holds by itself."""
+"""The git process: how it is called, that it can be killed, and that each guard rail holds by itself."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return make
 
 
-WAYS_OUT = [
+FORWARDED = [
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK"),
 ]
@@ -81,7 +81,7 @@ class TestGitProcess:
     async def test_it_sees_nothing_of_this_service_when_it_runs(
         self, workspace: Path, fake_git: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in WAYS_OUT:
+        for name in FORWARDED:
             monkeypatch.delenv(name, raising=False)
         for name in ("API_SECRET", "GIT_SSH", "GIT_TEMPLATE_DIR", "GIT_CONFIG_COUNT", "GIT_DIR", "GIT_SSL_NO_VERIFY"):
             monkeypatch.setenv(name, "0")
@@ -106,34 +106,34 @@ class TestGitProcess:
         assert lines["GIT_ALLOW_PROTOCOL"] == "file"
         assert lines["PWD"] == "/"
 
-    async def test_it_sees_the_ways_out_of_this_machine_when_there_are_some(
+    async def test_it_sees_the_proxies_and_certificates_of_this_machine(
         self, workspace: Path, fake_git: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in WAYS_OUT:
+        for name in FORWARDED:
             monkeypatch.setenv(name, f"the {name}")
         out = fake_git("env > $OUT; exit 1")
         await failure(workspace, session("file:///api"))
-        assert {f"{name}=the {name}" for name in WAYS_OUT} <= set(out.read_text().splitlines())
+        assert {f"{name}=the {name}" for name in FORWARDED} <= set(out.read_text().splitlines())
 
     async def test_it_goes_through_the_proxy_when_there_is_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[bytes] = []
+        requests: list[bytes] = []
 
         async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.append(await reader.readline())
+            requests.append(await reader.readline())
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             writer.close()
 
-        for name in WAYS_OUT:
+        for name in FORWARDED:
             monkeypatch.delenv(name, raising=False)
         async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             with pytest.raises(CloneFailed):
                 await clone("http://git.invalid/x", None, tmp_path / "x", protocols=("http",), max_bytes=10**9)
-        assert asked[0].startswith(b"GET http://git.invalid/x/info/refs")
+        assert requests[0].startswith(b"GET http://git.invalid/x/info/refs")
 
-    async def test_a_flood_of_words_is_survived_when_it_fails(
+    async def test_a_flood_of_errors_is_survived_when_it_fails(
         self, workspace: Path, fake_git: Callable[[str], Path]
     ) -> None:
         fake_git("head -c 20000000 /dev/zero >&2; echo >&2; echo 'fatal: enough' >&2; exit 128")
