@@ -1,4 +1,4 @@
-"""What the project says of itself outside of its code is true."""
+"""The statements about the project in its documentation are true."""
 
 import re
 import subprocess
@@ -10,7 +10,15 @@ import pytest
 from app import settings, spec
 
 ROOT = Path(__file__).resolve().parents[1]
-PROSE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "BENCHMARKS.md")
+PROSE = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "DECISIONS.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "BENCHMARKS.md",
+)
 SOURCES = sorted(path for part in ("app", "handlers") for path in (ROOT / part).rglob("*.py"))
 PATH = re.compile(r"(?<![\w./-])(?:app|handlers|openapi|tests)/[\w./*{}-]*[\w/]")
 
@@ -28,29 +36,29 @@ def test_the_settings_of_the_readme_are_those_of_the_server() -> None:
 
 
 @pytest.mark.parametrize("name", PROSE)
-def test_a_variable_that_the_prose_names_is_a_setting_or_one_of_make(name: str) -> None:
+def test_a_variable_in_the_documentation_is_a_setting_or_one_of_make(name: str) -> None:
     known = {setting.name for setting in settings.reference()}
     known |= set(re.findall(r"^([A-Z_]+) \?=", text("Makefile"), re.MULTILINE))
-    told = "\n".join(commands(text(name)))
-    named = re.findall(r"^\$ ([A-Z_]+)=|^make \w+ ([A-Z_]+)=|^([A-Z_]{3,})=? $", told, re.MULTILINE)
+    lines = "\n".join(commands(text(name)))
+    named = re.findall(r"^\$ ([A-Z_]+)=|^make \w+ ([A-Z_]+)=|^([A-Z_]{3,})=? $", lines, re.MULTILINE)
     assert {"".join(found) for found in named} <= known
 
 
-def test_one_version_stands_everywhere() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     [newest, *_] = re.findall(r"^## \[(.+?)\] - \d{4}-\d\d-\d\d$", text("CHANGELOG.md"), re.MULTILINE)
     project = tomllib.loads(text("pyproject.toml"))["project"]
     assert newest == project["version"] == spec.load()["info"]["version"]
 
 
 @pytest.mark.parametrize("name", PROSE)
-def test_a_make_target_that_the_prose_names_exists(name: str) -> None:
+def test_a_make_target_in_the_documentation_exists(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
     lines = re.findall(r"\bmake((?: [a-z-]+)+)(?=[`\n ]| [A-Z])", "\n".join(commands(text(name))))
     assert {target for line in lines for target in line.split()} <= targets
 
 
 def commands(prose: str) -> list[str]:
-    """What stands between backticks, and the lines of blocks without their comments."""
+    """Return the texts between backticks, and the lines of code blocks without their comments."""
     blocks = re.findall(r"^```\w*\n(.*?)^```$", prose, re.DOTALL | re.MULTILINE)
     lines = [line.partition("#")[0] for block in blocks for line in block.splitlines()]
     return [f"{line} " for line in (*re.findall(r"`([^`\n]+)`", prose), *lines)]
@@ -62,12 +70,12 @@ def test_every_make_target_is_listed_by_help() -> None:
 
 
 @pytest.mark.parametrize("name", PROSE)
-def test_a_path_that_the_prose_names_exists(name: str) -> None:
+def test_a_path_in_the_documentation_exists(name: str) -> None:
     for path in PATH.findall(re.sub(r"\S*<\w+>\S*", "", text(name))):
         assert list(ROOT.glob(path.rstrip("/"))), f"{name} names {path}"
 
 
-def test_every_part_of_the_server_stands_in_the_architecture() -> None:
+def test_every_part_of_the_server_is_in_the_architecture() -> None:
     named = set(PATH.findall(text("ARCHITECTURE.md")))
     parts = [path for path in (ROOT / "app").iterdir() if path.name not in {"__init__.py", "__pycache__", "backends"}]
     parts += [path for path in (ROOT / "app/backends").iterdir() if path.is_dir() and path.name != "__pycache__"]
@@ -79,14 +87,14 @@ def test_no_source_file_is_longer_than_400_lines(source: Path) -> None:
     assert len(source.read_text().splitlines()) <= 400
 
 
-def test_the_decisions_stand_newest_first() -> None:
-    dates = re.findall(r"^\* \*\*(\d{4}-\d\d-\d\d): ", text("ARCHITECTURE.md"), re.MULTILINE)
+def test_the_decisions_are_listed_newest_first() -> None:
+    dates = re.findall(r"^## (\d{4}-\d\d-\d\d): ", text("DECISIONS.md"), re.MULTILINE)
     assert dates
     assert dates == sorted(dates, reverse=True)
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a checkout has a list of its files")
-def test_nothing_is_kept_that_is_ignored() -> None:
-    """A link to another checkout's `.venv`, say: whoever pulls it loses what stands there."""
+def test_no_ignored_file_is_committed() -> None:
+    """For example a link to another checkout's `.venv`, which would replace that of everybody who pulls it."""
     command = ("git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard")
     assert subprocess.check_output(command, text=True) == ""  # noqa: S603 - our own command
