@@ -107,7 +107,7 @@ class Service(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ambient(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    answers = tmp_path_factory.mktemp("fuzz") / "answers.db"
+    answers = tmp_path_factory.mktemp("fuzz") / "idempotency.db"
     with FakePlatform(auto=True) as platform:
         backend = AmbientBackend(platform.url, 30, answers=answers, interrupt_timeout=2, poll_interval=0.05)
 

@@ -1,4 +1,4 @@
-"""First answers in the embedded store: committed with what they tell of, or not at all, and for a day."""
+"""Responses by idempotency key in the session store: committed with their effect or not at all, and for a day."""
 
 import shutil
 from pathlib import Path
@@ -23,13 +23,13 @@ def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
     return msgspec.structs.replace(CALLER, idempotency_key=IdempotencyKey(key, fingerprint))
 
 
-async def kept(home: House) -> int:
-    """How many answers the store holds."""
+async def stored_keys(home: House) -> int:
+    """Return how many keys the store holds."""
     query = select(func.count()).select_from(IDEMPOTENCY_KEYS)
     return await home.backend._database.read(lambda connection: connection.execute(query).scalar_one())
 
 
-async def test_what_a_crash_leaves_has_both_the_session_and_its_answer(tmp_path: Path) -> None:
+async def test_a_crash_leaves_both_the_session_and_its_response(tmp_path: Path) -> None:
     async with house(tmp_path / "a") as home:
         first = (await home.backend.create_session(keyed(), NEW)).value
         shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -41,16 +41,16 @@ async def test_what_a_crash_leaves_has_both_the_session_and_its_answer(tmp_path:
         ).total == 1
 
 
-async def test_a_refusal_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_refused_request_leaves_no_key(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         session_id = await home.running()
         await home.backend.stop_session(CALLER, session_id)
         with pytest.raises(NotRunning):
             await home.backend.send_message(keyed(), session_id, NewMessage(content="hello"))
-        assert await kept(home) == 0
+        assert await stored_keys(home) == 0
 
 
-async def test_an_answer_is_forgotten_and_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_response_is_forgotten_and_deleted_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000
     monkeypatch.setattr(idempotency, "now_ms", lambda: now)
     async with house(tmp_path) as home:
@@ -59,8 +59,8 @@ async def test_an_answer_is_forgotten_and_removed_after_a_day(tmp_path: Path, mo
         with pytest.raises(IdempotencyKeyReused):
             await home.backend.create_session(keyed(fingerprint=b"other"), NEW)
         await home.backend.create_session(keyed(b"later"), NEW)
-        assert await kept(home) == 2
+        assert await stored_keys(home) == 2
         now += 1
         again = (await home.backend.create_session(keyed(fingerprint=b"other"), NEW)).value
         assert again.id != first.id
-        assert await kept(home) == 2
+        assert await stored_keys(home) == 2

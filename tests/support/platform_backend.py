@@ -10,7 +10,7 @@ from app.models.caller import Caller
 
 CALLER = Caller(token="secret-token", project="demo")
 ELSEWHERE = Caller(token="secret-token", project="other")
-NOWHERE = Path("/dev/null/answers.db")
+NOWHERE = Path("/dev/null/idempotency.db")
 
 
 @asynccontextmanager

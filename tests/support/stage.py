@@ -249,7 +249,7 @@ def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[Platfor
     with (
         FakePlatform() as platform,
         TemporaryDirectory() as data,
-        before(platform, loop, timeout, Path(data) / "answers.db") as stage,
+        before(platform, loop, timeout, Path(data) / "idempotency.db") as stage,
     ):
         yield stage
 

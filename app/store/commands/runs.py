@@ -41,7 +41,7 @@ def create_run(
 
     `SessionNotFound`, `NotRunning`, `RunExists`, `SessionBusy`, `IdempotencyKeyReused`.
     """
-    if key and (first := idempotency.find(connection, key, AcceptedRun)):
+    if key and (first := idempotency.begin(connection, key, AcceptedRun)):
         return Enqueued(Idempotent(first, replayed=True))
     session = sessions.find(connection, project, session_id, lock=True)
     lifecycle.next_status(Action.RUN, session.status)
@@ -50,7 +50,7 @@ def create_run(
     if current and run.on_busy is OnBusy.REJECT:
         raise SessionBusy
     if key:
-        idempotency.save(connection, key, accepted)
+        idempotency.complete(connection, key, accepted)
     active = current.row_id if current and current.status is RunStatus.RUNNING else None
     return Enqueued(Idempotent(accepted), session.row_id, active)
 

@@ -33,7 +33,7 @@ def create_session(connection: Connection, project: str, new: NewSession, key: I
 
     `BadRequest` for a parent of another project, `IdempotencyKeyReused`.
     """
-    if key and (first := idempotency.find(connection, key, CreatedSession)):
+    if key and (first := idempotency.begin(connection, key, CreatedSession)):
         return Stored(Idempotent(first, replayed=True))
     if new.parent_session_id and not sessions.exists(connection, project, new.parent_session_id):
         raise BadRequest(details=[Detail("body.parent_session_id", "must be a session of this project")])
@@ -48,7 +48,7 @@ def create_session(connection: Connection, project: str, new: NewSession, key: I
     enqueue(connection, session, NewRun(messages=[RunMessage(role="user", content=new.task)]))
     created = CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
     if key:
-        idempotency.save(connection, key, created)
+        idempotency.complete(connection, key, created)
     return Stored(Idempotent(created), session)
 
 
