@@ -68,8 +68,8 @@ spec: install ## print the OpenAPI document
 	@$(BIN)/python -m app spec
 
 lock: install-dev ## resolve the lock files anew from pyproject.toml
-	@$(UV_COMPILE) --upgrade -o requirements.lock pyproject.toml
-	@$(UV_COMPILE) --upgrade -c requirements.lock --group dev -o requirements-dev.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade --extra otel -o requirements.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade --extra otel -c requirements.lock --group dev -o requirements-dev.lock pyproject.toml
 
 # A stamp is touched last. Until then .venv/.unfinished names the make at work; one that was broken off is made anew.
 
