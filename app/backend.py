@@ -14,7 +14,7 @@ from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
 from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunMessage, RunStatus, RunSummary
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
-from app.results import EventStream, Idempotent, StreamedJson
+from app.results import EventStream, Idempotent, StreamedBody
 
 
 class Backend(ABC):
@@ -111,7 +111,7 @@ class Backend(ABC):
     @abstractmethod
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
-    ) -> Transcript | EventLog | StreamedJson:
+    ) -> Transcript | EventLog | StreamedBody:
         """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown.
 
         Without a page the whole log, which is the only way to a transcript; `CursorAhead` if the page begins behind

@@ -20,7 +20,7 @@ from app.contract.middleware import CompiledContract
 from app.contract.operation import Handler
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
-from app.server import middleware
+from app.server.middleware import RequestMiddleware
 from app.settings import Settings
 
 
@@ -52,7 +52,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
         security_map=security.SECURITY_MAP,
     )
     api.add_api(document)
-    return middleware.install(api, settings=settings, metrics=metrics, ready=backend.ready, tracing=tracing)
+    return RequestMiddleware(api, settings=settings, metrics=metrics, ready=backend.ready, tracing=tracing)
 
 
 def find_handlers() -> dict[str, Handler]:

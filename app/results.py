@@ -1,54 +1,14 @@
-"""What a handler answers with where a plain value does not say it all."""
+"""Results of operations that are more than a value: streams, files, and what was created or replayed.
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+Handlers return what the port returns. A plain value is one of `app.models`, a text, or None.
+"""
+
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
-from app.models.wire import WireModel
-
 T = TypeVar("T")
-
-
-class TextResponse(msgspec.Struct, frozen=True):
-    """A handler's answer that is text as it stands."""
-
-    text: str
-
-
-class StreamEvent(msgspec.Struct, frozen=True):
-    """One event of a stream and its position in the session's log; None for an event that is not in the log."""
-
-    event: bytes | msgspec.Raw
-    position: int | None = None
-
-
-class EventStream(msgspec.Struct, frozen=True):
-    """An answer that goes on: pages of frames as they come to be; nothing is held until the iteration has begun.
-
-    `parting` makes what a reader gets who has to go before the end, because the server stops.
-    """
-
-    pages: AsyncGenerator[list[StreamEvent], None]
-    on_shutdown: Callable[[], list[StreamEvent]] = list
-
-
-class StreamedJson(msgspec.Struct, frozen=True):
-    """An answer in JSON that is sent as it comes to be.
-
-    Nothing is held until the iteration has begun. An error before the first piece is answered as any other; one that
-    comes later can only cut the connection.
-    """
-
-    pieces: AsyncGenerator[bytes, None]
-
-
-class LongPoll(msgspec.Struct, frozen=True):
-    """An answer that takes up to `seconds`, and what is answered `at_once` where server or client go meanwhile."""
-
-    seconds: int
-    result: Awaitable[WireModel]
-    current: Callable[[], Awaitable[WireModel]]
 
 
 class Idempotent(msgspec.Struct, Generic[T], frozen=True):
@@ -58,9 +18,42 @@ class Idempotent(msgspec.Struct, Generic[T], frozen=True):
     replayed: bool = False
 
 
-class Created(msgspec.Struct, frozen=True):
-    """A resource that was created, the path for its `Location`, and whether this repeats an earlier response."""
+class StreamEvent(msgspec.Struct, frozen=True):
+    """One event of a stream in JSON, with its position in the session's log; None for an event outside of the log."""
 
-    body: WireModel
-    location: str
-    replayed: bool = False
+    event: bytes | msgspec.Raw
+    position: int | None = None
+
+
+class EventStream(msgspec.Struct, frozen=True):
+    """Events in pages, as they happen. No resources are held until the iteration begins.
+
+    `on_shutdown` makes the last events of a client that is disconnected because the server stops.
+    """
+
+    pages: AsyncGenerator[list[StreamEvent], None]
+    on_shutdown: Callable[[], list[StreamEvent]] = list
+
+
+class StreamedBody(msgspec.Struct, frozen=True):
+    """A long value in the operation's media type, in chunks as it is produced; at least one chunk.
+
+    No resources are held until the iteration begins. An error before the first chunk is an error like any other, and a
+    later one aborts the response.
+    """
+
+    chunks: AsyncGenerator[bytes, None]
+
+
+class FileContent(msgspec.Struct, frozen=True):
+    """A file of `size` bytes, whose state `etag` identifies. `read` yields the bytes from a start up to an end."""
+
+    size: int
+    etag: str
+    read: Callable[[int, int], AsyncGenerator[bytes, None]]
+
+
+class FileWritten(msgspec.Struct, frozen=True):
+    """A file was written; `etag` identifies its new state."""
+
+    etag: str

@@ -6,12 +6,12 @@ from app.models.caller import Caller
 
 
 async def list_approvals(backend: Backend, caller: Caller, *, session_id: str) -> ApprovalList:
-    """List what the agent waits for."""
+    """List the approvals that the session's agent waits for."""
     return await backend.list_approvals(caller, session_id)
 
 
 async def answer_approval(
     backend: Backend, caller: Caller, *, session_id: str, approval_id: str, body: ApprovalAnswer
 ) -> Approval:
-    """Allow or deny what the agent asks for."""
+    """Allow or deny an approval."""
     return await backend.answer_approval(caller, session_id, approval_id, body)

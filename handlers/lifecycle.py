@@ -7,7 +7,7 @@ from app.models.sessions import Session
 
 
 async def start_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
-    """Start an ended session again."""
+    """Start a session that has ended again."""
     return await backend.start_session(caller, session_id)
 
 
@@ -17,5 +17,5 @@ async def stop_session(backend: Backend, caller: Caller, *, session_id: str) -> 
 
 
 async def interrupt_session(backend: Backend, caller: Caller, *, session_id: str) -> InterruptResult:
-    """Cancel the current run; the session goes on."""
+    """Cancel the current run; the session keeps running."""
     return await backend.interrupt_session(caller, session_id)

@@ -1,9 +1,9 @@
-"""Sessions: list, create, read, change, delete."""
+"""Sessions: list, create, read, update, delete."""
 
 from app.backend import Backend
 from app.models.caller import Caller
-from app.models.sessions import NewSession, Session, SessionPage, SessionPatch, SessionStatus
-from app.results import Created
+from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.results import Idempotent
 
 
 async def list_sessions(
@@ -22,10 +22,9 @@ async def list_sessions(
     )
 
 
-async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Created:
+async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Idempotent[CreatedSession]:
     """Create a session; its task becomes the first run."""
-    created = await backend.create_session(caller, body)
-    return Created(created.value, f"/v1/sessions/{created.value.id}", replayed=created.replayed)
+    return await backend.create_session(caller, body)
 
 
 async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
@@ -34,10 +33,10 @@ async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> S
 
 
 async def update_session(backend: Backend, caller: Caller, *, session_id: str, body: SessionPatch) -> Session:
-    """Change name, labels or time limit of a session."""
+    """Change the name, labels or time limit of a session."""
     return await backend.update_session(caller, session_id, body)
 
 
 async def delete_session(backend: Backend, caller: Caller, *, session_id: str) -> None:
-    """Delete a session, whatever its state."""
+    """Delete a session, whatever its status."""
     await backend.delete_session(caller, session_id)

@@ -1,4 +1,4 @@
-"""The body of a request: strict JSON, validated against the document."""
+"""Request bodies in JSON: strictly decoded, and validated against the document."""
 
 import json
 import math
@@ -6,115 +6,150 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from app.contract.schemas import Validator
+from app.contract.schemas import Validator, bound_in_words
 from app.errors import BadRequest, Detail, UnsupportedMediaType
 from app.models.wire import depth_exceeds
-from app.server.context import Request
+from app.server.context import RequestContext
 
 MAX_DEPTH = 64
+MAX_ITEMS = 10_000
+"""Of an array whose items the document describes without a `maxItems` of its own."""
+MAX_MEMBERS = 1_000
+"""Of an object whose members the document describes without a `maxProperties` of its own."""
 
-_REFUSALS = {
+_PROBLEMS = {
     RecursionError: f"must be at most {MAX_DEPTH} levels deep",
     UnicodeDecodeError: "must be JSON in UTF-8",
     UnicodeEncodeError: "must not hold half a surrogate pair",
     json.JSONDecodeError: "must be valid JSON",
     ValueError: f"must hold integers of at most {sys.int_info.default_max_str_digits} digits",
 }
-"""What the errors of reading JSON mean to a client."""
+"""How the errors that decoding JSON raises are explained to a client."""
 
 
-class Body:
-    """The JSON body of one operation, as the document describes it."""
+class JsonBody:
+    """The body of one operation, as the document describes it. All methods raise `BadRequest`."""
 
     def __init__(self, definition: dict[str, Any]) -> None:
-        schema = definition["content"]["application/json"]["schema"]
-        self.required: bool = definition.get("required", False)
-        self._schema = schema
-        self._validator = Validator(schema)
+        self._schema = definition["content"]["application/json"]["schema"]
+        self._required: bool = definition.get("required", False)
+        self._validator = Validator(self._schema)
 
-    def value(self, content: bytes) -> Any:
-        """The validated value under its present names; raises `BadRequest`."""
-        if not content:
-            if self.required:
-                raise _wrong("is required")
+    def parse(self, content: bytes) -> Any:
+        """Return the valid value of a body as it was sent, as `check` does."""
+        return self.check(parse_json(content) if content else None, sent=bool(content))
+
+    def check(self, value: Any, *, sent: bool = True) -> Any:
+        """Return a decoded value if it is valid: without members that read as absent, and by their current names.
+
+        A body that was not `sent` is None if it may be absent.
+        """
+        if not sent:
+            if self._required:
+                raise _error("is required")
             return None
-        value = _drop_nulls(parse_json(content), self._schema, "body")
-        self._validator.check(value, "body")
+        value = _normalize(value, self._schema, "body")
+        if not self._validator.is_valid(value):
+            raise self._validator.error(value, "body")
         return _resolve_aliases(value, self._schema)
 
 
-def check_media_type(request: Request) -> None:
-    """Raise `UnsupportedMediaType` for anything but UTF-8 JSON as it is; no Content-Type reads as JSON."""
-    if request.header("Content-Encoding") not in {None, "", "identity"}:
-        raise UnsupportedMediaType("The request body must come without Content-Encoding.")
-    if not _is_json(request.header("Content-Type") or "application/json"):
+def check_media_type(context: RequestContext) -> None:
+    """Raise `UnsupportedMediaType` unless the body is sent as JSON in UTF-8, which is also assumed without a type."""
+    check_coding(context)
+    if context.repeated:
+        context.reject_repeated("Content-Type")
+    if not _is_json(context.headers.get("content-type") or "application/json"):
         raise UnsupportedMediaType
+
+
+def check_coding(context: RequestContext) -> None:
+    """Raise `UnsupportedMediaType` if the body is sent compressed."""
+    if context.repeated:
+        context.reject_repeated("Content-Encoding")
+    if context.headers.get("content-encoding") not in {None, "", "identity"}:
+        raise UnsupportedMediaType("The request body must be sent without Content-Encoding.")
 
 
 @lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
-    kind, _, parameters = content_type.partition(";")
+    media_type, _, parameters = content_type.partition(";")
     charset = parameters.strip().lower().replace('"', "")
-    return kind.strip().lower() == "application/json" and charset in {"", "charset=utf-8"}
+    return media_type.strip().lower() == "application/json" and charset in {"", "charset=utf-8"}
+
+
+# Decoding
 
 
 def parse_json(content: bytes) -> Any:
-    """One JSON value in UTF-8: no NaN or infinity, no lone surrogate, no name twice, at most 64 levels deep.
+    """Return one JSON value in UTF-8. Raise `BadRequest` that says which rule it breaks.
 
-    Raises `BadRequest` that says which of it does not hold.
+    Not allowed are NaN and infinities, lone surrogates, a name twice in one object, and more than MAX_DEPTH levels.
     """
     try:
         value = _decoder.decode(content.decode("utf-8"))
         if b"\\u" in content:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
     except (RecursionError, ValueError) as error:
-        raise _wrong(_REFUSALS[type(error)]) from error
+        raise _error(_PROBLEMS[type(error)]) from error
     if content.count(b"{") + content.count(b"[") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
-        raise _wrong(_REFUSALS[RecursionError])
+        raise _error(_PROBLEMS[RecursionError])
     return value
-
-
-def _wrong(message: str) -> BadRequest:
-    return BadRequest(details=[Detail("body", message)])
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _wrong("must hold finite numbers only, within the range of a double")
+        raise _error("must hold finite numbers only, within the range of a double")
     return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise _wrong("must not hold an object with a name twice")
+        raise _error("must not hold an object with a name twice")
     return members
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
 
 
-def _drop_nulls(value: Any, schema: dict[str, Any], location: str) -> Any:
-    """Drop what reads as absent: a known member that is null, or an optional string that is empty."""
+# What reads as absent, and deprecated names
+
+
+def _normalize(value: Any, schema: dict[str, Any], location: str) -> Any:
+    """Drop what reads as absent: a known member that is null, or an optional string that is empty.
+
+    Sizes are checked first of all, since everything that follows takes time and memory for each item and member.
+    """
     if isinstance(value, list) and "items" in schema:
-        return [_drop_nulls(item, schema["items"], f"{location}[{index}]") for index, item in enumerate(value)]
-    if not isinstance(value, dict) or "properties" not in schema:
+        _check_size(value, "maxItems", schema.get("maxItems", MAX_ITEMS), location)
+        return [_normalize(item, schema["items"], f"{location}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, dict):
         return value
-    known, required = schema["properties"], schema.get("required", ())
+    known = schema.get("properties")
+    _check_size(value, "maxProperties", schema.get("maxProperties", None if known is None else MAX_MEMBERS), location)
+    if known is None:
+        return value
+    required = schema.get("required", ())
     present = {
-        name: _drop_nulls(item, known.get(name, {}), f"{location}.{name}")
+        name: _normalize(item, known.get(name, {}), f"{location}.{name}")
         for name, item in value.items()
-        if not (name in known and (item is None or (item == "" and _optional_string(name, known, required))))
+        if not (name in known and (item is None or (item == "" and _is_optional_string(name, known, required))))
     }
     for name in present:
-        if _present_name(name, schema) != name and _present_name(name, schema) in present:
-            message = f"is the deprecated name of {_present_name(name, schema)}: send one of them"
-            raise BadRequest(details=[Detail(f"{location}.{name}", message)])
+        current = _current_name(name, known)
+        if current != name and current in present:
+            raise _error(f"is the deprecated name of {current}: send one of them", f"{location}.{name}")
     return present
 
 
-def _optional_string(name: str, known: dict[str, Any], required: list[str]) -> bool:
+def _check_size(value: list[Any] | dict[str, Any], keyword: str, limit: int | None, location: str) -> None:
+    if limit is not None and len(value) > limit:
+        raise _error(bound_in_words(keyword, limit), location)
+
+
+def _is_optional_string(name: str, known: dict[str, Any], required: list[str]) -> bool:
     return name not in required and known[name].get("type") == "string"
 
 
@@ -122,12 +157,16 @@ def _resolve_aliases(value: Any, schema: dict[str, Any]) -> Any:
     """Rename the members that the document marks as deprecated with `x-alias-of`."""
     if isinstance(value, list) and "items" in schema:
         return [_resolve_aliases(item, schema["items"]) for item in value]
-    if not isinstance(value, dict) or "properties" not in schema:
+    known = schema.get("properties")
+    if not isinstance(value, dict) or known is None:
         return value
-    known = schema["properties"]
-    return {_present_name(name, schema): _resolve_aliases(item, known.get(name, {})) for name, item in value.items()}
+    return {_current_name(name, known): _resolve_aliases(item, known.get(name, {})) for name, item in value.items()}
 
 
-def _present_name(name: str, schema: dict[str, Any]) -> str:
-    present: str = schema["properties"].get(name, {}).get("x-alias-of", name)
-    return present
+def _current_name(name: str, known: dict[str, Any]) -> str:
+    current: str = known.get(name, {}).get("x-alias-of", name)
+    return current
+
+
+def _error(message: str, location: str = "body") -> BadRequest:
+    return BadRequest(details=[Detail(location, message)])

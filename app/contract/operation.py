@@ -1,142 +1,138 @@
-"""One operation of the document as a plan: what happens between a matched route and the answer."""
+"""Operations of the document, callable without HTTP."""
 
+import hashlib
 import inspect
+import json
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-from starlette.types import Receive, Scope, Send
 
 from app.backend import Backend
-from app.contract import etag, security
-from app.contract.body import Body, check_media_type
-from app.contract.idempotency import HEADER, InFlightKeys, idempotency_key
-from app.contract.parameters import Parameter, parse_query
-from app.contract.response import send_response
-from app.contract.routing import decode_segment
-from app.models.caller import Role
-from app.server.body import read_body
-from app.server.context import Request
+from app.contract.body import JsonBody
+from app.contract.parameters import Parameter
+from app.errors import BadRequest, Detail, IdempotencyKeyInUse
+from app.models.caller import Caller, Credentials, IdempotencyKey, Role
 
 Handler = Callable[..., Awaitable[Any]]
 
-NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
-NO_BODY = {"content": {"application/json": {"schema": NOTHING}}}
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 class ContractError(Exception):
     """The document and a handler do not fit together."""
 
 
-class HttpOperation:
-    """An operation, compiled: the order of its steps is the order of checks that the contract promises."""
+class Operation:
+    """One operation of the document: its arguments, the role that it needs, and its handler.
+
+    Whoever does not come over HTTP calls it with credentials and plain JSON values:
+
+        run = await operation(credentials, {"session_id": "s1", "body": {"content": "hello"}})
+
+    `HttpOperation` takes the same steps one by one, since a request is decoded in between.
+    """
 
     def __init__(
-        self,
-        operation: dict[str, Any],
-        method: str,
-        handler: Handler,
-        *,
-        authenticate: security.Authenticate,
-        backend: Backend,
-        max_body: int,
-        in_flight: InFlightKeys,
+        self, definition: dict[str, Any], handler: Handler, *, backend: Backend, in_flight: set[bytes]
     ) -> None:
-        self.operation_id: str = operation["operationId"]
+        """Compile a definition whose references are resolved; raise `ContractError` if the handler does not fit it.
+
+        `in_flight` holds the idempotency keys of running requests, and is shared by all operations of a server.
+        """
+        self.operation_id: str = definition["operationId"]
+        self.role = Role(definition["x-role"])
+        self.backend = backend
         self._handler = handler
-        self._authenticate = authenticate
-        self._backend = backend
-        self._max_body = max_body
         self._in_flight = in_flight
-        self._role = Role(operation["x-role"])
-        self._status = next(int(status) for status in operation["responses"] if status.startswith("2"))
-        parameters = [Parameter(definition) for definition in operation.get("parameters", [])]
-        self._path = [parameter for parameter in parameters if parameter.place == "path"]
-        self._query = [parameter for parameter in parameters if parameter.place == "query"]
-        self._query_names = {parameter.name for parameter in self._query}
-        headers = {parameter.name: parameter for parameter in parameters if parameter.place == "header"}
-        self._key = headers.pop(HEADER, None)
-        self._conditional = headers.pop(etag.HEADER, None) is not None
         taken = inspect.signature(handler).parameters
-        self._input_headers = {
-            argument_name(name): headers.pop(name) for name in list(headers) if argument_name(name) in taken
-        }
-        self._headers = headers.values()
-        described = operation.get("requestBody")
-        self._body = Body(described or NO_BODY) if method != "GET" else None
-        self._types = self._argument_types(with_body=described is not None)
+        types = typing.get_type_hints(handler)
 
-    def _argument_types(self, *, with_body: bool) -> dict[str, Any]:
-        names = {"backend", "caller", *self._query_names, *self._input_headers}
-        names |= {parameter.name for parameter in self._path}
-        if with_body:
-            names.add("body")
-        taken = set(inspect.signature(self._handler).parameters)
-        if taken != names:
+        self.parameters: dict[str, Parameter] = {}  # by the name of the handler's argument
+        self.other_headers: dict[str, Parameter] = {}  # those that the handler does not take
+        for parameter in definition.get("parameters", []):
+            argument = _argument_name(parameter)
+            if parameter["in"] == "header" and argument not in taken:
+                self.other_headers[parameter["name"]] = Parameter(parameter)
+            else:
+                self.parameters[argument] = Parameter(parameter, types.get(argument))
+        self._key = self.other_headers.get(IDEMPOTENCY_KEY)
+
+        body = definition.get("requestBody")
+        self.has_body = body is not None
+        self.json_body = JsonBody(body) if body and "application/json" in body["content"] else None
+        self.has_raw_body = self.has_body and self.json_body is None
+        self._body_type = types.get("body") if self.json_body else None
+
+        given = {"backend", "caller", *self.parameters, *(["body"] if self.has_body else [])}
+        if given != set(taken):
             raise ContractError(
-                f"{self.operation_id}: the document gives {sorted(names)}, the handler takes {sorted(taken)}"
+                f"{self.operation_id}: the document gives {sorted(given)}, the handler takes {sorted(taken)}"
             )
-        return typing.get_type_hints(self._handler)
+        if self._key and self.has_raw_body:
+            raise ContractError(f"{self.operation_id}: a raw body cannot be repeated, so it has no {IDEMPOTENCY_KEY}")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, segments: dict[str, str]) -> None:
-        """Answer one request, or raise an `ApiError`."""
-        request: Request = scope["head"]
-        token = await self._authenticate(request)
-        arguments: dict[str, Any] = {}
-        for parameter in self._path:
-            text = decode_segment(parameter.name, segments[parameter.name])
-            arguments[parameter.name] = parameter.value([text])
-        for header in self._headers:
-            _header_value(request, header)
-        credentials = security.credentials(request, token)
-        caller = await self._backend.authorize(credentials, self._role)
-        content = await self._read(scope, receive)
-        fields = parse_query(scope["query_string"], self._query_names)
-        for parameter in self._query:
-            arguments[parameter.name] = self._typed(parameter.name, parameter.value(fields.get(parameter.name)))
-        for name, header in self._input_headers.items():
-            arguments[name] = self._typed(name, _header_value(request, header))
-        if self._body is not None:
-            body = self._body.value(content)
-            if self._key and (key := request.header(HEADER)) is not None:
-                self._key.value([key])
-                caller = msgspec.structs.replace(
-                    caller, idempotency_key=idempotency_key(key, caller, [self.operation_id, arguments, body])
-                )
-            if "body" in self._types:
-                arguments["body"] = self._typed("body", body)
-        # An answer that is waited for has no tag: what it will be is not known beforehand.
-        if self._conditional and not arguments.get("wait"):
-            version = await self._backend.version(caller, arguments["session_id"])
-            if version is not None:
-                tag = etag.etag(version, self.operation_id, arguments)
-                send = etag.with_etag(send, tag)
-                if etag.is_current(request, tag):
-                    await etag.send_not_modified(send)
-                    return
-        with self._in_flight.hold(caller.idempotency_key):
-            result = await self._handler(backend=self._backend, caller=caller, **arguments)
-        await send_response(scope, receive, send, self._status, result)
+    async def __call__(
+        self, credentials: Credentials, values: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> Any:
+        """Return the result of the handler for plain JSON values by the names of its arguments.
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        if self._body is None:
-            return b""
-        content = await read_body(scope, receive, limit=self._max_body)
-        if content:
-            check_media_type(scope["head"])
-        return content
+        Raises what `authorize`, `bind` and `invoke` raise, in this order.
+        """
+        caller = await self.authorize(credentials)
+        return await self.invoke(caller, self.bind(values), idempotency_key=idempotency_key)
 
-    def _typed(self, name: str, value: Any) -> Any:
-        return None if value is None else msgspec.convert(value, self._types[name])
+    async def authorize(self, credentials: Credentials) -> Caller:
+        """Return the caller; raise `MissingProject`, `Unauthorized`, or `Forbidden` if their role is too small."""
+        return await self.backend.authorize(credentials, self.role)
 
+    def bind(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for `invoke`: validated, with defaults, parameters typed. Raises `BadRequest`."""
+        names = [*self.parameters, *(["body"] if self.has_body else [])]
+        if unknown := [Detail(name, "is not known here") for name in values if name not in names]:
+            raise BadRequest(details=unknown)
+        arguments = {name: parameter.check(values.get(name)) for name, parameter in self.parameters.items()}
+        if self.has_body:
+            body = values.get("body")
+            arguments["body"] = self.json_body.check(body, sent=body is not None) if self.json_body else body
+        return arguments
 
-def argument_name(header: str) -> str:
-    """What a handler calls a header that it takes: `Last-Event-ID` is `last_event_id`."""
-    return header.lower().replace("-", "_")
+    async def invoke(self, caller: Caller, arguments: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
+        """Return the result of the handler for valid arguments, whose JSON body is not typed yet.
+
+        An operation that takes no idempotency key ignores it. Raises `BadRequest` for a malformed key,
+        `IdempotencyKeyInUse` while the first request with it is running, and the errors of the port.
+        """
+        key = None
+        if self._key and idempotency_key is not None:
+            self._key.check(idempotency_key)
+            key = self._identify(caller, idempotency_key, arguments)
+            caller = msgspec.structs.replace(caller, idempotency_key=key)
+        if self._body_type is not None and (body := arguments["body"]) is not None:
+            arguments = {**arguments, "body": msgspec.convert(body, self._body_type)}
+        if key is None:
+            return await self._handler(backend=self.backend, caller=caller, **arguments)
+        if key.key in self._in_flight:
+            raise IdempotencyKeyInUse
+        self._in_flight.add(key.key)
+        try:
+            return await self._handler(backend=self.backend, caller=caller, **arguments)
+        finally:
+            self._in_flight.discard(key.key)
+
+    def _identify(self, caller: Caller, key: str, arguments: Mapping[str, Any]) -> IdempotencyKey:
+        """Return the key as this caller's in this project, with a fingerprint of the request in canonical JSON."""
+        return IdempotencyKey(
+            key=_digest([caller.project, caller.token, key]), fingerprint=_digest([self.operation_id, arguments])
+        )
 
 
-def _header_value(request: Request, header: Parameter) -> Any:
-    """The typed value of a header; an empty one reads as absent."""
-    text = request.header(header.name)
-    return header.value([text] if text else None)
+def _digest(value: Any) -> bytes:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+
+
+def _argument_name(parameter: dict[str, Any]) -> str:
+    """Return how a handler calls a parameter: the header `Last-Event-ID` is `last_event_id`."""
+    name: str = parameter["name"]
+    return name.lower().replace("-", "_") if parameter["in"] == "header" else name

@@ -1,58 +1,95 @@
-"""Parameters of an operation: strict text to typed values."""
+"""Parameters of an operation: strict text, or a plain JSON value, to a typed value."""
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
-from app.contract.schemas import MAX_NAME, Validator
+import msgspec
+
+from app.contract.schemas import MAX_DETAILS, MAX_NAME, Validator
 from app.errors import BadRequest, Detail
+from app.server.context import RequestContext
 
 MAX_QUERY_FIELDS = 200
-DIGITS = 19  # of a longer integer these tell already that it is beyond every bound of the document
+DIGITS = 19
+"""Digits of an integer that are read: one with more of them is beyond every bound of the document anyway."""
 
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 
 
 class Parameter:
-    """One parameter of the document: a scalar in any place, or a repeatable query parameter."""
+    """One parameter of the document: a scalar in any place, or a query parameter that may be repeated.
 
-    def __init__(self, definition: dict[str, Any]) -> None:
+    Values are converted to `type`, the handler's annotation; None leaves them as they are. `location` names the
+    parameter in errors. All methods raise `BadRequest`.
+    """
+
+    def __init__(self, definition: dict[str, Any], type: Any = None) -> None:  # noqa: A002 - what it is
         self.name: str = definition["name"]
         self.place: str = definition["in"]
-        schema = definition["schema"]
         self.location = f"{self.place}.{self.name}"
-        self.required: bool = definition.get("required", False)
-        self.default = schema.get("default")
-        self.repeatable: bool = schema["type"] == "array"
-        self._numeric: bool = (schema["items"] if self.repeatable else schema)["type"] == "integer"
+        schema = definition["schema"]
+        self._type = type
         self._validator = Validator(schema)
+        self._required: bool = definition.get("required", False)
+        self._repeatable: bool = schema["type"] == "array"
+        self._is_integer: bool = (schema["items"] if self._repeatable else schema)["type"] == "integer"
+        self._default = self._convert(schema["default"]) if "default" in schema else None
+        self._header = self.name.lower()
 
-    def value(self, texts: list[str] | None) -> Any:
-        """The typed value of what was sent, the default without it; raises `BadRequest`."""
+    def check(self, value: Any) -> Any:
+        """Return the typed value of a plain JSON value; of None, the default."""
+        if value is None:
+            if self._required:
+                raise self._error("is required")
+            return self._default
+        if not self._validator.is_valid(value):
+            raise self._validator.error(value, self.location)
+        return self._convert(value)
+
+    def parse(self, texts: list[str] | None) -> Any:
+        """Return the typed value of the texts that were sent; of none, the default."""
         if not texts:
-            if self.required:
-                raise self._wrong("is required")
-            return self.default
-        if not self.repeatable and len(texts) > 1:
-            raise self._wrong("must be sent once")
-        values = [self._typed(text) for text in texts]
-        value = values if self.repeatable else values[0]
-        self._validator.check(value, self.location)
-        return value
+            return self.check(None)
+        if not self._repeatable and len(texts) > 1:
+            raise self._error("must be sent once")
+        values = [self._parse_scalar(text) for text in texts]
+        return self.check(values if self._repeatable else values[0])
 
-    def _typed(self, text: str) -> str | int:
-        if not self._numeric:
+    def parse_segment(self, segment: str) -> Any:
+        """Return the typed value of a segment of the path as it came over the wire."""
+        try:
+            return self.parse([unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")])
+        except UnicodeDecodeError as error:
+            raise self._error("must be percent-encoded UTF-8") from error
+
+    def parse_header(self, context: RequestContext) -> Any:
+        """Return the typed value of a request's header. An empty header reads as absent."""
+        text = self.header_text(context)
+        return self.parse([text] if text else None)
+
+    def header_text(self, context: RequestContext) -> str | None:
+        """Return a request's header as it was sent."""
+        if self._header in context.repeated:
+            raise self._error("must be sent once")
+        return context.headers.get(self._header)
+
+    def _parse_scalar(self, text: str) -> str | int:
+        if not self._is_integer:
             return text
         if not _DECIMAL.fullmatch(text):
-            raise self._wrong("must be an integer in decimal digits")
+            raise self._error("must be an integer in decimal digits")
         return int(text[:DIGITS])
 
-    def _wrong(self, message: str) -> BadRequest:
+    def _convert(self, value: Any) -> Any:
+        return value if self._type is None else msgspec.convert(value, self._type)
+
+    def _error(self, message: str) -> BadRequest:
         return BadRequest(details=[Detail(self.location, message)])
 
 
 def parse_query(query: bytes, known: set[str]) -> dict[str, list[str]]:
-    """The fields of a query string, every value in order; an unknown one is a `BadRequest` that names it."""
+    """Return the fields of a query string, each with its values in order; raise `BadRequest` for unknown fields."""
     if not query:
         return {}
     try:
@@ -67,5 +104,5 @@ def parse_query(query: bytes, known: set[str]) -> dict[str, list[str]]:
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
     if unknown := [Detail(f"query.{name[:MAX_NAME]}", "is not known here") for name in fields if name not in known]:
-        raise BadRequest(details=unknown[:20])
+        raise BadRequest(details=unknown[:MAX_DETAILS])
     return fields

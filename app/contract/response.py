@@ -1,51 +1,104 @@
-"""What a handler returned as ASGI messages."""
+"""Successful responses: status, headers and body for the result of an operation, as the document describes them."""
 
-import asyncio
+import re
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
-from app.results import Created, EventStream, LongPoll, StreamedJson, TextResponse
-from app.server.streaming import cancel, disconnected, send_pieces, send_stream, stopped
+from app.contract.file_response import send_file
+from app.contract.operation import ContractError
+from app.results import EventStream, FileContent, FileWritten, Idempotent, StreamedBody
+from app.server.context import RequestContext
+from app.server.streaming import RawHeaders, send_chunks, send_event_stream
+
+_EXPRESSION = re.compile(r"\$request\.path\.(\w+)|\$response\.body#/(\w+)", re.ASCII)
 
 _encode = msgspec.json.Encoder().encode
 
 
-async def send_response(scope: Scope, receive: Receive, send: Send, status: int, result: Any) -> None:
-    """Send the result of a handler: a value, one of `app.results`, or None."""
-    if isinstance(result, EventStream):
-        await send_stream(scope, receive, send, status, result)
-        return
-    if isinstance(result, StreamedJson):
-        await send_pieces(scope, receive, send, status, result)
-        return
-    if isinstance(result, LongPoll):
-        result = await _long_poll(scope, receive, result)
-    headers: list[tuple[bytes, bytes]] = []
-    if isinstance(result, Created):
-        headers.append((b"location", result.location.encode("ascii")))
-        if result.replayed:
-            headers.append((b"idempotency-replayed", b"true"))
-        result = result.body
-    content, kind = b"", b"application/json"
-    if isinstance(result, TextResponse):
-        content, kind = result.text.encode(), b"text/plain; charset=utf-8"
-    elif result is not None:
-        content = _encode(result)
-    if result is not None:
-        headers += [(b"content-type", kind), (b"content-length", b"%d" % len(content))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+class Responses:
+    """The successful responses of one operation.
+
+    A result with content gets the first documented success that has content, with its media type; a result without
+    content gets the first that has none. A file may get 206, 304 and 416 as well, if they are documented.
+    """
+
+    def __init__(self, definition: dict[str, Any], paths: Mapping[str, str]) -> None:
+        """Compile a definition whose references are resolved. `paths` has the path of each operation by its id."""
+        documented = {int(code): response for code, response in definition["responses"].items() if code.isdecimal()}
+        successes = [status for status in documented if 200 <= status < 300]  # noqa: PLR2004 - 2xx
+        with_content = [status for status in successes if "content" in documented[status]]
+        without_content = [status for status in successes if "content" not in documented[status]]
+        self._documented = frozenset(documented)
+        self._status = (with_content or without_content)[0]
+        self._empty_status = (without_content or with_content)[0]
+        response = documented[self._status]
+        media_type = next(iter(response.get("content", {})), "")
+        self.is_json = media_type == "application/json"
+        self._content_type = f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+        self._location = _Location(response, paths) if "Location" in response.get("headers", {}) else None
+
+    async def send(
+        self,
+        context: RequestContext,
+        receive: Receive,
+        send: Send,
+        result: Any,
+        *,
+        arguments: Mapping[str, Any],
+        headers: RawHeaders,
+    ) -> None:
+        """Send the result of an operation for these arguments. Headers are added to its own."""
+        if isinstance(result, Idempotent):
+            if result.replayed:
+                headers.append((b"idempotency-replayed", b"true"))
+            result = result.value
+        if self._location:
+            headers.append((b"location", self._location.path(arguments, result).encode("ascii")))
+        content_type = (b"content-type", self._content_type.encode())
+        if isinstance(result, EventStream):
+            await send_event_stream(context, receive, send, self._status, result)
+        elif isinstance(result, StreamedBody):
+            await send_chunks(
+                context, receive, send, result.chunks, status=self._status, headers=[*headers, content_type]
+            )
+        elif isinstance(result, FileContent):
+            await send_file(
+                context, receive, send, result, documented=self._documented, headers=[*headers, content_type]
+            )
+        elif result is None or isinstance(result, FileWritten):
+            tag = [(b"etag", b'"%b"' % result.etag.encode())] if result else []
+            await send({"type": "http.response.start", "status": self._empty_status, "headers": [*headers, *tag]})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            content = result.encode() if isinstance(result, str) else _encode(result)
+            headers = [*headers, content_type, (b"content-length", b"%d" % len(content))]
+            await send({"type": "http.response.start", "status": self._status, "headers": headers})
+            await send({"type": "http.response.body", "body": content})
 
 
-async def _long_poll(scope: Scope, receive: Receive, waited: LongPoll) -> Any:
-    if not waited.seconds:
-        return await waited.result
-    answer = asyncio.ensure_future(waited.result)
-    ends = [asyncio.ensure_future(stopped(scope)), asyncio.ensure_future(disconnected(receive))]
-    try:
-        await asyncio.wait([answer, *ends], return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else await waited.current()
-    finally:
-        await cancel(answer, *ends)
+class _Location:
+    """The path of what was created: where the first link of the response leads."""
+
+    def __init__(self, response: dict[str, Any], paths: Mapping[str, str]) -> None:
+        link = next(iter(response["links"].values()))
+        self._template = paths[link["operationId"]]
+        self._from_request: dict[str, str] = {}
+        self._from_body: dict[str, str] = {}
+        for name, expression in link["parameters"].items():
+            if (source := _EXPRESSION.fullmatch(expression)) is None:
+                raise ContractError(f"a Location cannot be made of {expression}")
+            of_request, of_body = source.groups()
+            if of_request:
+                self._from_request[name] = of_request
+            else:
+                self._from_body[name] = of_body
+
+    def path(self, arguments: Mapping[str, Any], value: Any) -> str:
+        """Return the path, for the arguments of a request and the value of its response."""
+        parts = {name: arguments[source] for name, source in self._from_request.items()}
+        parts |= {name: getattr(value, source) for name, source in self._from_body.items()}
+        return self._template.format(**{name: quote(part, safe="") for name, part in parts.items()})

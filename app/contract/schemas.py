@@ -1,7 +1,7 @@
 """OpenAPI 3.0 schemas as jsonschema-rs validators, and their errors in words that never echo a value."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -10,6 +10,10 @@ from app.errors import BadRequest, Detail
 
 MAX_DETAILS = 20
 MAX_NAME = 100
+
+# jsonschema-rs makes all errors of a value, each with a copy of its part of the value, before the first can be looked
+# at: 4 KB and 7 µs for each. So all are asked for only of a value of at most so many items and members.
+_MAX_LISTED = 1_000
 
 _TYPES = {
     "array": "an array",
@@ -31,11 +35,71 @@ _WORDS = {
 }
 
 
-def draft4(schema: Any) -> Any:
-    """The JSON Schema (draft 4) of an OpenAPI 3.0 schema whose references are resolved.
+class Validator:
+    """A schema, compiled. `is_valid` returns whether a decoded JSON value matches it, `error` explains why not."""
 
-    `nullable` becomes a type or an alternative; `x-key-pattern`, which OpenAPI 3.0 has no keyword for, limits the
-    names of a map, and `x-key-words` says how to a client.
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = draft4(schema)
+        self._validator = jsonschema_rs.Draft4Validator(
+            self._schema,
+            pattern_options=jsonschema_rs.RegexOptions(),  # linear time, whatever the input
+        )
+        self.is_valid: Callable[[Any], bool] = self._validator.is_valid
+
+    def error(self, value: Any, location: str) -> BadRequest:
+        """Return the error of a value that is not valid and stands at `location` of the request.
+
+        It names up to MAX_DETAILS problems, and only one of a value that is large.
+        """
+        errors = self._first_error(value) if _is_large(value) else self._validator.iter_errors(value)
+        details = itertools.chain.from_iterable(self._details(error, location) for error in errors)
+        return BadRequest(details=list(itertools.islice(details, MAX_DETAILS)))
+
+    def _first_error(self, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            yield error
+
+    def _details(self, error: jsonschema_rs.ValidationError, location: str) -> Iterator[Detail]:
+        where = _locate(location, error.instance_path)
+        kind, value = error.kind.name, error.kind.value
+        schema = self._schema_of(error)
+        if kind == "pattern":
+            yield Detail(where, schema.get("x-pattern-words") or f"must match {value}")
+        elif kind == "required":
+            yield Detail(f"{where}.{value}", "is required")
+        elif kind == "additionalProperties":
+            message = schema.get("x-key-words", "is not known here")
+            for name in value:
+                yield Detail(f"{where}.{name[:MAX_NAME]}", message)
+        elif kind == "type":
+            types = value if isinstance(value, list) else [value]
+            yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
+        elif kind == "enum":
+            yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
+        else:
+            yield Detail(where, bound_in_words(kind, value))
+
+    def _schema_of(self, error: jsonschema_rs.ValidationError) -> Any:
+        """Return the schema that holds the violated keyword."""
+        schema: Any = self._schema
+        for step in error.schema_path[:-1]:
+            schema = schema[step]
+        return schema
+
+
+def bound_in_words(keyword: str, bound: Any) -> str:
+    """Return what a keyword with a bound, such as `maxItems`, requires."""
+    words = _WORDS.get(keyword, "is not valid").format(bound)
+    return words.removesuffix("s") if bound == 1 else words
+
+
+def draft4(schema: Any) -> Any:
+    """Return the JSON Schema (draft 4) of an OpenAPI 3.0 schema whose references are resolved.
+
+    `nullable` becomes a type or an alternative. `x-key-pattern` limits the names of a map, for which OpenAPI 3.0 has no
+    keyword; `x-key-words` tells a client how.
     """
     if isinstance(schema, list):
         return [draft4(item) for item in schema]
@@ -63,51 +127,15 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-class Validator:
-    """One schema, compiled once."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = draft4(schema)
-        self._validator = jsonschema_rs.Draft4Validator(
-            self._schema,
-            pattern_options=jsonschema_rs.RegexOptions(),  # linear time, whatever the input
-        )
-
-    def check(self, value: Any, location: str) -> None:
-        """Raise `BadRequest` that says where below `location` and in which way `value` is wrong."""
-        if not self._validator.is_valid(value):
-            found = itertools.chain.from_iterable(
-                self._details(error, location) for error in self._validator.iter_errors(value)
-            )
-            raise BadRequest(details=list(itertools.islice(found, MAX_DETAILS)))
-
-    def _details(self, error: jsonschema_rs.ValidationError, location: str) -> Iterator[Detail]:
-        where = _locate(location, error.instance_path)
-        kind, value = error.kind.name, error.kind.value
-        schema = self._schema_of(error)
-        if kind == "pattern":
-            yield Detail(where, schema.get("x-pattern-words") or f"must match {value}")
-        elif kind == "required":
-            yield Detail(f"{where}.{value}", "is required")
-        elif kind == "additionalProperties":
-            message = schema.get("x-key-words", "is not known here")
-            for name in value:
-                yield Detail(f"{where}.{name[:MAX_NAME]}", message)
-        elif kind == "type":
-            types = value if isinstance(value, list) else [value]
-            yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
-        elif kind == "enum":
-            yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
-        else:
-            words = _WORDS.get(kind, "is not valid").format(value)
-            yield Detail(where, words.removesuffix("s") if value == 1 else words)
-
-    def _schema_of(self, error: jsonschema_rs.ValidationError) -> Any:
-        """The schema in which the violated keyword stands."""
-        schema: Any = self._schema
-        for step in error.schema_path[:-1]:
-            schema = schema[step]
-        return schema
+def _is_large(value: Any) -> bool:
+    """Return whether a value has more than _MAX_LISTED items and members."""
+    count, pending = 0, [value]
+    while pending and count <= _MAX_LISTED:
+        node = pending.pop()
+        if isinstance(node, dict | list):
+            count += len(node)
+            pending.extend(node.values() if isinstance(node, dict) else node)
+    return count > _MAX_LISTED
 
 
 def _locate(location: str, path: list[str | int]) -> str:

@@ -1,4 +1,4 @@
-"""Who sends a request: the token as the document's security schemes say, and the project it is for."""
+"""Who sends a request: the token, as the document's security schemes describe it, and the project it is for."""
 
 import base64
 import binascii
@@ -12,49 +12,63 @@ from connexion.security import NO_VALUE, AbstractSecurityHandler
 
 from app.errors import ProjectMismatch, Unauthorized
 from app.models.caller import Credentials
-from app.server.context import Request
+from app.server.context import RequestContext
 
-Authenticate = Callable[[Request], Awaitable[str]]
+Authenticate = Callable[[RequestContext], Awaitable[str]]
+"""Return the token of a request; raise `Unauthorized`, or `BadRequest` if a header with a token is repeated."""
 
-PROJECT = "X-Ambient-Project"
+AUTHORIZATION = "Authorization"
 FORWARDED_TOKEN = "X-Forwarded-Access-Token"  # noqa: S105 - the name of a header
+PROJECT = "X-Ambient-Project"
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):[^:]+")
 
 
+# Security schemes, as Connexion looks them up
+
+
+class SecuredRequest:
+    """The headers of a request, and the `context` to which Connexion's security writes its result."""
+
+    __slots__ = ("context", "headers")
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+        self.context: dict[str, Any] = {}
+
+
 class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion ships no types
-    """`Authorization: Bearer <token>`; no value where there is another scheme or nothing after it."""
+    """The scheme `Authorization: Bearer <token>`. A request with another scheme, or without a token, has no value."""
 
     def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002 - its signature
-        """Read the token; raise `Unauthorized` where what stands there is none."""
-
+        """Return the function that reads the token of a request, and raises `Unauthorized` if it is malformed."""
         return _bearer_token
 
 
 class ForwardedToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion ships no types
-    """The header that an authenticating proxy sets."""
+    """The scheme of a header that an authenticating proxy sets."""
 
     def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002 - its signature
-        """Read the token; raise `Unauthorized` where what stands there is none."""
-        name = security_scheme["name"].lower()
+        """Return the function that reads the token of a request, and raises `Unauthorized` if it is malformed."""
+        header = security_scheme["name"].lower()
 
-        def verify(request: Request) -> Any:
-            _bearer_token(request)  # a malformed one is refused, whatever stands beside it
-            return _checked(request.headers.get(name, [""])[0].strip())
+        def forwarded_token(request: SecuredRequest) -> Any:
+            _bearer_token(request)  # a malformed one is refused, even beside a good forwarded one
+            return _token_info(request.headers.get(header, "").strip())
 
-        return verify
+        return forwarded_token
 
 
 SECURITY_MAP = {"bearer": BearerToken, "apiKey": ForwardedToken}
 
 
-def _bearer_token(request: Request) -> Any:
-    scheme, _, token = request.headers.get("authorization", [""])[0].strip().partition(" ")
-    return _checked(token.strip()) if scheme.lower() == "bearer" else NO_VALUE
+def _bearer_token(request: SecuredRequest) -> Any:
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    return _token_info(token.strip()) if scheme.lower() == "bearer" else NO_VALUE
 
 
-def _checked(token: str) -> Any:
+def _token_info(token: str) -> Any:
     if not token:
         return NO_VALUE
     if not _TOKEN.fullmatch(token):
@@ -62,25 +76,31 @@ def _checked(token: str) -> Any:
     return {"token": token}
 
 
-def authenticator(verify: Callable[[Request], Awaitable[None]]) -> Authenticate:
-    """The token of a request, by the verification that Connexion built for an operation; raises `Unauthorized`."""
+# Credentials
 
-    async def authenticate(request: Request) -> str:
+
+def authenticator(verify: Callable[[SecuredRequest], Awaitable[None]]) -> Authenticate:
+    """Return the authentication of an operation, for the verification that Connexion has built for it."""
+
+    async def authenticate(context: RequestContext) -> str:
+        request = SecuredRequest(context.headers)
         try:
             await verify(request)
         except OAuthProblem as error:
             raise Unauthorized from error
-        request.header("Authorization")
-        request.header(FORWARDED_TOKEN)
+        if context.repeated:
+            context.reject_repeated(AUTHORIZATION, FORWARDED_TOKEN)
         token: str = request.context["token_info"]["token"]
         return token
 
     return authenticate
 
 
-def credentials(request: Request, token: str) -> Credentials:
-    """The token with its project: the header's, or the namespace of a service account; raises `ProjectMismatch`."""
-    named, own = request.header(PROJECT), service_account_namespace(token)
+def credentials(context: RequestContext, token: str) -> Credentials:
+    """Return the token with its project: the header's, or a service account's namespace. Raises `ProjectMismatch`."""
+    if context.repeated:
+        context.reject_repeated(PROJECT)
+    named, own = context.headers.get(PROJECT.lower()), service_account_namespace(token)
     if named and own and named != own:
         raise ProjectMismatch
     return Credentials(token=token, project=named or own)
@@ -91,7 +111,10 @@ class _Claims(msgspec.Struct):
 
 
 def service_account_namespace(token: str) -> str | None:
-    """The namespace in a service account's JWT: read for routing only, its signature is the platform's to judge."""
+    """Return the namespace in the JWT of a service account, or None.
+
+    It is read for routing only and not verified: the platform judges the signature.
+    """
     parts = token.split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header, claims and signature
         return None

@@ -1,1 +1,1 @@
-"""The HTTP server, and everything that surrounds a request before its operation is known."""
+"""The HTTP server, and what every request needs whatever its operation is."""

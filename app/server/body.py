@@ -1,13 +1,16 @@
-"""What one client may take: the rate of its requests, the size and time of a body, and a bounded farewell."""
+"""Request bodies: read within bounds of size and time, and drained when a response is sent before their end."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Send
 
 from app.errors import PayloadTooLarge, RequestTimeout
-from app.server.context import ClientConnection, Request
+from app.server.context import RequestContext
 
-# A small body is mostly there already: waiting for it keeps the connection in use.
+STALL_SECONDS = 30.0  # how long a client may pause within a body
+
+# Nearly all of a small body has arrived already: to wait for its end keeps the connection usable.
 _SMALL_BYTES = 65_536
 _SMALL_SECONDS = 0.5
 _LINGER_BYTES = 128 * 2**20
@@ -15,64 +18,63 @@ _LINGER_SECONDS = 10.0
 
 
 class ClientDisconnected(Exception):
-    """The client went away before its request was complete; there is nobody to answer."""
+    """The client disconnected before its request was complete, so nobody waits for a response."""
 
 
-# Bodies
+async def read_body(context: RequestContext, receive: Receive, *, limit: int, stall: float = STALL_SECONDS) -> bytes:
+    """Return the whole body, at most `limit` bytes. Raises as `stream_body` and its chunks do."""
+    return b"".join([chunk async for chunk in stream_body(context, receive, limit=limit, stall=stall)])
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int, stall: float = 30.0) -> bytes:
-    """The whole request body, at most `limit` bytes; the edge has put its `head` into the scope.
+def stream_body(
+    context: RequestContext, receive: Receive, *, limit: int, stall: float = STALL_SECONDS
+) -> AsyncGenerator[bytes, None]:
+    """Return the chunks of a body, at most `limit` bytes in all.
 
-    Raises PayloadTooLarge (before reading, where Content-Length tells), RequestTimeout when nothing arrives for
-    `stall` seconds, and ClientDisconnected.
+    Raises `PayloadTooLarge` here, before anything is read, if Content-Length exceeds the limit. The iteration raises
+    `PayloadTooLarge` when more than that arrives, `RequestTimeout` when nothing arrives for `stall` seconds, and
+    `ClientDisconnected`.
     """
-    length = scope["head"].first("content-length")
-    if length is not None and int(length) > limit:
+    if int(context.headers.get("content-length", 0)) > limit:
         raise PayloadTooLarge
-    body = bytearray()
-    while True:
-        message = await (receive() if is_complete(scope) else _arriving(receive, stall))
+    return _chunks(context, receive, limit, stall)
+
+
+async def _chunks(context: RequestContext, receive: Receive, limit: int, stall: float) -> AsyncGenerator[bytes, None]:
+    size, more = 0, True
+    while more:
+        message = await (receive() if context.body_arrived else _receive_within(receive, stall))
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
-        body += message.get("body", b"")
-        if len(body) > limit:
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
             raise PayloadTooLarge
-        if not message.get("more_body", False):
-            return bytes(body)
+        yield chunk
+        more = message.get("more_body", False)
 
 
-async def _arriving(receive: Receive, stall: float) -> Message:
+async def _receive_within(receive: Receive, seconds: float) -> Message:
     try:
-        async with asyncio.timeout(stall):
+        async with asyncio.timeout(seconds):
             return await receive()
     except TimeoutError as error:
         raise RequestTimeout from error
 
 
-def is_complete(scope: Scope) -> bool:
-    """Whether the request is known to be here to its end."""
-    connection: ClientConnection | None = scope.get("state", {}).get("connection")
-    return connection is not None and connection.request_complete
+def lingering_close(context: RequestContext, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return a `receive` and a `send` that deliver a response even while the client is still sending its body.
 
-
-def announces_body(request: Request) -> bool:
-    """Whether a body follows the head."""
-    return "transfer-encoding" in request.headers or request.first("content-length") not in {None, "0"}
-
-
-def lingering_close(request: Request, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """`receive` and `send` of a request whose body still comes, so that an answer reaches a client who sends on.
-
-    A server that closes while unread bytes arrive resets the connection, and the client loses the answer. So what is
-    left of the body is read and dropped before the connection is let go, within bounds.
+    A server that closes a connection while unread bytes arrive resets it, and the client loses the response. So the
+    remaining body is read and dropped, within bounds: before the response if it is small, so that the connection can be
+    used again, else after the response and before the connection is closed.
     """
     body = _Body(receive)
 
     async def send_and_linger(message: Message) -> None:
         if message["type"] == "http.response.start" and not body.ended:
-            # A client that waits for `100 Continue` sends nothing now, and shall not be told to.
-            if "expect" not in request.headers:
+            # A client that waits for `100 Continue` sends nothing yet, and receiving would invite it to.
+            if "expect" not in context.headers:
                 await body.drop(limit=_SMALL_BYTES, seconds=_SMALL_SECONDS)
             if not body.ended:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
@@ -86,7 +88,7 @@ def lingering_close(request: Request, receive: Receive, send: Send) -> tuple[Rec
 
 
 class _Body:
-    """A request body that knows whether it has been read to its end."""
+    """A request body that records whether its end has been received."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -98,7 +100,7 @@ class _Body:
         return message
 
     async def drop(self, *, limit: int, seconds: float) -> None:
-        """Read and forget until the end, or for so many bytes or seconds; not at all once the server stops."""
+        """Receive and drop until the end, but at most so many bytes or seconds. Do nothing once the server stops."""
         task, dropped = asyncio.current_task(), 0
         if task is not None and task.cancelling():
             return

@@ -1,16 +1,16 @@
-"""Writes of one event-loop iteration, sent together."""
+"""Coalesced writes: all that is written during one iteration of the event loop goes out together."""
 
 import asyncio
 from typing import Any
 
-_HELD_BYTES = 65_536
+_BUFFER_BYTES = 65_536
 
 
 class CoalescingTransport:
-    """A transport that sends what is written in one round of the loop at the end of it, with one system call.
+    """A transport that buffers writes until the end of the event loop's iteration and sends them with one system call.
 
-    Head and body of an answer leave in one packet. And the answers of one round leave right after one another: whoever
-    reads them is woken once, not for each of them. What is large does not wait, so that pauses of a full buffer work.
+    Head and body of a response leave in one packet. The responses of one iteration leave right after one another, so
+    that a client or proxy that reads them is woken once. Large writes are not delayed: flow control needs to see them.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -20,30 +20,30 @@ class CoalescingTransport:
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Send this, soon."""
+        """Send data at the end of this iteration, or now if there is much of it."""
         if not data:
             return
         if not self._pending:
             self._loop.call_soon(self._flush)
         self._pending.append(data)
         self._size += len(data)
-        if self._size > _HELD_BYTES:
+        if self._size > _BUFFER_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        held, self._pending = self._pending, []
-        if held and not self._transport.is_closing():
-            # Up to that size one buffer is cheaper than several.
-            self._transport.writelines(held if self._size > _HELD_BYTES else [b"".join(held)])
+        pending, self._pending = self._pending, []
+        if pending and not self._transport.is_closing():
+            # Up to this size one buffer is cheaper than several.
+            self._transport.writelines(pending if self._size > _BUFFER_BYTES else [b"".join(pending)])
         self._size = 0
 
     def close(self) -> None:
-        """Close once all is sent."""
+        """Close the transport once everything is sent."""
         self._flush()
         self._transport.close()
 
     def write_eof(self) -> None:
-        """Send no more."""
+        """Close the sending side once everything is sent."""
         self._flush()
         self._transport.write_eof()
 

@@ -1,54 +1,139 @@
-"""The head of a request, read once from the ASGI scope."""
+"""The context of one request: its head, its sender, and the operation that serves it."""
 
 import asyncio
-from typing import Any, Protocol
+import random
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Protocol
 
 from starlette.types import Scope
 
 from app.errors import BadRequest, Detail
+from app.settings import Network
+
+MAX_HEAD_BYTES = 65_536  # of a request's target and headers
+_KEY = "ambient.request"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
 class ClientConnection(Protocol):
-    """What the server offers in the scope's state as `connection`.
+    """The connection of a request, which the HTTP server puts into the scope's state as `connection`.
 
-    `stopping` is set once the server stops. `request_complete` says that no more of the request is waited for.
+    `stopping` is set once the server shuts down. `request_complete` is true once the whole request has arrived.
     """
 
     stopping: asyncio.Event
     request_complete: bool
 
     def abort(self) -> None:
-        """Cut the connection and drop what has not been sent."""
+        """Close the connection at once and drop what has not been sent."""
 
 
-class Request:
-    """The head of one request; `context` is what Connexion's security writes its result to."""
+class RequestContext:
+    """One HTTP request: its head, read once, and what is learned about it on the way to a response.
 
-    __slots__ = ("context", "headers", "size")
+    `RequestMiddleware` attaches it to the ASGI scope, and everything below finds it there by `RequestContext.of`.
+    Whoever recognises the path sets `operation_id` and `allow`, the path's value of an `Allow` header.
 
-    def __init__(self, scope: Scope) -> None:
-        self.context: dict[str, Any] = {}
-        self.headers: dict[str, list[str]] = {}
-        self.size = 0
-        """Bytes of the headers as they came over the wire."""
+    `headers` has the first value of each header, and `repeated` all values of those that were sent more than once.
+    Names of headers are in lower case. `query` is still encoded. `head_bytes` is the size of target and headers.
+    `body_pending` says that not all of the body came along with the head.
+    """
+
+    __slots__ = (
+        "allow",
+        "body_pending",
+        "client_address",
+        "connection",
+        "head_bytes",
+        "headers",
+        "method",
+        "operation_id",
+        "path",
+        "query",
+        "repeated",
+        "request_id",
+    )
+
+    def __init__(self, scope: Scope, trusted_proxies: Collection[Network] = ()) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.head_bytes = len(scope["raw_path"]) + len(self.query)
+        self.headers: dict[str, str] = {}
+        self.repeated: dict[str, list[str]] = {}
         for raw_name, raw_value in scope["headers"]:
-            self.size += len(raw_name) + len(raw_value) + 4
+            self.head_bytes += len(raw_name) + len(raw_value) + 4
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
             if name in self.headers:
-                self.headers[name].append(value)
+                self.repeated.setdefault(name, [self.headers[name]]).append(value)
             else:
-                self.headers[name] = [value]
+                self.headers[name] = value
+        self.connection: ClientConnection | None = scope.get("state", {}).get("connection")
+        has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
+        self.body_pending = has_body and not self.body_arrived
+        peer: str = scope["client"][0] if scope.get("client") else "unknown"
+        self.client_address = self._address_behind(peer, trusted_proxies) if trusted_proxies else peer
+        given = self.headers.get("x-request-id", "")
+        if not _REQUEST_ID.fullmatch(given) or "x-request-id" in self.repeated:
+            given = f"{random.getrandbits(128):032x}"  # it names a request and guards nothing
+        self.request_id = given
+        self.operation_id: str | None = None
+        self.allow = ""
 
-    def header(self, name: str) -> str | None:
-        """The one value of a header, None without it; a header that came twice is a `BadRequest`."""
-        values = self.headers.get(name.lower())
-        if values is None:
-            return None
-        if len(values) > 1:
-            raise BadRequest(details=[Detail(f"header.{name}", "must be sent once")])
-        return values[0]
+    @classmethod
+    def attach(cls, scope: Scope, trusted_proxies: Collection[Network] = ()) -> "RequestContext":
+        """Make the context of a new request and attach it to its scope."""
+        context = scope[_KEY] = cls(scope, trusted_proxies)
+        return context
 
-    def first(self, name: str) -> str | None:
-        """The first value of a header, whose name is given in lower case."""
-        values = self.headers.get(name)
-        return values[0] if values else None
+    @staticmethod
+    def of(scope: Scope) -> "RequestContext":
+        """Return the context that is attached to a scope."""
+        context: RequestContext = scope[_KEY]
+        return context
+
+    @property
+    def body_arrived(self) -> bool:
+        """Whether the whole body is known to have arrived, so that reading it does not wait for the client."""
+        return self.connection is not None and self.connection.request_complete
+
+    def combined(self, name: str) -> str:
+        """Return all values of a header, whose name is given in lower case, as one comma-separated list."""
+        return ",".join(self.repeated[name]) if name in self.repeated else self.headers.get(name, "")
+
+    def reject_repeated(self, *names: str) -> None:
+        """Raise `BadRequest` if one of these headers was sent more than once."""
+        for name in names:
+            if name.lower() in self.repeated:
+                raise BadRequest(details=[Detail(f"header.{name}", "must be sent once")])
+
+    def _address_behind(self, peer: str, trusted_proxies: Collection[Network]) -> str:
+        """Return the address that trusted proxies name in X-Forwarded-For, else the peer's.
+
+        Each proxy appends the address it was called from. So the list is read from its end, as long as the address
+        reached so far is a trusted proxy; what an untrusted address has written is not believed.
+        """
+        forwarded = self.combined("x-forwarded-for").split(",")
+        address = parse_address(peer)
+        while forwarded and address is not None and any(address in network for network in trusted_proxies):
+            before = parse_address(forwarded.pop().strip())
+            if before is None:
+                break
+            address = before
+        return str(address or peer)
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address written with or without a port, or None. IPv4 mapped into IPv6 is returned as IPv4."""
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

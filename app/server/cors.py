@@ -1,4 +1,4 @@
-"""Cross-origin requests: what an answer says to the web pages of the origins that may call."""
+"""Cross-origin requests: which web pages may call the API, and the headers that tell their browsers."""
 
 import re
 from collections.abc import Collection
@@ -6,6 +6,9 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+
+VARY = (b"vary", b"Origin, Accept-Encoding")
+"""On every response, so that caches keep the responses to different origins apart."""
 
 _REQUEST_HEADERS = (
     "Authorization",
@@ -17,16 +20,15 @@ _REQUEST_HEADERS = (
     "X-Request-ID",
 )
 _RESPONSE_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "ETag")
-_VARY = (b"vary", b"Origin, Accept-Encoding")
 
 
 class Cors:
-    """Starlette's rules, but an unlisted origin is served as if it had sent none, and a preflight never fails."""
+    """Starlette's rules, except that unlisted origins are served without CORS headers and no preflight fails."""
 
     def __init__(self, origins: Collection[str]) -> None:
         hosts = (re.escape(origin).replace(r"\*", "[a-z0-9._-]+") for origin in origins)
         self._rules = CORSMiddleware(
-            _nothing,
+            _unused_app,
             allow_origin_regex="|".join(hosts) or "(?!)",
             allow_methods="*",
             allow_headers=_REQUEST_HEADERS,
@@ -37,19 +39,19 @@ class Cors:
             (name.lower().encode(), value.encode("latin-1")) for name, value in self._rules.simple_headers.items()
         ]
 
-    def headers(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        """What every answer to a request from `origin` says; None is a request that names none."""
-        if origin is None or not self._rules.is_allowed_origin(origin):
-            return [_VARY]
-        return [*self._shared, (b"access-control-allow-origin", origin.encode("latin-1")), _VARY]
+    def headers(self, origin: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers that let pages of this origin read a response; none for an unlisted one."""
+        if not self._rules.is_allowed_origin(origin):
+            return []
+        return [*self._shared, (b"access-control-allow-origin", origin.encode("latin-1"))]
 
     def preflight(self, headers: Headers) -> Response | None:
-        """What an origin may do, for the browser to judge; None where nobody asks, or an unlisted origin does."""
+        """Return the response to a preflight from a listed origin; None for every other request."""
         if "access-control-request-method" not in headers or not self._rules.is_allowed_origin(headers["origin"]):
             return None
         allowed = self._rules.preflight_response(headers).headers
         return Response(status_code=204, headers={name: allowed[name] for name in allowed if "content-" not in name})
 
 
-async def _nothing(*_arguments: object) -> None:
-    """Starlette's rules come with an app that they are never asked to call."""
+async def _unused_app(*_arguments: object) -> None:
+    """Stand in for the app that Starlette's middleware wraps: only its rules are used here."""

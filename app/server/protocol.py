@@ -1,4 +1,14 @@
-"""uvicorn's HTTP protocol with bounds: on the size and time of a request's head, and on waiting for a lost body."""
+"""uvicorn's HTTP protocol, with bounds on the size and time of a request's head and on a body that never ends.
+
+uvicorn does not promise that `HttpToolsProtocol` stays as it is, so pyproject.toml admits one minor version. Before
+another one is admitted, compare what is used of it:
+
+* overridden: connection_made, connection_lost, shutdown, data_received, and the parser's callbacks on_message_begin,
+  on_url, on_header, on_headers_complete, on_body and on_message_complete. All but data_received call the base's method.
+* read or called: parser, transport, loop, client, scope, url, headers, pipeline, _unset_keepalive_if_required,
+  STATUS_LINE, and of the cycle (one request and its response) disconnected, message_event, more_body, response_started
+  and response_complete.
+"""
 
 import asyncio
 from secrets import token_hex
@@ -10,68 +20,67 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import ApiError, BadRequest, HeadersTooLarge
 from app.server.coalescing import CoalescingTransport
-from app.server.error_response import MAX_HEADER_BYTES, error_response
+from app.server.context import MAX_HEAD_BYTES
+from app.server.error_response import error_response
 
-HEAD_SECONDS = 30.0
-_LINGER_SECONDS = 5.0
-
+HEAD_SECONDS = 30.0  # how long a request's head may take to arrive
+_LINGER_SECONDS = 5.0  # how long a refused client may take to read why
 
 log = structlog.get_logger()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection.
+    """One connection, which its requests find in the scope's state as a `ClientConnection`.
 
-    The parser of the base class grows without bound on a head, a chunk extension or a trailer that does not end, and
-    waits for ever for one that does not come. Here both have an end. A request finds its connection in the scope's
-    state: it can learn there that the server stops, and cut the connection.
+    The parser of the base class buffers without bound a head, a chunk extension or a trailer that does not end, and
+    waits forever for one that does not arrive. Here each has a limit.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._progress = False
-        self._unparsed = 0
-        self._in_head = True
-        self._replaying_head = False
-        self._refused = False
-        self._timer: asyncio.TimerHandle | None = None
         self.stopping = asyncio.Event()
         self.request_complete = False
+        self._in_head = True
+        self._timer: asyncio.TimerHandle | None = None  # closes the connection when it fires
+        self._progress = False  # whether the parser has finished anything of the data at hand
+        self._unparsed_bytes = 0  # received since it last did
+        self._replaying_head = False
+        self._refused = False
 
-    # Of the connection
+    # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
-        """Expect a first request soon."""
+        """Start to serve, and to wait for the first head."""
         super().connection_made(transport)
-        self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]  # it is one, by delegation
+        self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]  # it delegates the rest
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go."""
+        """Release the connection."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Let an answer that would go on end, and close then."""
+        """Stop endless responses, and close the connection once the current response is complete."""
         self.stopping.set()
         super().shutdown()
 
     def abort(self) -> None:
-        """Cut the connection and drop what has not been sent."""
+        """Close the connection at once and drop what has not been sent."""
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and give up on a client that sends and sends without getting anywhere."""
+        """Parse data; refuse a client that keeps sending without finishing a head, a chunk or a trailer."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
         self._progress = False
         self._parse(data)
-        self._unparsed = 0 if self._progress else self._unparsed + len(data)
-        if self._unparsed > MAX_HEADER_BYTES and not self._refused:
+        self._unparsed_bytes = 0 if self._progress else self._unparsed_bytes + len(data)
+        if self._unparsed_bytes > MAX_HEAD_BYTES and not self._refused:
             self._refuse(HeadersTooLarge())
         elif self._in_head and self._timer is None:
-            self._start_timer()  # nearly every head is here at once and needs none
+            self._start_timer()  # after parsing, because nearly every head arrives whole and needs no timer
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -88,15 +97,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _to_api_error(self, error: httptools.HttpParserError) -> ApiError:
         if isinstance(error, httptools.HttpParserInvalidMethodError):
-            return BadRequest("The request does not begin with a method of HTTP.")
-        if len(self.url) >= MAX_HEADER_BYTES:
+            return BadRequest("The request does not begin with an HTTP method.")
+        if len(self.url) >= MAX_HEAD_BYTES:
             return HeadersTooLarge()
         return BadRequest("The request is not valid HTTP.")
 
     def _decline_upgrade(self) -> None:
-        """Read on as if the client had not offered another protocol, as Java's client does with `Upgrade: h2c`.
+        """Continue as if the client had not offered another protocol, as Java's client does with `Upgrade: h2c`.
 
-        The old parser takes what follows for that protocol; a new one is told how the body is framed.
+        The parser takes what follows the head for the other protocol. So a new one is fed a head that only frames the
+        body, while the callbacks ignore it.
         """
         framing = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
         head = b"".join(b"%s: %s\r\n" % header for header in framing)
@@ -105,10 +115,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + head + b"\r\n")
         self._replaying_head = False
 
-    # Of the parser
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """A request begins: its head must end in time."""
+        """Begin a request."""
         if self._replaying_head:
             return
         super().on_message_begin()
@@ -117,17 +127,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
+        """Add a part of the target."""
         if not self._replaying_head:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer comes after the request was judged by its head and is dropped."""
+        """Add a header; drop a trailer, since the request was judged by its head."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """Serve the request, whose head is complete."""
         if self._replaying_head:
             return
         self._progress = True
@@ -136,29 +146,29 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body is there."""
+        """Add a part of the body."""
         self._progress = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there; with an offer to upgrade, only its head is."""
+        """Complete the request; where an upgrade is offered, only its head is complete."""
         self._progress = True
         if not self.parser.should_upgrade():
             self.request_complete = True
             super().on_message_complete()
 
-    # Ends
+    # Refusals
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer in the app's place and close, with a moment for the client to read while it still sends."""
+        """Respond in place of the app and close, after a moment in which the client can read the response."""
         self._refused = True
         self._stop_timer()
-        if self._is_answering():
+        if self._owes_response():
             self.transport.close()
             return
-        # The base class's annotation leaves out that there is no cycle before the first request.
+        # The base class's annotation omits that there is no cycle before the first request.
         if bool(self.cycle):
-            self.cycle.disconnected = True  # nobody answers a request whose body cannot be read any further
+            self.cycle.disconnected = True  # the rest of this request's body cannot be read
             self.cycle.message_event.set()
         request_id = token_hex(16)
         status, headers, body = error_response(error, request_id)
@@ -169,10 +179,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         client = self.client[0] if self.client else "unknown"
-        log.info("refused", request_id=request_id, status=status, code=error.code, client=client)
+        log.info("request_refused", request_id=request_id, status=status, code=error.code, client=client)
 
-    def _is_answering(self) -> bool:
-        """Whether an answer to an earlier request is due or under way, so that another would come out of turn."""
+    def _owes_response(self) -> bool:
+        """Return whether an earlier request still waits for its response, so that one now would be out of turn."""
         due = bool(self.cycle) and not self.cycle.response_complete
         return bool(self.pipeline) or (due and (self.cycle.response_started or not self.cycle.more_body))
 

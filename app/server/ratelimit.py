@@ -1,4 +1,4 @@
-"""Rate limit per client."""
+"""The rate limit: a token bucket for each client."""
 
 import math
 from functools import lru_cache
@@ -7,16 +7,16 @@ from ipaddress import IPv6Address, IPv6Network
 from throttled import MemoryStore, RateLimiterType, Throttled, per_sec
 
 from app.errors import TooManyRequests
-from app.server.client_address import parse_address
+from app.server.context import parse_address
 
-_MAX_CLIENTS = 65_536  # about 30 MB when full; the least recently seen client makes room
+_MAX_CLIENTS = 65_536  # about 30 MB when full; the least recently seen client is dropped first
 
 
 class RateLimiter:
-    """A token bucket per client, in memory: `burst` requests at once, refilled at `rps` a second."""
+    """Token buckets in memory: `burst` requests at once for each client, refilled at `rps` a second."""
 
     def __init__(self, rps: int, burst: int) -> None:
-        # GCRA is the token bucket reckoned with one instant per client; the library's class of that name counts in
+        # GCRA is a token bucket that needs one instant for each client. The library's own class of that name counts in
         # whole seconds of the wall clock.
         self._buckets = Throttled(
             using=RateLimiterType.GCRA.value,
@@ -25,7 +25,7 @@ class RateLimiter:
         ).limiter
 
     def check(self, client: str) -> None:
-        """Count one request of `client`, raise TooManyRequests if it was one too many."""
+        """Count one request of a client; raise `TooManyRequests` if its bucket is empty."""
         result = self._buckets.limit(_bucket(client))
         if result.limited:
             raise TooManyRequests(max(1, math.ceil(result.state.retry_after)))
@@ -33,6 +33,6 @@ class RateLimiter:
 
 @lru_cache(maxsize=4096)
 def _bucket(client: str) -> str:
-    """Who shares a bucket: one IPv4 address, or one IPv6 /64, since a single host owns all of it."""
+    """Return the name of a client's bucket: an IPv4 address, or an IPv6 /64, since one host usually owns all of it."""
     address = parse_address(client)
     return str(IPv6Network((int(address), 64), strict=False)) if isinstance(address, IPv6Address) else client

@@ -1,4 +1,4 @@
-"""The HTTP server: sockets bound first, then uvicorn with every default that matters here set by hand."""
+"""The HTTP server: its sockets, and uvicorn with every default that matters here set explicitly."""
 
 import contextlib
 import errno
@@ -14,20 +14,20 @@ from starlette.types import ASGIApp
 
 from app.server.protocol import BoundedProtocol
 
-GRACE_SECONDS = 10  # for requests in flight after SIGTERM
-_LAST_SECONDS = 14  # after SIGTERM; whatever still hangs then is ended by force
+GRACE_SECONDS = 10  # after SIGTERM, for requests in flight
+_KILL_SECONDS = 14  # after SIGTERM; a server that still runs then is killed
 _BACKLOG = 2048
-_YOUNG_OBJECTS = 10_000  # that the garbage collector waits for; requests leave next to nothing that needs it
+_YOUNG_OBJECTS = 10_000  # a high threshold of the garbage collector: requests leave next to nothing that needs it
 
 
 class ListenError(Exception):
-    """One line: why the address cannot be listened on."""
+    """The server cannot listen on an address; the message is one line that says why."""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of `host`, all on the same port; raises ListenError.
+    """Return sockets that listen on every address of `host`, all on one port. Raises `ListenError`.
 
-    Listening begins here, before anything else starts: a second server on the same port fails before it does harm.
+    To be called before anything else starts, so that a second server on the same port fails before it does any harm.
     """
     sockets: list[socket.socket] = []
     try:
@@ -49,7 +49,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def configure(app: ASGIApp, *, log_level: str = "info") -> uvicorn.Config:
-    """How `app` is served, wherever its server runs."""
+    """Return the configuration of a server for `app`."""
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -58,8 +58,8 @@ def configure(app: ASGIApp, *, log_level: str = "info") -> uvicorn.Config:
         lifespan="on",
         log_config=None,
         log_level=log_level,
-        access_log=False,  # the edge writes it
-        proxy_headers=False,  # uvicorn would believe X-Forwarded-For from loopback; the edge reads it
+        access_log=False,  # the middleware writes it
+        proxy_headers=False,  # uvicorn trusts X-Forwarded-For from loopback; the middleware reads it
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -67,8 +67,8 @@ def configure(app: ASGIApp, *, log_level: str = "info") -> uvicorn.Config:
 
 
 def serve(app: ASGIApp, sockets: Sequence[socket.socket], *, log_level: str = "info") -> None:
-    """Serve `app` until SIGTERM or SIGINT; blocks. Requests in flight get GRACE_SECONDS."""
-    # uvicorn raises the signal again when it is done, which by default kills: exit status 0 is meant.
+    """Serve `app` until SIGTERM or SIGINT, and then finish the requests in flight within GRACE_SECONDS. Blocks."""
+    # uvicorn raises the signal again once it is done. Its default action would kill; this exits with status 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):
         _Server(configure(app, log_level=log_level)).run(sockets=list(sockets))
@@ -76,13 +76,13 @@ def serve(app: ASGIApp, sockets: Sequence[socket.socket], *, log_level: str = "i
 
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve. What is there by then stays, so the garbage collector need not look at it again."""
+        """Start to serve. The objects that exist by then stay, so the garbage collector can skip them."""
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop, and make sure that it ends."""
-        signal.alarm(_LAST_SECONDS)
+        """Start to stop, within _KILL_SECONDS."""
+        signal.alarm(_KILL_SECONDS)
         super().handle_exit(sig, frame)

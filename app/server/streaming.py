@@ -1,4 +1,8 @@
-"""Answers over ASGI that go on: event streams, and bodies in pieces; the end of readers that leave or are too slow."""
+"""Long responses: event streams, and bodies that are sent while they are produced.
+
+A response ends early when its client disconnects or does not read, when the server stops, or when its source fails.
+Once the head is sent, a failure can only abort the connection: the client must not take a part for the whole.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -6,142 +10,152 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import structlog
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from app.errors import ApiError
-from app.results import EventStream, StreamedJson, StreamEvent
-from app.server.context import ClientConnection
+from app.results import EventStream, StreamEvent
+from app.server.context import RequestContext
+
+RawHeaders = list[tuple[bytes, bytes]]
+"""Response headers as ASGI has them; names are in lower case."""
 
 HEARTBEAT_SECONDS = 15.0
 SEND_SECONDS = 25.0
-"""How long a reader may take for what is sent at once; with the heartbeat less than the 45 s that are promised."""
+"""How long a client may take to read one part. With a heartbeat it is less than the 45 s that the document promises."""
 
-_HEADERS = [
+_EVENT_STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold frames back
+    (b"x-accel-buffering", b"no"),  # nginx would buffer the events
 ]
-_JSON_HEADERS = [(b"content-type", b"application/json")]
 
 log = structlog.get_logger()
 
 
 class SlowReader(Exception):
-    """The reader does not take what is sent."""
+    """The client does not read what is sent to it."""
 
 
-async def send_stream(scope: Scope, receive: Receive, send: Send, status: int, stream: EventStream) -> None:
-    """Send the stream until it ends, the reader leaves or the server stops; a broken stream cuts the connection."""
-    await send({"type": "http.response.start", "status": status, "headers": [*_HEADERS]})
-    if scope["method"] == "HEAD":
+# Event streams
+
+
+async def send_event_stream(
+    context: RequestContext, receive: Receive, send: Send, status: int, stream: EventStream
+) -> None:
+    """Send a stream of events until it ends, the client disconnects or the server stops."""
+    await send({"type": "http.response.start", "status": status, "headers": [*_EVENT_STREAM_HEADERS]})
+    if context.method == "HEAD":
         await send({"type": "http.response.body"})
         return
-    async with _watch_disconnect(scope, receive, "an event stream broke") as gone:
-        frames = _Frames(stream.pages, send)
-        sending, stopping = asyncio.ensure_future(frames.send()), asyncio.ensure_future(stopped(scope))
+    async with _watch_client(context, receive, "event_stream_aborted") as client_left:
+        writer = _EventWriter(stream.pages, send)
+        writing, stopping = asyncio.ensure_future(writer.write()), asyncio.ensure_future(server_stop(context))
         try:
-            while not (gone.done() or stopping.done() or sending.done()):
-                await asyncio.wait({gone, stopping, sending}, timeout=frames.quiet, return_when=asyncio.FIRST_COMPLETED)
-                await frames.fill_silence()
-            if gone.done():
+            while not (client_left.done() or stopping.done() or writing.done()):
+                await asyncio.wait(
+                    {client_left, stopping, writing}, timeout=writer.quiet_for, return_when=asyncio.FIRST_COMPLETED
+                )
+                await writer.send_heartbeat_if_due()
+            if client_left.done():
                 return
             if stopping.done():
-                await cancel(sending)
-                last = encode(stream.on_shutdown()) + b": the server stops\n\n"
+                await cancel(writing)
+                last = encode_events(stream.on_shutdown()) + b": the server stops\n\n"
             else:
-                sending.result()
+                writing.result()
                 last = b""
-            await _send_in_time(send, last, more=False)
+            await _send_chunk(send, last, more=False)
         finally:
-            await cancel(sending, stopping)
+            await cancel(writing, stopping)
             await stream.pages.aclose()
 
 
-class _Frames:
-    """The frames of one stream on their way to a reader."""
+class _EventWriter:
+    """Writes the pages of one stream to its client, and heartbeats while there are none."""
 
     def __init__(self, pages: AsyncGenerator[list[StreamEvent], None], send: Send) -> None:
         self._pages = pages
         self._send = send
         self._now = asyncio.get_running_loop().time
-        self._last = self._now()
-        self._busy = False
+        self._last_sent = self._now()
+        self._sending = False
 
-    async def send(self) -> None:
-        """Send pages as they come, to their end."""
+    async def write(self) -> None:
+        """Send all pages, each once the client has read the one before."""
         async for page in self._pages:
             if page:
-                self._busy = True
-                await _send_in_time(self._send, encode(page))
-                self._busy, self._last = False, self._now()
+                self._sending = True
+                await _send_chunk(self._send, encode_events(page))
+                self._sending, self._last_sent = False, self._now()
 
     @property
-    def quiet(self) -> float:
-        """Seconds until a heartbeat may be due."""
-        return HEARTBEAT_SECONDS if self._busy else max(0.0, self._last + HEARTBEAT_SECONDS - self._now())
+    def quiet_for(self) -> float:
+        """Return the seconds until a heartbeat may be due."""
+        if self._sending:
+            return HEARTBEAT_SECONDS
+        return max(0.0, self._last_sent + HEARTBEAT_SECONDS - self._now())
 
-    async def fill_silence(self) -> None:
-        """Send a heartbeat if one is due."""
-        if not self._busy and self._now() >= self._last + HEARTBEAT_SECONDS:
-            self._last = self._now()
-            await _send_in_time(self._send, b": heartbeat\n\n")
-
-
-async def send_pieces(scope: Scope, receive: Receive, send: Send, status: int, answer: StreamedJson) -> None:
-    """Send a body piece by piece until it ends or the reader leaves; a broken one cuts the connection.
-
-    The length of a body of one piece is told.
-    """
-    async with aclosing(answer.pieces) as pieces:
-        first = await anext(pieces)
-        second = await anext(pieces, None)
-        length = [(b"content-length", b"%d" % len(first))] if second is None else []
-        await send({"type": "http.response.start", "status": status, "headers": [*_JSON_HEADERS, *length]})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body"})
-            return
-        async with _watch_disconnect(scope, receive, "a body broke") as gone:
-            await _send_in_time(send, first, more=second is not None)
-            if second is None:
-                return
-            await _send_in_time(send, second)
-            async for piece in pieces:
-                if gone.done():
-                    return
-                await _send_in_time(send, piece)
-            await _send_in_time(send, b"", more=False)
+    async def send_heartbeat_if_due(self) -> None:
+        """Send a comment if nothing has been sent for a while."""
+        if not self._sending and self._now() >= self._last_sent + HEARTBEAT_SECONDS:
+            self._last_sent = self._now()
+            await _send_chunk(self._send, b": heartbeat\n\n")
 
 
-@asynccontextmanager
-async def _watch_disconnect(scope: Scope, receive: Receive, broke: str) -> AsyncIterator["asyncio.Future[None]"]:
-    """What is done once the reader has left; an answer that breaks meanwhile is logged as `broke`, and cut."""
-    connection: ClientConnection | None = scope.get("state", {}).get("connection")
-    gone = asyncio.ensure_future(disconnected(receive))
-    try:
-        yield gone
-    except (ApiError, SlowReader) as error:
-        if connection is None:
-            raise
-        log.warning(broke, reason=getattr(error, "code", "too_slow"))
-        connection.abort()
-        await gone
-    finally:
-        await cancel(gone)
-
-
-def encode(frames: Iterable[StreamEvent]) -> bytes:
-    """Server-sent events; a line break in an event, which JSON allows between its tokens, begins a new data line."""
+def encode_events(events: Iterable[StreamEvent]) -> bytes:
+    """Return server-sent events. A line break, which JSON allows between tokens, begins another `data` line."""
     return b"".join(
         b"%b%b\n"
         % (
-            b"" if frame.position is None else b"id: %d\n" % frame.position,
-            b"".join(b"data: %b\n" % line for line in bytes(frame.event).splitlines()),
+            b"" if event.position is None else b"id: %d\n" % event.position,
+            b"".join(b"data: %b\n" % line for line in bytes(event.event).splitlines()),
         )
-        for frame in frames
+        for event in events
     )
 
 
-async def _send_in_time(send: Send, chunk: bytes, *, more: bool = True) -> None:
+# Bodies in chunks
+
+
+async def send_chunks(
+    context: RequestContext,
+    receive: Receive,
+    send: Send,
+    body: AsyncGenerator[bytes, None],
+    *,
+    status: int,
+    headers: RawHeaders,
+    length: int | None = None,
+) -> None:
+    """Send a body of at least one chunk while it is produced, until it ends or the client disconnects.
+
+    An error before the first chunk is raised before anything is sent. `length` is that of the body in bytes, if it is
+    known; the length of a single chunk always is.
+    """
+    async with aclosing(body) as chunks:
+        first = await anext(chunks)
+        second = await anext(chunks, None)
+        if second is None:
+            length = len(first)
+        if length is not None:
+            headers = [*headers, (b"content-length", b"%d" % length)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if context.method == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        async with _watch_client(context, receive, "response_aborted") as client_left:
+            await _send_chunk(send, first, more=second is not None)
+            if second is None:
+                return
+            await _send_chunk(send, second)
+            async for chunk in chunks:
+                if client_left.done():
+                    return
+                await _send_chunk(send, chunk)
+            await _send_chunk(send, b"", more=False)
+
+
+async def _send_chunk(send: Send, chunk: bytes, *, more: bool = True) -> None:
     try:
         async with asyncio.timeout(SEND_SECONDS):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
@@ -149,20 +163,43 @@ async def _send_in_time(send: Send, chunk: bytes, *, more: bool = True) -> None:
         raise SlowReader from error
 
 
-async def disconnected(receive: Receive) -> None:
-    """Return once the client has gone."""
+# The end of a connection
+
+
+@asynccontextmanager
+async def _watch_client(
+    context: RequestContext, receive: Receive, log_event: str
+) -> AsyncIterator["asyncio.Future[None]"]:
+    """Yield a future that is done once the client has disconnected.
+
+    If sending fails meanwhile, log that and abort the connection.
+    """
+    client_left = asyncio.ensure_future(client_disconnect(receive))
+    try:
+        yield client_left
+    except (ApiError, SlowReader) as error:
+        if context.connection is None:
+            raise
+        log.warning(log_event, reason=getattr(error, "code", "slow_reader"))
+        context.connection.abort()
+        await client_left
+    finally:
+        await cancel(client_left)
+
+
+async def client_disconnect(receive: Receive) -> None:
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def stopped(scope: Scope) -> None:
-    """Return once the server that this request came to stops."""
-    connection: ClientConnection | None = scope.get("state", {}).get("connection")
-    await (connection.stopping if connection else asyncio.Event()).wait()
+async def server_stop(context: RequestContext) -> None:
+    """Wait until the server stops."""
+    await (context.connection.stopping if context.connection else asyncio.Event()).wait()
 
 
 async def cancel(*tasks: "asyncio.Future[Any]") -> None:
-    """End tasks, and wait until they have ended."""
+    """Cancel tasks and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

@@ -14,7 +14,7 @@ from app.errors import CursorAhead, RunNotFound, SessionNotFound
 from app.fair_turns import Batches, Turns
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.sessions import SessionStatus
-from app.results import StreamedJson, StreamEvent
+from app.results import StreamedBody, StreamEvent
 from app.store import events
 from app.store.database import Database
 from app.store.events import RunRange
@@ -30,14 +30,14 @@ class StoredLog:
         self._database = database
         self._turns = Turns()
 
-    def transcript(self, session: SessionRow, run_id: str | None) -> StreamedJson:
+    def transcript(self, session: SessionRow, run_id: str | None) -> StreamedBody:
         """The conversation as a `Transcript`."""
-        return StreamedJson(self._told(session, run_id))
+        return StreamedBody(self._told(session, run_id))
 
-    def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> StreamedJson:
+    def written(self, session: SessionRow, format: EventFormat, run_id: str | None) -> StreamedBody:
         """The events as an `EventLog`."""
         written = EventLogWriter(session.id, format, RunFilter())
-        return StreamedJson(self._turns.write(self._log(session.row_id, run_id, written.reading), written))
+        return StreamedBody(self._turns.write(self._log(session.row_id, run_id, written.reading), written))
 
     async def _told(self, session: SessionRow, run_id: str | None) -> AsyncGenerator[bytes, None]:
         told = TranscriptWriter(session.id, RunFilter(), session_running=session.status is SessionStatus.RUNNING)

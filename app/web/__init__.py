@@ -9,6 +9,7 @@ from werkzeug.exceptions import NotFound as NoPage
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from app.errors import MethodNotAllowed, NotFound
+from app.server.context import RequestContext
 from app.web.flask_app import create_flask_app
 
 
@@ -30,11 +31,12 @@ class _Door:
         if scope["path"].startswith("//"):  # which Werkzeug takes for one slash
             raise NotFound
         try:
-            scope["operation_id"], _ = self._routes.match(scope["path"], scope["method"])
+            operation_id, _ = self._routes.match(scope["path"], scope["method"])
         except WrongMethod as error:
             raise MethodNotAllowed(", ".join(sorted(error.valid_methods or ()))) from error
         except (NoPage, RequestRedirect) as error:
             raise NotFound from error
+        RequestContext.of(scope).operation_id = operation_id
         # The bridge and Flask fail on some queries and headers; no page needs more than this of them.
         headers = [(name, value) for name, value in scope["headers"] if name == b"if-none-match"]
         await self._app({**scope, "query_string": b"", "headers": headers}, receive, send)

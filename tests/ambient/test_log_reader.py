@@ -12,7 +12,7 @@ from app.backends.ambient.backend import AmbientBackend
 from app.errors import CursorAhead, RunNotFound
 from app.models.output import EventLog, LogPage, Message, OutputFormat
 from app.models.runs import RunSummary
-from app.results import StreamedJson
+from app.results import StreamedBody
 from tests.bench import exports
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
@@ -206,10 +206,10 @@ async def test_who_leaves_early_or_comes_meanwhile_spoils_nothing(
     whole = (await asked_anew(platform))[1]
     for _ in range(2):
         left = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
-        assert isinstance(left, StreamedJson)
-        await anext(left.pieces)
+        assert isinstance(left, StreamedBody)
+        await anext(left.chunks)
         assert await told(backend, CALLER, "s1") == whole
-        await left.pieces.aclose()
+        await left.chunks.aclose()
         both = tuple(await asyncio.gather(told(backend, CALLER, "s1"), told(backend, CALLER, "s1")))
         assert both == (whole, whole)
 

@@ -1,12 +1,14 @@
 """Strict JSON, and what reads as absent."""
 
-from typing import Any
+import json
+import tracemalloc
 
 import pytest
 
-from app.contract.body import MAX_DEPTH, Body, check_media_type, parse_json
+from app.contract.body import MAX_DEPTH, JsonBody, check_media_type, parse_json
 from app.errors import BadRequest, UnsupportedMediaType
-from app.server.context import Request
+from app.server.context import RequestContext
+from tests.support.asgi import request_context
 
 SCHEMA = {
     "type": "object",
@@ -18,6 +20,7 @@ SCHEMA = {
         "state": {"nullable": True},
         "repos": {
             "type": "array",
+            "maxItems": 100,
             "nullable": True,
             "items": {
                 "type": "object",
@@ -26,6 +29,8 @@ SCHEMA = {
                 "properties": {"url": {"type": "string"}, "branch": {"type": "string", "nullable": True}},
             },
         },
+        "notes": {"type": "array", "items": {"type": "object", "required": ["text"]}},
+        "tags": {"type": "object", "maxProperties": 50, "additionalProperties": {"type": "string"}},
         "active_workflow": {"type": "object", "nullable": True, "properties": {"git_url": {"type": "string"}}},
         "activeWorkflow": {
             "type": "object",
@@ -37,13 +42,17 @@ SCHEMA = {
 }
 
 
-def body(*, required: bool = True) -> Body:
-    return Body({"required": required, "content": {"application/json": {"schema": SCHEMA}}})
+def body(*, required: bool = True) -> JsonBody:
+    return JsonBody({"required": required, "content": {"application/json": {"schema": SCHEMA}}})
+
+
+def members(count: int) -> bytes:
+    return b",".join(b'"m%d": 1' % number for number in range(count))
 
 
 def problems(content: bytes) -> list[tuple[str, str]]:
     with pytest.raises(BadRequest) as caught:
-        body().value(content)
+        body().parse(content)
     return [(detail.location, detail.message) for detail in caught.value.details]
 
 
@@ -88,12 +97,12 @@ def test_a_surrogate_pair_is_one_character() -> None:
 
 
 def test_null_and_empty_optional_strings_read_as_absent() -> None:
-    value = body().value(b'{"task": "t", "display_name": "", "state": null, "repos": [{"url": "u", "branch": null}]}')
+    value = body().parse(b'{"task": "t", "display_name": "", "state": null, "repos": [{"url": "u", "branch": null}]}')
     assert value == {"task": "t", "repos": [{"url": "u"}]}
 
 
 def test_free_form_members_keep_their_nulls_and_empty_strings() -> None:
-    value = body().value(b'{"task": "t", "state": {"a": null, "b": ""}}')
+    value = body().parse(b'{"task": "t", "state": {"a": null, "b": ""}}')
     assert value == {"task": "t", "state": {"a": None, "b": ""}}
 
 
@@ -112,8 +121,45 @@ def test_every_problem_is_named_by_its_place_and_no_value_is_echoed() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"task": 7, "repos": [%s]}' % b",".join([b"{}"] * 101), ("body.repos", "must have at most 100 items")),
+        (b'{"notes": [%s]}' % b",".join([b"{}"] * 10_001), ("body.notes", "must have at most 10000 items")),
+        (b'{"tags": {%s}}' % members(51), ("body.tags", "must have at most 50 members")),
+        (b"{%s}" % members(1001), ("body", "must have at most 1000 members")),
+    ],
+)
+def test_sizes_are_checked_before_anything_else(content: bytes, problem: tuple[str, str]) -> None:
+    assert problems(content) == [problem]
+
+
+def test_free_form_members_have_no_size_of_their_own() -> None:
+    state = [0] * 20_000
+    value = body().parse(json.dumps({"task": "t", "state": {"items": state}}).encode())
+    assert value["state"] == {"items": state}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"task": "t", "repos": [%s]}', b'{"task": "t", "notes": [%s]}', b'{"task": "t", "state": 1, "x": [%s]}'],
+)
+def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes) -> None:
+    content %= b",".join([b"{}"] * 20_000)
+    tracemalloc.start()
+    try:
+        parse_json(content)
+        _, to_read = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert len(problems(content)) == 1
+        _, to_refuse = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert to_refuse < 2 * to_read
+
+
 def test_deprecated_names_read_as_the_present_ones() -> None:
-    value = body().value(b'{"task": "t", "activeWorkflow": {"gitUrl": "g"}}')
+    value = body().parse(b'{"task": "t", "activeWorkflow": {"gitUrl": "g"}}')
     assert value == {"task": "t", "active_workflow": {"git_url": "g"}}
 
 
@@ -123,12 +169,11 @@ def test_both_spellings_of_one_member_are_refused() -> None:
 
 
 def test_an_optional_body_may_be_missing() -> None:
-    assert body(required=False).value(b"") is None
+    assert body(required=False).parse(b"") is None
 
 
-def head(**headers: str) -> Request:
-    pairs: list[Any] = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request({"headers": pairs})
+def head(**headers: str) -> RequestContext:
+    return request_context(*((name.replace("_", "-"), value) for name, value in headers.items()))
 
 
 @pytest.mark.parametrize(

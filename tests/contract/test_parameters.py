@@ -18,12 +18,12 @@ SESSION = Parameter(
 
 def problem(parameter: Parameter, *texts: str) -> tuple[str, str]:
     with pytest.raises(BadRequest) as caught:
-        parameter.value(list(texts))
+        parameter.parse(list(texts))
     return caught.value.details[0].location, caught.value.details[0].message
 
 
 def test_the_default_stands_in_when_nothing_is_sent() -> None:
-    assert LIMIT.value(None) == 20
+    assert LIMIT.parse(None) == 20
 
 
 @pytest.mark.parametrize("text", ["1_0", " 1", "+5", "٣", "1.0", "1e1", "01", "", "0x1", "9" * 5000 + "x"])
@@ -32,7 +32,7 @@ def test_an_integer_is_refused_unless_it_is_plain_decimal(text: str) -> None:
 
 
 def test_bounds_are_the_documents() -> None:
-    assert LIMIT.value(["100"]) == 100
+    assert LIMIT.parse(["100"]) == 100
     assert problem(LIMIT, "101") == ("query.limit", "must be at most 100")
     assert problem(LIMIT, "-1") == ("query.limit", "must be at least 1")
 
@@ -42,7 +42,7 @@ def test_a_scalar_is_refused_when_it_is_sent_twice() -> None:
 
 
 def test_a_repeatable_parameter_keeps_every_value_and_names_the_wrong_one() -> None:
-    assert STATUS.value(["a", "b"]) == ["a", "b"]
+    assert STATUS.parse(["a", "b"]) == ["a", "b"]
     assert problem(STATUS, "a", "z") == ("query.status[1]", "must be one of a, b")
 
 

@@ -1,17 +1,18 @@
 """The words in which a validator refuses."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
-from app.contract.schemas import Validator
-from app.errors import BadRequest
+from app.contract.schemas import MAX_DETAILS, Validator
 
 
 def problems(schema: dict[str, Any], value: Any) -> list[tuple[str, str]]:
-    with pytest.raises(BadRequest) as caught:
-        Validator(schema).check(value, "body")
-    return [(detail.location, detail.message) for detail in caught.value.details]
+    validator = Validator(schema)
+    assert not validator.is_valid(value)
+    return [(detail.location, detail.message) for detail in validator.error(value, "body").details]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,40 @@ def test_one_thing_is_not_called_many(keyword: str, wrong: Any, thing: str) -> N
 def test_a_number_is_compared_in_figures() -> None:
     assert problems({"minimum": 1}, 0) == [("body", "must be at least 1")]
     assert problems({"maximum": 1}, 2) == [("body", "must be at most 1")]
+
+
+@pytest.fixture
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Once a validator has been asked for all errors, the number of errors that it made."""
+    counts = []
+    validator = jsonschema_rs.Draft4Validator
+
+    class Counting:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._validator = validator(*arguments, **options)
+            self.is_valid, self.validate = self._validator.is_valid, self._validator.validate
+
+        def iter_errors(self, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
+            errors = list(self._validator.iter_errors(value))
+            counts.append(len(errors))
+            return iter(errors)
+
+    monkeypatch.setattr(jsonschema_rs, "Draft4Validator", Counting)
+    return counts
+
+
+ITEMS = {"type": "array", "items": {"type": "object", "required": ["a"]}}
+
+
+def test_up_to_twenty_problems_of_a_value_are_named(asked_for: list[int]) -> None:
+    assert problems(ITEMS, [{}] * 500) == [(f"body[{index}].a", "is required") for index in range(MAX_DETAILS)]
+    assert asked_for == [500]
+
+
+@pytest.mark.parametrize("value", [[{}] * 100_000, [[{}] * 1000] * 2, [dict.fromkeys(map(str, range(2000)))]])
+def test_only_one_problem_of_a_large_value_is_looked_for(asked_for: list[int], value: Any) -> None:
+    assert len(problems(ITEMS, value)) == 1
+    assert asked_for == []
 
 
 def test_a_name_in_a_map_is_refused_in_the_words_of_the_map() -> None:

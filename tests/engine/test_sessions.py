@@ -17,7 +17,7 @@ from app.models.caller import Caller
 from app.models.output import OutputFormat
 from app.models.runs import NewMessage, RunStatus
 from app.models.sessions import NewSession, Repo, SessionStatus, Workflow
-from app.results import StreamedJson
+from app.results import StreamedBody
 from app.store import log, sessions
 from tests.support.scripted import CALLER, STARTED, House, Scripted, Stubborn, asked, echo, endless, event, house, until
 
@@ -337,8 +337,8 @@ async def test_reading_a_long_log_breaks_off_when_the_session_is_deleted_meanwhi
     monkeypatch.setattr(log, "SLICE", 1)
     session_id = await home.running()
     answer = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
-    assert isinstance(answer, StreamedJson)
-    assert (await anext(answer.pieces)).startswith(b'{"session_id":')
+    assert isinstance(answer, StreamedBody)
+    assert (await anext(answer.chunks)).startswith(b'{"session_id":')
     await home.backend.delete_session(CALLER, session_id)
     with pytest.raises(SessionNotFound):
-        await anext(answer.pieces)
+        await anext(answer.chunks)

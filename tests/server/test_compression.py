@@ -12,7 +12,8 @@ import zstandard
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.server import compression, middleware
+from app.server import compression
+from app.server.middleware import RequestMiddleware
 from app.settings import Settings
 from tests.support.api import Api
 from tests.support.asgi import Client, nothing
@@ -85,7 +86,7 @@ def unzipped(body: bytes) -> bytes:
     ],
 )
 def test_the_coding_is_the_one_that_the_client_likes_best(accepted: str, coding: str) -> None:
-    assert compression.preferred(accepted) == coding
+    assert compression.preferred_coding(accepted) == coding
 
 
 def test_an_answer_is_the_same_in_every_coding(embedded: EmbeddedStage) -> None:
@@ -158,7 +159,7 @@ async def test_a_body_in_pieces_is_one_compressed_body(accepted: str) -> None:
 @pytest.mark.parametrize("accepted", ["gzip", "zstd"])
 def test_a_body_that_breaks_off_does_not_look_whole(loop: Background, accepted: str) -> None:
     noise = random.Random(1).randbytes(1_000_000)  # noqa: S311 - bytes that do not compress
-    app = middleware.install(
+    app = RequestMiddleware(
         answering(noise, error=RuntimeError("broken")), settings=Settings(), metrics=Metrics(), ready=nothing
     )
     with serving(app, loop) as url, pytest.raises(IncompleteRead) as cut:

@@ -4,28 +4,14 @@ import asyncio
 from ipaddress import ip_network
 
 import pytest
-from starlette.types import Message, Scope
+from starlette.types import Message
 
 from app.errors import PayloadTooLarge, RequestTimeout, TooManyRequests
 from app.server.body import ClientDisconnected, read_body
-from app.server.client_address import client_address
-from app.server.context import Request
 from app.server.ratelimit import RateLimiter
+from tests.support.asgi import request_context
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
-
-
-def request(*headers: tuple[str, str], client: tuple[str, int] | None = ("198.51.100.7", 50000)) -> Scope:
-    return {
-        "type": "http",
-        "client": client,
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
-    }
-
-
-def headed(*headers: tuple[str, str]) -> Scope:
-    scope = request(*headers)
-    return {**scope, "head": Request(scope)}
 
 
 class Sender:
@@ -49,13 +35,13 @@ class Sender:
 
 class TestReadBody:
     async def test_a_body_in_chunks_is_joined_when_it_fits(self) -> None:
-        assert await read_body(headed(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
+        assert await read_body(request_context(), Sender(b"ab", b"", b"cd").receive, limit=4) == b"abcd"
 
     async def test_nothing_is_read_when_the_announced_length_is_too_large(self) -> None:
         sender = Sender(b"abcde")
 
         with pytest.raises(PayloadTooLarge):
-            await read_body(headed(("Content-Length", "5")), sender.receive, limit=4)
+            await read_body(request_context(("Content-Length", "5")), sender.receive, limit=4)
 
         assert sender.received == 0
 
@@ -63,17 +49,17 @@ class TestReadBody:
         sender = Sender(b"abc", b"de", b"f")
 
         with pytest.raises(PayloadTooLarge):
-            await read_body(headed(), sender.receive, limit=4)
+            await read_body(request_context(), sender.receive, limit=4)
 
         assert sender.received == 2
 
     async def test_a_body_that_stalls_times_out(self) -> None:
         with pytest.raises(RequestTimeout):
-            await read_body(headed(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
+            await read_body(request_context(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
 
     async def test_a_client_that_goes_away_is_told_from_one_that_is_done(self) -> None:
         with pytest.raises(ClientDisconnected):
-            await read_body(headed(), Sender(b"ab", ends="disconnect").receive, limit=4)
+            await read_body(request_context(), Sender(b"ab", ends="disconnect").receive, limit=4)
 
 
 class TestRateLimiter:
@@ -152,12 +138,16 @@ class TestClientAddress:
     def test_forwarded_addresses_count_only_behind_trusted_proxies(
         self, peer: str, forwarded: list[str], address: str
     ) -> None:
-        scope = request(*(("X-Forwarded-For", value) for value in forwarded), client=(peer, 1))
+        context = request_context(
+            *(("X-Forwarded-For", value) for value in forwarded), client=(peer, 1), trusted_proxies=TRUSTED
+        )
 
-        assert client_address(scope, TRUSTED) == address
+        assert context.client_address == address
 
     def test_the_header_is_ignored_when_no_proxy_is_trusted(self) -> None:
-        assert client_address(request(("X-Forwarded-For", "203.0.113.9")), ()) == "198.51.100.7"
+        assert request_context(("X-Forwarded-For", "203.0.113.9")).client_address == "198.51.100.7"
 
     def test_a_connection_without_a_peer_is_unknown(self) -> None:
-        assert client_address(request(("X-Forwarded-For", "203.0.113.9"), client=None), TRUSTED) == "unknown"
+        context = request_context(("X-Forwarded-For", "203.0.113.9"), client=None, trusted_proxies=TRUSTED)
+
+        assert context.client_address == "unknown"

@@ -1,4 +1,4 @@
-"""The edge around a small app, called as an HTTP server calls it."""
+"""The request middleware around a small app, called as an HTTP server calls it."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,9 @@ from structlog.testing import CapturingLogger
 
 from app.errors import BackendUnavailable, BadRequest, Detail, NotFound, Unauthorized
 from app.observability.tracing import Tracing
-from app.server import body, health, middleware
+from app.server import body, error_response, health, middleware
 from app.server.body import ClientDisconnected, read_body
+from app.server.context import RequestContext
 from tests.support.asgi import Answer, Client
 from tests.support.collector import collecting
 
@@ -19,7 +20,7 @@ ORIGIN = "https://app.example.com"
 
 
 async def hello(scope: Scope, _receive: Receive, send: Send) -> None:
-    scope["operation_id"] = "say_hello"
+    RequestContext.of(scope).operation_id = "say_hello"
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"hello"})
 
@@ -43,7 +44,8 @@ def breaking(error: Exception) -> ASGIApp:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
     logger = CapturingLogger()
-    monkeypatch.setattr(middleware, "log", logger)
+    for module in (middleware, error_response):
+        monkeypatch.setattr(module, "log", logger)
     return logger
 
 
@@ -63,7 +65,7 @@ class TestRequestId:
         seen = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            seen.append(scope["request_id"])
+            seen.append(RequestContext.of(scope).request_id)
             await hello(scope, receive, send)
 
         await Client(app).get("/", ("X-Request-ID", "mine"))
@@ -95,7 +97,7 @@ class TestErrors:
 
         assert answer.status == 500
         assert answer.json == {"error": "Internal server error.", "code": "internal_error", "request_id": "r1"}
-        assert log.calls[0].args == ("unexpected error",)
+        assert log.calls[0].args == ("unexpected_error",)
         assert log.calls[0].kwargs["exc_info"] is error
 
     async def test_an_error_of_the_backend_is_logged_with_its_cause(self, log: CapturingLogger) -> None:
@@ -118,7 +120,7 @@ class TestErrors:
 
             assert (await Client(raising(error)).get("/")).status == 502
 
-            assert log.calls[0].args == ("request failed",)
+            assert log.calls[0].args == ("request_failed",)
             assert log.calls[0].kwargs == {"code": "backend_unavailable"} | ({"cause": told} if told else {})
 
     async def test_a_lone_surrogate_in_a_message_is_replaced(self) -> None:
@@ -372,7 +374,7 @@ class TestAccessLog:
 
 async def test_the_body_passes_unchanged() -> None:
     async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope, receive, limit=100)
+        body = await read_body(RequestContext.of(scope), receive, limit=100)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
@@ -399,7 +401,7 @@ async def living(scope: Scope, receive: Receive, send: Send) -> None:
         for _ in range(2):
             await send({"type": f"{(await receive())['type']}.complete"})
         return
-    scope["operation_id"] = "get_session"
+    RequestContext.of(scope).operation_id = "get_session"
     raise NotFound
 
 

@@ -1,4 +1,4 @@
-"""What the HTTP server does with bytes: sockets on loopback, the edge around a small app."""
+"""What the HTTP server does with bytes: sockets on loopback, the middleware around a small app."""
 
 import json
 import socket
@@ -13,8 +13,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.server import body, middleware, protocol, run
+from app.server import body, protocol, run
 from app.server.body import read_body
+from app.server.context import RequestContext
+from app.server.middleware import RequestMiddleware
 from app.settings import Settings
 
 LIMIT = 1_048_576
@@ -29,7 +31,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     content: object = sorted(name.decode() for name, _ in scope["headers"])
     if scope["path"] == "/length":
-        content = len(await read_body(scope, receive, limit=LIMIT, stall=0.2))
+        content = len(await read_body(RequestContext.of(scope), receive, limit=LIMIT, stall=0.2))
     body = json.dumps(content).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body[:1], "more_body": True})
@@ -46,7 +48,7 @@ async def _nothing() -> None:
 def running() -> Iterator[tuple[str, int]]:
     """A server in a thread, on a port of its own."""
     settings = Settings.model_validate({"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000})
-    wrapped = middleware.install(app, settings=settings, metrics=Metrics(), ready=_nothing)
+    wrapped = RequestMiddleware(app, settings=settings, metrics=Metrics(), ready=_nothing)
     [listener] = run.listen("127.0.0.1", 0)
     address: tuple[str, int] = listener.getsockname()
     running_server = uvicorn.Server(run.configure(wrapped))

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
 from starlette.types import Message
@@ -10,6 +9,7 @@ from starlette.types import Message
 from app.errors import BackendUnavailable
 from app.results import EventStream, StreamEvent
 from app.server import streaming
+from tests.support.asgi import request_context
 
 
 class Line:
@@ -17,6 +17,7 @@ class Line:
 
     def __init__(self, *, stuck: bool = False) -> None:
         self.stopping = asyncio.Event()
+        self.request_complete = True
         self.aborted = False
         self.left = asyncio.Event()
         self.head: Message = {}
@@ -42,8 +43,8 @@ class Line:
         self.complete = not message.get("more_body", False)
 
     async def take(self, pages: AsyncGenerator[list[StreamEvent], None], method: str = "GET") -> None:
-        scope: dict[str, Any] = {"type": "http", "method": method, "state": {"connection": self}}
-        await streaming.send_stream(scope, self.receive, self.send, 200, EventStream(pages))
+        context = request_context(method=method, connection=self)
+        await streaming.send_event_stream(context, self.receive, self.send, 200, EventStream(pages))
 
 
 class Pages:
@@ -73,7 +74,7 @@ class Pages:
 
 def test_a_frame_is_an_id_and_data_line_by_line() -> None:
     frames = [StreamEvent(b'{"a":1}', 7), StreamEvent(b'{\n"b":\r\n2\r}'), StreamEvent(b'{"c":"\xe2\x80\xa8"}', 8)]
-    assert streaming.encode(frames) == (
+    assert streaming.encode_events(frames) == (
         b'id: 7\ndata: {"a":1}\n\ndata: {\ndata: "b":\ndata: 2\ndata: }\n\nid: 8\ndata: {"c":"\xe2\x80\xa8"}\n\n'
     )
 

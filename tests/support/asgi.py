@@ -1,16 +1,38 @@
-"""Requests to an ASGI app behind the edge, without a network."""
+"""Requests to an ASGI app behind the request middleware, without a network."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from starlette.types import ASGIApp, Message
 
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
-from app.server import middleware
-from app.settings import Settings
+from app.server.context import ClientConnection, RequestContext
+from app.server.middleware import RequestMiddleware
+from app.settings import Network, Settings
+
+
+def request_context(
+    *headers: tuple[str, str],
+    method: str = "GET",
+    connection: ClientConnection | None = None,
+    client: tuple[str, int] | None = ("198.51.100.7", 50000),
+    trusted_proxies: Collection[Network] = (),
+) -> RequestContext:
+    """The context of a request for /."""
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "client": client,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+        "state": {"connection": connection},
+    }
+    return RequestContext(scope, trusted_proxies)
 
 
 class Answer:
@@ -39,7 +61,7 @@ class Answer:
 
 
 class Client:
-    """Requests to an app behind the edge, without a network."""
+    """Requests to an app behind the request middleware."""
 
     def __init__(
         self,
@@ -49,7 +71,7 @@ class Client:
         **chosen: Any,
     ) -> None:
         self.metrics = Metrics()
-        self.app = middleware.install(
+        self.app = RequestMiddleware(
             app, settings=Settings(**chosen), metrics=self.metrics, ready=ready or nothing, tracing=tracing
         )
 

@@ -5,7 +5,7 @@ import msgspec
 from app.backend import Backend
 from app.models.caller import Caller
 from app.models.output import Message, OutputFormat
-from app.results import StreamedJson
+from app.results import StreamedBody
 
 
 async def stored_events(
@@ -29,8 +29,8 @@ async def _whole(
     backend: Backend, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None
 ) -> msgspec.Raw:
     answer = await backend.get_session_output(caller, session_id, format=format, run_id=run_id)
-    assert isinstance(answer, StreamedJson)
-    pieces = [piece async for piece in answer.pieces]
+    assert isinstance(answer, StreamedBody)
+    pieces = [piece async for piece in answer.chunks]
     assert all(pieces)
     body = msgspec.json.decode(b"".join(pieces), type=dict[str, msgspec.Raw])
     found = "messages" if format is OutputFormat.TRANSCRIPT else "events"

@@ -22,7 +22,7 @@ from app.models.runs import AcceptedRun, InterruptResult, NewRun, RunList, RunSt
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
-from app.results import EventStream, Idempotent, StreamedJson
+from app.results import EventStream, Idempotent, StreamedBody
 
 
 class AmbientBackend(Backend):
@@ -162,7 +162,7 @@ class AmbientBackend(Backend):
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
-    ) -> EventLog | StreamedJson:
+    ) -> EventLog | StreamedBody:
         """See `AmbientOutput`."""
         return await self._output.get_session_output(caller, session_id, format, run_id, page)
 

@@ -20,7 +20,7 @@ from app.fair_turns import Batches, Turns
 from app.models.caller import Caller
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.runs import RunSummary
-from app.results import StreamedJson
+from app.results import StreamedBody
 
 V = TypeVar("V", RunSummarizer, TranscriptWriter)
 
@@ -63,16 +63,16 @@ class LogReader:
         async with self._view("runs", caller, session_id, RunSummarizer) as summarizer:
             return summarizer.has(run_id)
 
-    def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> StreamedJson:
+    def transcript(self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> StreamedBody:
         """Return the conversation as a `Transcript`."""
-        return StreamedJson(_checked(self._transcript(caller, session_id, run_id, accepted=accepted)))
+        return StreamedBody(_checked(self._transcript(caller, session_id, run_id, accepted=accepted)))
 
     def events(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, *, accepted: bool
-    ) -> StreamedJson:
+    ) -> StreamedBody:
         """Return the events as an `EventLog`."""
         writer = EventLogWriter(session_id, format, RunFilter(run_id, accepted=accepted))
-        return StreamedJson(_checked(self._turns.write(self._batches(caller, session_id, writer.reading), writer)))
+        return StreamedBody(_checked(self._turns.write(self._batches(caller, session_id, writer.reading), writer)))
 
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool

@@ -16,7 +16,7 @@ from app.backends.ambient.runs import AmbientRuns
 from app.errors import CursorAhead, NotRunning, RunExists, RunNotFound
 from app.models.caller import Caller
 from app.models.output import EventLog, LogPage, OutputFormat
-from app.results import EventStream, StreamedJson, StreamEvent
+from app.results import EventStream, StreamedBody, StreamEvent
 
 
 class AmbientOutput:
@@ -33,7 +33,7 @@ class AmbientOutput:
 
     async def get_session_output(
         self, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None, page: LogPage | None
-    ) -> EventLog | StreamedJson:
+    ) -> EventLog | StreamedBody:
         """Return the log, or one run's; that of a pending run is empty."""
         await self._platform.get_session(caller, session_id)
         pending = run_id is not None and self._pending.get(caller.project, session_id, run_id) is not None

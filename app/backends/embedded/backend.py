@@ -18,7 +18,7 @@ from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, InterruptResult, NewRun, RunList, RunStatus, RunSummary
 from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
 from app.observability.metrics import Observe
-from app.results import EventStream, Idempotent, StreamedJson
+from app.results import EventStream, Idempotent, StreamedBody
 from app.store import keys, sessions
 from app.store.sqlite.database import SqliteDatabase
 from app.store.sqlite.lock import StoreLock
@@ -168,7 +168,7 @@ class EmbeddedBackend(Backend):
 
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
-    ) -> EventLog | StreamedJson:
+    ) -> EventLog | StreamedBody:
         """See `EmbeddedOutput`."""
         return await self._output.get_session_output(caller, session_id, format, run_id, page)
 

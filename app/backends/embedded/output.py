@@ -4,7 +4,7 @@ from app.agui.run_filter import normalize_run_id
 from app.engine.session_log import SessionLogs
 from app.models.caller import Caller
 from app.models.output import EventLog, LogPage, OutputFormat
-from app.results import EventStream, StreamedJson
+from app.results import EventStream, StreamedBody
 from app.store import log, runs, sessions
 from app.store.database import Database
 from app.store.log import StoredLog
@@ -20,7 +20,7 @@ class EmbeddedOutput:
 
     async def get_session_output(
         self, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None, page: LogPage | None
-    ) -> EventLog | StreamedJson:
+    ) -> EventLog | StreamedBody:
         """Return the log, or one run's: a page in one read, the whole log piece by piece."""
         session = await self._database.read_one(sessions.find, caller.project, session_id)
         run_id = run_id and normalize_run_id(run_id)
