@@ -43,24 +43,24 @@ async def test_request_carries_the_token_and_the_request_id_and_nothing_else_of_
     with structlog.contextvars.bound_contextvars(request_id="req-1"):
         async with connected(platform.url) as backend:
             await backend.get_session(CALLER, "s1")
-    headers = platform.asked("get").headers
+    headers = platform.last("get").headers
     assert headers["authorization"] == "Bearer secret-token"
     assert headers["x-request-id"] == "req-1"
     assert set(headers) == {"host", "authorization", "x-request-id", "accept", "accept-encoding", "user-agent"}
 
 
 async def test_cookie_of_one_answer_is_not_sent_with_the_next_request(platform: FakePlatform) -> None:
-    platform.next("get", failures.answer(200, {}, **{"Set-Cookie": "session=of-somebody; Path=/"}))
+    platform.next("get", failures.respond(200, {}, **{"Set-Cookie": "session=of-somebody; Path=/"}))
     async with connected(platform.url) as backend:
         await backend.get_session(CALLER, "s1")
         await backend.get_session(CALLER, "s1")
-    assert "cookie" not in platform.asked("get").headers
+    assert "cookie" not in platform.last("get").headers
 
 
 async def test_user_information_and_path_of_the_url_do_no_harm_when_it_has_them(platform: FakePlatform) -> None:
     async with connected(platform.url.replace("//", "//user:password@") + "/") as backend:
         assert (await backend.get_session(CALLER, "s1")).id == "s1"
-    assert platform.asked("get").headers["authorization"] == "Bearer secret-token"
+    assert platform.last("get").headers["authorization"] == "Bearer secret-token"
 
 
 async def test_redirect_is_a_502_and_not_followed(platform: FakePlatform) -> None:
@@ -74,19 +74,19 @@ async def test_redirect_is_a_502_and_not_followed(platform: FakePlatform) -> Non
 @pytest.mark.parametrize(
     "reaction",
     [
-        failures.drop,
-        failures.cut,
+        failures.disconnect,
+        failures.truncate,
         failures.html,
-        failures.answer(200, None),
-        failures.answer(200, []),
-        failures.answer(200, "x"),
-        failures.answer(200, b""),
-        failures.answer(200, b"[" * 100_000),
-        failures.answer(200, b"\xff"),
-        failures.answer(206, {}),
-        failures.answer(204, b""),
-        failures.answer(304, b""),
-        failures.answer(600, {}),
+        failures.respond(200, None),
+        failures.respond(200, []),
+        failures.respond(200, "x"),
+        failures.respond(200, b""),
+        failures.respond(200, b"[" * 100_000),
+        failures.respond(200, b"\xff"),
+        failures.respond(206, {}),
+        failures.respond(204, b""),
+        failures.respond(304, b""),
+        failures.respond(600, {}),
     ],
 )
 async def test_answer_that_is_no_answer_is_a_502(platform: FakePlatform, reaction: failures.Reaction) -> None:
@@ -155,7 +155,7 @@ async def test_error_keeps_its_status_and_its_sentence(platform: FakePlatform, s
     "body", [b"404 page not found", b"", {"error": 7}, {"error": {"message": "x"}}, {"message": "x"}, [], {"error": ""}]
 )
 async def test_error_says_request_failed_when_it_has_no_sentence(platform: FakePlatform, body: object) -> None:
-    platform.always("list", failures.answer(404, body))
+    platform.always("list", failures.respond(404, body))
     async with connected(platform.url) as backend:
         with pytest.raises(BackendError) as raised:
             await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=())
@@ -197,10 +197,10 @@ async def test_authorize_settles_the_project_without_asking_the_platform(platfor
 async def test_ready_asks_for_the_health_without_a_token(platform: FakePlatform) -> None:
     async with connected(platform.url) as backend:
         await backend.ready()
-    assert "authorization" not in platform.asked("health").headers
+    assert "authorization" not in platform.last("health").headers
 
 
-@pytest.mark.parametrize("reaction", [failures.error(503, "x"), failures.redirect, failures.drop, failures.hang])
+@pytest.mark.parametrize("reaction", [failures.error(503, "x"), failures.redirect, failures.disconnect, failures.hang])
 async def test_ready_is_a_502_when_the_platform_is_not_healthy(
     platform: FakePlatform, reaction: failures.Reaction
 ) -> None:
@@ -217,7 +217,9 @@ async def test_every_call_is_observed_with_its_outcome(platform: FakePlatform) -
         assert seconds >= 0
         seen.append((operation, outcome))
 
-    platform.next("get", failures.error(500, "x"), failures.html, failures.drop, failures.drop, failures.hang)
+    platform.next(
+        "get", failures.error(500, "x"), failures.html, failures.disconnect, failures.disconnect, failures.hang
+    )
     async with connected(platform.url, timeout=2.0, observe=observe) as backend:
         for _ in range(4):
             with pytest.raises(ApiError):
@@ -245,4 +247,4 @@ async def test_call_is_a_client_span_whose_trace_goes_on_at_the_platform(
     assert (span.name, span.kind) == ("GET get_session", trace.SpanKind.CLIENT)
     assert span.attributes == {"http.request.method": "GET", "http.response.status_code": 200}
     assert span.context is not None
-    assert format(span.context.trace_id, "032x") in platform.asked("get").headers["traceparent"]
+    assert format(span.context.trace_id, "032x") in platform.last("get").headers["traceparent"]

@@ -45,7 +45,7 @@ async def test_interrupt_is_true_when_the_end_of_the_run_is_seen(
 ) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
     assert await backend.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=True)
-    assert platform.asked("interrupt").body == b""
+    assert platform.last("interrupt").body == b""
     assert await statuses(backend) == [RunStatus.ERROR]
 
 
@@ -134,7 +134,7 @@ async def test_interrupt_tells_nothing_of_the_inside_when_the_runner_cannot_be_r
     assert (raised.value.http_status, raised.value.message) == (502, "Request failed")
 
 
-@pytest.mark.parametrize("reaction", [failures.html, failures.redirect, failures.answer(202, {"error": "failed"})])
+@pytest.mark.parametrize("reaction", [failures.html, failures.redirect, failures.respond(202, {"error": "failed"})])
 async def test_interrupt_is_a_502_when_the_answer_is_another_than_expected(
     platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
 ) -> None:

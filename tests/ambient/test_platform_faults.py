@@ -11,7 +11,7 @@ from tests.backends.test_requests import OPERATIONS, request
 from tests.support import platform_failures as fault
 from tests.support.api import Answer, Api, check_error
 from tests.support.platform import FakePlatform
-from tests.support.platform_failures import Reaction, answer, error
+from tests.support.platform_failures import Reaction, error, respond
 from tests.support.server import Background, free_port
 from tests.support.stage import PlatformStage, before, platform_stage
 
@@ -40,30 +40,30 @@ CALLS = [
 """Each operation with each call of the platform that it cannot do without."""
 
 UNUSABLE: dict[str, Reaction] = {
-    "cut before the head": fault.drop,
-    "cut in the body": fault.cut,
+    "cut before the head": fault.disconnect,
+    "cut in the body": fault.truncate,
     "redirect": fault.redirect,
     "sign-in page": fault.html,
-    "null": answer(200, None),
-    "list": answer(200, []),
-    "text": answer(200, "ok"),
-    "number": answer(200, 17),
-    "truncated": answer(200, b'{"items":[{"metadata":{"name":"s1"'),
-    "two values": answer(200, b"{}{}"),
-    "not UTF-8": answer(200, b'{"message":"\xff","aguiEvents":[{"type":"\xff"}]}'),
-    "nested without end": answer(200, b'{"metadata":' * 50_000),
-    "empty": answer(200, b""),
-    "status 100 and something": answer(299, {}),
-    "not modified": answer(304, b""),
+    "null": respond(200, None),
+    "list": respond(200, []),
+    "text": respond(200, "ok"),
+    "number": respond(200, 17),
+    "truncated": respond(200, b'{"items":[{"metadata":{"name":"s1"'),
+    "two values": respond(200, b"{}{}"),
+    "not UTF-8": respond(200, b'{"message":"\xff","aguiEvents":[{"type":"\xff"}]}'),
+    "nested without end": respond(200, b'{"metadata":' * 50_000),
+    "empty": respond(200, b""),
+    "status 100 and something": respond(299, {}),
+    "not modified": respond(304, b""),
 }
 """What is no answer at all."""
 
 ODD: dict[str, Reaction] = {
-    "wrong types": answer(
+    "wrong types": respond(
         200,
         dict.fromkeys(("metadata", "spec", "status", "items", "aguiEvents", "name", "runId", "totalCount"), 5),
     ),
-    "wrong types inside": answer(
+    "wrong types inside": respond(
         200,
         {
             "metadata": {"name": ["s1"], "creationTimestamp": 17},
@@ -75,13 +75,13 @@ ODD: dict[str, Reaction] = {
             "hasMore": "yes",
         },
     ),
-    "JSON called text": answer(200, {"metadata": {"name": "s1"}, "status": {"phase": 1}}, content_type="text/plain"),
-    "empty object": answer(200, {}),
-    "nulls": answer(200, dict.fromkeys(("metadata", "spec", "status", "items", "aguiEvents", "name", "runId"))),
-    "lone surrogates": answer(
+    "JSON called text": respond(200, {"metadata": {"name": "s1"}, "status": {"phase": 1}}, content_type="text/plain"),
+    "empty object": respond(200, {}),
+    "nulls": respond(200, dict.fromkeys(("metadata", "spec", "status", "items", "aguiEvents", "name", "runId"))),
+    "lone surrogates": respond(
         200, b'{"runId":"\\ud800","name":"\\ud800","aguiEvents":[{"type":"\\ud800"}],"items":[]}'
     ),
-    "huge numbers": answer(200, b'{"totalCount":1e999,"items":[],"aguiEvents":[{"timestamp":1e999,"runId":"r"}]}'),
+    "huge numbers": respond(200, b'{"totalCount":1e999,"items":[],"aguiEvents":[{"timestamp":1e999,"runId":"r"}]}'),
 }
 """What can be read, and says little."""
 
@@ -191,7 +191,7 @@ class TestEveryOperation:
 
     @pytest.mark.parametrize("body", WITHOUT_A_SENTENCE)
     def test_a_refusal_without_a_sentence_gets_one(self, everywhere: Everywhere, body: bytes) -> None:
-        found = everywhere(answer(503, body))
+        found = everywhere(respond(503, body))
         assert errors_of(found) == dict.fromkeys(CALLS, (503, "backend_error", "Request failed"))
 
     @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
@@ -281,10 +281,10 @@ class TestWhatThePlatformMayNotDo:
         assert fake.operations()[before:] == ["get"]
 
     def test_a_cookie_is_not_kept(self, platform_api: Api, fake: FakePlatform) -> None:
-        cookie = answer(200, {"items": []}, **{"Set-Cookie": "session=secret; Path=/"})
+        cookie = respond(200, {"items": []}, **{"Set-Cookie": "session=secret; Path=/"})
         answer_while(fake, platform_api, "list_sessions", "list", cookie)
         got = request(platform_api, "list_sessions")
-        assert "cookie" not in fake.asked("list").headers
+        assert "cookie" not in fake.last("list").headers
         assert "Set-Cookie" not in got.headers
 
     @pytest.mark.parametrize(
@@ -293,14 +293,14 @@ class TestWhatThePlatformMayNotDo:
     def test_a_made_session_without_a_possible_name_is_502(
         self, platform_api: Api, fake: FakePlatform, name: Any
     ) -> None:
-        got = answer_while(fake, platform_api, "create_session", "create", answer(201, {"name": name}))
+        got = answer_while(fake, platform_api, "create_session", "create", respond(201, {"name": name}))
         assert got.error == (502, "backend_unavailable")
 
     @pytest.mark.parametrize("run_id", ["a/b", "ü", "a\r\nX-Injected: 1", "x" * 300, "../..", "?a=b#c", 7, "", None])
     def test_the_location_of_a_run_is_a_path_whatever_its_id(
         self, platform_api: Api, fake: FakePlatform, run_id: Any
     ) -> None:
-        got = answer_while(fake, platform_api, "send_message", "run", answer(200, {"runId": run_id, "threadId": "s1"}))
+        got = answer_while(fake, platform_api, "send_message", "run", respond(200, {"runId": run_id, "threadId": "s1"}))
         assert got.status == 202
         assert isinstance(got.body["run_id"], str)
         assert "X-Injected" not in got.headers
@@ -328,7 +328,7 @@ class TestWhatThePlatformMayNotDo:
         assert fake.operations()[before:] == ["get", call, call]
 
     def test_a_session_that_is_deleted_while_it_stops_is_not_found(self, platform_api: Api, fake: FakePlatform) -> None:
-        gone = answer(200, {"message": "Session no longer exists (already deleted)"})
+        gone = respond(200, {"message": "Session no longer exists (already deleted)"})
         got = answer_while(fake, platform_api, "stop_session", "stop", gone)
         assert got.error == (404, "session_not_found")
 
@@ -343,7 +343,7 @@ class TestWhatThePlatformMayNotDo:
     def test_the_clients_identity_headers_stay_outside(self, platform_api: Api, fake: FakePlatform) -> None:
         identity = {"X-Forwarded-User": "root", "X-Forwarded-Groups": "admins", "Cookie": "a=b", "X-Other": "1"}
         platform_api.call("get_session", "s1", headers=identity)
-        assert not {name.lower() for name in identity} & set(fake.asked("get").headers)
+        assert not {name.lower() for name in identity} & set(fake.last("get").headers)
 
 
 def fake_name(got: Answer) -> str:

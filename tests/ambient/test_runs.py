@@ -26,7 +26,7 @@ from app.results import Idempotent
 from tests.support import platform_failures as failures
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, ELSEWHERE, connected
+from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
 
 HELLO = NewMessage(content="hello")
 
@@ -67,7 +67,7 @@ class TestSendMessage:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
-        sent = platform.asked("run").json()
+        sent = platform.last("run").json()
         assert accepted == AcceptedRun(run_id=sent["runId"], thread_id="s1")
         assert UUID(sent["runId"]) != UUID(sent["messages"][0]["id"])
         assert sent == {
@@ -96,19 +96,21 @@ class TestSendMessage:
     async def test_ids_are_ours_when_the_platform_gives_none(
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
-        platform.always("run", failures.answer(200, reply))
+        platform.always("run", failures.respond(200, reply))
         accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
-        assert accepted == AcceptedRun(run_id=platform.asked("run").json()["runId"], thread_id="s1")
+        assert accepted == AcceptedRun(run_id=platform.last("run").json()["runId"], thread_id="s1")
 
     @pytest.mark.parametrize("reply", [{"runId": "r9", "threadId": "t9"}, {"run_id": "r9", "thread_id": "t9"}])
     async def test_ids_are_the_platform_own_when_it_gives_others(
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
-        platform.always("run", failures.answer(202, reply))
+        platform.always("run", failures.respond(202, reply))
         assert (await backend.send_message(CALLER, "s1", HELLO)).value == AcceptedRun(run_id="r9", thread_id="t9")
         assert [one.run_id for one in await runs(backend)] == ["r9"]
 
-    @pytest.mark.parametrize("reaction", [failures.html, failures.redirect, failures.drop, failures.answer(200, None)])
+    @pytest.mark.parametrize(
+        "reaction", [failures.html, failures.redirect, failures.disconnect, failures.respond(200, None)]
+    )
     async def test_run_is_a_502_and_forgotten_when_the_platform_does_not_take_it(
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
     ) -> None:
@@ -131,7 +133,7 @@ class TestCreateRun:
             forwarded_props={"p": 2},
         )
         assert (await backend.create_run(CALLER, "s1", asked)).value == AcceptedRun(run_id=run_id, thread_id="other")
-        sent = platform.asked("run").json()
+        sent = platform.last("run").json()
         assert sent["messages"][0] == {"id": "m1", "role": "system", "content": "Be kind"}
         made = str(UUID(sent["messages"][1]["id"]))
         assert sent["messages"][1] == {"id": made, "role": "user", "content": "hi"}
@@ -357,7 +359,7 @@ class TestOutput:
     async def test_output_is_empty_when_the_export_has_no_list(
         self, platform: FakePlatform, backend: AmbientBackend, body: Any
     ) -> None:
-        platform.always("export", failures.answer(200, body))
+        platform.always("export", failures.respond(200, body))
         assert await events(backend) == []
 
     @pytest.mark.parametrize(
@@ -365,12 +367,12 @@ class TestOutput:
         [
             failures.html,
             failures.redirect,
-            failures.drop,
-            failures.cut,
-            failures.answer(200, None),
-            failures.answer(200, []),
-            failures.answer(200, b'{"aguiEvents":[{"type":"\xff"}]}'),
-            failures.answer(200, b'{"aguiEvents":[{"type":"A"}'),
+            failures.disconnect,
+            failures.truncate,
+            failures.respond(200, None),
+            failures.respond(200, []),
+            failures.respond(200, b'{"aguiEvents":[{"type":"\xff"}]}'),
+            failures.respond(200, b'{"aguiEvents":[{"type":"A"}'),
         ],
     )
     async def test_output_is_a_502_when_the_export_cannot_be_read(
@@ -403,12 +405,12 @@ async def test_nothing_of_another_project_session_is_read_or_sent_when_the_names
     (summary,) = await runs(backend)
     platform.requests.clear()
     for call in (
-        backend.get_session_output(ELSEWHERE, "s1", format=OutputFormat.EVENTS, run_id=None),
-        backend.list_runs(ELSEWHERE, "s1", status=None),
-        backend.get_run(ELSEWHERE, "s1", summary.run_id),
-        backend.send_message(ELSEWHERE, "s1", HELLO),
-        backend.create_run(ELSEWHERE, "s1", run(run_id=str(uuid4()))),
-        backend.interrupt_session(ELSEWHERE, "s1"),
+        backend.get_session_output(OTHER_PROJECT, "s1", format=OutputFormat.EVENTS, run_id=None),
+        backend.list_runs(OTHER_PROJECT, "s1", status=None),
+        backend.get_run(OTHER_PROJECT, "s1", summary.run_id),
+        backend.send_message(OTHER_PROJECT, "s1", HELLO),
+        backend.create_run(OTHER_PROJECT, "s1", run(run_id=str(uuid4()))),
+        backend.interrupt_session(OTHER_PROJECT, "s1"),
     ):
         with pytest.raises(SessionNotFound):
             await call

@@ -22,7 +22,7 @@ from app.models.runs import NewMessage
 from app.models.sessions import CreatedSession, NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, ELSEWHERE, connected
+from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ class TestListSessions:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         await self.listed(backend)
-        assert platform.asked("list").query == {"limit": "20", "offset": "0"}
+        assert platform.last("list").query == {"limit": "20", "offset": "0"}
         await self.listed(backend, search="a&b=c d/é")
-        assert platform.asked("list").query == {"limit": "20", "offset": "0", "search": "a&b=c d/é"}
+        assert platform.last("list").query == {"limit": "20", "offset": "0", "search": "a&b=c d/é"}
 
     async def test_status_is_filtered_over_all_pages(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         for number in range(250):
@@ -75,7 +75,7 @@ class TestListSessions:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         same = {"items": [{"metadata": {"name": "a"}}], "totalCount": 10**9, "hasMore": True}
-        platform.always("list", failures.answer(200, same))
+        platform.always("list", failures.respond(200, same))
         page = await self.listed(backend, status=(SessionStatus.PENDING,))
         assert [session.id for session in page.items] == ["a"]
         assert len(platform.requests) == 2
@@ -84,7 +84,7 @@ class TestListSessions:
     async def test_a_list_is_a_502_when_a_session_in_it_cannot_be_read(
         self, platform: FakePlatform, backend: AmbientBackend, status: tuple[SessionStatus, ...]
     ) -> None:
-        platform.always("list", failures.answer(200, b'{"items":[{"name":"a"},{"name":1e400}]}'))
+        platform.always("list", failures.respond(200, b'{"items":[{"name":"a"},{"name":1e400}]}'))
         with pytest.raises(BackendUnavailable):
             await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=status, label=())
 
@@ -92,7 +92,7 @@ class TestListSessions:
     async def test_page_is_empty_when_the_answer_has_no_list(
         self, platform: FakePlatform, backend: AmbientBackend, body: Any
     ) -> None:
-        platform.always("list", failures.answer(200, body))
+        platform.always("list", failures.respond(200, body))
         page = await self.listed(backend)
         assert page == SessionPage(items=[], total=0, limit=20, offset=0, has_more=False)
 
@@ -111,7 +111,7 @@ class TestCreateSession:
             environment_variables={"A": "b"},
         )
         made = (await backend.create_session(CALLER, new)).value
-        assert platform.asked("create").json() == {
+        assert platform.last("create").json() == {
             "initialPrompt": "Fix the bug",
             "displayName": "Bug fix",
             "llmSettings": {"model": "claude-sonnet-4-5"},
@@ -120,7 +120,7 @@ class TestCreateSession:
             "environmentVariables": {"A": "b"},
         }
         assert made == CreatedSession(
-            id=platform.asked("get").session,
+            id=platform.last("get").session,
             status=SessionStatus.PENDING,
             display_name="Bug fix",
             task="Fix the bug",
@@ -138,10 +138,11 @@ class TestCreateSession:
         with pytest.raises(BackendError, match="Model is not available for this runner type") as raised:
             await backend.create_session(CALLER, NewSession(task="Go"))
         assert raised.value.http_status == 400
-        assert platform.asked("create").json() == {"initialPrompt": "Go"}
+        assert platform.last("create").json() == {"initialPrompt": "Go"}
 
     @pytest.mark.parametrize(
-        "reaction", [failures.error(404, "Session not found"), failures.error(500, "x"), failures.html, failures.drop]
+        "reaction",
+        [failures.error(404, "Session not found"), failures.error(500, "x"), failures.html, failures.disconnect],
     )
     async def test_session_is_made_from_the_request_when_it_cannot_be_read_back(
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
@@ -164,7 +165,7 @@ class TestCreateSession:
     async def test_reply_without_a_usable_name_is_a_502(
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
-        platform.always("create", failures.answer(201, reply))
+        platform.always("create", failures.respond(201, reply))
         with pytest.raises(BackendUnavailable):
             await backend.create_session(CALLER, NewSession(task="Go"))
 
@@ -200,12 +201,12 @@ class TestGetSession:
     ) -> None:
         platform.add_session("demo", "s1")
         with pytest.raises(SessionNotFound, match="Session not found"):
-            await backend.get_session(ELSEWHERE, "s1")
+            await backend.get_session(OTHER_PROJECT, "s1")
 
     async def test_session_is_not_found_in_our_words_when_the_platform_has_none(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
-        platform.always("get", failures.answer(404, b"404 page not found", content_type="text/plain"))
+        platform.always("get", failures.respond(404, b"404 page not found", content_type="text/plain"))
         with pytest.raises(SessionNotFound, match=r"Session not found\."):
             await backend.get_session(CALLER, "s1")
 
@@ -278,7 +279,9 @@ class TestStartSession:
             await backend.start_session(CALLER, "s1")
         assert platform.operations() == ["get", "start", "start"]
 
-    @pytest.mark.parametrize("reaction", [failures.error(503, "x"), failures.drop, failures.html, failures.redirect])
+    @pytest.mark.parametrize(
+        "reaction", [failures.error(503, "x"), failures.disconnect, failures.html, failures.redirect]
+    )
     async def test_start_is_not_tried_again_when_it_fails_otherwise(
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
     ) -> None:
@@ -294,7 +297,7 @@ class TestStartSession:
         platform.add_session("demo", "s1", phase="Stopped")
         for move in (backend.start_session, backend.stop_session):
             with pytest.raises(SessionNotFound):
-                await move(ELSEWHERE, "s1")
+                await move(OTHER_PROJECT, "s1")
         assert platform.operations() == ["get", "get"]
 
 
@@ -324,7 +327,7 @@ class TestStopSession:
     ) -> None:
         platform.add_session("demo", "s1")
         gone = {"message": "Session no longer exists (already deleted)"}
-        platform.next("stop", failures.answer(200, gone), failures.error(404, "Session not found"))
+        platform.next("stop", failures.respond(200, gone), failures.error(404, "Session not found"))
         for _ in range(2):
             with pytest.raises(SessionNotFound):
                 await backend.stop_session(CALLER, "s1")

@@ -58,7 +58,7 @@ class TestCreateSession:
         deprecated = {"activeWorkflow": {"gitUrl": "https://h/r", **workflow}, "environmentVariables": {"A": "1"}}
         for body in (present, deprecated):
             assert platform_api.create_session(task="x", **body).status == 201
-            assert platform.platform.asked("create").json() == {
+            assert platform.platform.last("create").json() == {
                 "initialPrompt": "x",
                 "activeWorkflow": {"gitUrl": "https://h/r", "branch": "main", "path": "docs"},
                 "environmentVariables": {"A": "1"},

@@ -234,7 +234,7 @@ class TestUpdateOnThePlatform:
     def test_labels_limit_and_parent_are_sent_in_its_words(self, platform: PlatformStage, platform_api: Api) -> None:
         parent = platform.session(platform_api, "running")
         platform_api.create_session(task="x", labels={"a": "1"}, timeout_seconds=60, parent_session_id=parent).ok()
-        assert platform.platform.asked("create").json() == {
+        assert platform.platform.last("create").json() == {
             "initialPrompt": "x",
             "annotations": {"a": "1"},
             "timeout": 60,
@@ -250,7 +250,7 @@ class TestUpdateOnThePlatform:
         assert asked[0].json() == {"displayName": "New"}
         assert asked[1].json() == {"metadata": {"annotations": {"a": "1"}}}
         platform_api.update_session(session_id, display_name="Newer", timeout_seconds=60).ok()
-        assert platform.platform.asked("update").json() == {"timeout": 60, "displayName": "Newer"}
+        assert platform.platform.last("update").json() == {"timeout": 60, "displayName": "Newer"}
 
     def test_a_limit_that_is_not_told_reads_as_absent(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "stopped", timeout_seconds=60)
@@ -281,7 +281,7 @@ class TestUpdateOnThePlatform:
             (failures.error(500, "Failed to patch session"), (500, "backend_error")),
             (failures.html, (502, "backend_unavailable")),
             (failures.redirect, (502, "backend_unavailable")),
-            (failures.drop, (502, "backend_unavailable")),
+            (failures.disconnect, (502, "backend_unavailable")),
         ],
     )
     def test_a_failure_of_the_platform_is_told(

@@ -40,7 +40,7 @@ def test_an_answer_is_cut_where_the_platform_breaks_off(
 ) -> None:
     session_id = platform.session(platform_api, "running")
     begun = b'{"aguiEvents":[%b,' % b",".join(json.dumps(event).encode() for event in events(*range(EVENTS)))
-    platform.platform.always("export", fault.breaking_off(begun))
+    platform.platform.always("export", fault.truncate_after(begun))
     with closing(opened(platform, platform_api, session_id, format)) as connection:
         response = connection.getresponse()
         assert response.status == 200
@@ -54,7 +54,7 @@ def test_an_answer_of_which_nothing_can_be_read_is_an_error(
     platform: PlatformStage, platform_api: Api, format: str
 ) -> None:
     session_id = platform.session(platform_api, "running")
-    platform.platform.always("export", fault.answer(200, b'{"aguiEvents":[{"type":"CUSTOM"},'))
+    platform.platform.always("export", fault.respond(200, b'{"aguiEvents":[{"type":"CUSTOM"},'))
     assert platform_api.output(session_id, format=format).error == (502, "backend_unavailable")
 
 
@@ -65,7 +65,7 @@ def test_what_is_not_utf8_is_not_sent(
 ) -> None:
     session_id = platform.session(platform_api, "running")
     event = b'{"type":"TEXT_MESSAGE_CHUNK","runId":"r","messageId":"m","delta":"%b"}'
-    platform.platform.always("export", fault.answer(200, b'{"aguiEvents":[%b]}' % (event % broken)))
+    platform.platform.always("export", fault.respond(200, b'{"aguiEvents":[%b]}' % (event % broken)))
     assert platform_api.output(session_id, **query).error == (502, "backend_unavailable")
     (run,) = platform_api.list_runs(session_id).body["runs"]
     assert (run["run_id"], run["event_count"]) == ("r", 1)

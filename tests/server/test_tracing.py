@@ -26,4 +26,4 @@ async def test_a_call_of_the_platform_is_a_span_below_its_request(tmp_path: Path
     *_, backend = [span for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
     assert answer.status == 200
     assert (backend.trace_id, backend.parent_span_id) == (request.trace_id, request.span_id)
-    assert request.trace_id.hex() in platform.asked(asked).headers["traceparent"]
+    assert request.trace_id.hex() in platform.last(asked).headers["traceparent"]

@@ -1,14 +1,26 @@
-"""A stand-in for the platform's backend: its shapes and its quirks over real HTTP, in a thread of its own.
+"""Fake platform: a test double of the Ambient Code Platform's backend, served over HTTP in a thread of its own.
+
+It imitates the part of the platform's API that `app.backends.ambient` calls, with the shapes, statuses and error texts
+of the real one and with its oddities: it accepts a start or stop in every phase, a run for any session, and exports the
+log of any session of a name, whatever its project. It knows nothing of this project's code. There are no pods: a
+`Runner` (`tests.support.platform_runner`) writes the logs.
 
     with FakePlatform() as platform:
         platform.add_session("demo", "s1", phase="Running")
         ... requests to platform.url ...
-        assert platform.requests[-1].operation == "get"
+        assert platform.last("get").headers["authorization"] == "Bearer t"
 
-Operations: health list create get update rename annotate delete start stop run interrupt export. Any token may do
-anything unless `tokens` says otherwise; `next` and `always` script failures of `tests.support.platform_failures`.
-What the platform's operator would do later happens on `settle()`, or before each request with `auto=True`; runs go as
-`platform.runner.pace` says.
+A test drives it in five ways:
+
+state     `add_session`, `set_phase` and `sessions`; `runner.append` for a log
+time      nothing happens by itself: `settle()` does what the platform's operator would do sooner or later, `auto=True`
+          does it before each request, and `runner.pace` says how far a run gets
+tokens    any token may do anything unless `tokens` maps it to a project and a role
+failures  `next` and `always` replace the response to an operation by a reaction of `tests.support.platform_failures`
+requests  `requests`, `operations()` and `last()` tell what was received
+
+The operations are health, list, create, get, update, rename, annotate, delete, start, stop, run, interrupt, export and
+logs.
 """
 
 import asyncio
@@ -41,11 +53,11 @@ REFUSALS = {
     "run": (403, "Unauthorized"),
     "interrupt": (403, "Unauthorized"),
 }
-"""What a role that does not suffice is told: only the agui endpoints say what it is about."""
+"""Status and text for a role that does not suffice. Only the agui endpoints have a proper 403."""
 
 
 class Recorded(NamedTuple):
-    """One request that the platform has received."""
+    """A request that the platform has received."""
 
     operation: str
     project: str
@@ -59,7 +71,7 @@ class Recorded(NamedTuple):
 
 
 class FakePlatform:
-    """The platform; `tokens` maps a token to its project and role (view, edit, admin), none means all are admins."""
+    """The platform; `tokens` maps each token to its project and role (view, edit, admin)."""
 
     def __init__(
         self,
@@ -79,12 +91,12 @@ class FakePlatform:
         self._always: dict[str, Reaction] = {}
         self._last_name = 0
 
-    # What tests set
+    # For tests
 
     def add_session(
         self, project: str, name: str, *, phase: str | None = "Running", status: Json | None = None, **spec: Any
     ) -> Json:
-        """Put a session there as it is stored; without a phase it has no status, like one that was just made."""
+        """Store a session and return it; without a phase it has no status, as if it had just been created."""
         resource: Json = {
             "apiVersion": "vteam.ambient-code/v1alpha1",
             "kind": "AgenticSession",
@@ -111,23 +123,23 @@ class FakePlatform:
         self.sessions[project][name].setdefault("status", {})["phase"] = phase
 
     def next(self, operation: str, *reactions: Reaction) -> None:
-        """React so to the next requests of an operation, one each."""
+        """React to the next requests of an operation, one reaction each."""
         self._next[operation].extend(reactions)
 
     def always(self, operation: str, reaction: Reaction) -> None:
-        """React so to all requests of an operation."""
+        """React to all requests of an operation in the same way."""
         self._always[operation] = reaction
 
     def operations(self) -> list[str]:
-        """What was asked, in order."""
+        """Return the operations of all requests, in order."""
         return [request.operation for request in self.requests]
 
-    def asked(self, operation: str) -> Recorded:
-        """The last request of an operation."""
+    def last(self, operation: str) -> Recorded:
+        """Return the last request of an operation."""
         return next(request for request in reversed(self.requests) if request.operation == operation)
 
     def settle(self) -> None:
-        """Do all that the operator would do sooner or later: sessions come to rest in the phase that is desired."""
+        """Do what the platform's operator would do sooner or later: every session reaches its desired phase."""
         for sessions in self.sessions.values():
             for name, resource in sessions.items():
                 self._settle(name, resource)
@@ -192,7 +204,7 @@ class FakePlatform:
             ("GET", one + "/logs", self._logs),
         ):
             operation = handler.__name__.strip("_").removesuffix("_session")
-            app.router.add_route(method, path, self._reacting(operation, handler))
+            app.router.add_route(method, path, self._recorded(operation, handler))
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -202,7 +214,7 @@ class FakePlatform:
         await self._stop.wait()
         await runner.cleanup()
 
-    def _reacting(self, operation: str, handler: Reaction) -> Reaction:
+    def _recorded(self, operation: str, handler: Reaction) -> Reaction:
         async def react(request: web.Request) -> web.StreamResponse:
             match = request.match_info
             self.requests.append(
@@ -221,13 +233,13 @@ class FakePlatform:
                 return await waiting.pop(0)(request)
             if operation in self._always:
                 return await self._always[operation](request)
-            refusal = None if operation == "health" else self._refused(operation, request)
+            refusal = None if operation == "health" else self._refusal(operation, request)
             return refusal or await handler(request)
 
         return react
 
-    def _refused(self, operation: str, request: web.Request) -> web.Response | None:
-        """What the platform says to a token, in its own odd statuses."""
+    def _refusal(self, operation: str, request: web.Request) -> web.Response | None:
+        """Return the refusal of a request for its token, or None if the token suffices."""
         token = request.headers.get("X-Forwarded-Access-Token") or re.sub(
             r"(?i)^bearer\s+", "", request.headers.get("Authorization", "")
         )
@@ -291,17 +303,17 @@ class FakePlatform:
         reply = {"message": "Agentic session created successfully", "name": name, "uid": f"uid-{name}"}
         return web.json_response(reply | {"autoBranch": f"ambient/{name}"}, status=201)
 
-    def _found(self, request: web.Request) -> Json | None:
+    def _session(self, request: web.Request) -> Json | None:
         return self.sessions[request.match_info["project"]].get(request.match_info["session"])
 
     async def _get(self, request: web.Request) -> web.Response:
-        if (resource := self._found(request)) is None:
+        if (resource := self._session(request)) is None:
             return _error(404, "Session not found")
         return web.json_response(resource | {"autoBranch": f"ambient/{resource['metadata']['name']}"})
 
     async def _update(self, request: web.Request) -> web.Response:
-        """Change the specification; a timeout is kept, and read as 0 all the same."""
-        body, resource = await _object(request), self._found(request)
+        """Change the display name; a timeout is accepted and ignored, as the real one does."""
+        body, resource = await _object(request), self._session(request)
         if resource is None:
             return _error(404, "Session not found")
         if (phase := resource.get("status", {}).get("phase")) in {"Running", "Creating"}:
@@ -311,7 +323,7 @@ class FakePlatform:
         return web.json_response(resource)
 
     async def _rename(self, request: web.Request) -> web.Response:
-        name, resource = str((await _object(request) or {}).get("displayName", "")), self._found(request)
+        name, resource = str((await _object(request) or {}).get("displayName", "")), self._session(request)
         if not name.strip():
             return _error(400, "display name cannot be empty")
         if len(name) > 50:
@@ -322,14 +334,14 @@ class FakePlatform:
         return web.json_response(resource)
 
     async def _annotate(self, request: web.Request) -> web.Response:
-        """Take annotations and nothing else; null deletes none."""
-        body, resource = await _object(request), self._found(request)
+        """Merge annotations and ignore everything else; null does not delete one."""
+        body, resource = await _object(request), self._session(request)
         if resource is None:
             return _error(404, "Session not found")
-        kept: Json = resource["metadata"]["annotations"]
+        annotations: Json = resource["metadata"]["annotations"]
         given = (body or {}).get("metadata", {}).get("annotations", {})
-        kept |= {key: value for key, value in given.items() if isinstance(value, str)}
-        return web.json_response({"message": "Session patched successfully", "annotations": kept})
+        annotations |= {key: value for key, value in given.items() if isinstance(value, str)}
+        return web.json_response({"message": "Session patched successfully", "annotations": annotations})
 
     async def _delete(self, request: web.Request) -> web.Response:
         if self.sessions[request.match_info["project"]].pop(request.match_info["session"], None) is None:
@@ -343,14 +355,14 @@ class FakePlatform:
         return self._desire(request, "Stopped")
 
     def _desire(self, request: web.Request, phase: str) -> web.Response:
-        """Take any wish in any phase and answer with the session as it was."""
-        if (resource := self._found(request)) is None:
+        """Note the desired phase, whatever the present one is, and return the session as it was."""
+        if (resource := self._session(request)) is None:
             return _error(404, "Session not found")
         resource["metadata"]["annotations"][f"{PREFIX}desired-phase"] = phase
         return web.json_response(resource, status=202)
 
     def _is_up(self, request: web.Request) -> bool:
-        status: Json = (self._found(request) or {}).get("status", {})
+        status: Json = (self._session(request) or {}).get("status", {})
         return status.get("phase") == "Running"
 
     async def _run(self, request: web.Request) -> web.Response:
@@ -371,7 +383,7 @@ class FakePlatform:
         return web.json_response({"message": "Interrupt signal sent"})
 
     async def _export(self, request: web.Request) -> web.Response:
-        """The log of that session name, whatever the project, even of a session that is gone."""
+        """Return the log of that session name, whatever the project, even if the session was deleted."""
         name = request.match_info["session"]
         if name not in self.runner.logs:
             return _error(404, "Session not found")
@@ -383,12 +395,12 @@ class FakePlatform:
         return web.Response(body=body, content_type="application/json", headers=disposition)
 
     async def _logs(self, _request: web.Request) -> web.Response:
-        """What a platform says that has no such endpoint."""
+        """Respond as a platform without this endpoint."""
         return web.Response(status=404, text="404 page not found")
 
 
 async def _object(request: web.Request) -> Json | None:
-    """The first JSON value of a body if it is an object; what follows it is ignored, and the content type."""
+    """Return the first JSON value of a body if it is an object; the rest and the content type are ignored."""
     try:
         value, _ = json.JSONDecoder().raw_decode((await request.text()).lstrip())
     except ValueError:

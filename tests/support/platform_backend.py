@@ -1,4 +1,4 @@
-"""The platform's adapter, open for the time of a block."""
+"""The platform backend for tests of the adapter alone, without a server around it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,14 +9,14 @@ from app.backends.ambient.backend import AmbientBackend
 from app.models.caller import Caller
 
 CALLER = Caller(token="secret-token", project="demo")
-ELSEWHERE = Caller(token="secret-token", project="other")
-NOWHERE = Path("/dev/null/idempotency.db")
+OTHER_PROJECT = Caller(token="secret-token", project="other")
+NO_FILE = Path("/dev/null/idempotency.db")
 
 
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[AmbientBackend]:
-    """An open backend; by default its time limit is one that no healthy answer needs."""
-    arguments: dict[str, Any] = {"timeout": 10.0, "answers": NOWHERE} | options
+    """Yield an open backend, whose time limit is longer than any healthy response takes."""
+    arguments: dict[str, Any] = {"timeout": 10.0, "answers": NO_FILE} | options
     backend = AmbientBackend(url, **arguments)
     await backend.open()
     try:

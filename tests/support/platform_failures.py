@@ -1,4 +1,8 @@
-"""Answers that the fake platform can be told to give instead of its own."""
+"""Reactions that replace a response of the fake platform: errors, odd responses, and connections that fail.
+
+platform.next("get", failures.error(503, "Try later"), failures.disconnect)
+platform.always("export", failures.hang)
+"""
 
 import asyncio
 import json
@@ -10,8 +14,8 @@ from aiohttp import web
 Reaction = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def answer(status: int, body: Any = None, *, content_type: str = "application/json", **headers: str) -> Reaction:
-    """Answer so: a body that is no bytes is sent as JSON."""
+def respond(status: int, body: Any = None, *, content_type: str = "application/json", **headers: str) -> Reaction:
+    """Respond with a status and a body; one that is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     async def react(_request: web.Request) -> web.StreamResponse:
@@ -21,47 +25,47 @@ def answer(status: int, body: Any = None, *, content_type: str = "application/js
 
 
 def error(status: int, text: str, **more: str) -> Reaction:
-    """Answer with an error as the platform words it."""
-    return answer(status, {"error": text, **more})
+    """Respond with an error in the platform's form."""
+    return respond(status, {"error": text, **more})
 
 
-html = answer(200, b"<html><body>Sign in</body></html>", content_type="text/html")
-redirect = answer(302, b"", Location="/api/projects/elsewhere/agentic-sessions/secret")
+html = respond(200, b"<html><body>Sign in</body></html>", content_type="text/html")
+redirect = respond(302, b"", Location="/api/projects/elsewhere/agentic-sessions/secret")
 
 
-async def drop(request: web.Request) -> web.StreamResponse:
-    """Cut the connection without an answer."""
+async def disconnect(request: web.Request) -> web.StreamResponse:
+    """Close the connection without a response."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 async def hang(_request: web.Request) -> web.StreamResponse:
-    """Never answer; the client's leaving ends it."""
+    """Never respond, until the client closes the connection."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 async def stall(request: web.Request) -> web.StreamResponse:
-    """Send a head and the beginning of a body, and nothing more."""
-    await _begun(request, b'{"aguiEvents":[', **{"Content-Length": "1000"})
+    """Send a head and the beginning of a body, then nothing more."""
+    await _start(request, b'{"aguiEvents":[', **{"Content-Length": "1000"})
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def cut(request: web.Request) -> web.StreamResponse:
-    """Send a head and the beginning of a body, then cut the connection."""
-    response = await _begun(request, b'{"aguiEvents":[', **{"Content-Length": "1000"})
+async def truncate(request: web.Request) -> web.StreamResponse:
+    """Send a head and the beginning of a body, then close the connection."""
+    response = await _start(request, b'{"aguiEvents":[', **{"Content-Length": "1000"})
     if request.transport is not None:
         request.transport.close()
     return response
 
 
-def breaking_off(begun: bytes) -> Reaction:
-    """Send a head and the beginning of a body without a length, then cut the connection."""
+def truncate_after(beginning: bytes) -> Reaction:
+    """Send a head without a length and the beginning of a body, then close the connection."""
 
     async def react(request: web.Request) -> web.StreamResponse:
-        response = await _begun(request, begun)
+        response = await _start(request, beginning)
         if request.transport is not None:
             request.transport.close()
         return response
@@ -89,15 +93,15 @@ class Endless:
             self.closed = True
 
 
-async def _begun(request: web.Request, begun: bytes, **headers: str) -> web.StreamResponse:
+async def _start(request: web.Request, beginning: bytes, **headers: str) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
     await response.prepare(request)
-    await response.write(begun)
+    await response.write(beginning)
     return response
 
 
 async def trickle(request: web.Request) -> web.StreamResponse:
-    """Answer an empty export byte by byte, two seconds long."""
+    """Send an empty export byte by byte, which takes two seconds."""
     body = b'{"aguiEvents":[]}'
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
     await response.prepare(request)

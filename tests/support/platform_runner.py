@@ -1,4 +1,4 @@
-"""The runner of the fake platform: what runs leave in a session's log, in the shapes that the real one writes."""
+"""The runner of the fake platform: writes what a run leaves in a session's log, in the shapes of the real one."""
 
 import json
 import time
@@ -12,10 +12,10 @@ ROLES = ("user", "assistant", "system", "developer", "tool", "activity", "reason
 
 
 class Runner:
-    """The logs of all sessions by name alone: the real ones know no project either.
+    """Writes the logs of all sessions, which have a name and no project, as on the real platform.
 
-    `pace`: `finish` writes a run at once and whole, `open` its beginning (`finish` ends it), `wait` nothing (`begin`
-    begins it). Runs of one thread follow one another. With `obeys` False an interrupt is heard and changes nothing.
+    `pace` says how far a run gets by itself: `finish` to its end, `open` to its beginning (`finish()` ends it), `wait`
+    nowhere (`begin()` starts it). Runs of one thread follow one another. Without `obeys` an interrupt has no effect.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Runner:
         self._waiting: dict[tuple[str, str], list[Json]] = {}
 
     def append(self, name: str, *events: Json | bytes) -> None:
-        """Put events into a log: bytes as they are, objects with their keys sorted, as the real backend does."""
+        """Append events to a log: bytes as they are, objects with sorted keys, as the real backend writes them."""
         lines = self.logs.setdefault(name, [])
         if lines is None:
             lines = self.logs[name] = []
@@ -38,12 +38,12 @@ class Runner:
         )
 
     def prompt(self, name: str, text: str) -> None:
-        """Run a session's first task, as the runner does itself: a hidden message."""
+        """Run a session's task, which the real runner sends itself as a hidden message."""
         message = {"id": str(uuid4()), "role": "user", "content": text, "metadata": {"hidden": True}}
         self.accept(name, {"messages": [message]}, up=True)
 
     def accept(self, name: str, body: Json, *, up: bool) -> Json:
-        """Take any run for any session; what is wrong with it shows in the log only."""
+        """Accept any run for any session and return its ids; what is wrong with it is only seen in the log."""
         run: Json = {"threadId": name, "runId": str(uuid4()), "messages": [], "state": {}, "tools": [], "context": []}
         run |= {"forwardedProps": {}} | {key: value for key, value in body.items() if value not in ("", None)}
         ids = _ids(run)
@@ -63,7 +63,7 @@ class Runner:
         return ids
 
     def begin(self, name: str, thread: str | None = None) -> None:
-        """Begin the next run of a thread if none is open."""
+        """Start the next run of a thread if none is open."""
         key = (name, thread or name)
         if key in self._open or not self._waiting.get(key):
             return
@@ -73,11 +73,11 @@ class Runner:
             self.finish(name, thread)
 
     def finish(self, name: str, thread: str | None = None, *, is_error: bool = False) -> None:
-        """Bring the open run to its end, then begin the next."""
+        """End the open run of a thread, then start the next."""
         if (run := self._open.pop((name, thread or name), None)) is None:
             return
         turns = self._turns[name, thread or name] = self._turns.get((name, thread or name), 0) + 1
-        cost = 0.06 * turns  # the SDK's process lives on between the runs of a thread, and counts on
+        cost = 0.06 * turns  # the real one reports the total of a process that serves all runs of a thread
         result: Json = {"is_error": is_error, "duration_ms": 3300, "num_turns": 1, "total_cost_usd": cost}
         result["usage"] = {"input_tokens": 3, "output_tokens": 71, "cache_read_input_tokens": 12}
         finished: Json = {"type": "RUN_FINISHED"} | _ids(run)
@@ -88,7 +88,7 @@ class Runner:
         self.begin(name, thread)
 
     def interrupt(self, name: str) -> bool:
-        """End the open run of the session's own thread; False if the runner has not had any run yet."""
+        """End the open run of the session's own thread; return False if the runner has not had a run yet."""
         if (name, name) not in self._waiting:
             return False
         if self.obeys:
@@ -96,18 +96,18 @@ class Runner:
         return True
 
     def kill(self, name: str) -> None:
-        """Die as a pod does: what is open stays open in the log, what waits is lost, what is counted begins anew."""
-        lives: tuple[dict[tuple[str, str], Any], ...] = (self._open, self._waiting, self._turns)
-        for life in lives:
-            for key in [key for key in life if key[0] == name]:
-                del life[key]
+        """Die as a pod does: open runs get no end, waiting ones are lost, and the total of the costs starts anew."""
+        states: tuple[dict[tuple[str, str], Any], ...] = (self._open, self._waiting, self._turns)
+        for state in states:
+            for key in [key for key in state if key[0] == name]:
+                del state[key]
 
     def _fail(self, name: str, ids: Json, text: str) -> None:
-        """What the backend itself writes for a run that never reached a runner: no timestamps."""
+        """Write what the backend itself writes for a run that did not reach a runner: events without timestamps."""
         self.append(name, {"type": "RUN_STARTED"} | ids, {"type": "RUN_ERROR", "message": text} | ids)
 
     def _turn(self, run: Json) -> Iterator[Json]:
-        """A thought, a tool call and an answer, then the snapshot of this run's messages."""
+        """Yield a thought, a message and a tool call, then the snapshot of the run's messages."""
         ids = _ids(run)
         both = ids | {"thread_id": ids["threadId"], "run_id": ids["runId"]}
         text, call = f"a-{ids['runId']}", f"toolu_{ids['runId']}"

@@ -20,7 +20,7 @@ from app.store.keys import KeyRing
 from tests.support.api import Api, Contract, served_contract, unique_project
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import NOWHERE
+from tests.support.platform_backend import NO_FILE
 from tests.support.server import Background, listening, serving
 
 STATES = ("pending", "running", "stopped", "failed")
@@ -256,7 +256,7 @@ def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[Platfor
 
 @contextmanager
 def before(
-    platform: FakePlatform, loop: Background, timeout: float, answers: Path = NOWHERE
+    platform: FakePlatform, loop: Background, timeout: float, answers: Path = NO_FILE
 ) -> Iterator[PlatformStage]:
     """A server before a platform that may be up or down; `answers` is the server's own file."""
     backend = AmbientBackend(platform.url, timeout, answers=answers, interrupt_timeout=2, poll_interval=0.05)
