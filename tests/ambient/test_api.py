@@ -1,4 +1,4 @@
-"""What goes over the wire to the platform, and what becomes of answers that are none."""
+"""The platform's API: what is sent, and how responses and failures become results and errors."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def platform() -> Iterator[FakePlatform]:
         yield platform
 
 
-async def test_request_carries_the_token_and_the_request_id_and_nothing_else_of_the_client(
+async def test_request_carries_the_token_and_the_request_id_and_no_other_header_of_the_client(
     platform: FakePlatform,
 ) -> None:
     with structlog.contextvars.bound_contextvars(request_id="req-1"):
@@ -49,7 +49,7 @@ async def test_request_carries_the_token_and_the_request_id_and_nothing_else_of_
     assert set(headers) == {"host", "authorization", "x-request-id", "accept", "accept-encoding", "user-agent"}
 
 
-async def test_cookie_of_one_answer_is_not_sent_with_the_next_request(platform: FakePlatform) -> None:
+async def test_cookie_is_not_sent_with_the_next_request(platform: FakePlatform) -> None:
     platform.next("get", failures.respond(200, {}, **{"Set-Cookie": "session=of-somebody; Path=/"}))
     async with connected(platform.url) as backend:
         await backend.get_session(CALLER, "s1")
@@ -57,7 +57,7 @@ async def test_cookie_of_one_answer_is_not_sent_with_the_next_request(platform: 
     assert "cookie" not in platform.last("get").headers
 
 
-async def test_user_information_and_path_of_the_url_do_no_harm_when_it_has_them(platform: FakePlatform) -> None:
+async def test_user_information_and_trailing_slash_of_the_url_are_ignored(platform: FakePlatform) -> None:
     async with connected(platform.url.replace("//", "//user:password@") + "/") as backend:
         assert (await backend.get_session(CALLER, "s1")).id == "s1"
     assert platform.last("get").headers["authorization"] == "Bearer secret-token"
@@ -89,7 +89,7 @@ async def test_redirect_is_a_502_and_not_followed(platform: FakePlatform) -> Non
         failures.respond(600, {}),
     ],
 )
-async def test_answer_that_is_no_answer_is_a_502(platform: FakePlatform, reaction: failures.Reaction) -> None:
+async def test_unusable_response_is_a_502(platform: FakePlatform, reaction: failures.Reaction) -> None:
     platform.always("get", reaction)
     async with connected(platform.url) as backend:
         with pytest.raises(BackendUnavailable) as raised:
@@ -107,7 +107,7 @@ async def test_endless_response_is_a_502_unless_it_is_a_log(platform: FakePlatfo
         await asyncio.to_thread(eventually, lambda: endless.closed)
 
 
-async def test_platform_that_is_not_there_is_a_502() -> None:
+async def test_platform_that_cannot_be_reached_is_a_502() -> None:
     async with connected(f"http://127.0.0.1:{free_port()}") as backend:
         with pytest.raises(BackendUnavailable):
             await backend.get_session(CALLER, "s1")
@@ -115,35 +115,35 @@ async def test_platform_that_is_not_there_is_a_502() -> None:
             await backend.ready()
 
 
-async def test_backend_that_is_not_open_is_a_502(platform: FakePlatform) -> None:
+async def test_backend_that_was_closed_is_a_502(platform: FakePlatform) -> None:
     async with connected(platform.url) as backend:
         await backend.close()
         with pytest.raises(BackendUnavailable):
             await backend.get_session(CALLER, "s1")
 
 
-async def test_answer_that_does_not_begin_is_a_504(platform: FakePlatform) -> None:
+async def test_response_that_does_not_begin_is_a_504(platform: FakePlatform) -> None:
     platform.always("get", failures.hang)
     async with connected(platform.url, timeout=0.2) as backend:
         with pytest.raises(BackendTimeout):
             await backend.get_session(CALLER, "s1")
 
 
-async def test_answer_that_stops_midway_is_a_504(platform: FakePlatform) -> None:
+async def test_response_that_stalls_is_a_504(platform: FakePlatform) -> None:
     platform.always("export", failures.stall)
     async with connected(platform.url, timeout=0.2) as backend:
         with pytest.raises(BackendTimeout):
             await stored_events(backend, CALLER, "s1")
 
 
-async def test_answer_may_take_longer_than_the_timeout_when_its_bytes_keep_coming(platform: FakePlatform) -> None:
+async def test_response_may_take_longer_than_the_timeout_while_its_bytes_keep_arriving(platform: FakePlatform) -> None:
     platform.always("export", failures.trickle)
     async with connected(platform.url, timeout=1.0) as backend:
         assert await told(backend, CALLER, "s1") == []
 
 
 @pytest.mark.parametrize("status", [400, 402, 405, 409, 413, 422, 429, 500, 502, 503, 504, 599])
-async def test_error_keeps_its_status_and_its_sentence(platform: FakePlatform, status: int) -> None:
+async def test_error_has_the_status_and_text_of_the_platform(platform: FakePlatform, status: int) -> None:
     platform.always("get", failures.error(status, "Failed to get agentic session", phase="Running"))
     async with connected(platform.url) as backend:
         with pytest.raises(BackendError) as raised:
@@ -154,7 +154,7 @@ async def test_error_keeps_its_status_and_its_sentence(platform: FakePlatform, s
 @pytest.mark.parametrize(
     "body", [b"404 page not found", b"", {"error": 7}, {"error": {"message": "x"}}, {"message": "x"}, [], {"error": ""}]
 )
-async def test_error_says_request_failed_when_it_has_no_sentence(platform: FakePlatform, body: object) -> None:
+async def test_error_says_request_failed_when_it_has_no_text(platform: FakePlatform, body: object) -> None:
     platform.always("list", failures.respond(404, body))
     async with connected(platform.url) as backend:
         with pytest.raises(BackendError) as raised:
@@ -162,7 +162,7 @@ async def test_error_says_request_failed_when_it_has_no_sentence(platform: FakeP
     assert (raised.value.http_status, raised.value.message) == (404, "Request failed")
 
 
-async def test_error_says_request_failed_when_its_text_tells_of_the_inside(platform: FakePlatform) -> None:
+async def test_error_says_request_failed_when_its_text_reveals_internals(platform: FakePlatform) -> None:
     platform.always("get", failures.error(503, "Get http://10.0.0.7:6443/apis: connection refused"))
     async with connected(platform.url) as backend:
         with pytest.raises(BackendError) as raised:
@@ -170,7 +170,7 @@ async def test_error_says_request_failed_when_its_text_tells_of_the_inside(platf
     assert (raised.value.http_status, raised.value.message) == (503, "Request failed")
 
 
-async def test_token_and_role_are_judged_by_the_platform() -> None:
+async def test_platform_judges_token_and_role() -> None:
     with FakePlatform(tokens={"v": ("demo", "view"), "e": ("demo", "edit")}) as platform:
         platform.add_session("demo", "s1")
         async with connected(platform.url) as backend:
@@ -186,7 +186,7 @@ async def test_token_and_role_are_judged_by_the_platform() -> None:
             assert failed.value.http_status == 500
 
 
-async def test_authorize_settles_the_project_without_asking_the_platform(platform: FakePlatform) -> None:
+async def test_authorize_returns_the_project_without_a_call(platform: FakePlatform) -> None:
     async with connected(platform.url) as backend:
         assert await backend.authorize(Credentials("t", "demo"), Role.ADMIN) == Caller("t", "demo")
         with pytest.raises(MissingProject):
@@ -194,7 +194,7 @@ async def test_authorize_settles_the_project_without_asking_the_platform(platfor
     assert platform.requests == []
 
 
-async def test_ready_asks_for_the_health_without_a_token(platform: FakePlatform) -> None:
+async def test_ready_needs_no_token(platform: FakePlatform) -> None:
     async with connected(platform.url) as backend:
         await backend.ready()
     assert "authorization" not in platform.last("health").headers
@@ -235,7 +235,7 @@ async def test_every_call_is_observed_with_its_outcome(platform: FakePlatform) -
     ]
 
 
-async def test_call_is_a_client_span_whose_trace_goes_on_at_the_platform(
+async def test_call_is_a_client_span_and_passes_its_trace_on(
     platform: FakePlatform,
 ) -> None:
     exporter = InMemorySpanExporter()

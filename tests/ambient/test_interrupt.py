@@ -1,4 +1,4 @@
-"""Interrupts on the platform: the signal always goes out, its effect is looked for in the log."""
+"""Interrupts on the platform: the signal is always sent, its effect is read from the log."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -31,7 +31,7 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 
 
 @pytest.fixture
-async def impatient(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
+async def hasty(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
     async with connected(platform.url, interrupt_timeout=0.3, poll_interval=0.01) as backend:
         yield backend
 
@@ -54,11 +54,11 @@ async def test_interrupt_is_true_when_the_end_comes_later(platform: FakePlatform
         platform.runner.finish("s1", is_error=True)
         return await platform._export(request)
 
-    async def heard(_request: web.Request) -> web.StreamResponse:
+    async def end_run(_request: web.Request) -> web.StreamResponse:
         platform.next("export", *[platform._export] * 3, ended_by_now)
         return web.json_response({"message": SENT})
 
-    platform.next("interrupt", heard)
+    platform.next("interrupt", end_run)
     await backend.send_message(CALLER, "s1", HELLO)
     assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
     assert platform.operations() == ["get", "run", "get", "export", "interrupt"] + ["export"] * 4
@@ -71,12 +71,12 @@ async def test_interrupt_ends_the_active_run_alone_when_others_are_queued(backen
     assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING, RunStatus.QUEUED]
 
 
-async def test_interrupt_is_none_when_no_end_is_seen_before_the_deadline(
-    platform: FakePlatform, impatient: AmbientBackend
+async def test_interrupt_is_none_when_the_run_does_not_end_in_time(
+    platform: FakePlatform, hasty: AmbientBackend
 ) -> None:
     platform.runner.obeys = False
-    await impatient.send_message(CALLER, "s1", HELLO)
-    assert await impatient.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=None)
+    await hasty.send_message(CALLER, "s1", HELLO)
+    assert await hasty.interrupt_session(CALLER, "s1") == InterruptResult(message=SENT, interrupted=None)
 
 
 async def test_interrupt_is_false_and_sent_when_nothing_runs(platform: FakePlatform, backend: AmbientBackend) -> None:
@@ -95,18 +95,18 @@ async def test_interrupt_is_false_when_only_another_thread_runs(backend: Ambient
     assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING]
 
 
-async def test_interrupt_waits_for_a_run_that_is_on_its_way_when_none_is_in_the_log(
+async def test_interrupt_waits_for_a_pending_run_when_none_is_in_the_log(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.pace = "wait"
     await backend.send_message(CALLER, "s1", HELLO)
 
-    async def heard(_request: web.Request) -> web.StreamResponse:
+    async def end_run(_request: web.Request) -> web.StreamResponse:
         platform.runner.begin("s1")
         platform.runner.finish("s1", is_error=True)
         return web.json_response({"message": SENT})
 
-    platform.next("interrupt", heard)
+    platform.next("interrupt", end_run)
     assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
 
 
@@ -125,7 +125,7 @@ async def test_interrupt_is_false_when_nothing_ever_ran(backend: AmbientBackend)
     assert (await backend.interrupt_session(CALLER, "s1")).interrupted is False
 
 
-async def test_interrupt_tells_nothing_of_the_inside_when_the_runner_cannot_be_reached(
+async def test_interrupt_reveals_no_internals_when_the_runner_cannot_be_reached(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.set_phase("demo", "s1", "Stopped")
@@ -135,7 +135,7 @@ async def test_interrupt_tells_nothing_of_the_inside_when_the_runner_cannot_be_r
 
 
 @pytest.mark.parametrize("reaction", [failures.html, failures.redirect, failures.respond(202, {"error": "failed"})])
-async def test_interrupt_is_a_502_when_the_answer_is_another_than_expected(
+async def test_interrupt_is_a_502_when_the_response_is_unusable(
     platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
 ) -> None:
     platform.always("interrupt", reaction)
@@ -144,28 +144,26 @@ async def test_interrupt_is_a_502_when_the_answer_is_another_than_expected(
 
 
 async def test_interrupt_is_sent_and_none_when_the_log_cannot_be_read(
-    platform: FakePlatform, impatient: AmbientBackend
+    platform: FakePlatform, hasty: AmbientBackend
 ) -> None:
-    await impatient.send_message(CALLER, "s1", HELLO)
+    await hasty.send_message(CALLER, "s1", HELLO)
     platform.always("export", failures.error(500, "Failed to read session events"))
-    assert (await impatient.interrupt_session(CALLER, "s1")).interrupted is None
+    assert (await hasty.interrupt_session(CALLER, "s1")).interrupted is None
     assert platform.operations()[-1] == "interrupt"
 
 
-async def test_interrupt_looks_again_when_the_log_cannot_be_read_for_a_while(
-    platform: FakePlatform, backend: AmbientBackend
-) -> None:
-    async def heard(request: web.Request) -> web.StreamResponse:
+async def test_interrupt_reads_the_log_again_after_an_error(platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def end_run(request: web.Request) -> web.StreamResponse:
         platform.next("export", failures.error(500, "x"), failures.html, failures.redirect)
         return await platform._interrupt(request)
 
-    platform.next("interrupt", heard)
+    platform.next("interrupt", end_run)
     await backend.send_message(CALLER, "s1", HELLO)
     assert (await backend.interrupt_session(CALLER, "s1")).interrupted is True
     assert platform.operations()[-4:] == ["export"] * 4
 
 
-async def test_a_message_that_interrupts_follows_its_signal_when_a_run_is_active(
+async def test_interrupting_message_is_sent_after_the_signal_when_a_run_is_active(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
@@ -174,14 +172,14 @@ async def test_a_message_that_interrupts_follows_its_signal_when_a_run_is_active
     assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING]
 
 
-async def test_a_message_that_interrupts_sends_no_signal_when_nothing_runs(
+async def test_interrupting_message_sends_no_signal_when_nothing_runs(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     await backend.send_message(CALLER, "s1", NewMessage(content="first", on_busy=OnBusy.INTERRUPT))
     assert platform.operations() == ["get", "export", "run"]
 
 
-async def test_a_message_that_interrupts_is_not_sent_when_the_signal_fails(
+async def test_interrupting_message_is_not_sent_when_the_signal_fails(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
@@ -191,7 +189,7 @@ async def test_a_message_that_interrupts_is_not_sent_when_the_signal_fails(
     assert platform.operations().count("run") == 1
 
 
-async def test_a_run_that_is_on_its_way_makes_the_session_busy(platform: FakePlatform, backend: AmbientBackend) -> None:
+async def test_pending_run_makes_the_session_busy(platform: FakePlatform, backend: AmbientBackend) -> None:
     platform.runner.pace = "wait"
     await backend.send_message(CALLER, "s1", HELLO)
     with pytest.raises(SessionBusy):

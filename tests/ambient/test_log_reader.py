@@ -1,4 +1,4 @@
-"""Long logs of the platform that are read again: only what is new is, and the answers are as if all were."""
+"""Long logs that are read again: only new events are decoded, and results are as if the whole log were."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -52,14 +52,14 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many events were read, slice by slice."""
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events were decoded, batch by batch."""
     counts: list[int] = []
-    take = RunFilter.feed
+    feed = RunFilter.feed
 
     def counted(self: RunFilter, entries: EventBatch[Any]) -> EventBatch[Any]:
         counts.append(len(entries.events))
-        return take(self, entries)
+        return feed(self, entries)
 
     monkeypatch.setattr(RunFilter, "feed", counted)
     return counts
@@ -78,41 +78,43 @@ async def page(
     return found
 
 
-async def page_anew(platform: FakePlatform, *asked: Any) -> EventLog:
+async def uncached_page(platform: FakePlatform, *arguments: Any) -> EventLog:
     async with connected(platform.url) as backend:
-        return await page(backend, *asked)
+        return await page(backend, *arguments)
 
 
-async def asked_anew(platform: FakePlatform) -> tuple[list[RunSummary], list[Message]]:
+async def uncached(platform: FakePlatform) -> tuple[list[RunSummary], list[Message]]:
     async with connected(platform.url) as backend:
         return await runs(backend), await told(backend, CALLER, "s1")
 
 
-async def test_of_a_log_that_has_grown_only_the_new_is_read(
-    platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+async def test_only_new_events_of_a_log_are_decoded(
+    platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     known = 0
     for end in (HALF, HALF, HALF + 1, HALF + 500, len(LINES)):
         platform.runner.logs["s1"] = LINES[:end]
-        expected = await asked_anew(platform)
-        taken.clear()
+        expected = await uncached(platform)
+        decoded.clear()
         assert (await runs(backend), await told(backend, CALLER, "s1")) == expected
-        assert sum(taken) == 2 * (end - known)
+        assert sum(decoded) == 2 * (end - known)
         known = end
 
 
-async def test_of_one_run_too(platform: FakePlatform, backend: AmbientBackend, taken: list[int]) -> None:
+async def test_only_new_events_of_one_run_are_decoded(
+    platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
+) -> None:
     platform.runner.logs["s1"] = LINES[:-30]
     await told(backend, CALLER, "s1", RUN)
     platform.runner.logs["s1"] = LINES
-    taken.clear()
+    decoded.clear()
     again = await told(backend, CALLER, "s1", RUN)
-    assert sum(taken) == 30
-    assert again == (await asked_anew(platform))[1][-len(again) :]
+    assert sum(decoded) == 30
+    assert again == (await uncached(platform))[1][-len(again) :]
 
 
 @REWRITTEN
-async def test_a_log_that_was_rewritten_is_read_anew(
+async def test_rewritten_log_is_read_as_a_whole(
     now: list[bytes] | None, platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.logs["s1"] = LINES[:HALF]
@@ -120,12 +122,12 @@ async def test_a_log_that_was_rewritten_is_read_anew(
     await told(backend, CALLER, "s1")
     platform.runner.logs["s1"] = now
     for _ in range(2):
-        assert (await runs(backend), await told(backend, CALLER, "s1")) == await asked_anew(platform)
+        assert (await runs(backend), await told(backend, CALLER, "s1")) == await uncached(platform)
 
 
 @pytest.mark.parametrize("format", [OutputFormat.EVENTS, OutputFormat.COMPACT])
-async def test_a_page_is_read_from_near_its_beginning(
-    format: OutputFormat, platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+async def test_page_is_read_from_near_its_start(
+    format: OutputFormat, platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     platform.runner.logs["s1"] = LINES
     found, after, pages = [], 0, 0
@@ -136,53 +138,53 @@ async def test_a_page_is_read_from_near_its_beginning(
         if next_page.next_after is None:
             break
         after = next_page.next_after
-    assert sum(taken) < len(LINES) + 600 * pages
+    assert sum(decoded) < len(LINES) + 600 * pages
     assert found == [bytes(event) for event in await stored_events(backend, CALLER, "s1", format)]
 
 
 @pytest.mark.parametrize("format", [OutputFormat.EVENTS, OutputFormat.COMPACT])
 @pytest.mark.parametrize("run_id", [None, RUN])
-async def test_who_polls_for_pages_gets_what_has_come(
-    run_id: str | None, format: OutputFormat, platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+async def test_polled_page_has_the_new_events(
+    run_id: str | None, format: OutputFormat, platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     before = len(LINES) - 50
     platform.runner.logs["s1"] = LINES[:before]
     await page(backend, before, run_id, format)
     for end in (before, before + 1, before + 20, len(LINES)):
         platform.runner.logs["s1"] = LINES[:end]
-        expected = await page_anew(platform, before, run_id, format)
-        taken.clear()
+        expected = await uncached_page(platform, before, run_id, format)
+        decoded.clear()
         assert await page(backend, before, run_id, format) == expected
-        assert sum(taken) <= end - before
+        assert sum(decoded) <= end - before
 
 
-async def test_a_page_that_is_refused_spoils_nothing(
-    platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+async def test_refused_page_does_not_drop_the_checkpoints(
+    platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     platform.runner.logs["s1"] = LINES
     await page(backend, len(LINES))
     for after in (len(LINES) + 1, len(LINES) + 2):
         with pytest.raises(CursorAhead):
             await page(backend, after)
-    taken.clear()
+    decoded.clear()
     assert not (await page(backend, len(LINES))).events
-    assert sum(taken) == 0
+    assert sum(decoded) == 0
 
 
-async def test_one_run_is_known_however_its_id_is_spelled(
-    platform: FakePlatform, backend: AmbientBackend, taken: list[int]
+async def test_cached_run_is_found_by_any_spelling_of_its_id(
+    platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     platform.runner.logs["s1"] = LINES
     await told(backend, CALLER, "s1", RUN)
     await page(backend, len(LINES), RUN)
-    taken.clear()
+    decoded.clear()
     assert await told(backend, CALLER, "s1", f"urn:uuid:{RUN.upper()}")
     assert not (await page(backend, len(LINES), RUN.upper())).events
-    assert sum(taken) == 0
+    assert sum(decoded) == 0
 
 
 @REWRITTEN
-async def test_a_page_of_a_log_that_was_rewritten_is_that_of_the_new_one(
+async def test_page_of_a_rewritten_log_is_that_of_the_new_log(
     now: list[bytes] | None, platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     for run_id in (None, LOG[0].run_id, RUN):
@@ -191,7 +193,7 @@ async def test_a_page_of_a_log_that_was_rewritten_is_that_of_the_new_one(
         platform.runner.logs["s1"] = now
         for after in (HALF, HALF - 500, 0):
             try:
-                expected = await page_anew(platform, after, run_id)
+                expected = await uncached_page(platform, after, run_id)
             except (CursorAhead, RunNotFound) as error:
                 with pytest.raises(type(error)):
                     await page(backend, after, run_id)
@@ -199,11 +201,11 @@ async def test_a_page_of_a_log_that_was_rewritten_is_that_of_the_new_one(
                 assert await page(backend, after, run_id) == expected
 
 
-async def test_who_leaves_early_or_comes_meanwhile_spoils_nothing(
+async def test_aborted_and_concurrent_reads_do_not_spoil_the_cache(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.logs["s1"] = LINES
-    whole = (await asked_anew(platform))[1]
+    whole = (await uncached(platform))[1]
     for _ in range(2):
         left = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
         assert isinstance(left, StreamedBody)
@@ -214,7 +216,7 @@ async def test_who_leaves_early_or_comes_meanwhile_spoils_nothing(
         assert both == (whole, whole)
 
 
-async def test_a_run_that_is_not_there_stays_unknown(platform: FakePlatform, backend: AmbientBackend) -> None:
+async def test_unknown_run_is_found_once_it_is_in_the_log(platform: FakePlatform, backend: AmbientBackend) -> None:
     platform.runner.logs["s1"] = LINES[:HALF]
     for _ in range(2):
         with pytest.raises(RunNotFound):

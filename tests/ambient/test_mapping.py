@@ -1,4 +1,4 @@
-"""The platform's JSON as sessions, pages and bodies, whatever its version and however broken."""
+"""The platform's JSON as sessions, pages and bodies, of any version and with wrong types."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ JSON = st.recursive(
 read_session, read_page = reader(Resource), reader(Page)
 
 
-def resource(said: dict[str, Any]) -> Resource:
-    """A session as it is read from an answer of the platform."""
-    read = read_session(msgspec.json.encode(said))
+def resource(value: dict[str, Any]) -> Resource:
+    """Return the session in a response of the platform."""
+    read = read_session(msgspec.json.encode(value))
     assert read
     return read
 
 
-def page(said: dict[str, Any], *, limit: int, offset: int) -> SessionPage:
-    read = read_page(msgspec.json.encode(said))
+def page(value: dict[str, Any], *, limit: int, offset: int) -> SessionPage:
+    read = read_page(msgspec.json.encode(value))
     assert read
     return mapping.page(read, limit=limit, offset=offset)
 
@@ -51,7 +51,7 @@ STORED: dict[str, Any] = {
 }
 
 
-def test_session_has_all_that_the_platform_tells_when_its_shape_is_the_present_one() -> None:
+def test_session_of_a_current_platform_has_all_fields() -> None:
     assert mapping.session(resource(STORED), "other") == Session(
         id="session-1",
         status=SessionStatus.COMPLETED,
@@ -64,7 +64,7 @@ def test_session_has_all_that_the_platform_tells_when_its_shape_is_the_present_o
     )
 
 
-def test_session_has_all_that_the_platform_tells_when_its_shape_is_an_older_one() -> None:
+def test_session_of_an_older_platform_has_all_fields() -> None:
     old = {
         "name": "s1",
         "spec": {"prompt": "Go", "model": "opus", "repos": [{"input": {"url": "https://x/y", "branch": "b"}}]},
@@ -98,12 +98,12 @@ def test_session_has_all_that_the_platform_tells_when_its_shape_is_an_older_one(
         ("Unknown", "unknown"),
     ],
 )
-def test_phase_has_one_status_whatever_the_platform_calls_it(phase: str, status: str) -> None:
+def test_each_phase_has_its_status(phase: str, status: str) -> None:
     assert mapping.session(resource({"status": {"phase": phase}}), "s").status == status
 
 
 @pytest.mark.parametrize("status", [None, {}, {"phase": ""}, {"phase": None}, {"phase": 7}, [], "Running"])
-def test_phase_is_none_and_reads_pending_when_the_platform_has_not_said_one(status: Any) -> None:
+def test_session_without_a_phase_is_pending(status: Any) -> None:
     assert mapping.phase(resource({"status": status})) is None
     assert mapping.session(resource({"status": status}), "s").status is SessionStatus.PENDING
 
@@ -116,15 +116,15 @@ def ready(message: Any, reason: Any = "PodFailed") -> list[Any]:
     return [{"type": "PodCreated", "message": "made"}, "x", {"type": "Ready", "message": message, "reason": reason}]
 
 
-def test_error_is_the_ready_condition_when_the_session_failed() -> None:
+def test_error_of_a_failed_session_is_that_of_its_ready_condition() -> None:
     assert failed(conditions=ready("Runner exited with code 2")) == "Runner exited with code 2"
 
 
-def test_error_is_the_status_own_when_an_older_platform_gives_one() -> None:
+def test_error_of_the_status_of_an_older_platform_comes_first() -> None:
     assert failed(error="Out of memory", conditions=ready("Other")) == "Out of memory"
 
 
-def test_error_is_the_reason_when_the_message_tells_of_the_inside() -> None:
+def test_error_is_the_reason_when_the_message_reveals_internals() -> None:
     assert failed(conditions=ready("Failed to pull quay.io/x/runner:latest", "ImagePullBackOff")) == "ImagePullBackOff"
     assert failed(conditions=ready("dial tcp 10.0.0.1:443", 7)) == "Session failed"
     assert failed(error="http://inside/") == "Session failed"
@@ -135,14 +135,14 @@ def test_error_is_absent_when_the_session_did_not_fail() -> None:
     assert mapping.session(resource(running), "s").error is None
 
 
-@given(said=st.dictionaries(st.sampled_from(["name", "metadata", "spec", "status", "items", "hasMore"]), JSON))
-def test_wrong_types_read_as_absent_wherever_they_are(said: dict[str, Any]) -> None:
-    session = mapping.session(resource(said), "s")
+@given(value=st.dictionaries(st.sampled_from(["name", "metadata", "spec", "status", "items", "hasMore"]), JSON))
+def test_wrong_types_count_as_absent_at_every_level(value: dict[str, Any]) -> None:
+    session = mapping.session(resource(value), "s")
     assert session.id
     assert session.error is None or isinstance(session.error, str)
-    page(said, limit=20, offset=0)
-    mapping.created_name(resource(said))
-    mapping.accepted_ids(said)
+    page(value, limit=20, offset=0)
+    mapping.created_name(resource(value))
+    mapping.accepted_ids(value)
 
 
 SOUND = {
@@ -161,12 +161,12 @@ SOUND = {
 
 
 @given(
-    said=st.fixed_dictionaries({}, optional=SOUND),
+    value=st.fixed_dictionaries({}, optional=SOUND),
     broken=st.fixed_dictionaries({}, optional=dict.fromkeys(SOUND, JSON)),
 )
-def test_both_ways_of_reading_agree_whatever_the_platform_says(said: dict[str, Any], broken: dict[str, Any]) -> None:
+def test_decoding_at_once_and_member_by_member_agree(value: dict[str, Any], broken: dict[str, Any]) -> None:
     kind = msgspec.inspect.type_info(Page)
-    for items in ([said], [said, broken], [broken, 1]):
+    for items in ([value], [value, broken], [broken, 1]):
         body = msgspec.json.encode({"items": items})
         assert read_page(body) == _convert(kind, msgspec.json.decode(body))
 
@@ -179,7 +179,7 @@ def test_both_ways_of_reading_agree_whatever_the_platform_says(said: dict[str, A
         JSON,
     )
 )
-def test_wrong_types_read_as_absent_one_level_down(inner: dict[str, Any]) -> None:
+def test_wrong_types_count_as_absent_one_level_down(inner: dict[str, Any]) -> None:
     session = mapping.session(resource({"metadata": inner, "spec": inner, "status": inner}), "s")
     assert session.repos is None or all(repo.url for repo in session.repos)
     assert session.created_at is None or session.created_at.endswith("Z")
@@ -188,22 +188,22 @@ def test_wrong_types_read_as_absent_one_level_down(inner: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "time", ["", "yesterday", 1773061200, None, "0001-01-01T00:00:00+10:00", "2026-13-01T00:00:00Z"]
 )
-def test_time_is_absent_when_it_is_no_time(time: Any) -> None:
+def test_invalid_time_counts_as_absent(time: Any) -> None:
     assert mapping.session(resource({"metadata": {"creationTimestamp": time}}), "s").created_at is None
 
 
-def test_end_is_left_out_when_a_session_is_on_its_way_to_another_state() -> None:
+def test_session_in_transition_has_no_end() -> None:
     old = {"status": {"phase": "Failed", "completionTime": "2026-03-09T13:00:00Z", "error": "x", "result": "y"}}
     assert mapping.in_transition(resource(old), "s", SessionStatus.PENDING) == Session(
         id="s", status=SessionStatus.PENDING
     )
 
 
-def test_create_body_has_only_what_was_asked_when_little_was() -> None:
+def test_create_body_has_only_the_given_fields() -> None:
     assert mapping.new_session(NewSession(task="Go")) == {"initialPrompt": "Go"}
 
 
-def test_create_body_is_in_the_platform_words_when_all_was_asked() -> None:
+def test_create_body_has_all_fields_in_the_platforms_words() -> None:
     new = NewSession(
         task="Go",
         display_name="N",
@@ -222,19 +222,19 @@ def test_create_body_is_in_the_platform_words_when_all_was_asked() -> None:
     }
 
 
-def test_page_is_worked_out_when_the_platform_does_not_say_how_it_goes_on() -> None:
+def test_missing_totals_of_a_page_are_worked_out() -> None:
     got = page({"items": [{"name": "a"}, {"name": "b"}], "totalCount": 5}, limit=2, offset=2)
     assert (got.total, got.has_more, got.next_offset) == (5, True, 4)
     got = page({"items": [{"name": "a"}]}, limit=2, offset=2)
     assert (got.total, got.has_more, got.next_offset) == (3, False, None)
 
 
-def test_page_is_the_last_when_it_is_empty_whatever_the_platform_says() -> None:
+def test_empty_page_is_the_last_one() -> None:
     got = page({"items": None, "totalCount": 5, "hasMore": True, "nextOffset": 0}, limit=2, offset=0)
     assert (got.items, got.has_more, got.next_offset) == ([], False, None)
 
 
-def test_a_session_that_is_large_is_listed_and_not_kept_in_memory() -> None:
+def test_large_session_is_not_cached() -> None:
     task = "x" * mapping.MAX_CACHED_BYTES
     before = mapping._cached_session.cache_info().currsize
     got = page({"items": [{"name": "large", "spec": {"initialPrompt": task}}]}, limit=20, offset=0)
@@ -242,19 +242,19 @@ def test_a_session_that_is_large_is_listed_and_not_kept_in_memory() -> None:
     assert mapping._cached_session.cache_info().currsize == before
 
 
-def test_a_session_that_has_changed_is_listed_as_it_is_now() -> None:
+def test_changed_session_is_not_taken_from_the_cache() -> None:
     for phase, status in (("Running", SessionStatus.RUNNING), ("Stopped", SessionStatus.STOPPED)):
         got = page({"items": [{"name": "a", "status": {"phase": phase}}]}, limit=20, offset=0)
         assert [session.status for session in got.items] == [status]
 
 
-def test_page_keeps_sessions_whose_names_are_no_labels_and_leaves_out_those_without_a_name() -> None:
+def test_sessions_without_a_name_are_left_out_of_a_page() -> None:
     got = page({"items": [{"metadata": {"name": "a.b"}}, {}, "x"]}, limit=20, offset=0)
     assert [session.id for session in got.items] == ["a.b"]
 
 
 @pytest.mark.parametrize("name", [None, "", 7, "../x", "a b", "A", "-a", "a\n", "x" * 254])
-def test_created_name_is_none_when_it_cannot_be_a_resource(name: Any) -> None:
+def test_created_name_is_none_when_no_resource_can_have_it(name: Any) -> None:
     assert mapping.created_name(resource({"name": name})) is None
 
 
@@ -271,7 +271,7 @@ def test_created_name_is_none_when_it_cannot_be_a_resource(name: Any) -> None:
         '{"detail":"No active session manager"}',
         "[]",
         "two\nlines",
-        "bell\x07",
+        "alarm\x07",
         "open /var/run/secrets",
         "User system:serviceaccount:p:k may not",
         "json: cannot unmarshal string into Go struct field RunAgentInput.messages",
@@ -285,7 +285,7 @@ def test_created_name_is_none_when_it_cannot_be_a_resource(name: Any) -> None:
         7,
     ],
 )
-def test_text_is_replaced_whole_when_it_is_not_for_clients(text: Any) -> None:
+def test_text_that_reveals_internals_is_replaced(text: Any) -> None:
     assert sanitize(text) == "Request failed"
 
 
@@ -302,5 +302,5 @@ def test_text_is_replaced_whole_when_it_is_not_for_clients(text: Any) -> None:
         "Cannot modify session specification while the session is running",
     ],
 )
-def test_text_stays_when_it_is_the_platform_own_sentence(text: str) -> None:
+def test_plain_sentence_of_the_platform_is_passed_on(text: str) -> None:
     assert sanitize(text) == text

@@ -1,4 +1,4 @@
-"""The memory of runs that the platform has accepted: bounded in time and in number."""
+"""Pending runs: when they are forgotten, and how many are remembered."""
 
 from app.backends.ambient.pending_runs import GRACE_SECONDS, MAX_AGE_SECONDS, PendingRuns
 from app.models.runs import RunStatus, RunSummary
@@ -20,7 +20,7 @@ def ids(runs: PendingRuns, session_id: str = "s") -> list[str]:
     return [run.run_id for run in runs.waiting("p", session_id)]
 
 
-def test_runs_are_waiting_in_the_order_of_acceptance_until_they_are_in_the_log() -> None:
+def test_runs_are_pending_in_the_order_of_acceptance_until_they_are_in_the_log() -> None:
     runs = PendingRuns(Clock())
     for run_id in ("a", "b", "c"):
         runs.add("p", "s", run_id, "s", None)
@@ -29,7 +29,7 @@ def test_runs_are_waiting_in_the_order_of_acceptance_until_they_are_in_the_log()
     assert ids(runs) == ["a", "c"]
 
 
-def test_runs_are_those_of_one_session_in_one_project() -> None:
+def test_pending_runs_belong_to_a_session_of_a_project() -> None:
     runs = PendingRuns(Clock())
     runs.add("p", "s", "a", "s", None)
     runs.add("q", "s", "b", "s", None)
@@ -37,7 +37,7 @@ def test_runs_are_those_of_one_session_in_one_project() -> None:
     assert (ids(runs), ids(runs, "t")) == (["a"], ["c"])
 
 
-def test_run_is_given_up_when_it_does_not_begin_though_nothing_keeps_it_from_that() -> None:
+def test_unblocked_run_is_given_up_after_the_grace_period() -> None:
     clock = Clock()
     runs = PendingRuns(clock)
     runs.add("p", "s", "a", "s", None)
@@ -48,7 +48,7 @@ def test_run_is_given_up_when_it_does_not_begin_though_nothing_keeps_it_from_tha
     assert runs.get("p", "s", "a") is None
 
 
-def test_run_waits_for_as_long_as_another_one_of_its_thread_is_under_way() -> None:
+def test_run_is_pending_as_long_as_an_active_run_of_its_thread_blocks_it() -> None:
     clock = Clock()
     runs = PendingRuns(clock)
     for run_id, thread_id in (("a", "s"), ("b", "other")):
@@ -61,7 +61,7 @@ def test_run_waits_for_as_long_as_another_one_of_its_thread_is_under_way() -> No
     assert ids(runs) == []
 
 
-def test_runs_of_other_sessions_are_forgotten_too_when_their_time_is_over() -> None:
+def test_old_runs_of_all_sessions_are_forgotten() -> None:
     clock = Clock()
     runs = PendingRuns(clock)
     for number in range(5):
@@ -93,7 +93,7 @@ def test_session_runs_are_forgotten_together() -> None:
     assert (ids(runs), ids(runs, "t")) == ([], ["a"])
 
 
-def test_run_reads_queued_without_events() -> None:
+def test_pending_run_is_queued_and_has_no_events() -> None:
     runs = PendingRuns(Clock())
     runs.add("p", "s", "a", "t", "hello")
     (run,) = runs.waiting("p", "s")

@@ -1,4 +1,4 @@
-"""Whatever the platform does, the client gets an answer that the document describes and that tells nothing of it."""
+"""Faults of the platform: clients get errors that the document describes and that reveal no internals."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,7 +37,7 @@ CALLS = [
     ("get_session_output", "get"),
     ("get_session_output", "export"),
 ]
-"""Each operation with each call of the platform that it cannot do without."""
+"""Each operation with each call of the platform that it needs."""
 
 UNUSABLE: dict[str, Reaction] = {
     "cut before the head": fault.disconnect,
@@ -53,10 +53,10 @@ UNUSABLE: dict[str, Reaction] = {
     "not UTF-8": respond(200, b'{"message":"\xff","aguiEvents":[{"type":"\xff"}]}'),
     "nested without end": respond(200, b'{"metadata":' * 50_000),
     "empty": respond(200, b""),
-    "status 100 and something": respond(299, {}),
+    "unexpected success": respond(299, {}),
     "not modified": respond(304, b""),
 }
-"""What is no answer at all."""
+"""Responses that cannot be used."""
 
 ODD: dict[str, Reaction] = {
     "wrong types": respond(
@@ -83,7 +83,7 @@ ODD: dict[str, Reaction] = {
     ),
     "huge numbers": respond(200, b'{"totalCount":1e999,"items":[],"aguiEvents":[{"timestamp":1e999,"runId":"r"}]}'),
 }
-"""What can be read, and says little."""
+"""Responses that can be decoded but have few of the expected members."""
 
 LEAKS = [
     'Post "http://session-s1.demo.svc.cluster.local:8001/interrupt": dial tcp: lookup session-s1: no such host',
@@ -100,7 +100,7 @@ LEAKS = [
     "",
     "\u2028",
 ]
-WITHOUT_A_SENTENCE = [b"", b"oops", b"null", b'["x"]', b'{"error":{"message":"x"}}', b'{"message":"x"}', b'{"error":7}']
+WITHOUT_A_TEXT = [b"", b"oops", b"null", b'["x"]', b'{"error":{"message":"x"}}', b'{"message":"x"}', b'{"error":7}']
 STATUSES = [400, 402, 405, 408, 409, 410, 412, 413, 415, 418, 422, 429, 431, 500, 501, 502, 503, 504, 507, 599]
 
 every_call = pytest.mark.parametrize(("operation", "call"), CALLS)
@@ -108,15 +108,15 @@ every_call = pytest.mark.parametrize(("operation", "call"), CALLS)
 
 @pytest.fixture
 def fake(platform: PlatformStage, platform_api: Api) -> FakePlatform:
-    """The platform with a session that fits every operation."""
+    """The platform, with a session for every operation."""
     fake = platform.platform
     fake.add_session(str(platform_api.project), "s1", phase="Running")
     fake.runner.logs.pop("s1", None)
     return fake
 
 
-def answer_while(fake: FakePlatform, api: Api, operation: str, call: str, reaction: Reaction) -> Answer:
-    """The answer to an operation while the platform reacts so to one of its calls."""
+def response_while(fake: FakePlatform, api: Api, operation: str, call: str, reaction: Reaction) -> Answer:
+    """Return the response to an operation while the platform reacts like this to one of its calls."""
     fake.set_phase(str(api.project), "s1", "Stopped" if operation == "start_session" else "Running")
     fake.always(call, reaction)
     got = request(api, operation)
@@ -129,14 +129,14 @@ Everywhere = Callable[[Reaction], dict[tuple[str, str], Answer]]
 
 @pytest.fixture
 def everywhere(platform: PlatformStage, platform_api: Api, fake: FakePlatform) -> Everywhere:
-    """The answer to each operation while the platform reacts so to each of its calls."""
+    """Return the responses to all operations while the platform reacts like this to each of their calls."""
 
     def answers(reaction: Reaction) -> dict[tuple[str, str], Answer]:
         found = {}
         for operation, call in CALLS:
             platform.reset()
             fake.add_session(str(platform_api.project), "s1")
-            found[operation, call] = answer_while(fake, platform_api, operation, call, reaction)
+            found[operation, call] = response_while(fake, platform_api, operation, call, reaction)
         return found
 
     return answers
@@ -165,12 +165,12 @@ def assert_nothing_leaks(got: Answer, fake: FakePlatform) -> None:
 
 class TestEveryOperation:
     @pytest.mark.parametrize("reaction", UNUSABLE.values(), ids=UNUSABLE)
-    def test_an_unusable_answer_is_502(self, everywhere: Everywhere, reaction: Reaction) -> None:
-        sentence = "The backend cannot be reached or gave no usable answer."
-        assert errors_of(everywhere(reaction)) == dict.fromkeys(CALLS, (502, "backend_unavailable", sentence))
+    def test_unusable_response_is_502(self, everywhere: Everywhere, reaction: Reaction) -> None:
+        text = "The backend cannot be reached or gave no usable answer."
+        assert errors_of(everywhere(reaction)) == dict.fromkeys(CALLS, (502, "backend_unavailable", text))
 
     @pytest.mark.parametrize("reaction", ODD.values(), ids=ODD)
-    def test_an_odd_answer_is_no_fault_of_ours(
+    def test_odd_response_is_never_an_internal_error(
         self, everywhere: Everywhere, fake: FakePlatform, reaction: Reaction
     ) -> None:
         found = everywhere(reaction)
@@ -179,29 +179,27 @@ class TestEveryOperation:
             assert_nothing_leaks(got, fake)
 
     @pytest.mark.parametrize("status", STATUSES)
-    def test_a_refusal_keeps_its_status_and_its_sentence(self, everywhere: Everywhere, status: int) -> None:
-        sentence = "The model is not available here."
-        found = everywhere(error(status, sentence))
-        assert errors_of(found) == dict.fromkeys(CALLS, (status, "backend_error", sentence))
+    def test_error_has_the_status_and_text_of_the_platform(self, everywhere: Everywhere, status: int) -> None:
+        text = "The model is not available here."
+        found = everywhere(error(status, text))
+        assert errors_of(found) == dict.fromkeys(CALLS, (status, "backend_error", text))
 
     @pytest.mark.parametrize("text", LEAKS, ids=lambda text: text[:20])
-    def test_a_sentence_that_tells_of_the_inside_is_replaced(self, everywhere: Everywhere, text: str) -> None:
+    def test_text_that_reveals_internals_is_replaced(self, everywhere: Everywhere, text: str) -> None:
         found = everywhere(error(500, text))
         assert errors_of(found) == dict.fromkeys(CALLS, (500, "backend_error", "Request failed"))
 
-    @pytest.mark.parametrize("body", WITHOUT_A_SENTENCE)
-    def test_a_refusal_without_a_sentence_gets_one(self, everywhere: Everywhere, body: bytes) -> None:
+    @pytest.mark.parametrize("body", WITHOUT_A_TEXT)
+    def test_error_without_a_text_gets_one(self, everywhere: Everywhere, body: bytes) -> None:
         found = everywhere(respond(503, body))
         assert errors_of(found) == dict.fromkeys(CALLS, (503, "backend_error", "Request failed"))
 
     @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
-    def test_the_platforms_judgement_of_a_token_is_passed_on(
-        self, everywhere: Everywhere, status: int, code: str
-    ) -> None:
-        sentence = "Token expired or invalid"
-        assert errors_of(everywhere(error(status, sentence))) == dict.fromkeys(CALLS, (status, code, sentence))
+    def test_refusal_of_a_token_is_passed_on(self, everywhere: Everywhere, status: int, code: str) -> None:
+        text = "Token expired or invalid"
+        assert errors_of(everywhere(error(status, text))) == dict.fromkeys(CALLS, (status, code, text))
 
-    def test_what_is_gone_is_not_found(self, everywhere: Everywhere) -> None:
+    def test_missing_session_is_not_found(self, everywhere: Everywhere) -> None:
         for (operation, call), got in everywhere(error(404, "Session not found")).items():
             if call in {"get", "delete", "start", "stop"}:
                 assert got.error == (404, "session_not_found")
@@ -214,7 +212,7 @@ class TestEveryOperation:
 
 
 @pytest.fixture(scope="module")
-def impatient(loop: Background) -> Iterator[PlatformStage]:
+def hasty(loop: Background) -> Iterator[PlatformStage]:
     with platform_stage(loop, timeout=0.5) as stage:
         yield stage
 
@@ -223,46 +221,46 @@ def assert_timeout(stage: PlatformStage, operation: str, call: str, reaction: Re
     stage.reset()
     with stage.api() as api:
         stage.platform.add_session(str(api.project), "s1", phase="Running")
-        got = answer_while(stage.platform, api, operation, call, reaction)
+        got = response_while(stage.platform, api, operation, call, reaction)
     assert got.error == (504, "backend_timeout")
     assert got.body["error"] == "The backend did not answer in time."
 
 
-class TestAPlatformThatIsSlow:
+class TestSlowPlatform:
     @every_call
-    def test_a_wait_for_the_head_ends_with_504(self, impatient: PlatformStage, operation: str, call: str) -> None:
-        assert_timeout(impatient, operation, call, fault.hang)
+    def test_response_that_does_not_begin_is_504(self, hasty: PlatformStage, operation: str, call: str) -> None:
+        assert_timeout(hasty, operation, call, fault.hang)
 
     @pytest.mark.parametrize(("call", "operation"), {call: operation for operation, call in CALLS}.items())
-    def test_a_wait_within_the_body_ends_with_504(self, impatient: PlatformStage, operation: str, call: str) -> None:
-        assert_timeout(impatient, operation, call, fault.stall)
+    def test_response_that_stalls_is_504(self, hasty: PlatformStage, operation: str, call: str) -> None:
+        assert_timeout(hasty, operation, call, fault.stall)
 
-    def test_the_server_is_not_ready_meanwhile(self, impatient: PlatformStage) -> None:
-        impatient.reset()
-        assert_ready(impatient.url, 200)
-        impatient.platform.always("health", fault.hang)
-        assert_ready(impatient.url, 503)
+    def test_server_is_not_ready(self, hasty: PlatformStage) -> None:
+        hasty.reset()
+        assert_ready(hasty.url, 200)
+        hasty.platform.always("health", fault.hang)
+        assert_ready(hasty.url, 503)
 
 
 @pytest.fixture(scope="module")
-def alone(loop: Background) -> Iterator[PlatformStage]:
+def unreachable(loop: Background) -> Iterator[PlatformStage]:
     platform = FakePlatform()
     platform.url = f"http://127.0.0.1:{free_port()}"
     with before(platform, loop, timeout=30) as stage:
         yield stage
 
 
-class TestAPlatformThatIsDown:
+class TestUnreachablePlatform:
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_every_operation_is_502(self, alone: PlatformStage, operation: str) -> None:
-        with alone.api() as api:
+    def test_every_operation_is_502(self, unreachable: PlatformStage, operation: str) -> None:
+        with unreachable.api() as api:
             got = request(api, operation)
         assert got.error == (502, "backend_unavailable")
-        assert_nothing_leaks(got, alone.platform)
+        assert_nothing_leaks(got, unreachable.platform)
 
-    def test_the_server_is_healthy_but_not_ready(self, alone: PlatformStage) -> None:
-        assert_ready(alone.url, 503)
-        assert requests.get(f"{alone.url}/health", timeout=10).json() == {"status": "ok"}
+    def test_server_is_healthy_but_not_ready(self, unreachable: PlatformStage) -> None:
+        assert_ready(unreachable.url, 503)
+        assert requests.get(f"{unreachable.url}/health", timeout=10).json() == {"status": "ok"}
 
 
 def assert_ready(url: str, status: int) -> None:
@@ -274,15 +272,15 @@ def assert_ready(url: str, status: int) -> None:
         check_error(response)
 
 
-class TestWhatThePlatformMayNotDo:
-    def test_a_redirect_is_not_followed(self, platform_api: Api, fake: FakePlatform) -> None:
+class TestUntrustedPlatform:
+    def test_redirect_is_not_followed(self, platform_api: Api, fake: FakePlatform) -> None:
         before = len(fake.requests)
-        answer_while(fake, platform_api, "get_session", "get", fault.redirect)
+        response_while(fake, platform_api, "get_session", "get", fault.redirect)
         assert fake.operations()[before:] == ["get"]
 
-    def test_a_cookie_is_not_kept(self, platform_api: Api, fake: FakePlatform) -> None:
+    def test_cookie_is_not_stored(self, platform_api: Api, fake: FakePlatform) -> None:
         cookie = respond(200, {"items": []}, **{"Set-Cookie": "session=secret; Path=/"})
-        answer_while(fake, platform_api, "list_sessions", "list", cookie)
+        response_while(fake, platform_api, "list_sessions", "list", cookie)
         got = request(platform_api, "list_sessions")
         assert "cookie" not in fake.last("list").headers
         assert "Set-Cookie" not in got.headers
@@ -290,17 +288,19 @@ class TestWhatThePlatformMayNotDo:
     @pytest.mark.parametrize(
         "name", ["", "../x", "a b", "a\r\nX-Injected: 1", "a/b", "-a", "A", "ü", "x" * 254, 7, None]
     )
-    def test_a_made_session_without_a_possible_name_is_502(
+    def test_created_session_with_an_impossible_name_is_502(
         self, platform_api: Api, fake: FakePlatform, name: Any
     ) -> None:
-        got = answer_while(fake, platform_api, "create_session", "create", respond(201, {"name": name}))
+        got = response_while(fake, platform_api, "create_session", "create", respond(201, {"name": name}))
         assert got.error == (502, "backend_unavailable")
 
     @pytest.mark.parametrize("run_id", ["a/b", "ü", "a\r\nX-Injected: 1", "x" * 300, "../..", "?a=b#c", 7, "", None])
-    def test_the_location_of_a_run_is_a_path_whatever_its_id(
+    def test_location_of_a_run_is_a_path_whatever_its_id(
         self, platform_api: Api, fake: FakePlatform, run_id: Any
     ) -> None:
-        got = answer_while(fake, platform_api, "send_message", "run", respond(200, {"runId": run_id, "threadId": "s1"}))
+        got = response_while(
+            fake, platform_api, "send_message", "run", respond(200, {"runId": run_id, "threadId": "s1"})
+        )
         assert got.status == 202
         assert isinstance(got.body["run_id"], str)
         assert "X-Injected" not in got.headers
@@ -308,7 +308,7 @@ class TestWhatThePlatformMayNotDo:
             assert unquote(got.headers["Location"]) == f"/v1/sessions/s1/runs/{run_id}"
 
     @pytest.mark.parametrize("reaction", [*UNUSABLE.values(), error(500, "x"), error(404, "x")])
-    def test_a_session_that_was_made_is_not_lost_when_it_cannot_be_read_back(
+    def test_created_session_is_returned_even_if_it_cannot_be_read_back(
         self, platform_api: Api, fake: FakePlatform, reaction: Reaction
     ) -> None:
         fake.always("get", reaction)
@@ -327,12 +327,12 @@ class TestWhatThePlatformMayNotDo:
         assert request(platform_api, operation).status == 202
         assert fake.operations()[before:] == ["get", call, call]
 
-    def test_a_session_that_is_deleted_while_it_stops_is_not_found(self, platform_api: Api, fake: FakePlatform) -> None:
+    def test_session_that_is_deleted_while_it_stops_is_not_found(self, platform_api: Api, fake: FakePlatform) -> None:
         gone = respond(200, {"message": "Session no longer exists (already deleted)"})
-        got = answer_while(fake, platform_api, "stop_session", "stop", gone)
+        got = response_while(fake, platform_api, "stop_session", "stop", gone)
         assert got.error == (404, "session_not_found")
 
-    def test_the_log_of_another_project_is_not_shown(self, platform: PlatformStage, platform_api: Api) -> None:
+    def test_log_of_another_project_is_not_found(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
         platform_api.say(session_id, "A secret")
         with platform.api() as other:
@@ -340,7 +340,7 @@ class TestWhatThePlatformMayNotDo:
                 assert got.error == (404, "session_not_found")
             assert other.send_message(session_id, "x").error == (404, "session_not_found")
 
-    def test_the_clients_identity_headers_stay_outside(self, platform_api: Api, fake: FakePlatform) -> None:
+    def test_identity_headers_of_the_client_are_not_passed_on(self, platform_api: Api, fake: FakePlatform) -> None:
         identity = {"X-Forwarded-User": "root", "X-Forwarded-Groups": "admins", "Cookie": "a=b", "X-Other": "1"}
         platform_api.call("get_session", "s1", headers=identity)
         assert not {name.lower() for name in identity} & set(fake.last("get").headers)

@@ -1,4 +1,4 @@
-"""Reading a platform's log again and again, once for all who follow."""
+"""Polling of logs: one poller for all who follow a session with the same token."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -36,7 +36,7 @@ class Growing(PlatformApi):
         yield export(self.first, *(b'{"n":%d}' % number for number in range(1, self.readings)))
 
 
-def watches_of(platform: PlatformApi, interval: float) -> LogPollers:
+def pollers_of(platform: PlatformApi, interval: float) -> LogPollers:
     return LogPollers(platform, LogReader(platform, LogCache(0)), interval)
 
 
@@ -48,69 +48,69 @@ def export(*events: bytes) -> bytes:
     return b'{"aguiEvents":[%b]}' % b",".join(events)
 
 
-async def test_followers_with_one_token_share_a_watch_and_others_do_not() -> None:
+async def test_followers_with_the_same_token_share_a_poller() -> None:
     platform = Growing()
-    watches = watches_of(platform, 0.001)
-    log = await watches.read(CALLER, "s1")
-    with watches.follow(CALLER, "s1", log) as one, watches.follow(CALLER, "s1", log) as two:
+    pollers = pollers_of(platform, 0.001)
+    log = await pollers.read(CALLER, "s1")
+    with pollers.follow(CALLER, "s1", log) as one, pollers.follow(CALLER, "s1", log) as two:
         assert one is two
-        with watches.follow(OTHER, "s1", log) as other, watches.follow(CALLER, "s2", log) as elsewhere:
+        with pollers.follow(OTHER, "s1", log) as other, pollers.follow(CALLER, "s2", log) as elsewhere:
             assert len({one, other, elsewhere}) == 3
         first, second = await asyncio.gather(one.after(log), two.after(log))
         assert first is second
         assert [bytes(event.raw) for event in first.events[:2]] == [b'{"n":0}', b'{"n":1}']
-    assert watches._pollers == {}
+    assert pollers._pollers == {}
 
 
-async def test_nothing_is_read_once_nobody_follows() -> None:
+async def test_polling_stops_with_the_last_follower() -> None:
     platform = Growing()
-    watches = watches_of(platform, 0)
-    log = await watches.read(CALLER, "s1")
-    with watches.follow(CALLER, "s1", log) as watch:
-        await watch.after(log)
+    pollers = pollers_of(platform, 0)
+    log = await pollers.read(CALLER, "s1")
+    with pollers.follow(CALLER, "s1", log) as poller:
+        await poller.after(log)
     before = platform.readings
     for _ in range(20):
         await asyncio.sleep(0)
     assert platform.readings == before
 
 
-async def test_a_failure_reaches_every_follower_and_the_next_one_begins_anew() -> None:
-    watches = watches_of(Growing(fails_after=1), 0)
-    log = await watches.read(CALLER, "s1")
-    with watches.follow(CALLER, "s1", log) as watch:
+async def test_failure_reaches_every_follower_and_the_next_one_gets_a_new_poller() -> None:
+    pollers = pollers_of(Growing(fails_after=1), 0)
+    log = await pollers.read(CALLER, "s1")
+    with pollers.follow(CALLER, "s1", log) as poller:
         for _ in range(2):
             with pytest.raises(BackendUnavailable):
-                await watch.after(log)
-        with watches.follow(CALLER, "s1", log) as anew:
-            assert anew is not watch
+                await poller.after(log)
+        with pollers.follow(CALLER, "s1", log) as other:
+            assert other is not poller
 
 
-async def test_a_reading_that_is_older_than_the_last_one_is_dropped() -> None:
-    watches = watches_of(Growing(), 1000)
-    old = await watches.read(CALLER, "s1")
-    new = await watches.read(CALLER, "s1")
-    with watches.follow(CALLER, "s1", new) as watch:
-        watch.publish(old)
-        assert watch.log is new
+async def test_older_reading_is_dropped() -> None:
+    pollers = pollers_of(Growing(), 1000)
+    old = await pollers.read(CALLER, "s1")
+    new = await pollers.read(CALLER, "s1")
+    with pollers.follow(CALLER, "s1", new) as poller:
+        poller.publish(old)
+        assert poller.log is new
 
 
-async def test_of_a_long_log_only_what_is_new_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_new_events_of_a_long_log_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.agui.export_splitter, "SLICE", 1)
     platform = Growing()
-    watches = watches_of(platform, 0)
-    log = await watches.read(CALLER, "s1")
-    with watches.follow(CALLER, "s1", log) as watch:
-        grown = await watch.after(log)
+    pollers = pollers_of(platform, 0)
+    log = await pollers.read(CALLER, "s1")
+    with pollers.follow(CALLER, "s1", log) as poller:
+        grown = await poller.after(log)
         assert grown.events[0] is log.events[0]
         assert [bytes(event.raw) for event in grown.events[:2]] == [b'{"n":0}', b'{"n":1}']
         platform.first = b'{"n":"another"}'
-        while (rewritten := await watch.after(grown)).events[0] is grown.events[0]:
+        while (rewritten := await poller.after(grown)).events[0] is grown.events[0]:
             grown = rewritten
         assert [bytes(event.raw) for event in rewritten.events[:2]] == [platform.first, b'{"n":1}']
         assert [event.position for event in rewritten.events] == [*range(1, len(rewritten.events) + 1)]
 
 
-def test_only_what_is_new_is_decoded() -> None:
+def test_only_new_entries_are_decoded() -> None:
     first = extend((), entries(b'{"a":1}', b"7", b'{"b":2}'), prefix=None, started=1, running=True)
     assert [(event.position, bytes(event.raw)) for event in first.events] == [(1, b'{"a":1}'), (2, b'{"b":2}')]
     same = extend(first.events, [], prefix=None, started=2, running=False)

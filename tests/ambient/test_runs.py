@@ -63,7 +63,7 @@ async def conversation(backend: AmbientBackend, run_id: str | None = None) -> li
 
 
 class TestSendMessage:
-    async def test_message_is_a_run_on_the_session_thread_with_ids_made_here(
+    async def test_message_is_a_run_on_the_sessions_thread_with_new_ids(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
@@ -82,7 +82,7 @@ class TestSendMessage:
         assert platform.operations() == ["get", "run"]
 
     @pytest.mark.parametrize("phase", [None, "Pending", "Creating", "Stopping", "Stopped", "Failed", "Hibernating"])
-    async def test_message_and_run_are_refused_here_when_the_session_does_not_run(
+    async def test_message_and_run_are_refused_unless_the_session_is_running(
         self, platform: FakePlatform, backend: AmbientBackend, phase: str | None
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
@@ -93,7 +93,7 @@ class TestSendMessage:
         assert platform.operations() == ["get", "get"]
 
     @pytest.mark.parametrize("reply", [{}, {"runId": None, "threadId": 7}, {"runId": "", "threadId": ""}])
-    async def test_ids_are_ours_when_the_platform_gives_none(
+    async def test_ids_are_ours_when_the_platform_returns_none(
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
         platform.always("run", failures.respond(200, reply))
@@ -101,7 +101,7 @@ class TestSendMessage:
         assert accepted == AcceptedRun(run_id=platform.last("run").json()["runId"], thread_id="s1")
 
     @pytest.mark.parametrize("reply", [{"runId": "r9", "threadId": "t9"}, {"run_id": "r9", "thread_id": "t9"}])
-    async def test_ids_are_the_platform_own_when_it_gives_others(
+    async def test_ids_are_the_platforms_when_it_returns_others(
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
         platform.always("run", failures.respond(202, reply))
@@ -111,7 +111,7 @@ class TestSendMessage:
     @pytest.mark.parametrize(
         "reaction", [failures.html, failures.redirect, failures.disconnect, failures.respond(200, None)]
     )
-    async def test_run_is_a_502_and_forgotten_when_the_platform_does_not_take_it(
+    async def test_run_is_a_502_and_forgotten_when_the_platform_does_not_accept_it(
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
     ) -> None:
         platform.next("run", reaction)
@@ -121,9 +121,9 @@ class TestSendMessage:
 
 
 class TestCreateRun:
-    async def test_run_is_passed_on_as_it_was_asked(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_run_is_passed_on_as_it_was_sent(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         run_id = str(uuid4())
-        asked = NewRun(
+        new = NewRun(
             messages=[RunMessage(role="system", content="Be kind", id="m1"), RunMessage(role="user", content="hi")],
             run_id=run_id,
             thread_id="other",
@@ -132,7 +132,7 @@ class TestCreateRun:
             context=[{"value": "c"}],
             forwarded_props={"p": 2},
         )
-        assert (await backend.create_run(CALLER, "s1", asked)).value == AcceptedRun(run_id=run_id, thread_id="other")
+        assert (await backend.create_run(CALLER, "s1", new)).value == AcceptedRun(run_id=run_id, thread_id="other")
         sent = platform.last("run").json()
         assert sent["messages"][0] == {"id": "m1", "role": "system", "content": "Be kind"}
         made = str(UUID(sent["messages"][1]["id"]))
@@ -150,9 +150,7 @@ class TestCreateRun:
                 await backend.create_run(CALLER, "s1", run(run_id=spelling))
         assert platform.operations().count("run") == 1
 
-    async def test_run_id_is_known_before_its_run_is_in_the_log(
-        self, platform: FakePlatform, backend: AmbientBackend
-    ) -> None:
+    async def test_id_of_a_pending_run_is_refused(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.runner.pace = "wait"
         run_id = str(uuid4())
         results = await asyncio.gather(
@@ -162,19 +160,19 @@ class TestCreateRun:
         assert [type(result) for result in results].count(RunExists) == 4
         assert platform.operations().count("run") == 1
 
-    async def test_run_id_is_free_again_when_the_platform_refused_the_run(
+    async def test_id_is_free_again_when_the_platform_has_refused_the_run(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.next("run", failures.error(400, "invalid input"), failures.error(403, "Unauthorized"))
-        asked = run(run_id=str(uuid4()))
+        new = run(run_id=str(uuid4()))
         for refusal in (BackendError, Forbidden):
             with pytest.raises(refusal):
-                await backend.create_run(CALLER, "s1", asked)
-        assert (await backend.create_run(CALLER, "s1", asked)).value.run_id == asked.run_id
+                await backend.create_run(CALLER, "s1", new)
+        assert (await backend.create_run(CALLER, "s1", new)).value.run_id == new.run_id
 
 
 class TestListRuns:
-    async def test_run_is_told_as_the_log_has_it(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_run_is_summarized_from_the_log(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
         (summary,) = await runs(backend)
         assert summary.started_at is not None
@@ -192,7 +190,7 @@ class TestListRuns:
         )
         assert await backend.get_run(CALLER, "s1", accepted.run_id) == summary
 
-    async def test_run_reads_queued_last_until_its_first_event_is_stored(
+    async def test_run_is_queued_until_its_first_event_is_in_the_log(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.runner.pace = "open"
@@ -211,7 +209,7 @@ class TestListRuns:
         assert [one.status for one in await runs(backend)] == [RunStatus.COMPLETED, RunStatus.RUNNING]
         assert await runs(backend, RunStatus.QUEUED) == []
 
-    async def test_run_is_queued_for_as_long_as_another_one_is_under_way(
+    async def test_run_is_queued_as_long_as_another_one_is_active(
         self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         platform.runner.pace = "open"
@@ -227,7 +225,7 @@ class TestListRuns:
         types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
         assert (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")
 
-    async def test_run_is_given_up_when_it_does_not_begin_though_nothing_is_under_way(
+    async def test_run_that_does_not_start_is_given_up_when_none_is_active(
         self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         platform.runner.pace = "wait"
@@ -240,7 +238,7 @@ class TestListRuns:
         assert types[-1:] == ["RUN_ERROR"]
         assert await runs(backend) == []
 
-    async def test_each_run_costs_what_it_adds_to_what_its_process_tells(
+    async def test_cost_of_a_run_is_the_increase_of_its_process_total(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         for _ in range(2):
@@ -255,7 +253,7 @@ class TestListRuns:
         assert [one.run_id for one in await runs(backend, RunStatus.ERROR)] == ["r2"]
         assert len(await runs(backend)) == 2
 
-    async def test_run_without_an_end_is_an_error_when_the_session_does_not_run(
+    async def test_run_without_an_end_is_an_error_unless_the_session_is_running(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.runner.pace = "open"
@@ -265,9 +263,7 @@ class TestListRuns:
         platform.settle()
         assert [one.status for one in await runs(backend)] == [RunStatus.ERROR]
 
-    async def test_run_ends_as_error_without_the_inside_when_the_runner_cannot_be_reached(
-        self, platform: FakePlatform, backend: AmbientBackend
-    ) -> None:
+    async def test_error_of_a_run_reveals_no_internals(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         ids = {"runId": "r1", "threadId": "s1"}
         platform.runner.append("s1", {"type": "RUN_STARTED"} | ids)
         platform.runner.append("s1", {"type": "RUN_ERROR", "message": "dial tcp 10.0.0.1:8001"} | ids)
@@ -278,7 +274,7 @@ class TestListRuns:
             (RunStatus.ERROR, "Runner is not available"),
         ]
 
-    async def test_times_are_milliseconds_when_an_old_log_has_them_as_text(
+    async def test_textual_times_of_an_old_log_become_milliseconds(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         started = {"type": "RUN_STARTED", "timestamp": "2026-03-09T13:00:00.389Z", "run_id": "r1", "thread_id": "s1"}
@@ -286,7 +282,7 @@ class TestListRuns:
         (summary,) = await runs(backend)
         assert (summary.run_id, summary.started_at) == ("r1", 1773061200389)
 
-    async def test_run_is_not_found_when_the_log_does_not_know_it(
+    async def test_run_is_not_found_when_the_log_does_not_have_it(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         await backend.send_message(CALLER, "s1", HELLO)
@@ -308,7 +304,7 @@ class TestOutput:
         assert await events(backend) == stored
         assert await events(backend, format=OutputFormat.COMPACT) == stored
 
-    async def test_entries_that_are_no_objects_are_dropped(
+    async def test_entries_that_are_not_objects_are_dropped(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.runner.append("s1", b"null", b'"x"', b"[1]", b'{"type":"A"}', b"7")
@@ -328,7 +324,7 @@ class TestOutput:
         spoken = [turn for turn in await conversation(backend) if turn[0] in {"user", "assistant"}]
         assert spoken == [("user", "hello"), ("assistant", "Hello!"), ("user", "bye"), ("assistant", "Bye!")]
 
-    async def test_transcript_has_the_tool_calls_whole(self, backend: AmbientBackend) -> None:
+    async def test_transcript_has_complete_tool_calls(self, backend: AmbientBackend) -> None:
         await backend.send_message(CALLER, "s1", HELLO)
         messages = await told(backend, CALLER, "s1")
         (call,) = [call for message in messages for call in message.tool_calls or []]
@@ -384,21 +380,21 @@ class TestOutput:
         with pytest.raises(BackendUnavailable):
             await runs(backend)
 
-    async def test_output_fails_as_the_platform_says_when_it_cannot_read_its_log(
+    async def test_output_is_the_platforms_error_when_it_cannot_read_its_log(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.always("export", failures.error(500, "Failed to read session events"))
         with pytest.raises(BackendError, match="Failed to read session events"):
             await events(backend)
 
-    async def test_output_is_a_504_when_the_export_does_not_come(self, platform: FakePlatform) -> None:
+    async def test_output_is_a_504_when_the_export_does_not_arrive(self, platform: FakePlatform) -> None:
         platform.always("export", failures.hang)
         async with connected(platform.url, timeout=0.2) as backend:
             with pytest.raises(BackendTimeout):
                 await events(backend)
 
 
-async def test_nothing_of_another_project_session_is_read_or_sent_when_the_names_are_the_same(
+async def test_session_of_the_same_name_in_another_project_is_out_of_reach(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     await backend.send_message(CALLER, "s1", HELLO)

@@ -1,4 +1,4 @@
-"""Sessions on the platform, from list to delete."""
+"""Sessions on the platform: list, create, read, delete, start and stop."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -38,11 +38,11 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
 
 
 class TestListSessions:
-    async def listed(self, backend: AmbientBackend, **asked: Any) -> SessionPage:
+    async def listed(self, backend: AmbientBackend, **chosen: Any) -> SessionPage:
         defaults: dict[str, Any] = {"limit": 20, "offset": 0, "search": None, "status": (), "label": ()}
-        return await backend.list_sessions(CALLER, **(defaults | asked))
+        return await backend.list_sessions(CALLER, **(defaults | chosen))
 
-    async def test_page_and_total_are_the_platform_own(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_page_and_total_are_the_platforms(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         for number in range(57):
             platform.add_session("demo", f"s{number}")
         page = await self.listed(backend, limit=10, offset=40)
@@ -59,19 +59,19 @@ class TestListSessions:
         await self.listed(backend, search="a&b=c d/é")
         assert platform.last("list").query == {"limit": "20", "offset": "0", "search": "a&b=c d/é"}
 
-    async def test_status_is_filtered_over_all_pages(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_filter_by_status_reads_all_pages(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         for number in range(250):
             platform.add_session("demo", f"s{number}", phase="Failed" if number % 50 == 0 else "Running")
         platform.add_session("demo", "new", phase=None)
-        asked = {"status": (SessionStatus.FAILED, SessionStatus.PENDING)}
-        page = await self.listed(backend, limit=2, offset=1, **asked)
+        filters = {"status": (SessionStatus.FAILED, SessionStatus.PENDING)}
+        page = await self.listed(backend, limit=2, offset=1, **filters)
         assert [session.id for session in page.items] == ["s200", "s150"]
         assert (page.total, page.has_more, page.next_offset) == (6, True, 3)
         assert [request.query["offset"] for request in platform.requests] == ["0", "100", "200"]
-        last = await self.listed(backend, limit=2, offset=5, **asked)
+        last = await self.listed(backend, limit=2, offset=5, **filters)
         assert ([session.id for session in last.items], last.has_more) == (["s0"], False)
 
-    async def test_walk_over_all_pages_ends_when_the_platform_repeats_itself(
+    async def test_reading_all_pages_ends_when_the_platform_repeats_a_page(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         same = {"items": [{"metadata": {"name": "a"}}], "totalCount": 10**9, "hasMore": True}
@@ -81,7 +81,7 @@ class TestListSessions:
         assert len(platform.requests) == 2
 
     @pytest.mark.parametrize("status", [(), (SessionStatus.RUNNING,)])
-    async def test_a_list_is_a_502_when_a_session_in_it_cannot_be_read(
+    async def test_list_is_a_502_when_a_session_in_it_cannot_be_decoded(
         self, platform: FakePlatform, backend: AmbientBackend, status: tuple[SessionStatus, ...]
     ) -> None:
         platform.always("list", failures.respond(200, b'{"items":[{"name":"a"},{"name":1e400}]}'))
@@ -89,7 +89,7 @@ class TestListSessions:
             await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=status, label=())
 
     @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": "x", "totalCount": "y", "hasMore": 1}])
-    async def test_page_is_empty_when_the_answer_has_no_list(
+    async def test_page_is_empty_when_the_response_has_no_list(
         self, platform: FakePlatform, backend: AmbientBackend, body: Any
     ) -> None:
         platform.always("list", failures.respond(200, body))
@@ -98,7 +98,7 @@ class TestListSessions:
 
 
 class TestCreateSession:
-    async def test_session_is_made_in_the_platform_words_and_read_back(
+    async def test_session_is_created_in_the_platforms_words_and_read_back(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.model_manifest = True
@@ -131,7 +131,7 @@ class TestCreateSession:
         )
         assert made.created_at is not None
 
-    async def test_model_is_left_to_the_platform_when_none_is_asked(
+    async def test_platform_chooses_the_model_when_none_is_given(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.model_manifest = True
@@ -144,7 +144,7 @@ class TestCreateSession:
         "reaction",
         [failures.error(404, "Session not found"), failures.error(500, "x"), failures.html, failures.disconnect],
     )
-    async def test_session_is_made_from_the_request_when_it_cannot_be_read_back(
+    async def test_session_is_that_of_the_request_when_it_cannot_be_read_back(
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
     ) -> None:
         platform.always("get", reaction)
@@ -161,11 +161,11 @@ class TestCreateSession:
             message="Session created",
         )
 
-    @pytest.mark.parametrize("reply", [{}, {"name": None}, {"name": 7}, {"name": ""}, {"name": "../x"}, [], None])
-    async def test_reply_without_a_usable_name_is_a_502(
-        self, platform: FakePlatform, backend: AmbientBackend, reply: Any
+    @pytest.mark.parametrize("response", [{}, {"name": None}, {"name": 7}, {"name": ""}, {"name": "../x"}, [], None])
+    async def test_response_without_a_usable_name_is_a_502(
+        self, platform: FakePlatform, backend: AmbientBackend, response: Any
     ) -> None:
-        platform.always("create", failures.respond(201, reply))
+        platform.always("create", failures.respond(201, response))
         with pytest.raises(BackendUnavailable):
             await backend.create_session(CALLER, NewSession(task="Go"))
 
@@ -179,7 +179,7 @@ class TestCreateSession:
 
 
 class TestGetSession:
-    async def test_session_reads_as_it_is_stored(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_session_is_returned_as_it_is_stored(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         resource = platform.add_session("demo", "s1", initialPrompt="Go", repos=[{"url": "https://x/y", "branch": "b"}])
         assert await backend.get_session(CALLER, "s1") == Session(
             id="s1",
@@ -190,9 +190,7 @@ class TestGetSession:
             created_at=resource["metadata"]["creationTimestamp"],
         )
 
-    async def test_session_reads_pending_when_the_platform_has_not_given_it_a_phase(
-        self, platform: FakePlatform, backend: AmbientBackend
-    ) -> None:
+    async def test_session_without_a_phase_is_pending(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1", phase=None)
         assert (await backend.get_session(CALLER, "s1")).status is SessionStatus.PENDING
 
@@ -203,7 +201,7 @@ class TestGetSession:
         with pytest.raises(SessionNotFound, match="Session not found"):
             await backend.get_session(OTHER_PROJECT, "s1")
 
-    async def test_session_is_not_found_in_our_words_when_the_platform_has_none(
+    async def test_session_not_found_has_our_text_when_the_platform_has_none(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.always("get", failures.respond(404, b"404 page not found", content_type="text/plain"))
@@ -213,7 +211,7 @@ class TestGetSession:
 
 class TestDeleteSession:
     @pytest.mark.parametrize("phase", [None, "Pending", "Running", "Stopping", "Failed"])
-    async def test_session_is_gone_whatever_its_phase_was(
+    async def test_session_can_be_deleted_in_every_phase(
         self, platform: FakePlatform, backend: AmbientBackend, phase: str | None
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
@@ -242,7 +240,7 @@ STOP: list[tuple[str | None, type[ApiError]]] = [
 
 class TestStartSession:
     @pytest.mark.parametrize("phase", ["Stopped", "Completed", "Failed"])
-    async def test_session_reads_pending_without_its_old_end_when_it_had_ended(
+    async def test_started_session_is_pending_and_has_no_end(
         self, platform: FakePlatform, backend: AmbientBackend, phase: str
     ) -> None:
         ended = {"completionTime": "2026-03-09T13:00:00Z", "conditions": [{"type": "Ready", "message": "No"}]}
@@ -254,7 +252,7 @@ class TestStartSession:
         assert (await backend.get_session(CALLER, "s1")).status is SessionStatus.RUNNING
 
     @pytest.mark.parametrize(("phase", "refusal"), START)
-    async def test_start_is_refused_here_when_the_phase_does_not_permit_it(
+    async def test_start_is_refused_in_other_phases(
         self, platform: FakePlatform, backend: AmbientBackend, phase: str | None, refusal: type[ApiError]
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
@@ -262,17 +260,13 @@ class TestStartSession:
             await backend.start_session(CALLER, "s1")
         assert platform.operations() == ["get"]
 
-    async def test_start_is_tried_once_more_when_the_platform_fails(
-        self, platform: FakePlatform, backend: AmbientBackend
-    ) -> None:
+    async def test_start_is_tried_once_more_after_a_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
         platform.next("start", failures.error(500, "Failed to update session"))
         assert (await backend.start_session(CALLER, "s1")).status is SessionStatus.PENDING
         assert platform.operations() == ["get", "start", "start"]
 
-    async def test_start_fails_as_the_platform_says_when_it_fails_twice(
-        self, platform: FakePlatform, backend: AmbientBackend
-    ) -> None:
+    async def test_start_fails_after_a_second_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
         platform.always("start", failures.error(500, "Failed to update session"))
         with pytest.raises(BackendError, match="Failed to update session"):
@@ -282,7 +276,7 @@ class TestStartSession:
     @pytest.mark.parametrize(
         "reaction", [failures.error(503, "x"), failures.disconnect, failures.html, failures.redirect]
     )
-    async def test_start_is_not_tried_again_when_it_fails_otherwise(
+    async def test_start_is_not_tried_again_after_other_failures(
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
     ) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
@@ -295,15 +289,15 @@ class TestStartSession:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
-        for move in (backend.start_session, backend.stop_session):
+        for transition in (backend.start_session, backend.stop_session):
             with pytest.raises(SessionNotFound):
-                await move(OTHER_PROJECT, "s1")
+                await transition(OTHER_PROJECT, "s1")
         assert platform.operations() == ["get", "get"]
 
 
 class TestStopSession:
     @pytest.mark.parametrize("phase", ["Running", "Pending", "Creating", "Stopping"])
-    async def test_session_reads_stopping_when_it_had_not_ended(
+    async def test_stopped_session_is_stopping(
         self, platform: FakePlatform, backend: AmbientBackend, phase: str
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
@@ -314,7 +308,7 @@ class TestStopSession:
         assert stopped.completed_at is not None
 
     @pytest.mark.parametrize(("phase", "refusal"), STOP)
-    async def test_stop_is_refused_here_when_the_phase_does_not_permit_it(
+    async def test_stop_is_refused_in_other_phases(
         self, platform: FakePlatform, backend: AmbientBackend, phase: str | None, refusal: type[ApiError]
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
@@ -332,15 +326,13 @@ class TestStopSession:
             with pytest.raises(SessionNotFound):
                 await backend.stop_session(CALLER, "s1")
 
-    async def test_stop_is_tried_once_more_when_the_platform_fails(
-        self, platform: FakePlatform, backend: AmbientBackend
-    ) -> None:
+    async def test_stop_is_tried_once_more_after_a_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1")
         platform.next("stop", failures.error(500, "Failed to update session"))
         assert (await backend.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
 
 
-async def test_new_session_can_be_neither_started_nor_stopped_nor_messaged_before_it_has_a_phase(
+async def test_new_session_without_a_phase_refuses_start_stop_and_messages(
     backend: AmbientBackend,
 ) -> None:
     made = (await backend.create_session(CALLER, NewSession(task="Go"))).value
@@ -352,7 +344,7 @@ async def test_new_session_can_be_neither_started_nor_stopped_nor_messaged_befor
         await backend.send_message(CALLER, made.id, NewMessage(content="hi"))
 
 
-async def test_session_lives_by_itself_when_the_platform_is_automatic() -> None:
+async def test_session_starts_runs_and_stops_with_an_automatic_platform() -> None:
     with FakePlatform(auto=True) as platform:
         async with connected(platform.url) as backend:
             made = (await backend.create_session(CALLER, NewSession(task="Go"))).value
@@ -365,7 +357,7 @@ async def test_session_lives_by_itself_when_the_platform_is_automatic() -> None:
             assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
 
 
-async def test_every_operation_is_a_504_when_the_platform_does_not_answer_in_time(platform: FakePlatform) -> None:
+async def test_every_operation_is_a_504_when_the_platform_does_not_respond_in_time(platform: FakePlatform) -> None:
     for operation in ("list", "create", "get", "delete"):
         platform.always(operation, failures.hang)
     async with connected(platform.url, timeout=0.2) as backend:
