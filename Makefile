@@ -31,7 +31,7 @@ run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a 
 test: install-dev $(THIRD_PARTY) ## run every test but the slow ones and those in a browser; TESTS=path runs some
 	@$(PYTEST) -m "not slow" $(TESTS)
 
-test-slow: install-dev $(OPENCODE) ## run what make test leaves out: opencode (176 MB from npm) and the benchmarks' own tests
+test-slow: install-dev $(OPENCODE) ## run what make test leaves out: opencode (176 MB from npm), an installed wheel, the benchmarks' own tests
 	@$(PYTEST) -m slow tests
 
 test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing

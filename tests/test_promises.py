@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import settings, spec
+from tests.support.command import CLIENT_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = (
@@ -36,9 +37,10 @@ def test_the_settings_of_the_readme_are_those_of_the_server() -> None:
 
 
 @pytest.mark.parametrize("name", PROSE)
-def test_a_variable_in_the_documentation_is_a_setting_or_one_of_make(name: str) -> None:
+def test_a_variable_in_the_documentation_is_a_setting_or_one_of_make_or_of_the_client(name: str) -> None:
     known = {setting.name for setting in settings.reference()}
     known |= set(re.findall(r"^([A-Z_]+) \?=", text("Makefile"), re.MULTILINE))
+    known |= set(CLIENT_VARIABLES)
     lines = "\n".join(commands(text(name)))
     named = re.findall(r"^\$ ([A-Z_]+)=|^make \w+ ([A-Z_]+)=|^([A-Z_]{3,})=? $", lines, re.MULTILINE)
     assert {"".join(found) for found in named} <= known
