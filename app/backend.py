@@ -12,8 +12,17 @@ from app.errors import NotSupported
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
-from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunMessage, RunStatus, RunSummary
-from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.models.runs import (
+    AcceptedRun,
+    InterruptResult,
+    MessageCreate,
+    RunCreate,
+    RunList,
+    RunMessage,
+    RunStatus,
+    RunSummary,
+)
+from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
 from app.results import EventStream, Idempotent, StreamedBody
 
 
@@ -50,7 +59,7 @@ class Backend(ABC):
         """GET /v1/sessions: newest first; an empty `status` means any, each `label` is `key=value` and must match."""
 
     @abstractmethod
-    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
+    async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """POST /v1/sessions: the session exists when this returns, pending or further.
 
         `BadRequest` for a reserved label, and for a parent that is no session of the project.
@@ -61,7 +70,7 @@ class Backend(ABC):
         """GET /v1/sessions/{session_id}."""
 
     @abstractmethod
-    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """PATCH /v1/sessions/{session_id}; `BadRequest`, `SessionRunning`, `TooManyLabels`, `NotSupported`."""
 
     @abstractmethod
@@ -80,13 +89,13 @@ class Backend(ABC):
     async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         """POST /v1/sessions/{session_id}/interrupt: cancel the current run, keep the session."""
 
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> Idempotent[AcceptedRun]:
+    async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:
         """POST /v1/sessions/{session_id}/message: a run with one user message; `NotRunning`, `SessionBusy`."""
         said = RunMessage(role="user", content=message.content)
-        return await self.create_run(caller, session_id, NewRun(messages=[said], on_busy=message.on_busy))
+        return await self.create_run(caller, session_id, RunCreate(messages=[said], on_busy=message.on_busy))
 
     @abstractmethod
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
+    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
         """POST /v1/sessions/{session_id}/runs; `NotRunning`, `RunExists`, `SessionBusy`."""
 
     @abstractmethod

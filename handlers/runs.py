@@ -4,18 +4,18 @@ from typing import Any
 
 from app.backend import Backend
 from app.models.caller import Caller
-from app.models.runs import AcceptedRun, NewMessage, NewRun, RunList, RunStatus, RunSummary
+from app.models.runs import AcceptedRun, MessageCreate, RunCreate, RunList, RunStatus, RunSummary
 from app.results import EventStream, Idempotent
 
 
 async def send_message(
-    backend: Backend, caller: Caller, *, session_id: str, body: NewMessage
+    backend: Backend, caller: Caller, *, session_id: str, body: MessageCreate
 ) -> Idempotent[AcceptedRun]:
     """Send a message of the user, which starts a run."""
     return await backend.send_message(caller, session_id, body)
 
 
-async def create_run(backend: Backend, caller: Caller, *, session_id: str, body: NewRun) -> Idempotent[AcceptedRun]:
+async def create_run(backend: Backend, caller: Caller, *, session_id: str, body: RunCreate) -> Idempotent[AcceptedRun]:
     """Create a run from AG-UI messages."""
     return await backend.create_run(caller, session_id, body)
 

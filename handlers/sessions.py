@@ -2,7 +2,7 @@
 
 from app.backend import Backend
 from app.models.caller import Caller
-from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
 from app.results import Idempotent
 
 
@@ -22,7 +22,7 @@ async def list_sessions(
     )
 
 
-async def create_session(backend: Backend, caller: Caller, *, body: NewSession) -> Idempotent[CreatedSession]:
+async def create_session(backend: Backend, caller: Caller, *, body: SessionCreate) -> Idempotent[CreatedSession]:
     """Create a session; its task becomes the first run."""
     return await backend.create_session(caller, body)
 
@@ -32,7 +32,7 @@ async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> S
     return await backend.get_session(caller, session_id)
 
 
-async def update_session(backend: Backend, caller: Caller, *, session_id: str, body: SessionPatch) -> Session:
+async def update_session(backend: Backend, caller: Caller, *, session_id: str, body: SessionUpdate) -> Session:
     """Change the name, labels or time limit of a session."""
     return await backend.update_session(caller, session_id, body)
 

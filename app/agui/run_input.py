@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from app.agui.messages import content_text
-from app.models.runs import NewRun, Resume
+from app.models.runs import Resume, RunCreate
 
 RunInput = dict[str, Any]
 
 
-def build_run_input(run: NewRun, *, run_id: str, thread_id: str) -> RunInput:
+def build_run_input(run: RunCreate, *, run_id: str, thread_id: str) -> RunInput:
     """Return the input of a new run; a message without an id gets a random one, since agents require it."""
     messages = [
         {"id": message.id or str(uuid.uuid4()), "role": message.role, "content": message.content}

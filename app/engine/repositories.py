@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from app.errors import BadRequest, Detail
-from app.models.sessions import NewSession
+from app.models.sessions import SessionCreate
 
 WORKFLOW = ".workflow"
 """The directory of the workflow's repository."""
@@ -34,13 +34,13 @@ class Source(msgspec.Struct, frozen=True):
     branch: str | None
 
 
-def check(new: NewSession, protocols: Sequence[str]) -> None:
+def check(new: SessionCreate, protocols: Sequence[str]) -> None:
     """Raise `BadRequest`, with a detail for each field, for URLs, branches and paths that are never accepted."""
     if details := list(problems(new, protocols)):
         raise BadRequest("The session's repositories are not valid.", details=details)
 
 
-def problems(new: NewSession, protocols: Sequence[str]) -> Iterator[Detail]:
+def problems(new: SessionCreate, protocols: Sequence[str]) -> Iterator[Detail]:
     """Yield a detail for each URL, branch and path that is not acceptable."""
     found = [(f"body.repos[{index}].", "url", repo.url, repo.branch) for index, repo in enumerate(new.repos or [])]
     if workflow := new.active_workflow:
@@ -55,7 +55,7 @@ def problems(new: NewSession, protocols: Sequence[str]) -> Iterator[Detail]:
             yield Detail(location + "branch", "must be the name of a branch or tag")
 
 
-def sources(new: NewSession) -> Iterator[Source]:
+def sources(new: SessionCreate) -> Iterator[Source]:
     """Yield the repositories of a session, always with the same names: a second `api` is `api-2`."""
     used: set[str] = set()
     for number, repo in enumerate(new.repos or [], start=1):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.engine import git
 from app.engine.repositories import WORKFLOW, Source, problems, sources
-from app.models.sessions import NewSession
+from app.models.sessions import SessionCreate
 
 _UNFINISHED = ".cloning-"
 
@@ -21,7 +21,7 @@ class WorkspaceError(Exception):
 
 async def provision(
     directory: Path,
-    new: NewSession,
+    new: SessionCreate,
     *,
     protocols: Sequence[str],
     limits: git.Limits = git.LIMITS,
@@ -55,7 +55,7 @@ async def delete(directory: Path) -> None:
         await asyncio.to_thread(_remove, directory)
 
 
-def _missing(directory: Path, new: NewSession) -> list[Source]:
+def _missing(directory: Path, new: SessionCreate) -> list[Source]:
     return [source for source in sources(new) if not os.path.lexists(directory / source.name)]
 
 

@@ -48,7 +48,7 @@ class InterruptResult(WireModel):
     interrupted: bool | None
 
 
-class NewMessage(WireModel):
+class MessageCreate(WireModel):
     """The body of send_message."""
 
     content: str
@@ -71,7 +71,7 @@ class Resume(WireModel):
     payload: Any = None
 
 
-class NewRun(WireModel):
+class RunCreate(WireModel):
     """The body of create_run; `state` to `forwarded_props` and `resume` go to the agent as they are."""
 
     messages: list[RunMessage]

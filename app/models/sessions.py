@@ -38,7 +38,7 @@ class Workflow(WireModel):
     path: str | None = None
 
 
-class NewSession(WireModel):
+class SessionCreate(WireModel):
     """The body of create_session."""
 
     task: str
@@ -53,7 +53,7 @@ class NewSession(WireModel):
     parent_session_id: str | None = None
 
 
-class SessionPatch(WireModel):
+class SessionUpdate(WireModel):
     """The body of update_session; what is None stays as it is, a label whose value is None goes."""
 
     display_name: str | None = None

@@ -12,7 +12,7 @@ from app.clock import now_ms
 from app.errors import SessionNotFound
 from app.models.approvals import ApprovalPolicy
 from app.models.runs import RunStatus, Usage
-from app.models.sessions import NewSession, Repo, Session, SessionStatus
+from app.models.sessions import Repo, Session, SessionCreate, SessionStatus
 from app.store.dialect import contains, json_object
 from app.store.notifier import mark_changed
 from app.store.statements import Statement
@@ -20,7 +20,7 @@ from app.store.tables import LABELS, RUNS, SESSIONS
 from app.urls import without_credentials
 
 _SEPARATOR = "\x1f"  # between the searched texts, so that no match spans two of them
-_decode_request = msgspec.json.Decoder(NewSession).decode
+_decode_request = msgspec.json.Decoder(SessionCreate).decode
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
@@ -32,7 +32,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     id: str
     project: str
     status: SessionStatus
-    request: NewSession
+    request: SessionCreate
     created_at: int
     completed_at: int | None
     error: str | None
@@ -107,7 +107,9 @@ _PAGE = Statement(
 _COUNT = Statement(select(func.count()).select_from(SESSIONS).where(_OF_PROJECT))
 
 
-def add(connection: Connection, *, session_id: str, project: str, request: NewSession, created_at: int) -> SessionRow:
+def add(
+    connection: Connection, *, session_id: str, project: str, request: SessionCreate, created_at: int
+) -> SessionRow:
     """Insert a pending session and return it."""
     labels = request.labels or {}
     request = msgspec.structs.replace(request, labels=None)
@@ -221,7 +223,7 @@ def set_status(
     connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(values))
 
 
-def update_request(connection: Connection, session: SessionRow, request: NewSession, labels: dict[str, str]) -> None:
+def update_request(connection: Connection, session: SessionRow, request: SessionCreate, labels: dict[str, str]) -> None:
     """Replace the request and the labels of a session."""
     values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
     connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == session.row_id).values(values))
@@ -249,7 +251,7 @@ def _insert_labels(connection: Connection, row_id: int, labels: dict[str, str]) 
         connection.execute(insert(LABELS), rows)
 
 
-def _searched(session_id: str, request: NewSession) -> str:
+def _searched(session_id: str, request: SessionCreate) -> str:
     return _SEPARATOR.join((session_id, request.display_name or "", request.task)).casefold()
 
 

@@ -10,11 +10,11 @@ from app.agui.run_input import (
     normalize_run_input,
     resume_entry,
 )
-from app.models.runs import NewRun, Resume, RunMessage
+from app.models.runs import Resume, RunCreate, RunMessage
 
 
 def test_a_minimal_run_makes_an_input_with_every_member() -> None:
-    run = NewRun(messages=[RunMessage(role="system", content="a", id="m"), RunMessage(role="user", content="b")])
+    run = RunCreate(messages=[RunMessage(role="system", content="a", id="m"), RunMessage(role="user", content="b")])
     run_input = build_run_input(run, run_id="r", thread_id="t")
     generated = run_input["messages"][1]["id"]
     assert len(generated) == 36
@@ -33,7 +33,7 @@ def test_a_minimal_run_makes_an_input_with_every_member() -> None:
 
 
 def test_members_for_the_agent_are_passed_on() -> None:
-    run = NewRun(
+    run = RunCreate(
         messages=[],
         state=[1],
         tools=[{"a": 1}],
@@ -60,7 +60,7 @@ def test_a_resuming_run_has_no_messages() -> None:
     entry = {"interruptId": "i", "status": "cancelled"}
     run_input = build_resume_input([entry], run_id="r", thread_id="t")
     assert (run_input["messages"], run_input["resume"]) == ([], [entry])
-    assert run_input.keys() == build_run_input(NewRun([]), run_id="r", thread_id="t").keys() | {"resume"}
+    assert run_input.keys() == build_run_input(RunCreate([]), run_id="r", thread_id="t").keys() | {"resume"}
 
 
 def test_a_clients_input_gets_our_thread_and_loses_known_messages() -> None:

@@ -20,7 +20,7 @@ from app.errors import (
     Unauthorized,
 )
 from app.models.caller import Caller, Credentials, Role
-from app.models.runs import NewMessage
+from app.models.runs import MessageCreate
 from app.observability.tracing import Tracing
 from tests.support import platform_failures as failures
 from tests.support.deadline import eventually
@@ -180,7 +180,7 @@ async def test_platform_judges_token_and_role() -> None:
             with pytest.raises(Forbidden, match="Unauthorized to access project"):
                 await backend.get_session(Caller("v", "other"), "s1")
             with pytest.raises(Forbidden, match="Unauthorized"):
-                await backend.send_message(Caller("v", "demo"), "s1", NewMessage(content="hi"))
+                await backend.send_message(Caller("v", "demo"), "s1", MessageCreate(content="hi"))
             with pytest.raises(BackendError, match="Failed to delete agentic session") as failed:
                 await backend.delete_session(Caller("e", "demo"), "s1")
             assert failed.value.http_status == 500

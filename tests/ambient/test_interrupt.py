@@ -7,12 +7,12 @@ from aiohttp import web
 
 from app.backends.ambient.backend import AmbientBackend
 from app.errors import BackendError, BackendUnavailable, SessionBusy
-from app.models.runs import InterruptResult, NewMessage, NewRun, OnBusy, RunMessage, RunStatus
+from app.models.runs import InterruptResult, MessageCreate, OnBusy, RunCreate, RunMessage, RunStatus
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
 
-HELLO = NewMessage(content="hello")
+HELLO = MessageCreate(content="hello")
 SENT = "Interrupt signal sent"
 
 
@@ -89,7 +89,7 @@ async def test_interrupt_is_false_and_sent_when_nothing_runs(platform: FakePlatf
 async def test_interrupt_is_false_when_only_another_thread_runs(backend: AmbientBackend) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
     await backend.interrupt_session(CALLER, "s1")
-    other = NewRun(messages=[RunMessage(role="user", content="hi")], thread_id="other")
+    other = RunCreate(messages=[RunMessage(role="user", content="hi")], thread_id="other")
     await backend.create_run(CALLER, "s1", other)
     assert (await backend.interrupt_session(CALLER, "s1")).interrupted is False
     assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING]
@@ -167,7 +167,7 @@ async def test_interrupting_message_is_sent_after_the_signal_when_a_run_is_activ
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     await backend.send_message(CALLER, "s1", HELLO)
-    await backend.send_message(CALLER, "s1", NewMessage(content="instead", on_busy=OnBusy.INTERRUPT))
+    await backend.send_message(CALLER, "s1", MessageCreate(content="instead", on_busy=OnBusy.INTERRUPT))
     assert platform.operations()[-2:] == ["interrupt", "run"]
     assert await statuses(backend) == [RunStatus.ERROR, RunStatus.RUNNING]
 
@@ -175,7 +175,7 @@ async def test_interrupting_message_is_sent_after_the_signal_when_a_run_is_activ
 async def test_interrupting_message_sends_no_signal_when_nothing_runs(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
-    await backend.send_message(CALLER, "s1", NewMessage(content="first", on_busy=OnBusy.INTERRUPT))
+    await backend.send_message(CALLER, "s1", MessageCreate(content="first", on_busy=OnBusy.INTERRUPT))
     assert platform.operations() == ["get", "export", "run"]
 
 
@@ -185,7 +185,7 @@ async def test_interrupting_message_is_not_sent_when_the_signal_fails(
     await backend.send_message(CALLER, "s1", HELLO)
     platform.always("interrupt", failures.error(502, "x"))
     with pytest.raises(BackendError):
-        await backend.send_message(CALLER, "s1", NewMessage(content="instead", on_busy=OnBusy.INTERRUPT))
+        await backend.send_message(CALLER, "s1", MessageCreate(content="instead", on_busy=OnBusy.INTERRUPT))
     assert platform.operations().count("run") == 1
 
 
@@ -193,5 +193,5 @@ async def test_pending_run_makes_the_session_busy(platform: FakePlatform, backen
     platform.runner.pace = "wait"
     await backend.send_message(CALLER, "s1", HELLO)
     with pytest.raises(SessionBusy):
-        await backend.send_message(CALLER, "s1", NewMessage(content="again", on_busy=OnBusy.REJECT))
+        await backend.send_message(CALLER, "s1", MessageCreate(content="again", on_busy=OnBusy.REJECT))
     assert platform.operations().count("run") == 1

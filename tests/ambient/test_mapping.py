@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.backends.ambient import mapping
 from app.backends.ambient.errors import sanitize
 from app.backends.ambient.resources import Page, Resource, _convert, reader
-from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
+from app.models.sessions import Repo, Session, SessionCreate, SessionPage, SessionStatus, Workflow
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -200,11 +200,11 @@ def test_session_in_transition_has_no_end() -> None:
 
 
 def test_create_body_has_only_the_given_fields() -> None:
-    assert mapping.new_session(NewSession(task="Go")) == {"initialPrompt": "Go"}
+    assert mapping.new_session(SessionCreate(task="Go")) == {"initialPrompt": "Go"}
 
 
 def test_create_body_has_all_fields_in_the_platforms_words() -> None:
-    new = NewSession(
+    new = SessionCreate(
         task="Go",
         display_name="N",
         model="m",

@@ -21,14 +21,14 @@ from app.errors import (
     SessionNotFound,
 )
 from app.models.output import OutputFormat
-from app.models.runs import AcceptedRun, NewMessage, NewRun, RunMessage, RunStatus, RunSummary, Usage
+from app.models.runs import AcceptedRun, MessageCreate, RunCreate, RunMessage, RunStatus, RunSummary, Usage
 from app.results import Idempotent
 from tests.support import platform_failures as failures
 from tests.support.output import stored_events, told
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
 
-HELLO = NewMessage(content="hello")
+HELLO = MessageCreate(content="hello")
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
         yield backend
 
 
-def run(**more: Any) -> NewRun:
-    return NewRun(messages=[RunMessage(role="user", content="hello")], **more)
+def run(**more: Any) -> RunCreate:
+    return RunCreate(messages=[RunMessage(role="user", content="hello")], **more)
 
 
 async def runs(backend: AmbientBackend, status: RunStatus | None = None) -> list[RunSummary]:
@@ -123,7 +123,7 @@ class TestSendMessage:
 class TestCreateRun:
     async def test_run_is_passed_on_as_it_was_sent(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         run_id = str(uuid4())
-        new = NewRun(
+        new = RunCreate(
             messages=[RunMessage(role="system", content="Be kind", id="m1"), RunMessage(role="user", content="hi")],
             run_id=run_id,
             thread_id="other",
@@ -195,7 +195,7 @@ class TestListRuns:
     ) -> None:
         platform.runner.pace = "open"
         first = (await backend.send_message(CALLER, "s1", HELLO)).value
-        second = (await backend.send_message(CALLER, "s1", NewMessage(content="again"))).value
+        second = (await backend.send_message(CALLER, "s1", MessageCreate(content="again"))).value
         queued = RunSummary(
             run_id=second.run_id, status=RunStatus.QUEUED, event_count=0, thread_id="s1", user_message="again"
         )
@@ -320,7 +320,7 @@ class TestOutput:
     ) -> None:
         await backend.send_message(CALLER, "s1", HELLO)
         platform.runner.reply = "Bye!"
-        await backend.send_message(CALLER, "s1", NewMessage(content="bye"))
+        await backend.send_message(CALLER, "s1", MessageCreate(content="bye"))
         spoken = [turn for turn in await conversation(backend) if turn[0] in {"user", "assistant"}]
         assert spoken == [("user", "hello"), ("assistant", "Hello!"), ("user", "bye"), ("assistant", "Bye!")]
 
@@ -336,7 +336,7 @@ class TestOutput:
     ) -> None:
         first = (await backend.send_message(CALLER, "s1", HELLO)).value
         mine = list(platform.runner.logs["s1"] or [])
-        await backend.send_message(CALLER, "s1", NewMessage(content="bye"))
+        await backend.send_message(CALLER, "s1", MessageCreate(content="bye"))
         for spelling in (first.run_id, first.run_id.upper(), UUID(first.run_id).hex, f"urn:uuid:{first.run_id}"):
             assert await events(backend, spelling) == mine
         assert ("user", "bye") not in await conversation(backend, first.run_id)

@@ -18,8 +18,8 @@ from app.errors import (
     SessionStopping,
     UnknownState,
 )
-from app.models.runs import NewMessage
-from app.models.sessions import CreatedSession, NewSession, Repo, Session, SessionPage, SessionStatus, Workflow
+from app.models.runs import MessageCreate
+from app.models.sessions import CreatedSession, Repo, Session, SessionCreate, SessionPage, SessionStatus, Workflow
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
@@ -102,7 +102,7 @@ class TestCreateSession:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.model_manifest = True
-        new = NewSession(
+        new = SessionCreate(
             task="Fix the bug",
             display_name="Bug fix",
             model="claude-sonnet-4-5",
@@ -136,7 +136,7 @@ class TestCreateSession:
     ) -> None:
         platform.model_manifest = True
         with pytest.raises(BackendError, match="Model is not available for this runner type") as raised:
-            await backend.create_session(CALLER, NewSession(task="Go"))
+            await backend.create_session(CALLER, SessionCreate(task="Go"))
         assert raised.value.http_status == 400
         assert platform.last("create").json() == {"initialPrompt": "Go"}
 
@@ -148,7 +148,7 @@ class TestCreateSession:
         self, platform: FakePlatform, backend: AmbientBackend, reaction: failures.Reaction
     ) -> None:
         platform.always("get", reaction)
-        new = NewSession(task="Go", display_name="N", model="m", repos=[Repo(url="https://x/y")])
+        new = SessionCreate(task="Go", display_name="N", model="m", repos=[Repo(url="https://x/y")])
         made = (await backend.create_session(CALLER, new)).value
         (name,) = platform.sessions["demo"]
         assert made == CreatedSession(
@@ -167,14 +167,14 @@ class TestCreateSession:
     ) -> None:
         platform.always("create", failures.respond(201, response))
         with pytest.raises(BackendUnavailable):
-            await backend.create_session(CALLER, NewSession(task="Go"))
+            await backend.create_session(CALLER, SessionCreate(task="Go"))
 
     async def test_create_is_sent_once_when_the_platform_fails(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.always("create", failures.error(500, "Failed to create agentic session"))
         with pytest.raises(BackendError, match="Failed to create agentic session"):
-            await backend.create_session(CALLER, NewSession(task="Go"))
+            await backend.create_session(CALLER, SessionCreate(task="Go"))
         assert platform.operations() == ["create"]
 
 
@@ -335,19 +335,19 @@ class TestStopSession:
 async def test_new_session_without_a_phase_refuses_start_stop_and_messages(
     backend: AmbientBackend,
 ) -> None:
-    made = (await backend.create_session(CALLER, NewSession(task="Go"))).value
+    made = (await backend.create_session(CALLER, SessionCreate(task="Go"))).value
     with pytest.raises(UnknownState):
         await backend.start_session(CALLER, made.id)
     with pytest.raises(UnknownState):
         await backend.stop_session(CALLER, made.id)
     with pytest.raises(NotRunning):
-        await backend.send_message(CALLER, made.id, NewMessage(content="hi"))
+        await backend.send_message(CALLER, made.id, MessageCreate(content="hi"))
 
 
 async def test_session_starts_runs_and_stops_with_an_automatic_platform() -> None:
     with FakePlatform(auto=True) as platform:
         async with connected(platform.url) as backend:
-            made = (await backend.create_session(CALLER, NewSession(task="Go"))).value
+            made = (await backend.create_session(CALLER, SessionCreate(task="Go"))).value
             assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
             (run,) = (await backend.list_runs(CALLER, made.id, status=None)).runs
             assert run.user_message == "Go"
@@ -363,7 +363,7 @@ async def test_every_operation_is_a_504_when_the_platform_does_not_respond_in_ti
     async with connected(platform.url, timeout=0.2) as backend:
         for call in (
             backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=()),
-            backend.create_session(CALLER, NewSession(task="Go")),
+            backend.create_session(CALLER, SessionCreate(task="Go")),
             backend.get_session(CALLER, "s1"),
             backend.delete_session(CALLER, "s1"),
             backend.start_session(CALLER, "s1"),

@@ -7,7 +7,7 @@ import msgspec
 from app.backends.ambient import mapping
 from app.backends.ambient.resources import Page, Resource
 from app.models.caller import Caller
-from app.models.runs import AcceptedRun, NewMessage
+from app.models.runs import AcceptedRun, MessageCreate
 from app.models.sessions import Session, SessionPage, SessionStatus
 from app.results import Idempotent
 from tests.bench.resources import RUN, encoded, page, resource
@@ -38,6 +38,6 @@ class CannedSessions(CannedBackend):
         """The same hundred for any page."""
         return self.page
 
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> Idempotent[AcceptedRun]:  # noqa: ARG002
+    async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:  # noqa: ARG002
         """The same run for any message."""
         return Idempotent(self.accepted)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from app.models.runs import RunStatus
-from app.models.sessions import NewSession, SessionStatus
+from app.models.sessions import SessionCreate, SessionStatus
 from app.store import events, runs, sessions
 from app.store.sqlite.database import migrate
 from app.store.sqlite.engine import writing_engine
@@ -25,7 +25,7 @@ def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
     migrate(engine)
     for name, log in logs.items():
         with engine.begin() as connection:
-            request = NewSession(task="t")
+            request = SessionCreate(task="t")
             session = sessions.add(connection, session_id=name, project=PROJECT, request=request, created_at=BEGUN)
             sessions.set_status(connection, session.row_id, SessionStatus.RUNNING)
         for run_id, written in groupby(log, lambda each: each.run_id):

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from app.factory import create_app
 from app.models.caller import Caller
-from app.models.runs import NewMessage
+from app.models.runs import MessageCreate
 from app.models.sessions import SessionStatus
 from app.spec import load
 from tests.bench import exports, large, mixed, operations, small, stub, subjects
@@ -97,7 +97,7 @@ async def test_the_canned_platform_is_one_for_the_adapter() -> None:
                 for _ in range(stub.FURTHER)
             ]
             assert len({session.id for page in listed for session in page.items}) == 100 * stub.FURTHER
-            assert (await backend.send_message(caller, "s1", NewMessage(content="c"))).value.run_id == RUN
+            assert (await backend.send_message(caller, "s1", MessageCreate(content="c"))).value.run_id == RUN
 
 
 def three(url: str, headers: Mapping[str, str], *, connections: int, seconds: int, body: str | None = None) -> Load:

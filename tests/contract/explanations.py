@@ -10,7 +10,7 @@ from app import spec
 from tests.support.contract import Sent
 
 SCHEMAS = spec.load()["components"]["schemas"]
-VARIABLE = SCHEMAS["NewSession"]["properties"]["environment_variables"]["x-key-pattern"]
+VARIABLE = SCHEMAS["SessionCreate"]["properties"]["environment_variables"]["x-key-pattern"]
 NAMES = {
     "environment_variables": VARIABLE,
     "environmentVariables": VARIABLE,

@@ -53,7 +53,7 @@ MEDIA_TYPES = {"get_session_logs": "text/plain", **dict.fromkeys(STREAMS, "text/
 CONDITIONAL = {"get_session_output", "list_runs", "get_run"}
 WITH_POSITIONS = {"get_session_output", "stream_session_events"}
 ALWAYS = {"400", "401", "403", "405", "429", "431", "500", "502", "503", "504", "default"}
-OPTIONAL = {"SessionPatch", "Usage"}
+OPTIONAL = {"SessionUpdate", "Usage"}
 """Schemas that require nothing."""
 MODELS = {name: found for module in (approvals, output, runs, sessions, wire) for name, found in vars(module).items()}
 TYPED = [name for name in SCHEMAS if name in MODELS]

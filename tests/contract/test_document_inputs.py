@@ -16,10 +16,10 @@ DOCUMENT = spec.load()
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS: dict[str, Any] = COMPONENTS["schemas"]
 REQUESTS = [
-    "NewSession",
-    "SessionPatch",
-    "NewMessage",
-    "NewRun",
+    "SessionCreate",
+    "SessionUpdate",
+    "MessageCreate",
+    "RunCreate",
     "RunMessage",
     "Resume",
     "ApprovalAnswer",
@@ -95,8 +95,8 @@ def test_texts_and_collections_are_bounded_and_a_text_holds_no_nul(name: str) ->
 @pytest.mark.parametrize(
     ("name", "field"),
     [
-        ("NewSession", "task"),
-        ("NewMessage", "content"),
+        ("SessionCreate", "task"),
+        ("MessageCreate", "content"),
         ("RunMessage", "content"),
         ("Repo", "url"),
         ("Workflow", "git_url"),
@@ -112,7 +112,7 @@ def test_a_required_text_is_not_blank(name: str, field: str) -> None:
 
 
 def test_a_session_takes_one_spelling_of_a_field_not_two_and_null_is_none() -> None:
-    session = judge(SCHEMAS["NewSession"])
+    session = judge(SCHEMAS["SessionCreate"])
     variables = {"A": "1"}
     assert session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "environmentVariables": variables})
     assert session.is_valid({"task": "x", "active_workflow": WORKFLOW, "environment_variables": variables})
@@ -130,7 +130,7 @@ def test_what_is_no_object_breaks_one_rule(name: str) -> None:
 
 def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rules() -> None:
     found = []
-    for name, current in (("NewSession", SCHEMAS["NewSession"]), ("DeprecatedWorkflow", SCHEMAS["Workflow"])):
+    for name, current in (("SessionCreate", SCHEMAS["SessionCreate"]), ("DeprecatedWorkflow", SCHEMAS["Workflow"])):
         for field, schema in SCHEMAS[name]["properties"].items():
             old = SCHEMAS[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
             if successor := old.get("x-alias-of"):
@@ -146,13 +146,13 @@ def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rule
 def test_a_uuid_is_taken_in_each_standard_spelling(spelling: str) -> None:
     assert uuid.UUID(spelling) == uuid.UUID(UUID)
     assert text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
-    assert text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
+    assert text(SCHEMAS["RunCreate"]["properties"]["run_id"]).is_valid(spelling)
 
 
 @pytest.mark.parametrize("spelling", NO_UUIDS)
 def test_what_is_no_uuid_is_refused(spelling: str) -> None:
     assert not text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
-    assert not text(SCHEMAS["NewRun"]["properties"]["run_id"]).is_valid(spelling)
+    assert not text(SCHEMAS["RunCreate"]["properties"]["run_id"]).is_valid(spelling)
 
 
 def test_an_integer_in_text_has_bounds_of_fewer_digits_than_are_read_of_a_long_one() -> None:
@@ -179,7 +179,7 @@ def test_a_run_id_in_the_path_is_free_text_without_slash_and_control_characters(
 
 
 def test_names_of_environment_variables_follow_the_key_pattern() -> None:
-    pattern = SCHEMAS["NewSession"]["properties"]["environment_variables"]["x-key-pattern"]
+    pattern = SCHEMAS["SessionCreate"]["properties"]["environment_variables"]["x-key-pattern"]
     rules = text({"pattern": pattern})
     assert all(rules.is_valid(name) for name in ("A", "_", "a_1"))
     assert not any(rules.is_valid(name) for name in ("", "1A", "A-B", "A=B", "A\n", "\u00c4"))

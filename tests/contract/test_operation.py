@@ -9,7 +9,7 @@ from app.backend import Backend
 from app.contract.operation import ContractError, Operation
 from app.errors import BadRequest, Forbidden, IdempotencyKeyInUse
 from app.models.caller import Caller, Credentials, Role
-from app.models.runs import AcceptedRun, NewMessage, OnBusy
+from app.models.runs import AcceptedRun, MessageCreate, OnBusy
 from tests.support.contract import CannedBackend
 from tests.support.small_contract import BYTES, definition, parameter
 
@@ -67,7 +67,7 @@ class Calls:
         session_id: str,
         limit: int,
         last_event_id: int | None,
-        body: NewMessage,
+        body: MessageCreate,
     ) -> AcceptedRun:
         self.arguments.append(
             {"caller": caller, "session_id": session_id, "limit": limit, "last_event_id": last_event_id, "body": body}
@@ -96,7 +96,7 @@ async def test_the_handler_gets_typed_values_and_defaults() -> None:
         "session_id": "s1",
         "limit": 20,
         "last_event_id": None,
-        "body": NewMessage(content="hello", on_busy=OnBusy.REJECT),
+        "body": MessageCreate(content="hello", on_busy=OnBusy.REJECT),
     }
 
 
@@ -107,7 +107,7 @@ async def test_null_reads_as_absent_and_deprecated_names_as_the_current_ones() -
     )
     [arguments] = calls.arguments
     assert (arguments["limit"], arguments["last_event_id"]) == (20, 7)
-    assert arguments["body"] == NewMessage(content="hello", on_busy=OnBusy.REJECT)
+    assert arguments["body"] == MessageCreate(content="hello", on_busy=OnBusy.REJECT)
 
 
 @pytest.mark.parametrize(

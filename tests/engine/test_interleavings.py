@@ -28,7 +28,7 @@ from app.errors import (
     SessionStopping,
 )
 from app.models.approvals import ApprovalAnswer, ApprovalRequest, Decision
-from app.models.runs import NewMessage, OnBusy, RunStatus
+from app.models.runs import MessageCreate, OnBusy, RunStatus
 from app.models.sessions import SessionStatus
 from app.store import deletions
 from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, House, asked, event, make_backend, until
@@ -114,7 +114,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions, order=ORDERS, on_busy=st.sampled_from(OnBusy))
     def say(self, session_id: str, order: str, on_busy: OnBusy) -> None:
         before, busy = self.status(session_id), self.unfinished(session_id)
-        message = NewMessage(content=order, on_busy=on_busy)
+        message = MessageCreate(content=order, on_busy=on_busy)
         try:
             run = self.do(self.home.backend.send_message(CALLER, session_id, message)).value
         except NotRunning:

@@ -10,7 +10,7 @@ import pytest
 from app.agents.port import Turn
 from app.engine.config import GracePeriod
 from app.errors import SessionNotFound, StorageUnavailable
-from app.models.runs import InterruptResult, NewMessage, RunStatus
+from app.models.runs import InterruptResult, MessageCreate, RunStatus
 from app.models.sessions import SessionStatus
 from tests.support.scripted import (
     CALLER,
@@ -87,7 +87,7 @@ async def test_the_run_is_active_until_its_agent_has_ended_its_turn(tmp_path: Pa
         answer = asyncio.create_task(interrupt(home, session_id))
         await cancelled.wait()
         for _ in range(5):
-            await home.backend.send_message(CALLER, session_id, NewMessage(content="a commit of its own"))
+            await home.backend.send_message(CALLER, session_id, MessageCreate(content="a commit of its own"))
         assert (await home.run(session_id, task.run_id)).status is RunStatus.RUNNING
         assert not answer.done()
         release.set()

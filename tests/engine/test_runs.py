@@ -12,7 +12,7 @@ import pytest
 from app.agents.port import Turn
 from app.errors import NotRunning, RunExists, RunNotFound
 from app.models.output import OutputFormat
-from app.models.runs import NewRun, RunMessage, RunStatus
+from app.models.runs import RunCreate, RunMessage, RunStatus
 from app.models.sessions import SessionStatus
 from app.store.commands.runs import claim_run
 from tests.support.output import stored_events, told
@@ -25,8 +25,8 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
         yield home
 
 
-def new_run(content: str = "x", **fields: Any) -> NewRun:
-    return NewRun(messages=[RunMessage(role="user", content=content)], **fields)
+def new_run(content: str = "x", **fields: Any) -> RunCreate:
+    return RunCreate(messages=[RunMessage(role="user", content=content)], **fields)
 
 
 async def test_runs_follow_one_another_when_they_are_sent_all_at_once(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_the_agent_gets_the_whole_input_when_a_run_brings_state_and_tools(
 
     async with house(tmp_path, remember) as home:
         session_id = await home.running("first")
-        run = NewRun(
+        run = RunCreate(
             messages=[
                 RunMessage(role="system", content="be brief", id="s1"),
                 RunMessage(role="user", content="second", id="u1"),

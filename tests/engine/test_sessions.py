@@ -15,8 +15,8 @@ from app.agents.port import Turn
 from app.errors import AlreadyEnded, AlreadyRunning, BadRequest, NotRunning, SessionNotFound
 from app.models.caller import Caller
 from app.models.output import OutputFormat
-from app.models.runs import NewMessage, RunStatus
-from app.models.sessions import NewSession, Repo, SessionStatus, Workflow
+from app.models.runs import MessageCreate, RunStatus
+from app.models.sessions import Repo, SessionCreate, SessionStatus, Workflow
 from app.results import StreamedBody
 from app.store import log, sessions
 from tests.support.scripted import CALLER, STARTED, House, Scripted, Stubborn, asked, echo, endless, event, house, until
@@ -38,7 +38,7 @@ async def ids(home: House, *, search: str | None = None, status: tuple[SessionSt
 
 async def test_credentials_in_a_url_are_used_and_never_shown(home: House) -> None:
     repos = [Repo(url="https://user:s3cret@127.0.0.1:1/x.git", branch="main")]
-    created = (await home.backend.create_session(CALLER, NewSession(task="x", repos=repos))).value
+    created = (await home.backend.create_session(CALLER, SessionCreate(task="x", repos=repos))).value
     await home.status(created.id, SessionStatus.FAILED)
     again = await home.backend.start_session(CALLER, created.id)
     await home.status(created.id, SessionStatus.FAILED)
@@ -50,7 +50,7 @@ async def test_credentials_in_a_url_are_used_and_never_shown(home: House) -> Non
 
 
 async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(home: House) -> None:
-    new = NewSession(task="Fix it", display_name="Fix", model="m", environment_variables={"SECRET": "s3cret"})
+    new = SessionCreate(task="Fix it", display_name="Fix", model="m", environment_variables={"SECRET": "s3cret"})
     created = (await home.backend.create_session(CALLER, new)).value
     assert re.fullmatch(r"session-[a-z0-9-]{1,55}", created.id)
     assert created.created_at is not None
@@ -95,11 +95,11 @@ async def test_the_agent_gets_workspace_and_environment_when_it_takes_a_turn(tmp
 @pytest.mark.parametrize(
     "new",
     [
-        NewSession(task="t", repos=[Repo(url="ext::sh -c id")]),
-        NewSession(task="t", active_workflow=Workflow(git_url="https://example.com/a.git", path="../..")),
+        SessionCreate(task="t", repos=[Repo(url="ext::sh -c id")]),
+        SessionCreate(task="t", active_workflow=Workflow(git_url="https://example.com/a.git", path="../..")),
     ],
 )
-async def test_creating_is_refused_when_a_repository_is_hostile(home: House, new: NewSession) -> None:
+async def test_creating_is_refused_when_a_repository_is_hostile(home: House, new: SessionCreate) -> None:
     with pytest.raises(BadRequest):
         await home.backend.create_session(CALLER, new)
     assert await ids(home) == []
@@ -129,7 +129,7 @@ async def test_nothing_is_seen_of_a_session_when_the_project_is_another(home: Ho
         backend.start_session(OTHER, session_id),
         backend.stop_session(OTHER, session_id),
         backend.interrupt_session(OTHER, session_id),
-        backend.send_message(OTHER, session_id, NewMessage(content="x")),
+        backend.send_message(OTHER, session_id, MessageCreate(content="x")),
         backend.list_runs(OTHER, session_id, status=None),
         backend.get_run(OTHER, session_id, run.run_id),
         backend.get_session_output(OTHER, session_id, format=OutputFormat.EVENTS, run_id=None),
@@ -324,7 +324,7 @@ async def test_no_error_is_logged_when_a_session_is_deleted_while_its_agent_talk
 
 
 async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(home: House) -> None:
-    creating = asyncio.create_task(home.backend.create_session(CALLER, NewSession(task="t")))
+    creating = asyncio.create_task(home.backend.create_session(CALLER, SessionCreate(task="t")))
     await asyncio.sleep(0)
     creating.cancel()
     [session_id] = await until(lambda: ids(home))

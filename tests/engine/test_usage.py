@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.agents.port import Turn
 from app.models.runs import RunStatus, Usage
-from app.models.sessions import SessionPatch
+from app.models.sessions import SessionUpdate
 from tests.support.scripted import CALLER, STARTED, asked, echo, endless, event, house
 
 
@@ -54,7 +54,7 @@ async def test_a_new_limit_applies_to_the_next_run(tmp_path: Path) -> None:
         session_id = await home.create()
         [task] = await home.runs(session_id)
         await home.active(session_id, task.run_id)
-        await home.backend.update_session(CALLER, session_id, SessionPatch(timeout_seconds=1))
+        await home.backend.update_session(CALLER, session_id, SessionUpdate(timeout_seconds=1))
         following = await home.say(session_id, "go on")
         assert (await home.backend.interrupt_session(CALLER, session_id)).interrupted
         assert (await home.ended(session_id, task.run_id)).status is RunStatus.INTERRUPTED

@@ -14,7 +14,7 @@ from app.engine.git import Limits
 from app.engine.repositories import WORKFLOW, check
 from app.engine.workspace import WorkspaceError, delete, provision
 from app.errors import BadRequest
-from app.models.sessions import NewSession, Repo, Workflow
+from app.models.sessions import Repo, SessionCreate, Workflow
 from tests.support.repositories import FILE, failure, git, make_repository, names, session
 
 
@@ -210,7 +210,7 @@ class TestChecking:
             check(session(workflow=Workflow(git_url="https://example.com/wf", path=path)), ("https",))
 
     def test_valid_repositories_are_accepted(self) -> None:
-        check(NewSession(task="work"), ("https", "ssh"))
+        check(SessionCreate(task="work"), ("https", "ssh"))
         workflow = Workflow(git_url="git@example.com:org/wf.git", branch="main", path="flows/one")
         check(session("https://example.com/api", workflow=workflow), ("https", "ssh"))
 

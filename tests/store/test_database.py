@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, text
 
 from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
 from app.models.approvals import ApprovalRequest
-from app.models.sessions import NewSession
+from app.models.sessions import SessionCreate
 from app.store import agent_state, approvals, events, runs, sessions
 from app.store.sqlite.database import SqliteDatabase, migrate
 from app.store.sqlite.engine import writing_engine
@@ -190,7 +190,7 @@ def test_deleting_a_session_deletes_all_that_belongs_to_it(tmp_path: Path) -> No
     migrate(engine)
     with engine.begin() as connection:
         session = sessions.add(
-            connection, session_id="s", project="p", request=NewSession(task="t", labels={"a": "b"}), created_at=1
+            connection, session_id="s", project="p", request=SessionCreate(task="t", labels={"a": "b"}), created_at=1
         )
         runs.add(connection, session=session.row_id, run_id="r", thread_id="s", input={}, user_message=None)
         [run] = runs.queued(connection, session.row_id)

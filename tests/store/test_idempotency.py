@@ -9,14 +9,14 @@ from sqlalchemy import func, select
 
 from app.errors import IdempotencyKeyReused, NotRunning
 from app.models.caller import Caller, IdempotencyKey
-from app.models.runs import NewMessage
-from app.models.sessions import NewSession, SessionStatus
+from app.models.runs import MessageCreate
+from app.models.sessions import SessionCreate, SessionStatus
 from app.results import Idempotent
 from app.store import idempotency
 from app.store.tables import IDEMPOTENCY_KEYS
 from tests.support.scripted import CALLER, House, house
 
-NEW = NewSession(task="the task")
+NEW = SessionCreate(task="the task")
 
 
 def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
@@ -46,7 +46,7 @@ async def test_a_refused_request_leaves_no_key(tmp_path: Path) -> None:
         session_id = await home.running()
         await home.backend.stop_session(CALLER, session_id)
         with pytest.raises(NotRunning):
-            await home.backend.send_message(keyed(), session_id, NewMessage(content="hello"))
+            await home.backend.send_message(keyed(), session_id, MessageCreate(content="hello"))
         assert await stored_keys(home) == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.models.output import EventFormat, LogPage, OutputFormat
-from app.models.sessions import NewSession
+from app.models.sessions import SessionCreate
 from app.store import events, log, sessions
 from app.store.sqlite.database import migrate
 from app.store.sqlite.engine import writing_engine
@@ -19,7 +19,7 @@ def steps(file: Path, length: int, format: EventFormat) -> int:
     migrate(engine)
     with engine.begin() as connection:
         session = sessions.add(
-            connection, session_id=f"s-{length}", project="p", request=NewSession(task="t"), created_at=1
+            connection, session_id=f"s-{length}", project="p", request=SessionCreate(task="t"), created_at=1
         )
         events.append(connection, session.row_id, 1, [event("CUSTOM", value=n) for n in range(length)])
         count = 0

@@ -14,8 +14,8 @@ from app.backend import Backend
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList, ApprovalStatus
 from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
-from app.models.runs import AcceptedRun, InterruptResult, NewMessage, NewRun, RunList, RunStatus, RunSummary
-from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.models.runs import AcceptedRun, InterruptResult, MessageCreate, RunCreate, RunList, RunStatus, RunSummary
+from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
 from app.results import EventStream, Idempotent, StreamEvent
 from app.settings import Settings, load
 
@@ -165,7 +165,7 @@ class CannedBackend(Backend):
         self._called("list_sessions", caller=caller, **asked)
         return SessionPage(items=[self.session], total=1, limit=limit, offset=offset, has_more=False)
 
-    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
+    async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         self._called("create_session", caller=caller, new=new)
         return Idempotent(CreatedSession(id="s1", status=SessionStatus.PENDING, message="Session created"))
 
@@ -173,7 +173,7 @@ class CannedBackend(Backend):
         self._called("get_session", caller=caller, session_id=session_id)
         return self.session
 
-    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         self._called("update_session", caller=caller, session_id=session_id, patch=patch)
         return self.session
 
@@ -192,11 +192,11 @@ class CannedBackend(Backend):
         self._called("interrupt_session", caller=caller, session_id=session_id)
         return InterruptResult(message="Interrupt signal sent", interrupted=False)
 
-    async def send_message(self, caller: Caller, session_id: str, message: NewMessage) -> Idempotent[AcceptedRun]:
+    async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:
         self._called("send_message", caller=caller, session_id=session_id, message=message)
         return Idempotent(AcceptedRun(run_id=RUN, thread_id=session_id))
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
+    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
         self._called("create_run", caller=caller, session_id=session_id, run=run)
         return Idempotent(AcceptedRun(run_id=RUN, thread_id=session_id))
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.engine.git import LIMITS, Limits
 from app.engine.workspace import WorkspaceError, provision
-from app.models.sessions import NewSession, Repo, Workflow
+from app.models.sessions import Repo, SessionCreate, Workflow
 
 FILE = ("file",)
 
@@ -29,13 +29,13 @@ def make_repository(root: Path, name: str = "api", **files: str) -> str:
     return f"file://{where}"
 
 
-def session(*repos: str | Repo, workflow: Workflow | None = None) -> NewSession:
+def session(*repos: str | Repo, workflow: Workflow | None = None) -> SessionCreate:
     listed = [Repo(url=repo) if isinstance(repo, str) else repo for repo in repos]
-    return NewSession(task="work", repos=listed or None, active_workflow=workflow)
+    return SessionCreate(task="work", repos=listed or None, active_workflow=workflow)
 
 
 async def failure(
-    workspace: Path, new: NewSession, *, limits: Limits = LIMITS, protocols: tuple[str, ...] = FILE
+    workspace: Path, new: SessionCreate, *, limits: Limits = LIMITS, protocols: tuple[str, ...] = FILE
 ) -> str:
     """The message of the error that preparing ends with."""
     with pytest.raises(WorkspaceError) as caught:

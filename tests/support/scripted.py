@@ -14,8 +14,8 @@ from app.agents.port import Agent, Turn
 from app.backends.embedded.backend import EmbeddedBackend
 from app.engine.config import EngineConfig, GracePeriod
 from app.models.caller import Caller
-from app.models.runs import NewMessage, RunStatus, RunSummary
-from app.models.sessions import NewSession, SessionStatus
+from app.models.runs import MessageCreate, RunStatus, RunSummary
+from app.models.sessions import SessionCreate, SessionStatus
 from tests.support.output import stored_events
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class House:
 
     async def create(self, task: str = "the task", **fields: Any) -> str:
         """The id of a new session."""
-        return (await self.backend.create_session(CALLER, NewSession(task=task, **fields))).value.id
+        return (await self.backend.create_session(CALLER, SessionCreate(task=task, **fields))).value.id
 
     async def running(self, task: str = "the task", **fields: Any) -> str:
         """The id of a new session that runs and whose task has ended."""
@@ -117,7 +117,7 @@ class House:
 
     async def say(self, session_id: str, content: str) -> str:
         """The id of a new run."""
-        return (await self.backend.send_message(CALLER, session_id, NewMessage(content=content))).value.run_id
+        return (await self.backend.send_message(CALLER, session_id, MessageCreate(content=content))).value.run_id
 
     async def runs(self, session_id: str) -> list[RunSummary]:
         return (await self.backend.list_runs(CALLER, session_id, status=None)).runs

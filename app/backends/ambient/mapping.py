@@ -9,7 +9,7 @@ from app.backends.ambient import resources
 from app.backends.ambient.errors import safe_text, sanitize
 from app.backends.ambient.resources import Page, Resource, Status, reader
 from app.labels import is_label
-from app.models.sessions import NewSession, Repo, Session, SessionPage, SessionStatus
+from app.models.sessions import Repo, Session, SessionCreate, SessionPage, SessionStatus
 
 PHASES = {
     "Pending": SessionStatus.PENDING,
@@ -83,7 +83,7 @@ def in_transition(resource: Resource, session_id: str, status: SessionStatus) ->
     return before
 
 
-def as_requested(new: NewSession, session_id: str) -> Session:
+def as_requested(new: SessionCreate, session_id: str) -> Session:
     """Return a session that was just created, as far as its request describes it."""
     return Session(
         id=session_id,
@@ -98,7 +98,7 @@ def as_requested(new: NewSession, session_id: str) -> Session:
     )
 
 
-def new_session(new: NewSession) -> dict[str, Any]:
+def new_session(new: SessionCreate) -> dict[str, Any]:
     """Return the body of a create: only what the client sent, so that the platform's defaults apply."""
     body: dict[str, Any] = {"initialPrompt": new.task}
     if new.display_name is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from app.errors import NotSupported
-from app.models.sessions import SessionPatch
+from app.models.sessions import SessionUpdate
 
 MAX_NAME_CHARACTERS = 50
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -23,7 +23,7 @@ class PatchParts(msgspec.Struct, frozen=True):
     annotations: dict[str, str] | None = None
 
 
-def split_patch(patch: SessionPatch) -> PatchParts:
+def split_patch(patch: SessionUpdate) -> PatchParts:
     """Return the parts of a patch; `NotSupported` if the platform cannot carry it out."""
     name = patch.display_name
     if name is not None and (len(name) > MAX_NAME_CHARACTERS or _CONTROL.search(name)):

@@ -12,7 +12,7 @@ from app.backends.ambient.pending_runs import PendingRuns
 from app.errors import ApiError, NotSupported, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action, next_status
 from app.models.caller import Caller
-from app.models.runs import AcceptedRun, InterruptResult, NewRun, OnBusy, RunList, RunStatus, RunSummary
+from app.models.runs import AcceptedRun, InterruptResult, OnBusy, RunCreate, RunList, RunStatus, RunSummary
 from app.models.sessions import SessionStatus
 from app.results import Idempotent
 
@@ -42,7 +42,7 @@ class AmbientRuns:
         self._interrupt_timeout = interrupt_timeout
         self._poll_interval = poll_interval
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
+    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
         """Start a run; `RunExists` if its id is that of a run in the log or of a pending one.
 
         Whether the session is busy is read from the log, so a run that another server starts at the same time is
@@ -95,7 +95,7 @@ class AmbientRuns:
         ended = await self._wait_for_end(caller, session_id, current) if interrupted else False
         return InterruptResult(message="Interrupt signal sent", interrupted=ended)
 
-    async def _create(self, caller: Caller, session_id: str, run: NewRun) -> AcceptedRun:
+    async def _create(self, caller: Caller, session_id: str, run: RunCreate) -> AcceptedRun:
         next_status(Action.RUN, mapping.phase(await self._platform.get_session(caller, session_id)))
         if run.resume is not None:
             raise NotSupported

@@ -14,7 +14,7 @@ from app.backends.ambient.pending_runs import PendingRuns
 from app.errors import ApiError, BadRequest, Detail, NotSupported, SessionNotFound
 from app.lifecycle import Action, next_status
 from app.models.caller import Caller
-from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
 from app.results import Idempotent
 
 MAX_PAGE = 100
@@ -49,7 +49,7 @@ class AmbientSessions:
         ]
         return SessionPage.at_offset(matching[offset : offset + limit], total=len(matching), limit=limit, offset=offset)
 
-    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
+    async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """Create a session and read it back."""
         labels.check(new.labels)
         if new.approval_policy is not None:
@@ -60,7 +60,7 @@ class AmbientSessions:
         """Return a session."""
         return mapping.session(await self._platform.get_session(caller, session_id), session_id)
 
-    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """Change a session in up to three calls and read it back; the one that its state may forbid is the first."""
         labels.check(patch.labels)
         parts = split_patch(patch)
@@ -85,7 +85,7 @@ class AmbientSessions:
         """Stop a session that has not ended."""
         return await self._transition(caller, session_id, Action.STOP)
 
-    async def _create(self, caller: Caller, new: NewSession) -> CreatedSession:
+    async def _create(self, caller: Caller, new: SessionCreate) -> CreatedSession:
         if new.parent_session_id is not None:
             await self._require_parent(caller, new.parent_session_id)
         name = await self._platform.create_session(caller, mapping.new_session(new))

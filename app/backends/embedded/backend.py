@@ -15,8 +15,8 @@ from app.engine.session_log import SessionLogs
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat
-from app.models.runs import AcceptedRun, InterruptResult, NewRun, RunList, RunStatus, RunSummary
-from app.models.sessions import CreatedSession, NewSession, Session, SessionPage, SessionPatch, SessionStatus
+from app.models.runs import AcceptedRun, InterruptResult, RunCreate, RunList, RunStatus, RunSummary
+from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
 from app.observability.metrics import Observe
 from app.results import EventStream, Idempotent, StreamedBody
 from app.store import keys, sessions
@@ -104,7 +104,7 @@ class EmbeddedBackend(Backend):
             caller, limit=limit, offset=offset, search=search, status=status, label=label
         )
 
-    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
+    async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """See `EmbeddedSessions`."""
         return await self._finish(self._sessions.create_session(caller, new))
 
@@ -112,7 +112,7 @@ class EmbeddedBackend(Backend):
         """See `EmbeddedSessions`."""
         return await self._sessions.get_session(caller, session_id)
 
-    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """See `EmbeddedSessions`."""
         return await self._sessions.update_session(caller, session_id, patch)
 
@@ -134,7 +134,7 @@ class EmbeddedBackend(Backend):
 
     # Runs and approvals
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
+    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
         """See `EmbeddedRuns`."""
         return await self._finish(self._runs.create_run(caller, session_id, run))
 

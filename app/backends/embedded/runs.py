@@ -12,7 +12,7 @@ from app.errors import RunNotFound
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller
 from app.models.output import OutputFormat
-from app.models.runs import AcceptedRun, NewRun, RunList, RunStatus, RunSummary
+from app.models.runs import AcceptedRun, RunCreate, RunList, RunStatus, RunSummary
 from app.results import EventStream, Idempotent
 from app.store import approvals, runs, sessions
 from app.store.commands import agui_runs
@@ -30,7 +30,7 @@ class EmbeddedRuns:
         self._signals = signals
         self._output = output
 
-    async def create_run(self, caller: Caller, session_id: str, run: NewRun) -> Idempotent[AcceptedRun]:
+    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
         """Queue a run and wake its session; the ids in the response are in canonical form."""
         enqueued = await self._database.write(
             run_commands.create_run, caller.project, session_id, run, caller.idempotency_key

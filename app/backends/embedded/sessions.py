@@ -12,11 +12,11 @@ from app.models.caller import Caller
 from app.models.runs import InterruptResult
 from app.models.sessions import (
     CreatedSession,
-    NewSession,
     Session,
+    SessionCreate,
     SessionPage,
-    SessionPatch,
     SessionStatus,
+    SessionUpdate,
     WaitingFor,
 )
 from app.results import Idempotent
@@ -59,7 +59,7 @@ class EmbeddedSessions:
             rows, total = await self._database.read(sessions.page, caller.project, limit=limit, offset=offset)
         return SessionPage.at_offset(await self._public(rows), total=total, limit=limit, offset=offset)
 
-    async def create_session(self, caller: Caller, new: NewSession) -> Idempotent[CreatedSession]:
+    async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """Create the session with its task as its first run; its workspace is made in the background."""
         repositories.check(new, self._git_protocols)
         labels.check(new.labels)
@@ -73,7 +73,7 @@ class EmbeddedSessions:
         row = await self._database.read_one(sessions.find, caller.project, session_id)
         return (await self._public([row]))[0]
 
-    async def update_session(self, caller: Caller, session_id: str, patch: SessionPatch) -> Session:
+    async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """Change a session; a new time limit applies to runs that begin afterwards."""
         labels.check(patch.labels)
         row = await self._database.write(commands.update_session, caller.project, session_id, patch)

@@ -14,7 +14,7 @@ from app.clock import now_ms
 from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action
 from app.models.caller import IdempotencyKey
-from app.models.runs import AcceptedRun, NewRun, OnBusy, RunStatus
+from app.models.runs import AcceptedRun, OnBusy, RunCreate, RunStatus
 from app.results import Idempotent
 from app.store import agent_state, events, idempotency, runs, sessions
 from app.store.approvals import PendingApproval
@@ -35,7 +35,7 @@ class Enqueued(NamedTuple):
 
 
 def create_run(
-    connection: Connection, project: str, session_id: str, run: NewRun, key: IdempotencyKey | None
+    connection: Connection, project: str, session_id: str, run: RunCreate, key: IdempotencyKey | None
 ) -> Enqueued:
     """Queue a run of a running session: last, or before all that do not interrupt.
 
@@ -55,7 +55,7 @@ def create_run(
     return Enqueued(Idempotent(accepted), session.row_id, active)
 
 
-def enqueue(connection: Connection, session: SessionRow, run: NewRun) -> AcceptedRun:
+def enqueue(connection: Connection, session: SessionRow, run: RunCreate) -> AcceptedRun:
     """Queue a run whatever the state of its session; `RunExists`."""
     run_id = normalize_run_id(run.run_id) if run.run_id else str(uuid.uuid4())
     thread_id = run.thread_id or session.id

@@ -12,8 +12,8 @@ from app.clock import now_ms
 from app.errors import BadRequest, Detail
 from app.lifecycle import Action, Outcome
 from app.models.caller import IdempotencyKey
-from app.models.runs import NewRun, RunMessage
-from app.models.sessions import CreatedSession, NewSession, SessionPatch, SessionStatus
+from app.models.runs import RunCreate, RunMessage
+from app.models.sessions import CreatedSession, SessionCreate, SessionStatus, SessionUpdate
 from app.results import Idempotent
 from app.store import approvals, deletions, idempotency, runs, sessions
 from app.store.commands.runs import enqueue, interrupt_queued_run
@@ -28,7 +28,7 @@ class Stored(NamedTuple):
     session: SessionRow | None = None
 
 
-def create_session(connection: Connection, project: str, new: NewSession, key: IdempotencyKey | None) -> Stored:
+def create_session(connection: Connection, project: str, new: SessionCreate, key: IdempotencyKey | None) -> Stored:
     """Store a pending session with its task as the first queued run.
 
     `BadRequest` for a parent of another project, `IdempotencyKeyReused`.
@@ -45,14 +45,14 @@ def create_session(connection: Connection, project: str, new: NewSession, key: I
         request=new,
         created_at=created_at_ns // 1_000_000,
     )
-    enqueue(connection, session, NewRun(messages=[RunMessage(role="user", content=new.task)]))
+    enqueue(connection, session, RunCreate(messages=[RunMessage(role="user", content=new.task)]))
     created = CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
     if key:
         idempotency.complete(connection, key, created)
     return Stored(Idempotent(created), session)
 
 
-def update_session(connection: Connection, project: str, session_id: str, patch: SessionPatch) -> SessionRow:
+def update_session(connection: Connection, project: str, session_id: str, patch: SessionUpdate) -> SessionRow:
     """Change name, time limit and labels of a session; `SessionNotFound`, `TooManyLabels`."""
     session = sessions.find(connection, project, session_id, lock=True)
     request = msgspec.structs.replace(
