@@ -38,7 +38,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
     """Open the console of a server in its own browser profile. Errors of the page fail the test."""
     opened: list[Console] = []
 
-    def open_(url: str, *, dark: bool = False, phone: bool = False) -> Console:
+    def open_(url: str, *, dark: bool = False, phone: bool = False, fragment: str = "") -> Console:
         context = browser.new_context(
             color_scheme="dark" if dark else "light",
             viewport={"width": 375, "height": 740} if phone else {"width": 1200, "height": 800},
@@ -51,7 +51,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
         console = Console(page, url)
         watch(page, console.problems)
         opened.append(console)
-        page.goto(f"{url}/")
+        page.goto(f"{url}/{fragment}")
         return console
 
     yield open_

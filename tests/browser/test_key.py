@@ -1,4 +1,4 @@
-"""The key is stored in the tab or on the device, and in no URL, cookie or page."""
+"""The key is stored in the tab or on the device, and in no cookie, page or URL but that of a link that signs in."""
 
 from urllib.parse import urlsplit
 
@@ -55,3 +55,30 @@ def test_a_wrong_key_is_refused_and_not_stored(open_console: OpenConsole, embedd
     expect(console.notice).not_to_be_empty()
     expect(console.field("Access key or token")).to_be_visible()
     assert console.page.evaluate(STORES) == ["{}", "{}"]
+
+
+def test_a_link_with_the_key_signs_in_and_leaves_the_address_without_it(
+    open_console: OpenConsole, embedded: EmbeddedStage, key: str
+) -> None:
+    console = open_console(embedded.url, fragment=f"#key={key}")
+    expect(console.button("New session")).to_be_visible()
+    assert console.page.url == f"{embedded.url}/"
+    assert key in console.page.evaluate(STORES)[0]
+    console.create("say hello")
+    console.page.go_back()
+    assert key not in console.page.url
+    assert key not in console.page.content()
+
+
+def test_a_link_with_a_new_key_replaces_the_one_of_an_open_tab(
+    open_console: OpenConsole, embedded: EmbeddedStage, key: str
+) -> None:
+    console = open_console(embedded.url)
+    console.sign_in(key, remember=True)
+    console.create("say hello")
+    console.page.evaluate("location.hash = '#key=ak_wrong'")
+    expect(console.field("Access key or token")).to_be_visible()
+    console.page.evaluate(f"location.hash = '#key={key}'")
+    expect(console.button("New session")).to_be_visible()
+    expect(console.notice).to_be_empty()
+    assert console.page.url == f"{embedded.url}/"

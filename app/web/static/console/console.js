@@ -2,7 +2,7 @@
 
 import { call, onCommand, read } from "./api.js";
 import { announce, byId, notice } from "./dom.js";
-import { forget, store, stored } from "./key.js";
+import { forget, store, stored, storeFromAddress } from "./key.js";
 import { SessionView } from "./session.js";
 import { SessionList } from "./sessions.js";
 import { listen } from "./shortcuts.js";
@@ -133,7 +133,11 @@ async function copy() {
 }
 
 byId("copy").addEventListener("click", copy);
-window.addEventListener("hashchange", route);
+window.addEventListener("hashchange", () => {
+  if (!storeFromAddress()) return route();
+  notice("");
+  signIn();
+});
 
 listen({
   "/": () => byId("search").focus(),
@@ -147,5 +151,5 @@ listen({
   Escape: () => go(""),
 });
 
-if (stored()) signIn();
+if (storeFromAddress() || stored()) signIn();
 else byId("key").focus();
