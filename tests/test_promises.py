@@ -71,6 +71,12 @@ def test_every_make_target_is_listed_by_help() -> None:
     assert phony.split() == re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.MULTILINE)
 
 
+def test_every_test_target_of_make_runs_before_a_change_is_merged() -> None:
+    targets = re.findall(r"^(check|test[a-z-]*):", text("Makefile"), re.MULTILINE)
+    assert set(re.findall(r"^make ([a-z-]+)$", text(".ci/run"), re.MULTILINE)) == set(targets)
+    assert ".ci/run" in text(".github/workflows/ci.yml")
+
+
 @pytest.mark.parametrize("name", PROSE)
 def test_a_path_in_the_documentation_exists(name: str) -> None:
     for path in PATH.findall(re.sub(r"\S*<\w+>\S*", "", text(name))):

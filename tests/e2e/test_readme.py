@@ -42,7 +42,7 @@ def test_the_session_in_the_readme_works_when_it_is_pasted(tmp_path: Path) -> No
     stream, _, rest = done.stdout.rpartition("\n\n")
     events = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
     run, transcript, session = decoded(rest)
-    assert [event["type"] for event in events][:: len(events) - 1] == ["RUN_STARTED", "RUN_FINISHED"]
+    assert [events[0]["type"], events[-1]["type"]] == ["RUN_STARTED", "RUN_FINISHED"]
     assert (run["run_id"], run["status"]) == (events[0]["runId"], "completed")
     assert [message["content"] for message in transcript["messages"] if message["role"] == "user"] == [
         "list the files",
