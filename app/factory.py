@@ -75,7 +75,7 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
             settings.backend_url,
             settings.backend_timeout,
             metrics.observe,
-            answers=settings.data_dir / "idempotency.db",
+            idempotency_file=settings.data_dir / "idempotency.db",
             tracing=tracing,
             log_cache_bytes=settings.log_cache_bytes,
         )

@@ -24,7 +24,7 @@ from app.models.runs import MessageCreate
 from app.observability.tracing import Tracing
 from tests.support import platform_failures as failures
 from tests.support.deadline import eventually
-from tests.support.output import stored_events, told
+from tests.support.output import stored_events, transcript
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
 from tests.support.server import free_port
@@ -136,10 +136,10 @@ async def test_response_that_stalls_is_a_504(platform: FakePlatform) -> None:
             await stored_events(backend, CALLER, "s1")
 
 
-async def test_response_may_take_longer_than_the_timeout_while_its_bytes_keep_arriving(platform: FakePlatform) -> None:
+async def test_response_may_take_longer_than_the_timeout_while_bytes_arrive(platform: FakePlatform) -> None:
     platform.always("export", failures.trickle)
     async with connected(platform.url, timeout=1.0) as backend:
-        assert await told(backend, CALLER, "s1") == []
+        assert await transcript(backend, CALLER, "s1") == []
 
 
 @pytest.mark.parametrize("status", [400, 402, 405, 409, 413, 422, 429, 500, 502, 503, 504, 599])

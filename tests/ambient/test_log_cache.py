@@ -9,16 +9,16 @@ import pytest
 from app.agui.events import EventBatch
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 from app.agui.renderers import RunFilter, RunSummarizer, TranscriptWriter
-from app.backends.ambient.log_cache import LONG_LOG, Checkpoint, Checkpoints, LogCache, memory_size
+from app.backends.ambient.log_cache import MIN_LOG_BYTES, Checkpoint, Checkpoints, LogCache, memory_size
 from tests.bench import exports
 from tests.support.agui_samples import raw
 
-LONG = b"x" * LONG_LOG
+LONG = b"x" * MIN_LOG_BYTES
 KB = 1000
 
 
 async def view(cache: LogCache, key: str, log: bytes = LONG, *, view_size: int = 0) -> list[bytes]:
-    """What a view of `log` was fed in all, each time it was read; a fresh one takes `view_size` bytes of memory."""
+    """Read a log and return all that its view was fed so far; a new view takes `view_size` bytes of memory."""
 
     def make() -> list[bytes]:
         return [bytes(view_size)] if view_size else []
@@ -47,7 +47,7 @@ async def test_a_view_is_fed_only_what_was_appended() -> None:
 async def test_a_view_is_made_again_when_the_log_was_rewritten() -> None:
     cache = LogCache(1000 * KB)
     await view(cache, "a")
-    other = b"y" * LONG_LOG
+    other = b"y" * MIN_LOG_BYTES
     assert await view(cache, "a", other) == [other]
     assert await view(cache, "a", other + b",z") == [other, b"z"]
 
@@ -96,7 +96,7 @@ def checkpoints(cache: LogCache, key: str, count: int = 0) -> int:
     with cache.checkpoints(key) as found:
         before = found.size // 250
         for position in range(before, before + count):
-            found.add(Checkpoint(position, False, LogPrefix(LONG_LOG, b"")))
+            found.add(Checkpoint(position, False, LogPrefix(MIN_LOG_BYTES, b"")))
     return before
 
 
@@ -113,10 +113,10 @@ def test_reading_starts_at_the_last_checkpoint_before_the_position() -> None:
     found = Checkpoints()
     assert found.before(100) is None
     for position in (10, 20, 20, 15, 30):
-        found.add(Checkpoint(position, False, LogPrefix(LONG_LOG + position, b"")))
+        found.add(Checkpoint(position, False, LogPrefix(MIN_LOG_BYTES + position, b"")))
     starts = [found.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
     assert [start and start.position for start in starts] == [None, None, 10, 10, 20, 20, 30, 30]
-    found.add(Checkpoint(40, False, LogPrefix(LONG_LOG - 1, b"")))
+    found.add(Checkpoint(40, False, LogPrefix(MIN_LOG_BYTES - 1, b"")))
     assert found.size == 750
 
 
@@ -127,8 +127,8 @@ def errors() -> Iterator[bytes]:
 
 def snapshots_before_inputs() -> Iterator[bytes]:
     for number in range(20):
-        said = {"role": "user", "content": "x" * 50_000 + "🚀"}
-        yield raw("MESSAGES_SNAPSHOT", runId=f"r{number}", messages=[said])
+        message = {"role": "user", "content": "x" * 50_000 + "🚀"}
+        yield raw("MESSAGES_SNAPSHOT", runId=f"r{number}", messages=[message])
         yield raw("RUN_STARTED", runId=f"r{number}", input={"messages": [{"role": "user", "content": "hi"}]})
 
 

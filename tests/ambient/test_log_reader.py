@@ -14,7 +14,7 @@ from app.models.output import EventLog, LogPage, Message, OutputFormat
 from app.models.runs import RunSummary
 from app.results import StreamedBody
 from tests.bench import exports
-from tests.support.output import stored_events, told
+from tests.support.output import stored_events, transcript
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, connected
 
@@ -85,7 +85,7 @@ async def uncached_page(platform: FakePlatform, *arguments: Any) -> EventLog:
 
 async def uncached(platform: FakePlatform) -> tuple[list[RunSummary], list[Message]]:
     async with connected(platform.url) as backend:
-        return await runs(backend), await told(backend, CALLER, "s1")
+        return await runs(backend), await transcript(backend, CALLER, "s1")
 
 
 async def test_only_new_events_of_a_log_are_decoded(
@@ -96,7 +96,7 @@ async def test_only_new_events_of_a_log_are_decoded(
         platform.runner.logs["s1"] = LINES[:end]
         expected = await uncached(platform)
         decoded.clear()
-        assert (await runs(backend), await told(backend, CALLER, "s1")) == expected
+        assert (await runs(backend), await transcript(backend, CALLER, "s1")) == expected
         assert sum(decoded) == 2 * (end - known)
         known = end
 
@@ -105,10 +105,10 @@ async def test_only_new_events_of_one_run_are_decoded(
     platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     platform.runner.logs["s1"] = LINES[:-30]
-    await told(backend, CALLER, "s1", RUN)
+    await transcript(backend, CALLER, "s1", RUN)
     platform.runner.logs["s1"] = LINES
     decoded.clear()
-    again = await told(backend, CALLER, "s1", RUN)
+    again = await transcript(backend, CALLER, "s1", RUN)
     assert sum(decoded) == 30
     assert again == (await uncached(platform))[1][-len(again) :]
 
@@ -119,10 +119,10 @@ async def test_rewritten_log_is_read_as_a_whole(
 ) -> None:
     platform.runner.logs["s1"] = LINES[:HALF]
     await runs(backend)
-    await told(backend, CALLER, "s1")
+    await transcript(backend, CALLER, "s1")
     platform.runner.logs["s1"] = now
     for _ in range(2):
-        assert (await runs(backend), await told(backend, CALLER, "s1")) == await uncached(platform)
+        assert (await runs(backend), await transcript(backend, CALLER, "s1")) == await uncached(platform)
 
 
 @pytest.mark.parametrize("format", [OutputFormat.EVENTS, OutputFormat.COMPACT])
@@ -175,10 +175,10 @@ async def test_cached_run_is_found_by_any_spelling_of_its_id(
     platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:
     platform.runner.logs["s1"] = LINES
-    await told(backend, CALLER, "s1", RUN)
+    await transcript(backend, CALLER, "s1", RUN)
     await page(backend, len(LINES), RUN)
     decoded.clear()
-    assert await told(backend, CALLER, "s1", f"urn:uuid:{RUN.upper()}")
+    assert await transcript(backend, CALLER, "s1", f"urn:uuid:{RUN.upper()}")
     assert not (await page(backend, len(LINES), RUN.upper())).events
     assert sum(decoded) == 0
 
@@ -210,9 +210,9 @@ async def test_aborted_and_concurrent_reads_do_not_spoil_the_cache(
         left = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
         assert isinstance(left, StreamedBody)
         await anext(left.chunks)
-        assert await told(backend, CALLER, "s1") == whole
+        assert await transcript(backend, CALLER, "s1") == whole
         await left.chunks.aclose()
-        both = tuple(await asyncio.gather(told(backend, CALLER, "s1"), told(backend, CALLER, "s1")))
+        both = tuple(await asyncio.gather(transcript(backend, CALLER, "s1"), transcript(backend, CALLER, "s1")))
         assert both == (whole, whole)
 
 
@@ -220,6 +220,6 @@ async def test_unknown_run_is_found_once_it_is_in_the_log(platform: FakePlatform
     platform.runner.logs["s1"] = LINES[:HALF]
     for _ in range(2):
         with pytest.raises(RunNotFound):
-            await told(backend, CALLER, "s1", RUN)
+            await transcript(backend, CALLER, "s1", RUN)
     platform.runner.logs["s1"] = LINES
-    assert await told(backend, CALLER, "s1", RUN)
+    assert await transcript(backend, CALLER, "s1", RUN)

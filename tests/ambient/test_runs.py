@@ -24,7 +24,7 @@ from app.models.output import OutputFormat
 from app.models.runs import AcceptedRun, MessageCreate, RunCreate, RunMessage, RunStatus, RunSummary, Usage
 from app.results import Idempotent
 from tests.support import platform_failures as failures
-from tests.support.output import stored_events, told
+from tests.support.output import stored_events, transcript
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
 
@@ -59,7 +59,7 @@ async def events(
 
 
 async def conversation(backend: AmbientBackend, run_id: str | None = None) -> list[tuple[str, str | None]]:
-    return [(message.role, message.content) for message in await told(backend, CALLER, "s1", run_id)]
+    return [(message.role, message.content) for message in await transcript(backend, CALLER, "s1", run_id)]
 
 
 class TestSendMessage:
@@ -326,7 +326,7 @@ class TestOutput:
 
     async def test_transcript_has_complete_tool_calls(self, backend: AmbientBackend) -> None:
         await backend.send_message(CALLER, "s1", HELLO)
-        messages = await told(backend, CALLER, "s1")
+        messages = await transcript(backend, CALLER, "s1")
         (call,) = [call for message in messages for call in message.tool_calls or []]
         assert (call.name, call.args, call.status) == ("Bash", '{"command":"ls"}', "completed")
         assert call.result is not None

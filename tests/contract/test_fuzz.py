@@ -109,7 +109,7 @@ class Service(NamedTuple):
 def ambient(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     answers = tmp_path_factory.mktemp("fuzz") / "idempotency.db"
     with FakePlatform(auto=True) as platform:
-        backend = AmbientBackend(platform.url, 30, answers=answers, interrupt_timeout=2, poll_interval=0.05)
+        backend = AmbientBackend(platform.url, 30, idempotency_file=answers, interrupt_timeout=2, poll_interval=0.05)
 
         def token(project: str) -> str:
             platform.tokens[f"token-{project}"] = (project, "admin")

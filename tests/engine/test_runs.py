@@ -15,7 +15,7 @@ from app.models.output import OutputFormat
 from app.models.runs import RunCreate, RunMessage, RunStatus
 from app.models.sessions import SessionStatus
 from app.store.commands.runs import claim_run
-from tests.support.output import stored_events, told
+from tests.support.output import stored_events, transcript
 from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
 
 
@@ -286,7 +286,7 @@ async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(home: Hous
     await home.ended(session_id, run_id)
 
     async def spoken(run: str | None) -> list[tuple[str, str | None]]:
-        return [(message.role, message.content) for message in await told(home.backend, CALLER, session_id, run)]
+        return [(message.role, message.content) for message in await transcript(home.backend, CALLER, session_id, run)]
 
     spelled = uuid.UUID(run_id).hex.upper()
     whole = await stored_events(home.backend, CALLER, session_id)

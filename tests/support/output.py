@@ -1,4 +1,4 @@
-"""What a backend answers to whoever reads a log."""
+"""Reading whole logs from a backend."""
 
 import msgspec
 
@@ -15,12 +15,12 @@ async def stored_events(
     format: OutputFormat = OutputFormat.EVENTS,
     run_id: str | None = None,
 ) -> list[msgspec.Raw]:
-    """The events of a whole log, or of one run, in a format other than the transcript; they have to come in pieces."""
+    """Return the events of a log, or of one run, in any format but the transcript."""
     return msgspec.json.decode(await _whole(backend, caller, session_id, format, run_id), type=list[msgspec.Raw])
 
 
-async def told(backend: Backend, caller: Caller, session_id: str, run_id: str | None = None) -> list[Message]:
-    """The messages of a whole log, or of one run."""
+async def transcript(backend: Backend, caller: Caller, session_id: str, run_id: str | None = None) -> list[Message]:
+    """Return the messages of a log, or of one run."""
     messages = await _whole(backend, caller, session_id, OutputFormat.TRANSCRIPT, run_id)
     return msgspec.json.decode(messages, type=list[Message])
 
@@ -28,9 +28,9 @@ async def told(backend: Backend, caller: Caller, session_id: str, run_id: str | 
 async def _whole(
     backend: Backend, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None
 ) -> msgspec.Raw:
-    answer = await backend.get_session_output(caller, session_id, format=format, run_id=run_id)
-    assert isinstance(answer, StreamedBody)
-    pieces = [piece async for piece in answer.chunks]
+    output = await backend.get_session_output(caller, session_id, format=format, run_id=run_id)
+    assert isinstance(output, StreamedBody)
+    pieces = [piece async for piece in output.chunks]
     assert all(pieces)
     body = msgspec.json.decode(b"".join(pieces), type=dict[str, msgspec.Raw])
     found = "messages" if format is OutputFormat.TRANSCRIPT else "events"

@@ -16,7 +16,7 @@ NO_FILE = Path("/dev/null/idempotency.db")
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[AmbientBackend]:
     """Yield an open backend, whose time limit is longer than any healthy response takes."""
-    arguments: dict[str, Any] = {"timeout": 10.0, "answers": NO_FILE} | options
+    arguments: dict[str, Any] = {"timeout": 10.0, "idempotency_file": NO_FILE} | options
     backend = AmbientBackend(url, **arguments)
     await backend.open()
     try:

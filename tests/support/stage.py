@@ -259,7 +259,7 @@ def before(
     platform: FakePlatform, loop: Background, timeout: float, answers: Path = NO_FILE
 ) -> Iterator[PlatformStage]:
     """A server before a platform that may be up or down; `answers` is the server's own file."""
-    backend = AmbientBackend(platform.url, timeout, answers=answers, interrupt_timeout=2, poll_interval=0.05)
+    backend = AmbientBackend(platform.url, timeout, idempotency_file=answers, interrupt_timeout=2, poll_interval=0.05)
     with serving(create_app(settings(backend_url=platform.url), backend), loop) as url:
         yield PlatformStage(url, served_contract(url), platform)
 

@@ -1,1 +1,1 @@
-"""The Ambient Code Platform backend behind the port: sessions live in Kubernetes, this package speaks HTTP to them."""
+"""The platform backend: sessions of an Ambient Code Platform, reached over its HTTP API."""

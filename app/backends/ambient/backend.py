@@ -30,7 +30,7 @@ class AmbientBackend(Backend):
 
     The operations are those of three parts: sessions, runs and output. Times are in seconds: `timeout` bounds each wait
     for the platform, `interrupt_timeout` the wait for the end of an interrupted run. A log that somebody waits for is
-    read every `poll_interval`. Responses to requests with an idempotency key are stored in the file `answers`.
+    read every `poll_interval`. Responses by idempotency key are stored in `idempotency_file`.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class AmbientBackend(Backend):
         timeout: float,
         observe: Observe | None = None,
         *,
-        answers: Path,
+        idempotency_file: Path,
         tracing: Tracing | None = None,
         log_cache_bytes: int = 80 << 20,
         interrupt_timeout: float = 10.0,
         poll_interval: float = 1.0,
     ) -> None:
         self._platform = PlatformApi(url, timeout, observe, tracing)
-        self._idempotency = IdempotencyStore(answers)
+        self._idempotency = IdempotencyStore(idempotency_file)
         pending = PendingRuns()
         logs = LogReader(self._platform, LogCache(log_cache_bytes))
         pollers = LogPollers(self._platform, logs, poll_interval)

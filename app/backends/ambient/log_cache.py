@@ -26,11 +26,11 @@ from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 
 V = TypeVar("V")
 
-LONG_LOG = 1 << 18
-"""Bytes of a log from which on it is cached; a shorter one is decoded as quickly as it is hashed."""
+MIN_LOG_BYTES = 1 << 18
+"""Shortest log that is cached: to decode a shorter one takes no longer than to hash it."""
 
-_ENTRY = 4096  # bytes that each entry counts for besides its content: bounds the number of small ones
-_CHECKPOINT = 250  # bytes of memory
+_ENTRY_BYTES = 4096  # bytes that each entry counts for besides its content: bounds the number of small ones
+_CHECKPOINT_BYTES = 250
 _GROWTH = 1.125  # by which a log grows until the memory of its view is measured again
 
 
@@ -54,12 +54,12 @@ class Checkpoints:
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return _CHECKPOINT * len(self._checkpoints)
+        return _CHECKPOINT_BYTES * len(self._checkpoints)
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Append a checkpoint if it is after all others and spares enough decoding."""
         last = self._checkpoints[-1].position if self._checkpoints else -1
-        if checkpoint.prefix.size >= LONG_LOG and checkpoint.position > last:
+        if checkpoint.prefix.size >= MIN_LOG_BYTES and checkpoint.position > last:
             self._checkpoints.append(checkpoint)
 
     def before(self, position: int) -> Checkpoint | None:
@@ -114,7 +114,7 @@ class LogCache:
             yield view.value
         finally:
             prefix = hasher.prefix
-            if self._max_bytes and prefix and prefix.size >= LONG_LOG:
+            if self._max_bytes and prefix and prefix.size >= MIN_LOG_BYTES:
                 view = view._replace(prefix=prefix)
                 if prefix.size >= _GROWTH * view.measured:
                     view = view._replace(size=memory_size(view.value), measured=prefix.size)
@@ -136,23 +136,24 @@ class LogCache:
 
 
 def _entry_size(entry: _View | Checkpoints) -> int:
-    return _ENTRY + entry.size
+    return _ENTRY_BYTES + entry.size
 
 
 _LEAVES = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 def memory_size(root: object) -> int:
-    """Return about how many bytes of memory an object takes together with all that it refers to, without classes.
+    """Return about how many bytes of memory an object takes together with all that it refers to.
 
-    Leaves count once for each reference to them.
+    Classes and functions do not count, since they lead to the whole program. Strings and numbers count once for each
+    reference, which is quicker than to look for duplicates.
     """
     size, seen, level = 0, {id(root)}, [root]
     while level:
         references = gc.get_referents(*level)
         leaves = [each for each in references if type(each) in _LEAVES]
         size += sum(map(getsizeof, level)) + sum(map(getsizeof, leaves))
-        inner = {id(each): each for each in references if type(each) not in _LEAVES and not isinstance(each, type)}
+        inner = {id(each): each for each in references if type(each) not in _LEAVES and not callable(each)}
         level = [each for key, each in inner.items() if key not in seen]
         seen |= inner.keys()
     return size

@@ -133,10 +133,10 @@ class LogReader:
         hasher = PrefixHasher(start and start.prefix)
 
         def feed(batch: EventBatch[Event]) -> bool:
-            kept = events.feed(batch)
+            selected = events.feed(batch)
             if prefix := hasher.prefix:
                 checkpoints.add(Checkpoint(events.end, events.missing, prefix))
-            return builder.feed(kept.all())
+            return builder.feed(selected.all())
 
         await self._turns.read(self._batches(caller, session_id, EVENTS, hasher), feed)
         if not builder.full:
