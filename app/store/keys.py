@@ -17,7 +17,7 @@ from app.errors import Forbidden, NotFound, Unauthorized
 from app.models.caller import Caller, Credentials, Role
 from app.store.sqlite.database import migrate
 from app.store.sqlite.engine import translate_errors, writing_engine
-from app.store.sqlite.files import private_database
+from app.store.sqlite.files import create_private_database
 from app.store.statements import Statement
 from app.store.tables import ACCESS_KEYS
 
@@ -69,7 +69,7 @@ class KeyRing:
     @contextmanager
     def open(cls, database: Path) -> Iterator[Self]:
         """Open the keys of the store in a file, which is created if it does not exist and migrated if it is older."""
-        private_database(database)
+        create_private_database(database)
         engine = writing_engine(database)
         try:
             migrate(engine)

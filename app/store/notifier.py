@@ -1,4 +1,14 @@
-"""Wakes those who wait for news of a session: the news itself they read from the store."""
+"""Change notifications within one process.
+
+A notification carries no data: it names sessions that have changed, and their subscribers read the store again. What a
+subscriber has is therefore what the store has, in one order, without a queue for each of them.
+
+    writer                            subscriber
+    mark_changed(connection, 7)       with notifier.subscribe(7) as changed:
+    commit                                changed.clear()
+    notifier.notify({7})        →         read the store
+                                          await changed.wait()
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Sequence
@@ -9,59 +19,60 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 SHARED_READS = 2
+"""Reads of a session that are remembered until it changes: most subscribers are at one of the last two positions."""
 WAKE_BATCH = 32
-"""Readers that are woken together: as many take about a millisecond."""
-_CHANGED = "sessions with news"
+"""Subscribers that are woken in one iteration of the event loop; what they do then takes about a millisecond."""
+_CHANGED_SESSIONS = "changed_sessions"
 
 
-class _Subscribers:
-    """Who watches a session, and the last things that they have read since it had news."""
+class _Subscriptions:
+    """The subscribers of one session, and the reads that they share until it changes."""
 
     def __init__(self) -> None:
-        self.bells: set[asyncio.Event] = set()
+        self.flags: set[asyncio.Event] = set()
         self.reads: dict[Hashable, asyncio.Task[Any]] = {}
 
 
 class ChangeNotifier:
-    """Rung after each commit for the sessions that it has changed; lives in the event loop."""
+    """Notifies subscribers of sessions that a commit has changed; belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._watched: dict[int, _Subscribers] = {}
-
-    def notify(self, sessions: Iterable[int]) -> None:
-        """Wake all who watch one of these sessions."""
-        for session in sessions:
-            if watched := self._watched.get(session):
-                watched.reads.clear()
-                _wake([*watched.bells])
+        self._subscriptions: dict[int, _Subscriptions] = {}
 
     @contextmanager
     def subscribe(self, session: int) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the session has news: clear it before reading, and nothing is missed."""
-        rung = asyncio.Event()
-        watched = self._watched.setdefault(session, _Subscribers())
-        watched.bells.add(rung)
+        """Yield a flag that is set after each change; who clears it before reading the store misses none."""
+        changed = asyncio.Event()
+        subscriptions = self._subscriptions.setdefault(session, _Subscriptions())
+        subscriptions.flags.add(changed)
         try:
-            yield rung
+            yield changed
         finally:
-            watched.bells.discard(rung)
-            if not watched.bells:
-                self._watched.pop(session, None)
+            subscriptions.flags.discard(changed)
+            if not subscriptions.flags:
+                self._subscriptions.pop(session, None)
+
+    def notify(self, sessions: Iterable[int]) -> None:
+        """Wake the subscribers of these sessions."""
+        for session in sessions:
+            if subscriptions := self._subscriptions.get(session):
+                subscriptions.reads.clear()
+                _wake([*subscriptions.flags])
 
     async def read_shared(self, session: int, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `read()`, shared by subscribers that ask for the same `key` until the next change.
 
         To be called while subscribed. The task is shared rather than its result, so those who come while it reads
-        wait for it; one of them who is cancelled does not cancel it. Only the last `SHARED_READS` keys are remembered,
-        and no read that failed.
+        wait for it, and one of them who is cancelled does not cancel it. A read that failed is not shared.
         """
-        subscribers = self._watched[session]
-        if (task := subscribers.reads.get(key)) is None or _has_failed(task):
-            if len(subscribers.bells) == 1:
+        subscriptions = self._subscriptions[session]
+        task = subscriptions.reads.get(key)
+        if task is None or _has_failed(task):
+            if len(subscriptions.flags) == 1:
                 return await read()
-            task = subscribers.reads[key] = asyncio.create_task(read())
-            if len(subscribers.reads) > SHARED_READS:
-                del subscribers.reads[next(iter(subscribers.reads))]
+            task = subscriptions.reads[key] = asyncio.create_task(read())
+            if len(subscriptions.reads) > SHARED_READS:
+                del subscriptions.reads[next(iter(subscriptions.reads))]
         return await asyncio.shield(task)
 
 
@@ -69,29 +80,29 @@ def _has_failed(task: "asyncio.Task[Any]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _wake(bells: Sequence[asyncio.Event]) -> None:
-    """Some now, the others in the next rounds of the loop, so that requests come in between."""
-    for rung in bells[:WAKE_BATCH]:
-        rung.set()
-    if others := bells[WAKE_BATCH:]:
+def _wake(flags: Sequence[asyncio.Event]) -> None:
+    """Set some flags now and the others in the next iterations of the loop, so that requests are served in between."""
+    for flag in flags[:WAKE_BATCH]:
+        flag.set()
+    if others := flags[WAKE_BATCH:]:
         asyncio.get_running_loop().call_soon(_wake, others)
 
 
-async def notified_before(rung: asyncio.Event, deadline: float) -> bool:
-    """Wait until the bell has rung; False once `deadline`, a time of the event loop, has passed."""
+async def notified_before(changed: asyncio.Event, deadline: float) -> bool:
+    """Wait until the flag is set; return False once `deadline`, a time of the event loop, has passed."""
     try:
         async with asyncio.timeout_at(deadline):
-            return await rung.wait()
+            return await changed.wait()
     except TimeoutError:
         return False
 
 
 def mark_changed(connection: Connection, session: int) -> None:
-    """Note that this transaction of the writer has news of the session."""
-    connection.info.setdefault(_CHANGED, set()).add(session)
+    """Note that the transaction changes a session in a way that its subscribers wait for."""
+    connection.info.setdefault(_CHANGED_SESSIONS, set()).add(session)
 
 
 def changed_sessions(connection: Connection) -> set[int]:
-    """The sessions noted since the last call."""
-    noted: set[int] = connection.info.pop(_CHANGED, set())
-    return noted
+    """Return the sessions that were noted since the last call."""
+    sessions: set[int] = connection.info.pop(_CHANGED_SESSIONS, set())
+    return sessions

@@ -334,7 +334,7 @@ async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(h
 async def test_reading_a_long_log_breaks_off_when_the_session_is_deleted_meanwhile(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "SLICE", 1)
+    monkeypatch.setattr(log, "SLICE_BYTES", 1)
     session_id = await home.running()
     answer = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
     assert isinstance(answer, StreamedBody)

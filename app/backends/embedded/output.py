@@ -7,6 +7,7 @@ from app.models.output import EventLog, LogPage, OutputFormat
 from app.results import EventStream, StreamedBody
 from app.store import log, runs, sessions
 from app.store.database import Database
+from app.store.follow import follow
 from app.store.log import StoredLog
 
 
@@ -28,7 +29,7 @@ class EmbeddedOutput:
             return self._stored_log.transcript(session, run_id)
         if page:
             return await self._database.read_in_thread(log.read_page, session, format, run_id, page)
-        return self._stored_log.written(session, format, run_id)
+        return self._stored_log.events(session, format, run_id)
 
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
@@ -36,9 +37,7 @@ class EmbeddedOutput:
         """Return the events after a position as a stream that goes on with new ones."""
         session = (await self._database.read_one(sessions.find, caller.project, session_id)).row_id
         run_id = run_id and normalize_run_id(run_id)
-        await self._database.read(log.check_position, session, after, run_id)
-        compacted = format is OutputFormat.COMPACT
-        return EventStream(log.follow(self._database, session, after, run_id, compacted=compacted))
+        return await follow(self._database, session, after, run_id, compacted=format is OutputFormat.COMPACT)
 
     async def get_session_logs(self, caller: Caller, session_id: str, tail: int) -> str:
         """Return the last `tail` lines of the session's text log."""

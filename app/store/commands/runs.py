@@ -109,7 +109,7 @@ def append_events(
 
 def abort_run(connection: Connection, run: RunRow, failure: Failure) -> None:
     """End an active run that nothing executes any more with RUN_ERROR."""
-    log = events.of_run(connection, run.session, run.run_id) or ()
+    log = events.of_run(connection, run.session, run.run_id)
     recorder = RunRecorder(run.run_id, run.thread_id, run.input, log)
     append_events(connection, run, recorder.fail(failure, now_ms()), recorder.outcome)
 

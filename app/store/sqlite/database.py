@@ -18,39 +18,43 @@ from app.observability.metrics import Observe
 from app.store.database import Database
 from app.store.notifier import ChangeNotifier
 from app.store.sqlite.engine import reading_engine, translate_errors, writing_engine
-from app.store.sqlite.files import private_database
+from app.store.sqlite.files import create_private_database
 from app.store.sqlite.reserve import Reserve
 from app.store.sqlite.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-HEAVY_READERS = 4
+READER_THREADS = 4
 
 
 class SqliteDatabase(Database):
-    """An open SQLite file; made in the event loop that uses it."""
+    """An open SQLite file, which is created or migrated first; belongs to the event loop in which it is made.
+
+    In WAL mode readers and the writer do not wait for each other. A short read takes microseconds, which is less than
+    a thread would cost, so it runs on the event loop and never suspends.
+    """
 
     def __init__(self, path: Path, observe: Observe) -> None:
-        private_database(path)
-        self._writing = writing_engine(path)
-        self._reading = reading_engine(path, HEAVY_READERS + 1)
-        migrate(self._writing)
+        create_private_database(path)
+        self._write_engine = writing_engine(path)
+        self._read_engine = reading_engine(path, connections=READER_THREADS + 1)
+        migrate(self._write_engine)
         with translate_errors():
-            self._reader = self._reading.connect()
-        self._heavy = ThreadPoolExecutor(HEAVY_READERS, thread_name_prefix="store-reader")
+            self._reader = self._read_engine.connect()
+        self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._reserve = Reserve(path)
         self.notifier = ChangeNotifier()
-        self._writer = Writer(self._writing, observe, self.notifier.notify)
+        self._writer = Writer(self._write_engine, observe, self.notifier.notify)
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a short read here and now, without suspending: in WAL mode a reader waits for nobody."""
+        """Run a short read here and now."""
         with translate_errors(), self._reader.begin():
             return function(self._reader, *args, **kwargs)
 
     async def read_one(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Like `read`, without the statements that begin and end a transaction."""
+        """Run a short read here and now, without the statements that begin and end a transaction."""
         with translate_errors():
             return function(self._reader, *args, **kwargs)
 
@@ -58,25 +62,26 @@ class SqliteDatabase(Database):
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a long read in one of a few threads, each with a connection of its own."""
-        with_connection = partial(self._read_with_own_connection, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._heavy, with_connection)
+        read = partial(self._read_with_own_connection, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
     def _read_with_own_connection(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        with translate_errors(), self._reading.begin() as connection:
+        with translate_errors(), self._read_engine.begin() as connection:
             return function(connection, *args, **kwargs)
 
     async def write(self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Hand the function to the writer and wait until its changes are on disk."""
+        """Submit the function to the writer and wait until its changes are on disk."""
         return await self._writer.submit(function, *args, **kwargs)
 
     async def write_from_reserve(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Like `write`, but where the disk is full try again after freeing the reserve.
+        """Like `write`, but if the disk is full try again with the reserve.
 
-        On a disk that is nearly full the journal is emptied as well, so that there is room in it for others.
+        The reserve is not written to directly: it is released for a moment, in which the journal is moved into the
+        database file. The journal then starts anew in the space that it already has, so later writes find room too.
         """
         try:
             return await self.write(function, *args, **kwargs)
@@ -88,20 +93,19 @@ class SqliteDatabase(Database):
                 await asyncio.to_thread(self._empty_journal)
 
     def _empty_journal(self) -> None:
-        """Move the journal into the database file, in the reserved space; the journal is then begun anew."""
-        self._reserve.free()
-        with suppress(StorageFull, StorageUnavailable), translate_errors(), self._reading.connect() as connection:
+        self._reserve.release()
+        with suppress(StorageFull, StorageUnavailable), translate_errors(), self._read_engine.connect() as connection:
             connection.connection.execute("PRAGMA wal_checkpoint")
         self._reserve.fill()
 
     async def close(self) -> None:
-        """Commit what waits, then let go of the file."""
+        """Commit what was submitted, then close the file."""
         await self._writer.close()
-        await asyncio.to_thread(self._heavy.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
         self._reader.close()
-        self._reserve.free()
-        self._reading.dispose()
-        self._writing.dispose()
+        self._reserve.release()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
 
 
 def migrate(engine: Engine) -> None:

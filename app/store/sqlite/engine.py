@@ -1,4 +1,4 @@
-"""SQLite as the store needs it: durable, readable while it is written, with its errors told in our words."""
+"""SQLAlchemy engines for SQLite files: durable, readable while they are written, with the errors of `app.errors`."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import InternalError, StorageFull, StorageUnavailable
 
 BUSY_TIMEOUT_MS = 5000
-# With secure_delete, for which some builds are made, deleting a log would need as much room as the log has.
+"""How long a transaction waits for a lock that another process holds."""
+# With secure_delete=ON, which some builds have as the default, deleting a log would need as much space as the log has.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=FAST")
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
@@ -22,13 +23,13 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
 }
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}  # the second beyond a quota or a limit of a file's size
-_PRIMARY_CODE = 0xFF  # an extended result code holds its primary code in the low byte
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}  # a full disk, and a quota or a limit of the file's size
+_PRIMARY_CODE = 0xFF  # an extended result code has its primary code in the low byte
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise `StorageUnavailable`, `StorageFull` or `InternalError` instead of a driver's error, its cause chained."""
+    """Raise `StorageUnavailable`, `StorageFull` or `InternalError` from an error of the driver."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -42,14 +43,14 @@ def translate_errors() -> Iterator[None]:
 
 
 def writing_engine(path: Path) -> Engine:
-    """An engine for the one writer of this process: every transaction takes the write lock as it begins."""
+    """Return an engine for one writer: each transaction takes the file's write lock when it begins."""
     engine = _engine(path, pool_size=1, query_only=False)
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
 def reading_engine(path: Path, connections: int) -> Engine:
-    """An engine whose transactions each see one state of the file and can change nothing."""
+    """Return an engine whose transactions each see one state of the file and cannot change it."""
     engine = _engine(path, pool_size=connections, query_only=True)
     event.listen(engine, "begin", _begin)
     return engine
@@ -63,12 +64,12 @@ def _engine(path: Path, *, pool_size: int, query_only: bool) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         paramstyle="named",  # as `Statement` needs it
-        hide_parameters=True,  # an error is logged, with all that it says
+        hide_parameters=True,  # errors are logged, and values may be secrets
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
 
     def configure(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun by the listeners, never by the driver
+        connection.isolation_level = None  # the listeners begin transactions, the driver never does
         for pragma in (*_PRAGMAS, f"query_only={query_only:d}"):
             connection.execute(f"PRAGMA {pragma}")
 

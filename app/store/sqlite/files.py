@@ -1,19 +1,19 @@
-"""Files of the server that nobody else on the machine may read: they hold what clients entrust to it."""
+"""Database files that only their owner can read, since they hold what clients entrust to the server."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
-_OF_SQLITE = ("", "-wal", "-shm")  # it gives a new one the mode of the first
+_SUFFIXES = ("", "-wal", "-shm")  # SQLite gives a new one of the others the mode of the first
 
 
-def private_database(file: Path) -> None:
-    """See to it that a database of SQLite is there, if need be with its directory, and that only its owner can read it.
+def create_private_database(file: Path) -> None:
+    """Create an empty database file if there is none, with its directory, and take away other users' permissions.
 
-    A file that belongs to somebody else is left as it is. Raises OSError.
+    Files of another owner are left as they are. Raises OSError.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
-    for each in (file.with_name(file.name + ending) for ending in _OF_SQLITE):
+    for each in (file.with_name(file.name + suffix) for suffix in _SUFFIXES):
         with suppress(FileNotFoundError, PermissionError):
             each.chmod(each.stat().st_mode & 0o700)

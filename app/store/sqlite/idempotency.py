@@ -8,7 +8,7 @@ from app.models.caller import IdempotencyKey
 from app.models.wire import WireModel
 from app.store import idempotency
 from app.store.sqlite.engine import translate_errors, writing_engine
-from app.store.sqlite.files import private_database
+from app.store.sqlite.files import create_private_database
 from app.store.tables import IDEMPOTENCY_KEYS
 
 M = TypeVar("M", bound=WireModel)
@@ -23,7 +23,7 @@ class IdempotencyFile:
     def __init__(self, path: Path) -> None:
         """Open the file, which is created if need be and which only its owner can read."""
         try:
-            private_database(path)
+            create_private_database(path)
         except OSError as error:
             raise StorageUnavailable from error
         self._engine = writing_engine(path)

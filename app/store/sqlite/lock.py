@@ -1,4 +1,4 @@
-"""One server per store: a second one would take the first one's active runs for those of a crashed server."""
+"""One server per store: a second one would abort the first one's active runs as those of a crashed server."""
 
 import fcntl
 import os
@@ -8,7 +8,10 @@ from app.errors import StorageUnavailable
 
 
 class StoreLock:
-    """A lock on a file beside the store; the system lets go of it however the process ends."""
+    """A lock on a file beside the store, which the system releases however the process ends.
+
+    Creating it raises `StorageUnavailable` while another process holds it.
+    """
 
     def __init__(self, database: Path) -> None:
         path = database.with_name(f"{database.name}.lock")
@@ -21,5 +24,5 @@ class StoreLock:
             raise StorageUnavailable("Another server uses this session store.") from error
 
     def release(self) -> None:
-        """Let another server have the store."""
+        """Let another server use the store."""
         os.close(self._file)

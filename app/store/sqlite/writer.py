@@ -1,7 +1,23 @@
-"""Group commit: one thread owns the write connection, and one commit makes durable everything that waits."""
+"""Group commit: one thread owns the write connection and commits together what waits.
+
+SQLite has one writer at a time, and a durable commit costs a flush of the disk, so the functions that arrive while one
+group is committed become the next group:
+
+    event loop                     writer thread
+    submit(f) ─┐                   BEGIN IMMEDIATE
+    submit(g) ─┼─ queue ─ group →  SAVEPOINT; f(connection); RELEASE
+    submit(h) ─┘                   SAVEPOINT; g(connection) fails; ROLLBACK TO
+                                   SAVEPOINT; h(connection); RELEASE
+                                   COMMIT, which is on disk when it returns
+    notify(changed sessions)  ←──
+    set the futures' results  ←──
+
+A savepoint of its own makes each function's error undo that function alone. An error that ends the whole transaction,
+such as a full disk, undoes the group; its functions are then run again one by one, so that a single one that does not
+fit fails by itself.
+"""
 
 import asyncio
-import logging
 import sqlite3
 import threading
 import time
@@ -9,6 +25,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from app.errors import StorageUnavailable
@@ -20,7 +37,7 @@ from app.store.statements import driver
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_GROUP = 500
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class _Request(NamedTuple):
@@ -31,19 +48,19 @@ class _Request(NamedTuple):
 
 
 class Writer:
-    """The only one in this process that changes the file; functions run in the order in which they were handed in.
+    """The only part of the process that changes the file; functions run in the order in which they are submitted.
 
-    After each commit `ring` is called in the event loop with the sessions that have news.
+    After each commit `notify` is called in the event loop with the row ids of the sessions that it has changed.
     """
 
-    def __init__(self, engine: Engine, observe: Observe, ring: Callable[[set[int]], None]) -> None:
+    def __init__(self, engine: Engine, observe: Observe, notify: Callable[[set[int]], None]) -> None:
         self._engine = engine
         self._observe = observe
-        self._ring = ring
+        self._notify = notify
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._open = True
-        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._is_open = True
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     def submit(
@@ -51,32 +68,32 @@ class Writer:
     ) -> "asyncio.Future[T]":
         """Return the future value of `function(connection, *args, **kwargs)`, which is set once that is on disk.
 
-        Each function runs in a savepoint of its own, so an error rolls back only that function. Cancelling the future
-        does not cancel the function. If a group cannot be committed, its functions are run again one by one, so they
-        must be safe to repeat. Raises `StorageUnavailable` after `close`.
+        Cancelling the future does not cancel the function. Raises `StorageUnavailable` after `close`.
         """
-        if not self._open:
+        if not self._is_open:
             raise StorageUnavailable
         result: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Request(function, args, kwargs, result))
         return result
 
     async def close(self) -> None:
-        """Finish what waits, then end the thread."""
-        if self._open:
-            self._open = False
+        """Commit what was submitted, then end the thread."""
+        if self._is_open:
+            self._is_open = False
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _work(self) -> None:
-        last = False
-        while not last:
-            group, last = self._take()
-            if group:
-                self._settle(group, *self._commit(group))
+    # In the thread
 
-    def _take(self) -> tuple[list[_Request], bool]:
-        """Everything that waits, at least one request, and whether the thread ends after it."""
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            group, is_last = self._next_group()
+            if group:
+                self._publish(group, *self._commit(group))
+
+    def _next_group(self) -> tuple[list[_Request], bool]:
+        """Wait for requests; return all that there are, and whether the thread ends after them."""
         group: list[_Request] = []
         while (request := self._queue.get()) is not None:
             group.append(request)
@@ -85,56 +102,55 @@ class Writer:
         return group, True
 
     def _commit(self, group: list[_Request]) -> tuple[list[Any], set[int]]:
-        """What became of each function, its value or the exception that undid it; and the sessions that have news.
-
-        A group that cannot be committed, since one of it does not fit on the disk perhaps, is committed one by one.
-        """
-        began = time.perf_counter()
+        """Return each function's value, or the exception that undid it, and the sessions that have changed."""
+        started = time.perf_counter()
         try:
             with translate_errors(), self._engine.begin() as connection:
-                results = [self._run(connection, request) for request in group]
-                news = changed_sessions(connection)
+                results = [_call(connection, request) for request in group]
+                changed = changed_sessions(connection)
         except Exception as error:
-            log.warning("a commit failed", exc_info=True)
-            self._report("error", began)
-            # A lock that others hold would be waited for by each request anew.
+            log.warning("commit_failed", writes=len(group), exc_info=True)
+            self._measure("error", started)
+            # One by one, the requests would wait in turn for a lock that another process holds.
             if len(group) == 1 or isinstance(error, StorageUnavailable):
                 return [error] * len(group), set()
-            apart = [self._commit([request]) for request in group]
-            return [result for [result], _ in apart], set().union(*(news for _, news in apart))
-        self._report("ok", began)
-        return results, news
+            commits = [self._commit([request]) for request in group]
+            return [result for [result], _ in commits], set().union(*(changed for _, changed in commits))
+        self._measure("ok", started)
+        return results, changed
 
-    def _report(self, outcome: str, began: float) -> None:
+    def _measure(self, outcome: str, started: float) -> None:
         try:
-            self._observe("commit", time.perf_counter() - began, outcome)
+            self._observe("commit", time.perf_counter() - started, outcome)
         except Exception:
-            log.exception("a commit could not be measured")  # which must not end the thread
+            log.exception("commit_not_measured")  # and the thread goes on
 
-    def _run(self, connection: Connection, request: _Request) -> Any:
-        execute = driver(connection).execute
+    def _publish(self, group: list[_Request], results: list[Any], changed: set[int]) -> None:
         try:
-            with translate_errors():
-                execute("SAVEPOINT request")
-                value = request.function(connection, *request.args, **request.kwargs)
-                execute("RELEASE request")
-        except Exception as error:
-            if not _undone(connection):
-                raise
-            return error
-        return value
-
-    def _settle(self, group: list[_Request], results: list[Any], news: set[int]) -> None:
-        try:
-            if news:  # first: who has an answer must not find what others have read before
-                self._loop.call_soon_threadsafe(self._ring, news)
-            self._loop.call_soon_threadsafe(_answer, group, results)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            log.warning("%d writes were committed after their loop had ended", len(group))
+            if changed:  # before the results, so that nobody who has one finds a shared read from before the commit
+                self._loop.call_soon_threadsafe(self._notify, changed)
+            self._loop.call_soon_threadsafe(_set_results, group, results)
+        except RuntimeError:  # the loop is closed
+            log.warning("commit_after_loop_closed", writes=len(group))
 
 
-def _undone(connection: Connection) -> bool:
-    """Undo one function; False if the error, such as a full disk, has ended the whole transaction."""
+def _call(connection: Connection, request: _Request) -> Any:
+    """Return the function's value, or the exception that undid it; raise one that ended the whole transaction."""
+    execute = driver(connection).execute
+    try:
+        with translate_errors():
+            execute("SAVEPOINT request")
+            value = request.function(connection, *request.args, **request.kwargs)
+            execute("RELEASE request")
+    except Exception as error:
+        if not _undo(connection):
+            raise
+        return error
+    return value
+
+
+def _undo(connection: Connection) -> bool:
+    """Undo one function; return False if its error has ended the whole transaction."""
     try:
         driver(connection).execute("ROLLBACK TO request")
         driver(connection).execute("RELEASE request")
@@ -143,9 +159,9 @@ def _undone(connection: Connection) -> bool:
     return True
 
 
-def _answer(group: list[_Request], results: list[Any]) -> None:
+def _set_results(group: list[_Request], results: list[Any]) -> None:
     for request, result in zip(group, results, strict=True):
-        if request.result.done():
+        if request.result.done():  # cancelled
             continue
         if isinstance(result, Exception):
             request.result.set_exception(result)
