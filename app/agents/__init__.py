@@ -1,1 +1,1 @@
-"""Kinds of agents that the embedded backend runs, one file each, behind the port of `app.agents.port`."""
+"""The agents that the engine can run, one module or package for each kind, behind `app.agents.port`."""

@@ -1,4 +1,4 @@
-"""An AG-UI agent behind HTTP: each turn is one POST whose answer is a stream of events."""
+"""An agent that speaks AG-UI over HTTP: a turn is one POST, whose response is a stream of server-sent events."""
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -17,18 +17,21 @@ class _Event(msgspec.Struct):
     type: str
 
 
-_event = msgspec.json.Decoder(_Event)
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class AguiAgent(Agent):
-    """Speaks AG-UI 0.1 and 1.0 to `url` (http or https)."""
+    """Speaks AG-UI 0.1 and 1.0 to `url` (http or https), without proxies, redirects and cookies."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._http: aiohttp.ClientSession | None = None
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
-        """Send the turn, yield each event as it was written; a stream that just ends is no error here."""
+        """Post the turn's input and yield the data of each event, unchanged.
+
+        A stream may end without a terminal event; the engine supplies one.
+        """
         decoder = Decoder()
         with _agent_errors():
             response = await self._session().post(
@@ -45,9 +48,9 @@ class AguiAgent(Agent):
                 _check_head(response)
                 async for chunk in response.content.iter_any():
                     for data in decoder.feed(chunk):
-                        yield _checked(data)
+                        yield _require_event(data)
                 for data in decoder.finish():
-                    yield _checked(data)
+                    yield _require_event(data)
             finally:
                 response.close()
 
@@ -62,7 +65,7 @@ class AguiAgent(Agent):
             self._http = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
-                # A turn may think for long; the engine limits how long.
+                # No limit on the turn: the agent may be silent for long, and the engine has a limit of its own.
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
             )
         return self._http
@@ -72,14 +75,14 @@ def _check_head(response: aiohttp.ClientResponse) -> None:
     if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         raise AgentError(f"The agent refused the run with HTTP status {response.status}.")
     if response.content_type != "text/event-stream":
-        raise AgentError("The agent did not answer with an event stream.")
+        raise AgentError("The agent did not respond with an event stream.")
 
 
-def _checked(data: bytes) -> bytes:
-    """Events are stored as they are and read by others: only sound JSON gets through."""
+def _require_event(data: bytes) -> bytes:
+    """Return `data`; raise `AgentError` unless it is a JSON object with a type, in UTF-8."""
     try:
         data.decode()
-        _event.decode(data)
+        _decode_event(data)
     except (ValueError, RecursionError) as error:
         raise AgentError("The agent sent something that is not an event, or only a part of one.") from error
     return data
@@ -87,6 +90,7 @@ def _checked(data: bytes) -> bytes:
 
 @contextmanager
 def _agent_errors() -> Iterator[None]:
+    """Raise what goes wrong on the connection as an `AgentError`."""
     try:
         yield
     except EventTooLarge as error:

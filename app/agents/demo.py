@@ -1,143 +1,201 @@
-"""The built-in agent: no model, no network, does on request what a real agent may do."""
+"""The built-in agent: no model and no network. Words in the last user message select what it does.
+
+    list, files        a tool call that lists the workspace
+    slow N             N ticks, one every tenth of a second
+    fail               a run that ends with an error
+    delete PATH        an approval between turns, and a tool call that deletes the file
+    ask                an approval between turns, without a tool call
+    ask now            an approval within the turn
+    what did I say     the earlier messages
+    anything else      an echo, and how to use the agent
+
+Approvals between turns are AG-UI interrupts: the run ends with one, and the decision comes as `resume` of a later run.
+"""
 
 import asyncio
-import itertools
-import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 
-from app.agents.port import Agent, RequestApproval, Turn
+from app.agents.demo_workspace import MAX_ENTRIES, delete_file, list_workspace
+from app.agents.port import Agent, Turn
 from app.agui.events import encode_event
 from app.agui.messages import text_parts
 from app.models.approvals import ApprovalOption, ApprovalRequest
 
 MAX_TICKS = 3000
-MAX_ENTRIES = 100
-MAX_QUOTE = 500
+MAX_QUOTE = 500  # characters of a message that are repeated
+MAX_RECALLED = 10  # messages
 WORD_SECONDS = 0.01
 TICK_SECONDS = 0.1
 
 HELP = (
-    "I am the demo agent: built in, without a model or a network. "
-    'Ask me to "list the files" and I call a tool on the workspace; "slow 50" and I take fifty ticks of a tenth of a '
-    'second, time enough to interrupt me; "fail" and the run ends with an error; "delete notes.txt" and I wait for '
-    'your approval, "ask" and I wait for it without a reason, "ask now" and I do so within my turn; "what did I say?" '
-    "and I recall our conversation."
+    "I am the demo agent, built in, without a model or a network. Try one of these. "
+    '"list the files": I call a tool that lists the workspace. '
+    '"slow 50": I count fifty ticks in five seconds, enough time to interrupt me. '
+    '"fail": the run ends with an error. '
+    '"delete notes.txt": I ask for your approval first. '
+    '"ask": the run ends with a request for approval. '
+    '"ask now": I wait for your approval within the run. '
+    '"what did I say?": I repeat your earlier messages.'
 )
+APPROVED, DENIED = "Thank you, I will continue.", "All right, I will stop here."
+
+_LIST = re.compile(r"\b(list|files)\b", re.IGNORECASE)
+_SLOW = re.compile(r"\bslow\s+(\d{1,9})", re.IGNORECASE)
+_FAIL = re.compile(r"\bfail\b", re.IGNORECASE)
+_DELETE = re.compile(r"\bdelete\s+(\S+)", re.IGNORECASE)
+_CONFIRM = re.compile(r"\bask\b", re.IGNORECASE)
+_CONFIRM_NOW = re.compile(r"\bask now\b", re.IGNORECASE)
+_RECALL = re.compile(r"\bwhat did i say\b", re.IGNORECASE)
+
+_APPROVAL = ApprovalRequest(
+    message="May I continue?",
+    options=[
+        ApprovalOption(id="once", name="Yes, once", kind="allow_once"),
+        ApprovalOption(id="always", name="Yes, always", kind="allow_always"),
+        ApprovalOption(id="no", name="No", kind="reject_once"),
+    ],
+)
+_RESPONSE_SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"]}
+# An interrupt's id says what it is about, so that the agent need not remember anything until the decision.
+_CONFIRMATION, _DELETION = "ask:", "delete:"
 
 
 class DemoAgent(Agent):
-    """Answers by what the last user message asks for; with nothing that it knows, says what it can do."""
+    """Does what the last user message asks for, as the module's docstring lists it."""
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
-        """Yield the events of one turn, AG-UI 1.0, words as they are said."""
-        run = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
-        yield encode_event("RUN_STARTED", **run, protocolVersion="1.0")
+        """Yield the events of one turn, AG-UI 1.0, text word by word."""
+        ids = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
         messages: list[dict[str, Any]] = turn.input["messages"]
-        async for event in _resume(turn.input.get("resume") or [], messages, turn.workspace):
-            yield event
-        said = ["".join(text_parts(message)) for message in messages if message.get("role") == "user"]
-        request = said[-1] if said else ""
+        user_texts = ["".join(text_parts(message)) for message in messages if message.get("role") == "user"]
+        request, earlier = (user_texts[-1], user_texts[:-1]) if user_texts else ("", [])
+        outcome: dict[str, Any] = {"type": "success"}
+
+        yield encode_event("RUN_STARTED", **ids, protocolVersion="1.0")
+        for decision in turn.input.get("resume") or []:
+            async for event in _resume(decision, messages, turn.workspace):
+                yield event
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
-            yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
-        elif sentence := await ask_now(turn.request_approval, request):
-            async for event in _stream_text(_words(sentence)):
+            pass  # the decisions were all that is new
+        elif _CONFIRM_NOW.search(request):
+            answer = await turn.request_approval(_APPROVAL)
+            async for event in _say(f"{APPROVED if answer.allowed else DENIED} ({answer.option_id})"):
                 yield event
-            yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
-        elif asked := needs_approval(request):
-            for event in asked.events:
+        elif interruption := _interruption(request):
+            tool_call, interrupt = interruption
+            outcome = {"type": "interrupt", "interrupts": [interrupt]}
+            for event in tool_call:
                 yield event
-            async for event in _stream_text(_words(asked.interrupt["message"])):
+            async for event in _say(interrupt["message"]):
                 yield event
-            yield encode_event("RUN_FINISHED", **run, outcome={"type": "interrupt", "interrupts": [asked.interrupt]})
-        elif re.search(r"\bfail\b", request, re.IGNORECASE):
-            async for event in _stream_text(_words("This is as far as I come, for you asked me to")):
+        elif _FAIL.search(request):
+            async for event in _say("I stop here with an error, as requested."):
                 yield event
-            yield encode_event("RUN_ERROR", message="The demo agent failed, as it was asked to.", code="demo_failure")
+            yield encode_event("RUN_ERROR", message="The demo agent failed, as requested.", code="demo_failure")
+            return
         else:
-            async for event in _answer(request, said[:-1], turn.workspace):
+            async for event in _reply(request, earlier, turn.workspace):
                 yield event
-            yield encode_event("RUN_FINISHED", **run, outcome={"type": "success"})
+        yield encode_event("RUN_FINISHED", **ids, outcome=outcome)
 
     async def close(self) -> None:
-        """Nothing outlives a turn."""
+        """Do nothing: nothing outlives a turn."""
 
 
-async def _resume(
-    answers: list[dict[str, Any]], messages: list[dict[str, Any]], workspace: Path
-) -> AsyncIterator[bytes]:
-    for entry in answers:
-        events, sentence = await asyncio.to_thread(settle_approval, entry, messages, workspace)
-        for event in events:
-            yield event
-        async for event in _stream_text(_words(sentence)):
-            yield event
-
-
-async def _answer(request: str, before: list[str], workspace: Path) -> AsyncIterator[bytes]:
-    if slow := re.search(r"\bslow\s+(\d{1,9})", request, re.IGNORECASE):
-        async for event in _stream_text(_ticks(min(int(slow[1]), MAX_TICKS))):
-            yield event
-    elif re.search(r"\b(list|files)\b", request, re.IGNORECASE):
-        async for event in _list_workspace(workspace):
-            yield event
-    elif re.search(r"\bwhat did i say\b", request, re.IGNORECASE):
-        async for event in _stream_text(_words(_recall(before))):
-            yield event
+async def _reply(request: str, earlier: list[str], workspace: Path) -> AsyncIterator[bytes]:
+    if slow := _SLOW.search(request):
+        events = _message(_ticks(min(int(slow[1]), MAX_TICKS)))
+    elif _LIST.search(request):
+        events = _list_workspace(workspace)
+    elif _RECALL.search(request):
+        events = _say(_recall(earlier))
     else:
-        async for event in _stream_text(_words(f'You said: "{_quote(request)}". {HELP}')):
-            yield event
-
-
-async def _list_workspace(workspace: Path) -> AsyncIterator[bytes]:
-    call, message = f"call-{uuid4().hex}", f"message-{uuid4().hex}"
-    yield encode_event("TOOL_CALL_START", toolCallId=call, toolCallName="list_workspace")
-    yield encode_event("TOOL_CALL_ARGS", toolCallId=call, delta=f'{{"limit":{MAX_ENTRIES}}}')
-    yield encode_event("TOOL_CALL_END", toolCallId=call)
-    entries, more = await asyncio.to_thread(list_workspace, workspace)
-    listing = "\n".join([*entries, "(and more)"] if more else entries)
-    yield encode_event("TOOL_CALL_RESULT", messageId=message, toolCallId=call, content=listing, role="tool")
-    summary = f"The workspace holds:\n{listing}" if entries else "The workspace is empty."
-    async for event in _stream_text(_words(summary)):
+        events = _say(f'You said: "{_quote(request)}". {HELP}')
+    async for event in events:
         yield event
 
 
-def list_workspace(workspace: Path) -> tuple[list[str], bool]:
-    """Return at most MAX_ENTRIES relative paths, sorted by directory, and whether there are more.
-
-    A directory ends in "/"; symbolic links are named, never followed; what is inside `.git` is left out.
-    """
-    found = list(itertools.islice(_entries(workspace), MAX_ENTRIES + 1))
-    return found[:MAX_ENTRIES], len(found) > MAX_ENTRIES
-
-
-def _entries(workspace: Path) -> Iterator[str]:
-    for directory, names, files in os.walk(workspace):
-        names[:] = sorted(name for name in names if name != ".git")
-        here = Path(directory)
-        for name in names:
-            entry = here / name
-            yield _printable(entry.relative_to(workspace)) + ("" if entry.is_symlink() else "/")
-        for name in sorted(files):
-            yield _printable((here / name).relative_to(workspace))
+async def _list_workspace(workspace: Path) -> AsyncIterator[bytes]:
+    call_id = f"call-{uuid4().hex}"
+    for event in _tool_call(call_id, "list_workspace", {"limit": MAX_ENTRIES}):
+        yield event
+    entries, has_more = await asyncio.to_thread(list_workspace, workspace)
+    listing = "\n".join([*entries, "(and more)"] if has_more else entries)
+    yield _tool_result(call_id, listing)
+    async for event in _say(f"The workspace contains:\n{listing}" if entries else "The workspace is empty."):
+        yield event
 
 
-def _printable(path: Path) -> str:
-    """Not every file name is UTF-8; JSON is."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def _interruption(request: str) -> tuple[list[bytes], dict[str, Any]] | None:
+    """Return the tool call, if any, and the interrupt of a request that needs approval; None for any other."""
+    if deletion := _DELETE.search(request):
+        call_id, path = f"call-{uuid4().hex}", deletion[1]
+        interrupt = _interrupt(_DELETION + call_id, "tool_call", f"Delete {path}?", toolCallId=call_id)
+        return _tool_call(call_id, "delete_file", {"path": path}), interrupt
+    if _CONFIRM.search(request):
+        return [], _interrupt(_CONFIRMATION + uuid4().hex, "confirmation", "May I continue?")
+    return None
 
 
-async def _stream_text(words: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    message = f"message-{uuid4().hex}"
-    yield encode_event("TEXT_MESSAGE_START", messageId=message, role="assistant")
-    async for word in words:
-        yield encode_event("TEXT_MESSAGE_CONTENT", messageId=message, delta=word)
-    yield encode_event("TEXT_MESSAGE_END", messageId=message)
+async def _resume(decision: dict[str, Any], messages: list[dict[str, Any]], workspace: Path) -> AsyncIterator[bytes]:
+    """Carry out one entry of `resume`: a decision on an interrupt of an earlier run."""
+    payload = decision.get("payload")
+    approved = decision["status"] == "resolved" and isinstance(payload, dict) and payload.get("approved") is True
+    interrupt_id: str = decision["interruptId"]
+    if interrupt_id.startswith(_DELETION):
+        call_id = interrupt_id.removeprefix(_DELETION)
+        text = "The user denied it."
+        if approved:
+            text = await asyncio.to_thread(delete_file, workspace, _path_of(call_id, messages))
+        yield _tool_result(call_id, text)
+    else:
+        text = APPROVED if approved else DENIED
+    async for event in _say(text):
+        yield event
+
+
+def _path_of(call_id: str, messages: list[dict[str, Any]]) -> str:
+    """Return the argument of an earlier call of `delete_file`; empty if the conversation has no such call."""
+    for message in messages:
+        for call in message.get("toolCalls") or []:
+            if call["id"] == call_id:
+                return str(msgspec.json.decode(call["function"]["arguments"])["path"])
+    return ""
+
+
+def _interrupt(id_: str, reason: str, message: str, **more: str) -> dict[str, Any]:
+    return {"id": id_, "reason": reason, "message": message, "responseSchema": _RESPONSE_SCHEMA, **more}
+
+
+def _tool_call(call_id: str, name: str, args: dict[str, Any]) -> list[bytes]:
+    return [
+        encode_event("TOOL_CALL_START", toolCallId=call_id, toolCallName=name),
+        encode_event("TOOL_CALL_ARGS", toolCallId=call_id, delta=msgspec.json.encode(args).decode()),
+        encode_event("TOOL_CALL_END", toolCallId=call_id),
+    ]
+
+
+def _tool_result(call_id: str, content: str) -> bytes:
+    message_id = f"{call_id}-result"
+    return encode_event("TOOL_CALL_RESULT", messageId=message_id, toolCallId=call_id, content=content, role="tool")
+
+
+def _say(text: str) -> AsyncIterator[bytes]:
+    return _message(_words(text))
+
+
+async def _message(deltas: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    message_id = f"message-{uuid4().hex}"
+    yield encode_event("TEXT_MESSAGE_START", messageId=message_id, role="assistant")
+    async for delta in deltas:
+        yield encode_event("TEXT_MESSAGE_CONTENT", messageId=message_id, delta=delta)
+    yield encode_event("TEXT_MESSAGE_END", messageId=message_id)
 
 
 async def _words(text: str) -> AsyncIterator[str]:
@@ -152,91 +210,11 @@ async def _ticks(count: int) -> AsyncIterator[str]:
         yield f"tick {number} of {count}\n"
 
 
-def _recall(before: list[str]) -> str:
-    if not before:
-        return "This is the first that I hear of you."
-    return "You said: " + ", then ".join(f'"{_quote(text)}"' for text in before[-10:]) + "."
+def _recall(earlier: list[str]) -> str:
+    if not earlier:
+        return "This is your first message."
+    return "You said: " + ", then ".join(f'"{_quote(text)}"' for text in earlier[-MAX_RECALLED:]) + "."
 
 
 def _quote(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
-
-
-_NOW = ApprovalRequest(
-    message="May I go on?",
-    options=[
-        ApprovalOption(id="once", name="Yes, once", kind="allow_once"),
-        ApprovalOption(id="always", name="Yes, always", kind="allow_always"),
-        ApprovalOption(id="no", name="No", kind="reject_once"),
-    ],
-)
-_ASK, _DELETE = "ask:", "delete:"
-_AGREED, _REFUSED = "Thank you, I go on.", "Then I leave it at that."
-_SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"]}
-
-
-async def ask_now(ask: RequestApproval, request: str) -> str | None:
-    """What to say to the answer, where the request is to ask within the turn."""
-    if not re.search(r"\bask now\b", request, re.IGNORECASE):
-        return None
-    answer = await ask(_NOW)
-    said = _AGREED if answer.allowed else _REFUSED
-    return f"{said} ({answer.option_id})"
-
-
-class PendingDeletion(NamedTuple):
-    """The events of the tool call in question, if it is about one, and the AG-UI interrupt."""
-
-    events: list[bytes]
-    interrupt: dict[str, Any]
-
-
-def needs_approval(request: str) -> PendingDeletion | None:
-    """What has to be asked before a request is carried out: `delete <path>`, and `ask` because it says so."""
-    if found := re.search(r"\bdelete\s+(\S+)", request, re.IGNORECASE):
-        call = f"call-{uuid4().hex}"
-        events = [
-            encode_event("TOOL_CALL_START", toolCallId=call, toolCallName="delete_file"),
-            encode_event("TOOL_CALL_ARGS", toolCallId=call, delta=msgspec.json.encode({"path": found[1]}).decode()),
-            encode_event("TOOL_CALL_END", toolCallId=call),
-        ]
-        return PendingDeletion(events, _interrupt(_DELETE + call, "tool_call", f"Delete {found[1]}?", toolCallId=call))
-    if re.search(r"\bask\b", request, re.IGNORECASE):
-        return PendingDeletion([], _interrupt(_ASK + uuid4().hex, "confirmation", "May I go on?"))
-    return None
-
-
-def _interrupt(id_: str, reason: str, message: str, **more: str) -> dict[str, Any]:
-    return {"id": id_, "reason": reason, "message": message, "responseSchema": _SCHEMA, **more}
-
-
-def settle_approval(entry: dict[str, Any], messages: list[dict[str, Any]], workspace: Path) -> tuple[list[bytes], str]:
-    """Act on one answer of `resume`: the result of the tool call, if it was about one, and what to say."""
-    payload = entry.get("payload")
-    approved = entry["status"] == "resolved" and isinstance(payload, dict) and payload.get("approved") is True
-    id_: str = entry["interruptId"]
-    if not id_.startswith(_DELETE):
-        return [], _AGREED if approved else _REFUSED
-    call = id_.removeprefix(_DELETE)
-    result = _delete(workspace, _path(call, messages)) if approved else "The user did not allow it."
-    said = encode_event("TOOL_CALL_RESULT", messageId=f"{call}-result", toolCallId=call, content=result, role="tool")
-    return [said], result
-
-
-def _path(call_id: str, messages: list[dict[str, Any]]) -> str:
-    for call in (call for message in messages for call in message.get("toolCalls") or []):
-        if call["id"] == call_id:
-            return str(msgspec.json.decode(call["function"]["arguments"])["path"])
-    return ""
-
-
-def _delete(workspace: Path, name: str) -> str:
-    """Remove a plain file of the workspace; a link is removed itself, never what it leads to."""
-    try:
-        file = (workspace / name).parent.resolve(strict=True) / Path(name).name
-        if not file.is_relative_to(workspace.resolve()) or not name:
-            return "That is no file of the workspace."
-        file.unlink()
-    except (OSError, ValueError):
-        return "There is no such file."
-    return f"Deleted {name}."

@@ -1,4 +1,9 @@
-"""Processes that agents need, each with a group of its own: how they begin, and an end that takes the group along."""
+"""Process groups of agents: every agent, and every command that it runs, leads one that is ended as a whole.
+
+A group is recorded while it runs: a file whose name is the leader's process id, with the machine's boot id and the
+leader's start time. So a server that was killed can end at its next start what it has left running, and a process that
+has got the same id since is never signalled.
+"""
 
 import asyncio
 import os
@@ -10,54 +15,58 @@ from typing import Any
 
 TERM_SECONDS = 1.0
 _POLL_SECONDS = 0.02
-_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+_INHERITED_PREFIXES = ("XDG_", "LC_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_TIME = 19  # its index in /proc/<pid>/stat, counted after the program's name
 
-def environment(names: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
-    """What an agent sees of this service's environment, the operator's `names` included, and the session's `own`.
 
-    Nothing else gets through: this service's secrets are none of an agent's business.
+def agent_environment(names: Sequence[str], session: Mapping[str, str]) -> dict[str, str]:
+    """Return an agent's environment: the `session`'s variables, and of this server's the usual ones and `names`.
+
+    Nothing else of this server's environment is passed on, since it may hold secrets.
     """
-    wanted = {*_PASSED_ON, *_PROXIES, *(name.lower() for name in _PROXIES), *names}
-    passed = {name: value for name, value in os.environ.items() if name in wanted or name.startswith(("XDG_", "LC_"))}
-    return {**passed, **own}
+    inherited = {*_INHERITED, *_PROXIES, *(name.lower() for name in _PROXIES), *names}
+    ours = {
+        name: value for name, value in os.environ.items() if name in inherited or name.startswith(_INHERITED_PREFIXES)
+    }
+    return {**ours, **session}
 
 
 class ProcessGroup:
-    """One running process and the group that it leads, written down in the directory `records` while it runs."""
+    """A running process and the group that it leads, recorded in the directory `records` until `end`."""
 
     def __init__(self, process: asyncio.subprocess.Process, records: Path) -> None:
         self.process = process
-        self._started = started_at(process.pid)
+        self._start_time = start_time(process.pid)
         self._record = record(records, process.pid)
 
     async def end(self) -> None:
-        """End the whole group: TERM, then KILL, which nothing of it outlives."""
+        """Send SIGTERM to the group, SIGKILL to what is left of it after TERM_SECONDS, and wait for the process."""
+        loop = asyncio.get_running_loop()
         try:
-            self._signal(signal.SIGTERM)
-            deadline = asyncio.get_running_loop().time() + TERM_SECONDS
-            while self._signal(0) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - a group has no end to wait for
+            exists = self._signal(signal.SIGTERM)
+            deadline = loop.time() + TERM_SECONDS
+            while exists and loop.time() < deadline:
                 await asyncio.sleep(_POLL_SECONDS)
+                exists = self._signal(0)
         finally:
             self._signal(signal.SIGKILL)
         await _wait_and_close(self.process)
         self._record.unlink(missing_ok=True)
 
     def _signal(self, number: int) -> bool:
-        """Whether there is a group to signal; its number may have gone to another process since."""
-        if started_at(self.process.pid) not in {self._started, ""}:
-            return False
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
-            return True
-        return False
+        """Send a signal to the group; return False if there is no such group any more."""
+        return start_time(self.process.pid) in {self._start_time, ""} and _signal_group(self.process.pid, number)
 
 
 async def start(
     command: Sequence[str], directory: Path, variables: Mapping[str, str], records: Path, **pipes: Any
 ) -> ProcessGroup:
-    """Start a program with these variables and no others; `OSError` if there is no such program.
+    """Start a program with these environment variables and no others; raise OSError if that is not possible.
 
     `pipes` are the standard streams as `asyncio.create_subprocess_exec` takes them, and the `limit` of their buffers.
     """
@@ -70,7 +79,7 @@ async def start(
 
 
 async def start_leader(*command: str, **options: Any) -> asyncio.subprocess.Process:
-    """Start a program as the leader of a process group of its own; `OSError` if there is no such program.
+    """Start a program as the leader of a process group; raise OSError if that is not possible.
 
     `options` are those of `asyncio.create_subprocess_exec`. If the caller is cancelled meanwhile, the group is killed.
     """
@@ -87,54 +96,54 @@ async def start_leader(*command: str, **options: Any) -> asyncio.subprocess.Proc
 
 async def kill_group(leader: asyncio.subprocess.Process) -> None:
     """Kill the group of a process that `start_leader` has started and that has not been waited for."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader.pid, signal.SIGKILL)
+    _signal_group(leader.pid, signal.SIGKILL)
     await _wait_and_close(leader)
 
 
-async def _wait_and_close(process: asyncio.subprocess.Process) -> None:
-    with suppress(
-        TimeoutError
-    ):  # a process that has left the group may hold the pipes, which some event loops wait for
-        await asyncio.wait_for(process.wait(), TERM_SECONDS)
-    # A pipe that nobody reads any more would stay open, and asyncio has no public way to close it.
-    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_START_TIME = 19  # of the fields that follow the program's name
-
-
 def record(directory: Path, leader: int) -> Path:
-    """Write down a process group by its leader; the file is to be removed when the group has ended."""
+    """Record the process group of a leader; return the file, to be removed when the group has ended."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / str(leader)
-    file.write_text(f"{_boot()} {started_at(leader)}")
+    file.write_text(f"{_boot_id()} {start_time(leader)}")
     return file
 
 
 def reap(directory: Path) -> None:
-    """End every group that is written down, unless its number has gone to another process since."""
+    """Kill every recorded group that still runs, and remove the records."""
     for file in directory.glob("[0-9]*"):
         leader = int(file.name)
-        boot, _, then = file.read_text().partition(" ")
-        # A leader that has ended leaves its number to its group for as long as the group lives.
-        if boot == _boot() and started_at(leader) in (then, ""):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(leader, signal.SIGKILL)
+        boot_id, _, recorded = file.read_text().partition(" ")
+        # While a group has members, no new process gets the id of its leader, even if the leader has ended.
+        if boot_id == _boot_id() and start_time(leader) in {recorded, ""}:
+            _signal_group(leader, signal.SIGKILL)
         file.unlink()
 
 
-def started_at(pid: int) -> str:
-    """When a process started, in ticks since the machine did; empty if there is none."""
+def start_time(pid: int) -> str:
+    """Return when a process started, in clock ticks since the machine's boot; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_START_TIME]
     except OSError:
         return ""
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
-        return _BOOT.read_text().strip()
+        return _BOOT_ID.read_text().strip()
     except OSError:
         return ""
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+        return True
+    return False
+
+
+async def _wait_and_close(process: asyncio.subprocess.Process) -> None:
+    # Some event loops also wait for the pipes, which a process that has left the group may hold open.
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), TERM_SECONDS)
+    # A pipe that nobody reads any more would stay open, and asyncio has no public way to close it.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Server-sent events from a byte stream, as the HTML standard reads them: only the data, byte for byte."""
+"""Server-sent events decoded from a byte stream by the rules of the HTML standard: their data alone, as bytes."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,9 @@ class EventTooLarge(ValueError):
 
 
 class Decoder:
-    """Takes chunks however they are cut, in linear time; lines end in LF, CRLF or CR.
+    """An incremental decoder, linear in time and bounded in memory; lines end in LF, CRLF or CR.
 
-    Of the libraries on the package index, each is tied to another HTTP client, decodes to text, or keeps an event
-    of any size in memory.
+    The libraries on the package index are tied to another HTTP client, decode to text, or buffer an event of any size.
     """
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
@@ -21,33 +20,33 @@ class Decoder:
         self._line = bytearray()
         self._data: list[bytes] = []
         self._size = 0
-        self._first = True
+        self._at_start = True
         self._after_cr = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the data of each event that this chunk completes; raise EventTooLarge."""
+        """Yield the data of each event that this chunk completes; raise `EventTooLarge`."""
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
         for line in chunk.splitlines(keepends=True):
-            text = line.rstrip(b"\r\n")
-            if self._size + len(self._line) + len(text) > self._limit:
+            content = line.rstrip(b"\r\n")
+            if self._size + len(self._line) + len(content) > self._limit:
                 raise EventTooLarge
-            self._line += text
-            if len(text) < len(line):
+            self._line += content
+            if len(content) < len(line):
                 yield from self._end_line()
         self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
 
     def finish(self) -> Iterator[bytes]:
-        """Yield what the end of the stream left open: some servers leave out the last blank line."""
+        """Yield the data of an event that the end of the stream completes: some servers omit the last blank line."""
         yield from self._end_line()
         yield from self._end_event()
 
     def _end_line(self) -> Iterator[bytes]:
         line = bytes(self._line)
         self._line.clear()
-        if self._first:
-            self._first = False
+        if self._at_start:
+            self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
             yield from self._end_event()

@@ -134,15 +134,15 @@ def test_a_message_that_is_too_large_ends_the_run(api: Api, session_id: str, mon
 
 def test_lines_that_are_not_json_rpc_are_logged_and_skipped(api: Api, session_id: str) -> None:
     assert reply(api, session_id, "babble") == "Sorry"
-    logged = [line for line in api.logs(session_id) if "not of the protocol: a line for people" in line]
-    assert len(logged) == transport.MAX_COMPLAINTS
+    logged = [line for line in api.logs(session_id) if "not a JSON-RPC message: a line for people" in line]
+    assert len(logged) == transport.MAX_LOGGED_LINES
 
 
 def test_an_agents_error_ends_the_run_and_its_details_are_logged(api: Api, session_id: str) -> None:
     run = api.say(session_id, "refuse")
-    assert (run["status"], run["error"]) == ("error", "The agent refused: No credit")
+    assert (run["status"], run["error"]) == ("error", "The agent returned an error: No credit")
     logged = [line.split(" ", 1)[1] for line in api.logs(session_id)]
-    assert 'agent: refused: No credit: {"balance":"0 dollars"}' in logged
+    assert 'agent: returned an error: No credit: {"balance":"0 dollars"}' in logged
 
 
 def test_an_agent_that_speaks_another_version_is_refused(loop: Background, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_stop_kills_the_agent_and_its_children(api: Api, session_id: str) -> N
 
 def test_an_agent_that_exits_fails_its_run_and_is_started_again(api: Api, session_id: str) -> None:
     run = api.say(session_id, "die")
-    assert (run["status"], run["error"]) == ("error", "The agent ended or broke the protocol.")
+    assert (run["status"], run["error"]) == ("error", "The agent exited or broke the protocol.")
     assert api.say(session_id, "hello")["status"] == "completed"
 
 

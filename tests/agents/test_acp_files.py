@@ -1,4 +1,4 @@
-"""Files that an agent reads and writes through us: every way out of the workspace is closed."""
+"""Files that an agent reads and writes through us: there is no way out of the workspace."""
 
 import os
 import threading
@@ -26,7 +26,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def outside(workspace: Path) -> dict[str, bytes]:
-    """All that lies beside the workspace."""
+    """Return the files and directories outside of the workspace, with their contents."""
     beside = (path for path in workspace.parent.rglob("*") if not path.is_relative_to(workspace))
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in beside}
 
@@ -44,11 +44,11 @@ def outside(workspace: Path) -> dict[str, bytes]:
     ],
 )
 async def test_a_part_of_a_text_is_read(workspace: Path, line: int | None, limit: int | None, expected: str) -> None:
-    answer = await Files(workspace).read_text_file("s", str(workspace / "notes.txt"), line, limit)
-    assert answer.content == expected
+    response = await Files(workspace).read_text_file("s", str(workspace / "notes.txt"), line, limit)
+    assert response.content == expected
 
 
-async def test_a_file_is_made_with_its_directories_and_replaced_as_a_whole(workspace: Path) -> None:
+async def test_a_file_is_made_with_its_directories_and_replaced(workspace: Path) -> None:
     path = workspace / "new" / "er" / "file.txt"
     for text in ("a long text ä", "short"):
         await Files(workspace).write_text_file("s", str(path), text)
@@ -64,7 +64,7 @@ async def test_links_that_stay_inside_are_followed(workspace: Path) -> None:
     assert (workspace / "link").is_symlink()
 
 
-async def test_a_workspace_behind_a_link_is_the_same(workspace: Path) -> None:
+async def test_a_workspace_may_be_reached_by_a_link(workspace: Path) -> None:
     link = workspace.parent / "link"
     link.symlink_to(workspace)
     assert (await Files(link).read_text_file("s", str(link / "notes.txt"))).content.startswith("one")
@@ -125,8 +125,8 @@ async def test_there_is_no_way_out(workspace: Path, way: Callable[[Path], str]) 
     assert outside(workspace) == before
 
 
-async def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(workspace: Path) -> None:
-    """Whoever wins the race, nothing of the outside is read."""
+async def test_a_directory_that_becomes_a_link_meanwhile_is_not_followed(workspace: Path) -> None:
+    """Whatever the timing, nothing outside of the workspace is read."""
     (workspace / "real").mkdir()
     (workspace / "real" / "secret").write_text("of the agent")
     (workspace / "link").symlink_to(workspace.parent)
@@ -134,7 +134,7 @@ async def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(workspace
 
     def swap() -> None:
         while not done.is_set():
-            for first, second in (("real", "kept"), ("link", "real"), ("real", "link"), ("kept", "real")):
+            for first, second in (("real", "aside"), ("link", "real"), ("real", "link"), ("aside", "real")):
                 (workspace / first).rename(workspace / second)
 
     swapping = threading.Thread(target=swap)
@@ -152,19 +152,19 @@ async def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(workspace
     assert SECRET not in read
 
 
-async def test_a_file_that_is_not_there_is_named_as_such(workspace: Path) -> None:
+async def test_a_missing_file_has_an_error_of_its_own(workspace: Path) -> None:
     with pytest.raises(RequestError) as refused:
         await Files(workspace).read_text_file("s", str(workspace / "nothing"))
     assert (refused.value.code, str(refused.value)) == (-32002, "No such file or directory")
 
 
-async def test_what_is_no_text_is_refused(workspace: Path) -> None:
+async def test_a_file_that_is_not_text_is_refused(workspace: Path) -> None:
     (workspace / "image").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(RequestError, match="not UTF-8"):
         await Files(workspace).read_text_file("s", str(workspace / "image"))
 
 
-async def test_a_huge_file_is_refused_before_it_fills_the_memory(workspace: Path) -> None:
+async def test_a_huge_file_is_refused_unread(workspace: Path) -> None:
     with (workspace / "huge").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(RequestError, match="too large"):

@@ -125,4 +125,4 @@ def test_a_model_that_the_agent_refuses_is_logged(loop: Background, tmp_path: Pa
     with embedded_stage(loop, tmp_path, agent=scripted_acp(*flags)) as stage, stage.api() as api:
         session_id = stage.session(api, "running", task="hello", model="unknown")
         logged = [line.split(" ", 1)[1] for line in api.logs(session_id)]
-    assert "agent: cannot be given the model unknown; its own choice stays" in logged
+    assert "agent: does not accept the model unknown and uses its own choice" in logged

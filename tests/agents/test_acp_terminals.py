@@ -1,4 +1,4 @@
-"""Commands that an agent has us run: real processes, their output, their end."""
+"""Commands that an agent runs through us: real processes, their output, their end."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from acp import RequestError, schema
 
 from app.agents.acp import terminals as module
 from app.agents.acp.terminals import Terminals
-from app.agents.process_group import environment
+from app.agents.process_group import agent_environment
 from tests.support.deadline import eventually
 from tests.support.processes import alive
 
@@ -25,7 +25,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def terminals(workspace: Path, tmp_path: Path) -> AsyncIterator[Terminals]:
-    terminals = Terminals(workspace, environment([], {"OWN": "of the session"}), tmp_path / "records")
+    terminals = Terminals(workspace, agent_environment([], {"OWN": "of the session"}), tmp_path / "records")
     yield terminals
     await terminals.end_terminals()
     assert not list((tmp_path / "records").glob("*"))
@@ -41,7 +41,7 @@ async def create(
 
 
 async def printed(terminals: Terminals, command: str, *args: str, limit: int | None = None) -> tuple[str, bool]:
-    """What a command printed, and whether that is not all of it."""
+    """Run a command; return its output and whether that is truncated."""
     name = await create(terminals, command, *args, limit=limit)
     await terminals.wait_for_terminal_exit("s", name)
     seen = await terminals.terminal_output("s", name)
@@ -49,9 +49,9 @@ async def printed(terminals: Terminals, command: str, *args: str, limit: int | N
 
 
 async def pids(terminals: Terminals, name: str, count: int) -> list[int]:
-    """The numbers that a command prints, once they are there."""
+    """Wait until a command has printed so many numbers, and return them."""
     async with asyncio.timeout(30):
-        while len(words := (await terminals.terminal_output("s", name)).output.split()) < count:  # noqa: ASYNC110 - only asking tells
+        while len(words := (await terminals.terminal_output("s", name)).output.split()) < count:  # noqa: ASYNC110 - there is nothing to wait for
             await asyncio.sleep(0.01)
     return [int(word) for word in words]
 
@@ -60,14 +60,16 @@ async def test_a_program_gets_its_arguments_as_they_are(terminals: Terminals) ->
     assert await printed(terminals, "printf", "%s|", "a b", "$HOME") == ("a b|$HOME|", False)
 
 
-async def test_a_line_without_arguments_is_for_the_shell(terminals: Terminals, workspace: Path) -> None:
+async def test_a_line_without_arguments_runs_in_a_shell(terminals: Terminals, workspace: Path) -> None:
     assert await printed(terminals, "echo out; echo err >&2; pwd") == (f"out\nerr\n{workspace}\n", False)
 
 
 @pytest.mark.parametrize(
     ("command", "code", "signal"), [("exit 3", 3, None), ("kill -TERM $$", None, "SIGTERM"), ("true", 0, None)]
 )
-async def test_the_end_is_told(terminals: Terminals, command: str, code: int | None, signal: str | None) -> None:
+async def test_the_exit_status_is_returned(
+    terminals: Terminals, command: str, code: int | None, signal: str | None
+) -> None:
     name = await create(terminals, command)
     ended = await terminals.wait_for_terminal_exit("s", name)
     assert (ended.exit_code, ended.signal) == (code, signal)
@@ -76,7 +78,7 @@ async def test_the_end_is_told(terminals: Terminals, command: str, code: int | N
     assert (status.exit_code, status.signal) == (code, signal)
 
 
-async def test_a_command_that_runs_has_no_exit_status_and_can_be_killed(terminals: Terminals) -> None:
+async def test_a_running_command_has_no_exit_status_and_can_be_killed(terminals: Terminals) -> None:
     name = await create(terminals, "echo $$; exec sleep 600")
     [pid] = await pids(terminals, name, 1)
     assert (await terminals.terminal_output("s", name)).exit_status is None
@@ -88,14 +90,14 @@ async def test_a_command_that_runs_has_no_exit_status_and_can_be_killed(terminal
 
 
 @pytest.mark.parametrize("how", ["kill_terminal", "release_terminal", "end_terminals"])
-async def test_nothing_is_left_of_a_command_that_does_not_want_to_end(terminals: Terminals, how: str) -> None:
+async def test_a_command_that_ignores_sigterm_is_killed_with_its_children(terminals: Terminals, how: str) -> None:
     name = await create(terminals, "trap '' TERM; (trap '' TERM; sleep 600) & echo $$ $!; wait")
     own, child = await pids(terminals, name, 2)
     await (terminals.end_terminals() if how == "end_terminals" else getattr(terminals, how)("s", name))
     eventually(lambda: not alive(own) and not alive(child))
 
 
-async def test_a_command_has_ended_though_it_left_something_running(terminals: Terminals) -> None:
+async def test_a_command_ends_even_if_a_child_runs_on(terminals: Terminals) -> None:
     name = await create(terminals, "sleep 600 & echo $!")
     assert (await terminals.wait_for_terminal_exit("s", name)).exit_code == 0
     [child] = await pids(terminals, name, 1)
@@ -106,7 +108,7 @@ async def test_a_command_has_ended_though_it_left_something_running(terminals: T
 @pytest.mark.parametrize(
     ("limit", "expected"), [(4, ("äö", True)), (3, ("ö", True)), (1, ("", True)), (0, ("", True)), (99, ("xäö", False))]
 )
-async def test_output_is_cut_at_its_beginning_between_characters(
+async def test_output_is_truncated_at_its_beginning_between_characters(
     terminals: Terminals, limit: int, expected: tuple[str, bool]
 ) -> None:
     assert await printed(terminals, "printf", "xäö", limit=limit) == expected
@@ -119,10 +121,10 @@ async def test_endless_output_is_bounded(terminals: Terminals, monkeypatch: pyte
     assert len(output.encode()) <= 1000
     assert output.endswith("100000\n�end\n")
     [terminal] = terminals._terminals.values()
-    assert len(terminal._kept) <= 2000
+    assert len(terminal._buffer) <= 2000
 
 
-async def test_there_are_only_so_many_at_once(terminals: Terminals, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_terminals_are_bounded(terminals: Terminals, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TERMINALS", 2)
     made = await asyncio.gather(*(create(terminals, "sleep 600") for _ in range(5)), return_exceptions=True)
     names = [name for name in made if isinstance(name, str)]
@@ -131,7 +133,7 @@ async def test_there_are_only_so_many_at_once(terminals: Terminals, monkeypatch:
     await create(terminals, "true")
 
 
-async def test_only_the_newest_of_the_released_are_remembered(
+async def test_the_output_of_the_latest_released_terminals_is_available(
     terminals: Terminals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_TERMINALS", 2)
@@ -144,7 +146,7 @@ async def test_only_the_newest_of_the_released_are_remembered(
 
 
 @pytest.mark.parametrize("name", ["terminal_output", "wait_for_terminal_exit", "kill_terminal", "release_terminal"])
-async def test_a_terminal_that_is_released_or_was_never_there_is_not_found(terminals: Terminals, name: str) -> None:
+async def test_a_terminal_that_is_released_or_unknown_is_not_found(terminals: Terminals, name: str) -> None:
     released = await create(terminals, "true")
     await terminals.release_terminal("s", released)
     for terminal in (released, "never"):
@@ -153,13 +155,13 @@ async def test_a_terminal_that_is_released_or_was_never_there_is_not_found(termi
 
 
 @pytest.mark.parametrize("cwd", ["/", "sub", "{workspace}/..", "{workspace}/link", "{workspace}/nothing", "a\0b"])
-async def test_no_command_runs_elsewhere(terminals: Terminals, workspace: Path, cwd: str) -> None:
+async def test_no_command_runs_outside_of_the_workspace(terminals: Terminals, workspace: Path, cwd: str) -> None:
     (workspace / "link").symlink_to("/")
     with pytest.raises(RequestError):
         await create(terminals, "pwd", cwd=cwd.format(workspace=workspace))
 
 
-async def test_a_command_runs_in_the_directory_that_is_asked_for(terminals: Terminals, workspace: Path) -> None:
+async def test_a_command_runs_in_the_requested_directory(terminals: Terminals, workspace: Path) -> None:
     (workspace / "sub").mkdir()
     name = await create(terminals, "pwd", cwd=str(workspace / "sub"))
     await terminals.wait_for_terminal_exit("s", name)
@@ -171,20 +173,20 @@ async def test_a_command_sees_the_environment_of_the_agent_and_its_own(
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_SERVICE", "not for agents")
     made = await terminals.create_terminal(
-        session_id="s", command="env", env=[schema.EnvVariable(name="ASKED", value="for")]
+        session_id="s", command="env", env=[schema.EnvVariable(name="EXTRA", value="of the command")]
     )
     await terminals.wait_for_terminal_exit("s", made.terminal_id)
     lines = (await terminals.terminal_output("s", made.terminal_id)).output.splitlines()
-    assert {"OWN=of the session", "ASKED=for", f"PATH={os.environ['PATH']}"} <= set(lines)
+    assert {"OWN=of the session", "EXTRA=of the command", f"PATH={os.environ['PATH']}"} <= set(lines)
     assert "SECRET_OF_THE_SERVICE=not for agents" not in lines
 
 
-async def test_a_program_that_is_not_there_is_told_to_the_agent(terminals: Terminals) -> None:
+async def test_a_program_that_does_not_exist_is_an_error(terminals: Terminals) -> None:
     with pytest.raises(RequestError, match="No such file"):
         await create(terminals, "/nonexistent/program", "argument")
 
 
-async def test_a_command_that_is_started_while_its_turn_ends_is_ended(terminals: Terminals) -> None:
+async def test_a_command_that_starts_while_its_turn_ends_is_ended(terminals: Terminals) -> None:
     starting = asyncio.create_task(create(terminals, "sleep 600"))
     await asyncio.sleep(0)  # it is under way
     await terminals.end_terminals()
@@ -192,12 +194,12 @@ async def test_a_command_that_is_started_while_its_turn_ends_is_ended(terminals:
         await starting
 
 
-async def test_a_number_that_has_gone_to_another_process_is_not_signalled(terminals: Terminals) -> None:
-    """The group's own leader has another time of start than the process that has its number now."""
+async def test_another_process_with_the_same_id_is_not_signalled(terminals: Terminals) -> None:
+    """The leader had another start time than the process that has its id now."""
     name = await create(terminals, "echo $$; exec sleep 600")
     [pid] = await pids(terminals, name, 1)
     [terminal] = terminals._terminals.values()
-    own, terminal._group._started = terminal._group._started, "an earlier one"
+    own, terminal._group._start_time = terminal._group._start_time, "an earlier one"
     assert terminal._group._signal(signal.SIGKILL) is False
     assert alive(pid)
-    terminal._group._started = own
+    terminal._group._start_time = own

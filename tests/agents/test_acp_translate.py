@@ -1,4 +1,4 @@
-"""ACP session updates as AG-UI events, as real agents send them."""
+"""ACP session updates, as real agents send them, translated to AG-UI events."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import msgspec
 import pytest
 from acp import schema
 
-from app.agents.acp.translate import Translator, usage
+from app.agents.acp.translate import Translator, to_usage
 from tests.support.agents.turns import checked
 
 PRINTED = {"t1": "printed by the terminal"}
 
 
-def translated(*updates: dict[str, Any]) -> list[dict[str, Any]]:
-    """The events of a turn, each valid by AG-UI's own models, but for `isError`; ids of messages are named in order."""
+def translate(*updates: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events of a turn, valid by AG-UI's own models but for `isError`, with messages named m1, m2, ..."""
     translator = Translator(PRINTED.get)
     raw = [
         event
@@ -32,26 +32,24 @@ def translated(*updates: dict[str, Any]) -> list[dict[str, Any]]:
     return events
 
 
-def text(said: str, kind: str = "agent_message_chunk", **more: Any) -> dict[str, Any]:
-    return {"sessionUpdate": kind, "content": {"type": "text", "text": said}, **more}
+def text(content: str, kind: str = "agent_message_chunk", **more: Any) -> dict[str, Any]:
+    return {"sessionUpdate": kind, "content": {"type": "text", "text": content}, **more}
 
 
 def call(update: str = "tool_call_update", **more: Any) -> dict[str, Any]:
     return {"sessionUpdate": update, "toolCallId": "c1", **more}
 
 
-def content(said: str) -> dict[str, Any]:
-    return {"type": "content", "content": {"type": "text", "text": said}}
+def content_part(text: str) -> dict[str, Any]:
+    return {"type": "content", "content": {"type": "text", "text": text}}
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in events]
 
 
-def test_chunks_become_one_message_until_something_else_comes() -> None:
-    events = translated(
-        text("a"), text("b"), text("hm", "agent_thought_chunk"), text("c"), call("tool_call", title="T")
-    )
+def test_chunks_are_one_message_until_something_else_follows() -> None:
+    events = translate(text("a"), text("b"), text("hm", "agent_thought_chunk"), text("c"), call("tool_call", title="T"))
     assert types(events) == [
         *("TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"),
         *("REASONING_START", "REASONING_MESSAGE_START", "REASONING_MESSAGE_CONTENT", "REASONING_MESSAGE_END"),
@@ -62,27 +60,27 @@ def test_chunks_become_one_message_until_something_else_comes() -> None:
     assert [event["messageId"] for event in events[:12]] == ["m1"] * 4 + ["m2"] * 5 + ["m3"] * 3
 
 
-def test_a_message_with_another_name_is_another_message() -> None:
-    events = translated(text("a", messageId="1"), text("b", messageId="1"), text("c", messageId="2"))
-    said = [(event["messageId"], event["delta"]) for event in events if event["type"] == "TEXT_MESSAGE_CONTENT"]
-    assert said == [("m1", "a"), ("m1", "b"), ("m2", "c")]
+def test_a_chunk_with_another_id_begins_another_message() -> None:
+    events = translate(text("a", messageId="1"), text("b", messageId="1"), text("c", messageId="2"))
+    deltas = [(event["messageId"], event["delta"]) for event in events if event["type"] == "TEXT_MESSAGE_CONTENT"]
+    assert deltas == [("m1", "a"), ("m1", "b"), ("m2", "c")]
 
 
 def test_an_empty_chunk_has_no_content() -> None:
-    assert types(translated(text(""))) == ["TEXT_MESSAGE_START", "TEXT_MESSAGE_END"]
+    assert types(translate(text(""))) == ["TEXT_MESSAGE_START", "TEXT_MESSAGE_END"]
 
 
 def test_our_own_prompt_is_not_repeated() -> None:
-    assert translated(text("hello", "user_message_chunk")) == []
+    assert translate(text("hello", "user_message_chunk")) == []
 
 
-def test_arguments_that_grow_while_the_call_is_pending_are_told_once_and_whole() -> None:
+def test_arguments_that_grow_while_the_call_is_pending_are_sent_once() -> None:
     whole = {"command": "ls", "cwd": "/w"}
-    events = translated(
+    events = translate(
         call("tool_call", title="bash", kind="execute", status="pending", rawInput={"cwd": "/w"}),
         call(status="in_progress", title="ls", rawInput=whole),
         call(status="in_progress", title="ls", rawInput=whole),
-        call(status="completed", content=[content("a.txt")], rawOutput={"exit": 0}),
+        call(status="completed", content=[content_part("a.txt")], rawOutput={"exit": 0}),
     )
     assert events == [
         {"type": "TOOL_CALL_START", "toolCallId": "c1", "toolCallName": "bash"},
@@ -99,45 +97,45 @@ def custom(**value: Any) -> dict[str, Any]:
     return {"type": "CUSTOM", "name": "acp.tool_call", "value": {"toolCallId": "c1", **value}}
 
 
-def test_arguments_of_a_call_that_never_began_are_told_at_the_end() -> None:
-    events = translated(call("tool_call", title="T", status="pending", rawInput={"a": 1}))
+def test_arguments_of_a_call_that_never_began_are_sent_at_the_end() -> None:
+    events = translate(call("tool_call", title="T", status="pending", rawInput={"a": 1}))
     assert types(events) == ["TOOL_CALL_START", "CUSTOM", "TOOL_CALL_ARGS", "TOOL_CALL_END"]
 
 
-def test_a_call_that_fails_says_so() -> None:
-    events = translated(call("tool_call", title="T"), call(status="failed", rawOutput={"error": "no"}))
+def test_the_result_of_a_failed_call_is_an_error() -> None:
+    events = translate(call("tool_call", title="T"), call(status="failed", rawOutput={"error": "no"}))
     assert types(events) == ["TOOL_CALL_START", "TOOL_CALL_END", "TOOL_CALL_RESULT"]
     assert (events[-1]["isError"], events[-1]["content"]) == (True, '{"error":"no"}')
 
 
 def test_a_call_that_ends_twice_has_one_result() -> None:
-    ended = call(status="completed", content=[content("done")])
-    assert types(translated(call("tool_call", title="T"), ended, ended)).count("TOOL_CALL_RESULT") == 1
+    ended = call(status="completed", content=[content_part("done")])
+    assert types(translate(call("tool_call", title="T"), ended, ended)).count("TOOL_CALL_RESULT") == 1
 
 
-def test_a_call_that_is_first_heard_of_in_an_update_begins_there() -> None:
-    events = translated(call(title="T", status="completed"))
+def test_a_call_begins_with_an_update_if_that_comes_first() -> None:
+    events = translate(call(title="T", status="completed"))
     assert types(events) == ["TOOL_CALL_START", "TOOL_CALL_END", "TOOL_CALL_RESULT"]
 
 
-def test_diffs_and_places_are_kept() -> None:
+def test_diffs_and_locations_are_passed_on() -> None:
     diff = {"type": "diff", "path": "/w/a", "oldText": "x", "newText": "y"}
-    places = [{"path": "/w/a", "line": 3}]
-    told = call(status="completed", content=[content("Edited"), diff], locations=places)
-    _, _, kept, result = translated(call("tool_call", title="edit"), told)
-    assert kept == custom(status="completed", content=[diff], locations=places)
+    locations = [{"path": "/w/a", "line": 3}]
+    update = call(status="completed", content=[content_part("Edited"), diff], locations=locations)
+    _, _, details, result = translate(call("tool_call", title="edit"), update)
+    assert details == custom(status="completed", content=[diff], locations=locations)
     assert result["content"] == "Edited"
 
 
-def test_a_call_that_shows_a_terminal_has_its_output_as_the_result() -> None:
+def test_the_output_of_a_terminal_is_the_result_of_its_call() -> None:
     shown = [{"type": "terminal", "terminalId": "t1"}, {"type": "terminal", "terminalId": "gone"}]
-    events = translated(call("tool_call", title="bash"), call(status="completed", content=shown))
+    events = translate(call("tool_call", title="bash"), call(status="completed", content=shown))
     assert events[-1]["content"] == "printed by the terminal"
 
 
 def test_a_plan_is_one_activity_that_is_replaced() -> None:
     entry = {"content": "First", "priority": "high", "status": "pending"}
-    first, second = translated(*[{"sessionUpdate": "plan", "entries": [entry]}] * 2)
+    first, second = translate(*[{"sessionUpdate": "plan", "entries": [entry]}] * 2)
     assert first == second
     assert (first["type"], first["content"]) == ("ACTIVITY_SNAPSHOT", {"entries": [entry]})
 
@@ -155,28 +153,28 @@ def test_a_plan_is_one_activity_that_is_replaced() -> None:
         {"sessionUpdate": "plan_removed", "planId": "p"},
     ],
 )
-def test_what_ag_ui_has_no_event_for_is_passed_on_as_it_is(update: dict[str, Any]) -> None:
+def test_an_update_without_an_ag_ui_event_is_passed_on_as_custom(update: dict[str, Any]) -> None:
     value = {name: each for name, each in update.items() if name != "sessionUpdate"}
-    assert translated(update) == [{"type": "CUSTOM", "name": f"acp.{update['sessionUpdate']}", "value": value}]
+    assert translate(update) == [{"type": "CUSTOM", "name": f"acp.{update['sessionUpdate']}", "value": value}]
 
 
 @pytest.mark.parametrize(("currency", "expected"), [("USD", 0.25), ("EUR", None)])
-def test_the_cost_is_taken_in_dollars(currency: str, expected: float | None) -> None:
+def test_only_a_cost_in_dollars_counts(currency: str, expected: float | None) -> None:
     translator = Translator(PRINTED.get)
     cost = schema.Cost(amount=0.25, currency=currency)
     list(translator.events(schema.UsageUpdate(session_update="usage_update", used=1, size=2, cost=cost)))
     assert translator.cost == expected
 
 
-def test_tokens_are_counted_in_the_words_of_ag_ui() -> None:
+def test_tokens_are_renamed_for_ag_ui() -> None:
     used = schema.Usage(total_tokens=9, input_tokens=3, output_tokens=4, thought_tokens=2, cached_read_tokens=1)
-    assert usage(used) == [
+    assert to_usage(used) == [
         {"inputTokens": 3, "outputTokens": 4, "totalTokens": 9, "reasoningTokens": 2, "cachedInputTokens": 1}
     ]
-    assert usage(None) is None
+    assert to_usage(None) is None
 
 
-def test_huge_numbers_in_arguments_stay_what_they_are() -> None:
+def test_large_integers_in_arguments_are_exact() -> None:
     huge = msgspec.json.decode(b'{"n":12345678901234567890123}')
-    [_, arguments, *_] = translated(call("tool_call", title="T", status="in_progress", rawInput=huge))
+    [_, arguments, *_] = translate(call("tool_call", title="T", status="in_progress", rawInput=huge))
     assert arguments["delta"] == '{"n":12345678901234567890123}'

@@ -1,4 +1,4 @@
-"""AG-UI agents over HTTP: a real one of another make, and servers that break the protocol in every way."""
+"""AG-UI agents over HTTP: one of another make, and servers that break the protocol in every way."""
 
 import asyncio
 import socket
@@ -62,15 +62,19 @@ class TestARealAgent:
         assert text_of(events) == "partial answer"
         assert (events[-1]["type"], events[-1]["message"]) == ("RUN_ERROR", "scripted failure")
 
-    async def test_its_question_comes_through_when_it_needs_approval(self, agent: AguiAgent) -> None:
+    async def test_its_interrupt_comes_through_when_it_needs_approval(self, agent: AguiAgent) -> None:
         events = await events_of(agent, turn("delete a.txt"))
         assert events[-1]["outcome"]["type"] == "interrupt"
         assert events[-1]["outcome"]["interrupts"][0]["toolCallId"] == "tc1"
 
     async def test_it_knows_the_conversation_when_turns_follow_one_another(self, agent: AguiAgent) -> None:
-        said: list[str | dict[str, str]] = ["one", {"id": "a1", "role": "assistant", "content": "echo: one"}, "two"]
-        assert text_of(await events_of(agent, turn(*said))).strip() == "echo: two"
-        assert text_of(await events_of(agent, turn(*said, "recall"))) == "one | two"
+        conversation: list[str | dict[str, str]] = [
+            "one",
+            {"id": "a1", "role": "assistant", "content": "echo: one"},
+            "two",
+        ]
+        assert text_of(await events_of(agent, turn(*conversation))).strip() == "echo: two"
+        assert text_of(await events_of(agent, turn(*conversation, "recall"))) == "one | two"
 
     async def test_it_stops_working_when_a_turn_is_cancelled(self, agent: AguiAgent, agui_server: str) -> None:
         def active() -> int:
@@ -119,7 +123,7 @@ class TestTheRequest:
         assert b"cookie" not in server.requests[1].lower()
 
 
-class TestTheAnswer:
+class TestTheResponse:
     async def test_bytes_are_untouched_when_an_event_is_unknown_or_oddly_written(self) -> None:
         odd = b'{ "type" : "NEW_THING", "n": 12345678901234567890, "x": 1.10, "s": "\\u00e9\xc3\xa9" }'
         async with raw_server(HEAD, b": hi\n\nid: 1\nevent: e\ndata: " + odd + b"\n\n") as server:
@@ -192,8 +196,8 @@ def status(code: int, *headers: bytes) -> bytes:
         ((status(422),), REFUSED.format(422)),
         ((status(500, b"Content-Type: text/event-stream"),), REFUSED.format(500)),
         ((status(307, b"Location: http://127.0.0.1:1/"),), REFUSED.format(307)),
-        ((HTML,), "The agent did not answer with an event stream."),
-        ((b"HTTP/1.1 204 No Content\r\n\r\n",), "The agent did not answer with an event stream."),
+        ((HTML,), "The agent did not respond with an event stream."),
+        ((b"HTTP/1.1 204 No Content\r\n\r\n",), "The agent did not respond with an event stream."),
         ((), BROKE),
         ((b"SSH-2.0-OpenSSH_9.2\r\n",), BROKE),
         ((b"\x00\xff" * 5000,), BROKE),

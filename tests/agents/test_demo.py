@@ -1,4 +1,4 @@
-"""The built-in agent: what it does on request, and that it keeps within its bounds."""
+"""The built-in agent: what it does on request, and its bounds."""
 
 import asyncio
 from contextlib import aclosing
@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 
 from app.agents import demo
-from app.agents.demo import MAX_ENTRIES, DemoAgent
+from app.agents.demo import DemoAgent
+from app.agents.demo_workspace import MAX_ENTRIES, list_workspace
 from tests.support.agents.turns import checked, events_of, text_of, turn, types_of
 
 ASSISTANT = {"id": "a1", "role": "assistant", "content": "I answered."}
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "WORD_SECONDS", 0)
     monkeypatch.setattr(demo, "TICK_SECONDS", 0)
 
 
-async def test_it_says_what_it_can_do_when_nothing_known_is_asked() -> None:
+async def test_it_says_what_it_can_do_when_no_word_is_known() -> None:
     events = await events_of(DemoAgent(), turn("hello"))
     assert types_of(events) == [
         "RUN_STARTED",
@@ -39,7 +40,7 @@ async def test_it_says_what_it_can_do_when_nothing_known_is_asked() -> None:
 
 
 @pytest.mark.parametrize("messages", [(), (ASSISTANT,), ({"id": "u1", "role": "user", "content": None},)])
-async def test_it_answers_when_the_user_said_nothing(messages: tuple[dict[str, str], ...]) -> None:
+async def test_it_replies_when_there_is_no_user_message(messages: tuple[dict[str, str], ...]) -> None:
     assert 'You said: "".' in text_of(await events_of(DemoAgent(), turn(*messages)))
 
 
@@ -49,7 +50,7 @@ async def test_text_parts_are_read_when_content_is_a_list() -> None:
     assert text_of(events).startswith('You said: "good day".')
 
 
-async def test_the_tool_lists_the_workspace_when_files_are_asked_for(tmp_path: Path) -> None:
+async def test_a_tool_lists_the_workspace(tmp_path: Path) -> None:
     (tmp_path / "api" / ".git").mkdir(parents=True)
     (tmp_path / "api" / ".git" / "config").touch()
     (tmp_path / "api" / "main.py").touch()
@@ -59,49 +60,49 @@ async def test_the_tool_lists_the_workspace_when_files_are_asked_for(tmp_path: P
     assert events[1]["toolCallName"] == "list_workspace"
     assert {event["toolCallId"] for event in events[1:5]} == {events[1]["toolCallId"]}
     assert events[4]["content"] == "api/\nREADME.md\napi/main.py"
-    assert text_of(events) == "The workspace holds:\napi/\nREADME.md\napi/main.py"
+    assert text_of(events) == "The workspace contains:\napi/\nREADME.md\napi/main.py"
 
 
-async def test_an_empty_workspace_is_called_empty_when_listed(tmp_path: Path) -> None:
+async def test_an_empty_workspace_is_called_empty(tmp_path: Path) -> None:
     assert text_of(await events_of(DemoAgent(), turn("list", workspace=tmp_path))) == "The workspace is empty."
 
 
-def test_nothing_outside_is_listed_when_links_lead_there(tmp_path: Path) -> None:
+def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
     outside, workspace = tmp_path / "outside", tmp_path / "workspace"
     outside.mkdir()
     (outside / "secret").touch()
     workspace.mkdir()
     (workspace / "link").symlink_to(outside)
     (workspace / "circle").symlink_to(workspace)
-    assert demo.list_workspace(workspace) == (["circle", "link"], False)
+    assert list_workspace(workspace) == (["circle", "link"], False)
 
 
-def test_the_listing_ends_when_the_workspace_is_large(tmp_path: Path) -> None:
+def test_the_list_is_bounded(tmp_path: Path) -> None:
     for number in range(MAX_ENTRIES):
         (tmp_path / f"{number:04}").touch()
     names = [f"{number:04}" for number in range(MAX_ENTRIES)]
-    assert demo.list_workspace(tmp_path) == (names, False)
+    assert list_workspace(tmp_path) == (names, False)
     (tmp_path / "last").touch()
-    assert demo.list_workspace(tmp_path) == (names, True)
+    assert list_workspace(tmp_path) == (names, True)
 
 
-async def test_the_listing_is_json_when_a_name_is_not_utf8(tmp_path: Path) -> None:
+async def test_a_name_that_is_not_utf8_is_listed(tmp_path: Path) -> None:
     (tmp_path / "\udcff").touch()
     events = await events_of(DemoAgent(), turn("list", workspace=tmp_path))
-    assert text_of(events) == "The workspace holds:\n\N{REPLACEMENT CHARACTER}"
+    assert text_of(events) == "The workspace contains:\n\N{REPLACEMENT CHARACTER}"
 
 
-async def test_it_ticks_as_often_as_asked_when_slow() -> None:
+async def test_it_ticks_as_often_as_requested() -> None:
     events = await events_of(DemoAgent(), turn("slow 5"))
     assert text_of(events) == "".join(f"tick {number} of 5\n" for number in range(1, 6))
 
 
-async def test_ticks_are_bounded_when_very_many_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ticks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "MAX_TICKS", 3)
     assert text_of(await events_of(DemoAgent(), turn("slow " + "9" * 5000))).endswith("tick 3 of 3\n")
 
 
-async def test_it_lets_go_when_a_slow_turn_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_turn_ends_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TICK_SECONDS", 3600)
     async with aclosing(DemoAgent().run(turn("slow 50"))) as stream:
         assert [checked(await anext(stream))["type"] for _ in range(2)] == ["RUN_STARTED", "TEXT_MESSAGE_START"]
@@ -115,20 +116,20 @@ async def test_it_lets_go_when_a_slow_turn_is_cancelled(monkeypatch: pytest.Monk
             await anext(stream)
 
 
-async def test_the_run_ends_with_an_error_after_partial_text_when_it_is_to_fail() -> None:
+async def test_a_run_that_is_to_fail_ends_with_an_error_after_some_text() -> None:
     events = await events_of(DemoAgent(), turn("please fail"))
     assert text_of(events)
     assert types_of(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
     assert events[-1]["code"] == "demo_failure"
 
 
-async def test_it_recalls_the_conversation_when_asked() -> None:
+async def test_it_recalls_the_conversation() -> None:
     events = await events_of(DemoAgent(), turn("my name is Ada", ASSISTANT, "I like trains", "What did I say?"))
     assert text_of(events) == 'You said: "my name is Ada", then "I like trains".'
 
 
-async def test_it_recalls_nothing_when_this_is_the_first_message() -> None:
-    assert text_of(await events_of(DemoAgent(), turn("what did I say?"))) == "This is the first that I hear of you."
+async def test_it_recalls_nothing_before_the_first_message() -> None:
+    assert text_of(await events_of(DemoAgent(), turn("what did I say?"))) == "This is your first message."
 
 
 async def test_a_long_message_is_quoted_in_part() -> None:

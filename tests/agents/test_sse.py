@@ -1,4 +1,4 @@
-"""Server-sent events: each way to write the same stream gives the same data, however it is cut."""
+"""Server-sent events: the same stream gives the same data, however it is written and divided into chunks."""
 
 from itertools import pairwise
 
@@ -45,9 +45,9 @@ def test_data_is_read_as_the_standard_says(stream: bytes, data: list[bytes]) -> 
     st.lists(st.sampled_from([b"data: a", b"data", b"data:", b"\r", b"\n", b"\r\n", b": x", b"\n\n"])).map(b"".join),
     st.lists(st.integers(0, 60)),
 )
-def test_the_cuts_make_no_difference(stream: bytes, cuts: list[int]) -> None:
-    places = [0, *sorted(cuts), len(stream)]
-    chunks = [stream[start:end] for start, end in pairwise(places)]
+def test_chunks_make_no_difference(stream: bytes, ends: list[int]) -> None:
+    bounds = [0, *sorted(ends), len(stream)]
+    chunks = [stream[start:end] for start, end in pairwise(bounds)]
     assert decode(*chunks) == decode(stream)
 
 
@@ -61,6 +61,6 @@ def test_memory_is_bounded_when_an_event_does_not_end(endless: bytes) -> None:
         decode(*[endless] * 2000)
 
 
-def test_an_event_of_just_the_limit_passes_as_often_as_it_comes() -> None:
+def test_events_of_exactly_the_limit_pass() -> None:
     event = b"data: " + b"x" * 994 + b"\n\n"
     assert decode(event * 3, b": comment\n" * 1000, event) == [b"x" * 994] * 4

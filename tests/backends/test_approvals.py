@@ -56,7 +56,7 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
 
     @pytest.mark.parametrize(
         ("decision", "status", "said"),
-        [("allow", "allowed", "Thank you, I go on."), ("deny", "denied", "Then I leave it at that.")],
+        [("allow", "allowed", "Thank you, I will continue."), ("deny", "denied", "All right, I will stop here.")],
     )
     def test_the_answer_is_taken_up_by_a_new_run(
         self, embedded_api: Api, session_id: str, decision: str, status: str, said: str
@@ -86,7 +86,7 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
             for message in embedded_api.output(session_id).ok()["messages"]
             for call in message.get("tool_calls", [])
         ]
-        assert [call["result"] for call in calls] == ["The user did not allow it.", "Deleted notes.txt."]
+        assert [call["result"] for call in calls] == ["The user denied it.", "Deleted notes.txt."]
 
     def test_an_answer_is_taken_once(self, embedded_api: Api, session_id: str) -> None:
         approval = ask(embedded_api, session_id)
@@ -123,7 +123,7 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
         late = embedded_api.answer_approval(session_id, approval["id"], "allow")
         assert late.error == (409, "approval_closed")
         said = [text for role, text in sayings(embedded_api, session_id) if role == "assistant"]
-        assert said[-2:] == ["Then I leave it at that.", 'You said: "Say hello", then "ask".']
+        assert said[-2:] == ["All right, I will stop here.", 'You said: "Say hello", then "ask".']
 
     def test_a_run_may_carry_the_answer_itself(self, embedded_api: Api, session_id: str) -> None:
         approval = ask(embedded_api, session_id)
@@ -133,11 +133,11 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
         messages = [{"role": "user", "content": "list"}]
         run = embedded_api.create_run(session_id, messages=messages, resume=resume).ok()
         embedded_api.wait_for_run(session_id, run["run_id"], "completed")
-        assert ("assistant", "Thank you, I go on.") in sayings(embedded_api, session_id)
+        assert ("assistant", "Thank you, I will continue.") in sayings(embedded_api, session_id)
         assert embedded_api.answer_approval(session_id, approval["id"], "deny").error == (409, "approval_closed")
 
     @pytest.mark.parametrize(
-        ("policy", "said"), [("allow", "Thank you, I go on."), ("deny", "Then I leave it at that.")]
+        ("policy", "said"), [("allow", "Thank you, I will continue."), ("deny", "All right, I will stop here.")]
     )
     def test_a_policy_answers_in_the_clients_place(
         self, embedded: EmbeddedStage, embedded_api: Api, policy: str, said: str
@@ -170,14 +170,14 @@ class TestAnAgentThatAsksWithinItsRun:
         run_id = embedded_api.send_message(session_id, "ask now").ok()["run_id"]
         [approval] = eventually(lambda: embedded_api.list_approvals(session_id).ok()["items"])
         assert (approval["message"], [option["id"] for option in approval["options"]]) == (
-            "May I go on?",
+            "May I continue?",
             ["once", "always", "no"],
         )
         said = {"payload": {"option_id": "always"}}
         answered = embedded_api.answer_approval(session_id, approval["id"], "allow", **said).ok()
         assert answered == {**approval, "status": "allowed"}
         embedded_api.wait_for_run(session_id, run_id, "completed")
-        assert sayings(embedded_api, session_id)[-1] == ("assistant", "Thank you, I go on. (always)")
+        assert sayings(embedded_api, session_id)[-1] == ("assistant", "Thank you, I will continue. (always)")
         assert len(embedded_api.list_runs(session_id).ok()["runs"]) == 2
 
     def test_an_agui_client_sees_the_question_and_then_the_rest_of_the_run(

@@ -56,7 +56,7 @@ def test_every_view_conforms_to_wcag_aa(
     expect(console.log).to_contain_text("The workspace is empty.")
     console.log.get_by_text("list_workspace").click()
     console.send("fail")
-    expect(console.log).to_contain_text("as it was asked to")
+    expect(console.log).to_contain_text("as requested")
     assert faults(console) == []
     console.press("Delete")
     assert faults(console) == []

@@ -33,7 +33,7 @@ def test_a_session_is_created_used_and_deleted_by_mouse(console: Console, embedd
     expect(console.log).to_contain_text('You said: "list the files", then "slow 2000".')
     expect(console.page.locator("#queue")).to_be_hidden()
     console.send("fail")
-    expect(console.log).to_contain_text("The demo agent failed, as it was asked to.")
+    expect(console.log).to_contain_text("The demo agent failed, as requested.")
 
     console.press("Stop")
     expect(console.state).to_have_text("stopped")
@@ -89,7 +89,7 @@ def test_an_approval_is_decided(console: Console) -> None:
     console.create("say hello")
     console.send("ask")
     approvals = console.page.get_by_label("Pending approvals")
-    expect(approvals).to_contain_text("May I go on?")
+    expect(approvals).to_contain_text("May I continue?")
     assert faults(console) == []
     console.press("Allow")
     expect(approvals).to_be_hidden()
@@ -107,17 +107,17 @@ def test_an_approval_within_a_run_is_decided_by_one_of_the_agents_options(consol
     console.settled()
     console.send("ask now")
     approvals = console.page.get_by_label("Pending approvals")
-    expect(approvals).to_contain_text("May I go on?")
+    expect(approvals).to_contain_text("May I continue?")
     expect(approvals).to_contain_text("expires at")
     assert faults(console) == []
     console.press("Yes, always")
     expect(approvals).to_be_hidden()
     console.settled()
-    expect(console.log).to_contain_text("Thank you, I go on. (always)")
+    expect(console.log).to_contain_text("Thank you, I will continue. (always)")
     assert "option_id" in console.command
     console.send("ask now")
     console.press("No")
-    expect(console.log).to_contain_text("Then I leave it at that. (no)")
+    expect(console.log).to_contain_text("All right, I will stop here. (no)")
     expect(approvals).to_be_hidden()
 
 

@@ -79,7 +79,7 @@ class TestPiped:
 
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith('You said: "Guten Tag, [31mgrün". I am the demo agent')
-        assert done.stdout.endswith("recall our conversation.\n")
+        assert done.stdout.endswith("repeat your earlier messages.\n")
         [line] = done.stderr.splitlines()
         assert api.get_session(line.removeprefix("Session ")).ok()["task"] == "Guten Tag, \x1b[31mgrün"
 
@@ -93,8 +93,8 @@ class TestPiped:
     def test_a_run_that_fails_is_an_exit_status(self, environment: dict[str, str], api: Api) -> None:
         done = run(environment, "chat", running_session(api), said="fail")
 
-        assert (done.returncode, done.stdout) == (1, "This is as far as I come, for you asked me to\n")
-        assert done.stderr == "The run failed: The demo agent failed, as it was asked to.\n"
+        assert (done.returncode, done.stdout) == (1, "I stop here with an error, as requested.\n")
+        assert done.stderr == "The run failed: The demo agent failed, as requested.\n"
 
     def test_a_stopped_session_says_how_to_go_on(self, environment: dict[str, str], api: Api) -> None:
         session = running_session(api)
@@ -187,12 +187,12 @@ class TestAtATerminal:
             shown.type("delete notes.txt\n")
             assert "delete_file" in shown.wait_for("Allow? [y/n] ")
             shown.type("n\n")
-            shown.wait_for("The user did not allow it.")
+            shown.wait_for("The user denied it.")
             shown.wait_for("> ")
             shown.type("ask\n")
             shown.wait_for("Allow? [y/n] ")
             shown.type("y\n")
-            shown.wait_for("Thank you, I go on.")
+            shown.wait_for("Thank you, I will continue.")
             shown.wait_for("> ")
             shown.type(CTRL_D)
             assert shown.wait() == 0
@@ -203,9 +203,12 @@ class TestAtATerminal:
         session = running_session(api)
         with terminal("chat", session, **environment) as shown:
             shown.wait_for("> ")
-            for answer, said in (("y\n", "Thank you, I go on. (once)"), ("n\n", "Then I leave it at that. (no)")):
+            for answer, said in (
+                ("y\n", "Thank you, I will continue. (once)"),
+                ("n\n", "All right, I will stop here. (no)"),
+            ):
                 shown.type("ask now\n")
-                assert "May I go on?" in shown.wait_for("Allow? [y/n] ")
+                assert "May I continue?" in shown.wait_for("Allow? [y/n] ")
                 shown.type(answer)
                 shown.wait_for(said)
                 shown.wait_for("> ")
@@ -215,7 +218,7 @@ class TestAtATerminal:
             api.answer_approval(session, approval["id"], "allow").ok()
             shown.type("n\n")
             shown.wait_for("Too late: the approval is closed.")
-            shown.wait_for("Thank you, I go on. (once)")
+            shown.wait_for("Thank you, I will continue. (once)")
             shown.wait_for("> ")
             shown.type("ask now\n")
             shown.wait_for("Allow? [y/n] ")
@@ -230,7 +233,7 @@ class TestAtATerminal:
     ) -> None:
         session = running_session(api)
         with terminal("chat", session, **environment) as shown:
-            for last, said in (("y\n", "Thank you, I go on. (once)"), (CTRL_C, "Interrupted.")):
+            for last, said in (("y\n", "Thank you, I will continue. (once)"), (CTRL_C, "Interrupted.")):
                 shown.wait_for("> ")
                 shown.type("ask now\n")
                 for answer in ("maybe\n", "\n"):

@@ -1,4 +1,14 @@
-"""An ACP agent: one process for each session, one ACP session for each thread, one prompt for each turn."""
+"""An agent that speaks the Agent Client Protocol: one process for a session, one session of the agent for a thread.
+
+A run is one prompt. While the agent works on it, its updates come out of a queue in order; the queue ends with the
+agent's response to the prompt:
+
+    prompt ──▶ agent ── updates, permission requests ──▶ UpdateQueue ──▶ Translator ──▶ AG-UI events
+                 └── response ── the end of the queue ──────┘
+
+The process stays for the next turn if the agent has responded to the prompt, be it because the prompt was cancelled. If
+it does not respond in time, or if anything fails, the process is ended, and the next turn starts another one.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Sequence
@@ -9,11 +19,12 @@ from typing import Any
 from acp import schema, text_block
 
 from app.agents.acp.connection import AcpConnection, connect
-from app.agents.acp.permissions import Request
-from app.agents.acp.prompt import Conversation, prompt
-from app.agents.acp.sessions import open_session
-from app.agents.acp.translate import Translator, usage
+from app.agents.acp.permissions import PermissionRequest
+from app.agents.acp.prompt import build_prompt
+from app.agents.acp.sessions import AgentSession, open_session
+from app.agents.acp.translate import Translator, to_usage
 from app.agents.port import Agent, AgentError, Turn
+from app.agents.process_group import agent_environment
 from app.agui.events import encode_event
 from app.agui.usage import cost_delta
 
@@ -22,102 +33,111 @@ START_SECONDS = 60.0
 
 
 class AcpAgent(Agent):
-    """Runs `command` in the session's workspace; `names` are variables that it sees of this service's environment.
+    """Runs `command` in the session's workspace; `names` are the variables of this server that it sees besides.
 
-    Its process is written down in the directory `records` for as long as it runs.
+    The agent's process group is recorded in the directory `records` while it runs.
     """
 
     def __init__(self, command: Sequence[str], names: Sequence[str], records: Path) -> None:
         self._command = command
         self._names = names
         self._records = records
-        self._link: AcpConnection | None = None
+        self._connection: AcpConnection | None = None
+        self._sessions: dict[str, AgentSession] = {}
+        """By thread; those of the process that runs."""
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
-        """Prompt the agent with what is new and yield what it does as AG-UI events.
+        """Prompt the agent with the new messages and yield what it does.
 
-        Cancelled, the agent is asked to stop, and ended if it does not within CANCEL_SECONDS.
+        When the iteration is cancelled the prompt is cancelled too; an agent that has not responded to it after
+        CANCEL_SECONDS is ended.
         """
         ids = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
         prompting: asyncio.Task[schema.PromptResponse] | None = None
         try:
-            link, conversation, text = await self._ready(turn)
+            connection, session, text = await self._prepare(turn)
             yield encode_event("RUN_STARTED", **ids, protocolVersion="1.0")
-            translator = Translator(link.client.terminals.output_of)
-            updates, permissions = link.listen(conversation.session_id, turn.request_approval)
+            translator = Translator(connection.client.terminals.output_of)
+            updates, permissions = connection.listen(session.session_id, turn.request_approval)
             prompting = asyncio.create_task(
-                link.connection.prompt(session_id=conversation.session_id, prompt=[text_block(text)])
+                connection.agent.prompt(session_id=session.session_id, prompt=[text_block(text)])
             )
             prompting.add_done_callback(lambda _task: updates.finish())
             while (update := await updates.get()) is not None:
-                if isinstance(update, Request):
-                    permissions.put(update)
+                if isinstance(update, PermissionRequest):
+                    permissions.submit(update)
                     continue
                 permissions.observe(update)
-                for each in translator.events(update):
-                    yield each
-            with link.errors():
-                answer = await prompting
-            for each in translator.close():
-                yield each
-            await link.end_turn()
-            spent = await _add_cost(turn, conversation, translator.cost)
-            yield encode_event("RUN_FINISHED", **ids, usage=usage(answer.usage), **_outcome(answer.stop_reason, spent))
+                for event in translator.events(update):
+                    yield event
+            with connection.errors():
+                response = await prompting
+            for event in translator.close():
+                yield event
+            await connection.end_turn()
+            cost = await _add_cost(turn, session, translator.cost)
+            yield encode_event(
+                "RUN_FINISHED", **ids, usage=to_usage(response.usage), **_outcome(response.stop_reason, cost)
+            )
         except AgentError:
             await self.close()
             raise
         finally:
-            await _whole(self._end_turn(turn.input["threadId"], prompting))
+            await _complete(self._end_turn(turn.input["threadId"], prompting))
 
     async def close(self) -> None:
-        """End the agent's process, all that it has started in its group, and its terminals."""
-        link, self._link = self._link, None
-        if link:
-            await link.close()
+        """End the agent's process group and its terminals."""
+        connection, self._connection = self._connection, None
+        self._sessions = {}
+        if connection:
+            await connection.close()
 
-    async def _ready(self, turn: Turn) -> tuple[AcpConnection, Conversation, str]:
-        """A connection with an ACP session for the turn's thread, and what to say in it."""
-        if self._link and self._link.closed:
+    async def _prepare(self, turn: Turn) -> tuple[AcpConnection, AgentSession, str]:
+        """Return a connection, the agent's session for the turn's thread, and the prompt."""
+        if self._connection and self._connection.ended:
             await self.close()
-        fresh = self._link is None
-        link = self._link = self._link or await connect(self._command, self._names, self._records, turn)
-        thread = turn.input["threadId"]
-        with link.errors():
+        connection, is_new = self._connection, False
+        if connection is None:
+            environment = agent_environment(self._names, turn.environment)
+            connection = await connect(self._command, turn.workspace, environment, self._records, turn.log)
+            self._connection, is_new = connection, True
+        thread_id = turn.input["threadId"]
+        with connection.errors():
             async with asyncio.timeout(START_SECONDS):
-                if fresh:
-                    await link.initialize()
-                if thread not in link.conversations:
-                    link.conversations[thread] = await open_session(link, turn)
-        conversation = link.conversations[thread]
-        text = prompt(turn, conversation.told)
+                if is_new:
+                    await connection.initialize()
+                if thread_id not in self._sessions:
+                    self._sessions[thread_id] = await open_session(connection, turn)
+        session = self._sessions[thread_id]
+        text = build_prompt(turn, session.last_message_id)
         if messages := turn.input["messages"]:
-            conversation.told = messages[-1]["id"]
-        await turn.save_state(conversation.memory())
-        return link, conversation, text
+            session.last_message_id = messages[-1]["id"]
+        await turn.save_state(session.to_state())
+        return connection, session, text
 
-    async def _end_turn(self, thread: str, prompting: "asyncio.Task[schema.PromptResponse] | None") -> None:
-        """Bring the agent to the end of its turn: where it has not answered, it is asked to give up, or ended."""
-        link = self._link
-        if link:
-            link.stop_listening()
+    async def _end_turn(self, thread_id: str, prompting: "asyncio.Task[schema.PromptResponse] | None") -> None:
+        """Wait until the agent has responded to the prompt, cancelling it if need be; end an agent that does not."""
+        connection = self._connection
+        if connection:
+            connection.stop_listening()
         try:
-            if link and prompting and not prompting.done():
-                with suppress(Exception):  # an agent that cannot be asked is ended below
-                    cancelling = link.connection.cancel(session_id=link.conversations[thread].session_id)
+            if connection and prompting and not prompting.done():
+                with suppress(Exception):  # an agent that cannot be reached is ended below
+                    cancelling = connection.agent.cancel(session_id=self._sessions[thread_id].session_id)
                     await asyncio.wait_for(cancelling, CANCEL_SECONDS)
                 await asyncio.wait({prompting}, timeout=CANCEL_SECONDS)
         finally:
             if prompting and prompting.done() and not prompting.cancelled() and not prompting.exception():
-                if link:
-                    await link.end_turn()
+                if connection:
+                    await connection.end_turn()
             else:
                 if prompting:
                     prompting.cancel()
                 await self.close()
 
 
-async def _whole(work: Coroutine[Any, Any, None]) -> None:
-    """Do it to its end: who closes a turn may cancel it as well, and that must not cost the agent its life."""
+async def _complete(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` to its end even if the caller is cancelled, which must not leave the agent half ended."""
     task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)
@@ -126,19 +146,19 @@ async def _whole(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def _add_cost(turn: Turn, conversation: Conversation, cost: float | None) -> float | None:
-    """What the turn cost in dollars, where the agent tells what its whole session has cost so far."""
-    if cost is None:
+async def _add_cost(turn: Turn, session: AgentSession, total: float | None) -> float | None:
+    """Save what the agent's session has cost in total, and return what this turn has cost; None if unknown."""
+    if total is None:
         return None
-    before, conversation.cost = conversation.cost, cost
-    await turn.save_state(conversation.memory())
-    return cost_delta(before, cost)
+    before, session.cost = session.cost, total
+    await turn.save_state(session.to_state())
+    return cost_delta(before, total)
 
 
-def _outcome(reason: str, spent: float | None) -> dict[str, Any]:
-    if reason == "cancelled":
+def _outcome(stop_reason: str, cost: float | None) -> dict[str, Any]:
+    if stop_reason == "cancelled":
         return {"outcome": {"type": "cancelled"}}
-    result: dict[str, Any] = {"stopReason": reason}
-    if spent is not None:
-        result["total_cost_usd"] = spent
+    result: dict[str, Any] = {"stopReason": stop_reason}
+    if cost is not None:
+        result["total_cost_usd"] = cost
     return {"outcome": {"type": "success"}, "result": result}

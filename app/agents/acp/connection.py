@@ -1,7 +1,7 @@
-"""Our side of the protocol: what an agent may ask of us."""
+"""Our side of the protocol: the connection to one agent's process, and the methods that the agent calls here."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -12,22 +12,27 @@ from acp.client.connection import ClientSideConnection
 from pydantic import ValidationError
 
 from app.agents.acp.files import Files
-from app.agents.acp.permissions import Permissions, response
-from app.agents.acp.process import Process, start
-from app.agents.acp.prompt import Conversation
+from app.agents.acp.permissions import Permissions, to_response
 from app.agents.acp.terminals import Terminals
 from app.agents.acp.transport import LineTransport, UpdateQueue
-from app.agents.port import AgentError, RequestApproval, Turn
-from app.agents.process_group import environment
+from app.agents.port import AgentError, RequestApproval
+from app.agents.process_group import ProcessGroup, start
 from app.models.approvals import DENIED
 
-OFFERS = schema.ClientCapabilities(
+BUFFER_BYTES = 256 * 1024  # of each of the agent's output streams
+_MAX_STDERR_LINE = 64 * 1024  # a longer one is logged in parts
+_MAX_ERROR = 200  # characters of an agent's error that clients read
+
+_CAPABILITIES = schema.ClientCapabilities(
     fs=schema.FileSystemCapabilities(read_text_file=True, write_text_file=True), terminal=True
 )
 
 
 class AcpClient:
-    """Answers one agent; `permissions` takes its questions while a turn is under way, that of `session_id`."""
+    """The client's methods of the protocol, as the SDK calls them.
+
+    While a turn of the agent's session `session_id` is under way, `permissions` are that turn's.
+    """
 
     def __init__(self, files: Files, terminals: Terminals) -> None:
         self.session_id: str | None = None
@@ -47,50 +52,58 @@ class AcpClient:
         tool_call: schema.ToolCallUpdate,
         options: list[schema.PermissionOption],
     ) -> schema.RequestPermissionResponse:
-        """Ask whoever decides; nobody does where no turn of that session is under way."""
+        """Wait for the decision on a tool call; deny it if no turn of that session is under way."""
         if self.permissions is None or session_id != self.session_id:
-            return response(DENIED)
+            return to_response(DENIED)
         return await self.permissions.request(tool_call, options)
 
 
 class AcpConnection:
-    """One process, one connection, what the agent can do; `conversations` are what it knows, by thread."""
+    """The connection to one agent's process; `agent` has the agent's methods of the protocol.
 
-    def __init__(self, process: Process, client: AcpClient, turn: Turn) -> None:
+    `log` gets what the agent writes to standard error, and what goes wrong on the connection.
+    """
+
+    def __init__(self, group: ProcessGroup, client: AcpClient, log: Callable[[str], None]) -> None:
+        process = group.process
+        assert process.stdin is not None  # noqa: S101 - all three are pipes
+        assert process.stdout is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101
         self.client = client
-        self.conversations: dict[str, Conversation] = {}
-        self.can = schema.AgentCapabilities()
-        self._process = process
-        self._tell = turn.log
+        self.capabilities = schema.AgentCapabilities()
+        """The agent's, once initialized."""
+        self._group = group
+        self._log = log
         self._updates: UpdateQueue | None = None
-        self._wire = LineTransport(process.reader, process.writer, self._dispatch, turn.log)
-        self.connection = ClientSideConnection(cast("Any", client), self._wire)
+        self._stderr = asyncio.create_task(_log_lines(process.stderr, log))
+        self._transport = LineTransport(process.stdout, process.stdin, self._on_update, log)
+        self.agent = ClientSideConnection(cast("Any", client), self._transport)
 
     @property
-    def closed(self) -> bool:
-        """Whether the agent has gone, or has closed the line."""
-        return self._wire.ended
+    def ended(self) -> bool:
+        """Whether the agent has exited or has closed its output."""
+        return self._transport.ended
 
     async def initialize(self) -> None:
-        """Agree on the protocol; `AgentError` if the agent speaks another version."""
-        answer = await self.connection.initialize(
+        """Negotiate the protocol; raise `AgentError` if the agent speaks another version."""
+        response = await self.agent.initialize(
             protocol_version=PROTOCOL_VERSION,
-            client_capabilities=OFFERS,
+            client_capabilities=_CAPABILITIES,
             client_info=schema.Implementation(name="ambient-public-api", version="1"),
         )
-        if answer.protocol_version != PROTOCOL_VERSION:
+        if response.protocol_version != PROTOCOL_VERSION:
             raise AgentError("The agent speaks another version of the protocol.")
-        self.can = answer.agent_capabilities or self.can
+        self.capabilities = response.agent_capabilities or self.capabilities
 
-    def listen(self, session_id: str, ask: RequestApproval) -> tuple[UpdateQueue, Permissions]:
-        """Take the updates and questions of an ACP session from now on; what came before, or of others, is dropped."""
+    def listen(self, session_id: str, request_approval: RequestApproval) -> tuple[UpdateQueue, Permissions]:
+        """Begin a turn: return the queue that its session's updates go to from now on, and its permissions."""
         updates = UpdateQueue()
-        permissions = Permissions(ask, updates.add)
+        permissions = Permissions(request_approval, updates.put_nowait)
         self._updates, self.client.session_id, self.client.permissions = updates, session_id, permissions
         return updates, permissions
 
     def stop_listening(self) -> None:
-        """Listen no more; an update that waits for room is dropped, a question is denied."""
+        """Drop the agent's updates and deny its permission requests until the next turn."""
         if self._updates:
             self._updates.abandon()
         if self.client.permissions:
@@ -98,44 +111,66 @@ class AcpConnection:
         self._updates = self.client.session_id = self.client.permissions = None
 
     async def end_turn(self) -> None:
-        """Listen no more, and end what the agent has left running in terminals."""
+        """Stop listening, and end the commands that the agent has left running in terminals."""
         self.stop_listening()
         await self.client.terminals.end_terminals()
 
     async def close(self) -> None:
-        """End the agent's process, all that it has started in its group, and its terminals."""
+        """End the agent with its process group, and its terminals."""
         self.stop_listening()
-        await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._process.end())
+        await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._group.end())
+        self._stderr.cancel()
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """What goes wrong between us as an `AgentError`."""
+        """Raise what goes wrong in a call of the agent's methods as an `AgentError`."""
         try:
             yield
         except RequestError as error:
             if error.data is not None:
-                self._tell(f"refused: {error}: {msgspec.json.encode(error.data).decode()}")
-            raise AgentError("The agent refused: " + " ".join(str(error).split())[:200]) from error
+                self._log(f"returned an error: {error}: {msgspec.json.encode(error.data).decode()}")
+            raise AgentError("The agent returned an error: " + " ".join(str(error).split())[:_MAX_ERROR]) from error
         except TimeoutError as error:
             raise AgentError("The agent did not start in time.") from error
         except (OSError, ValidationError, ValueError) as error:
-            raise AgentError(self._wire.failure or "The agent ended or broke the protocol.") from error
+            raise AgentError(self._transport.failure or "The agent exited or broke the protocol.") from error
 
     async def _disconnect(self) -> None:
-        with suppress(Exception):  # the agent is gone; what its connection says of that does not matter
-            await self.connection.close()
+        with suppress(Exception):  # the process is ended anyway
+            await self.agent.close()
 
-    async def _dispatch(self, params: Any, size: int) -> None:
+    async def _on_update(self, params: Any, size: int) -> None:
         if self._updates is None:
             return
-        with suppress(ValidationError):  # a kind of update that we do not know
-            told = schema.SessionNotification.model_validate(params)
-            if told.session_id == self.client.session_id:
-                await self._updates.put(told.update, size)
+        with suppress(ValidationError):  # a kind of update that this version of the SDK does not know
+            notification = schema.SessionNotification.model_validate(params)
+            if notification.session_id == self.client.session_id:
+                await self._updates.put(notification.update, size)
 
 
-async def connect(command: Sequence[str], names: Sequence[str], records: Path, turn: Turn) -> AcpConnection:
-    """Start an agent for a turn's session; the caller greets it, and closes the link."""
-    variables = environment(names, turn.environment)
-    process = await start(command, turn.workspace, variables, turn.log, records)
-    return AcpConnection(process, AcpClient(Files(turn.workspace), Terminals(turn.workspace, variables, records)), turn)
+async def connect(
+    command: Sequence[str], workspace: Path, environment: Mapping[str, str], records: Path, log: Callable[[str], None]
+) -> AcpConnection:
+    """Start an agent in its workspace, with this environment alone; raise `AgentError` if that is not possible.
+
+    Its process group is recorded in the directory `records`. The caller initializes and closes the connection.
+    """
+    pipe = asyncio.subprocess.PIPE
+    try:
+        group = await start(
+            command, workspace, environment, records, stdin=pipe, stdout=pipe, stderr=pipe, limit=BUFFER_BYTES
+        )
+    except OSError as error:
+        raise AgentError("The agent could not be started.") from error
+    return AcpConnection(group, AcpClient(Files(workspace), Terminals(workspace, environment, records)), log)
+
+
+async def _log_lines(stream: asyncio.StreamReader, log: Callable[[str], None]) -> None:
+    """Log what is written to a stream, in whole lines."""
+    partial = b""
+    while chunk := await stream.read(8192):
+        *lines, partial = (partial + chunk).split(b"\n")
+        if not lines and len(partial) > _MAX_STDERR_LINE:
+            lines, partial = [partial], b""
+        if lines:
+            log(b"\n".join(lines).decode("utf-8", "replace"))

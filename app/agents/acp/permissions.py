@@ -1,111 +1,114 @@
-"""What an ACP agent asks before it calls a tool, in the words of our port, and the answers in its own."""
+"""Permissions that an ACP agent requests before it calls a tool, as approvals of the port.
+
+A request goes into the turn's update queue first, so that clients see it after the updates that the agent sent before.
+The turn takes it from there and hands it to `Permissions.submit`, which waits for the decision beside the turn.
+A request may name a tool call by its id alone, so `observe` collects what earlier updates said about each call.
+"""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
+import structlog
 from acp import schema
 
 from app.agents.port import RequestApproval
 from app.models.approvals import DENIED, ApprovalDecision, ApprovalOption, ApprovalRequest
 
-_SELECTED: Literal["selected"] = "selected"
-_CANCELLED: Literal["cancelled"] = "cancelled"
-_ENDED = {"completed", "failed"}
-_CALLS = schema.ToolCallStart | schema.ToolCallUpdate
+_FINAL_STATUSES = {"completed", "failed"}
+_ToolCall = schema.ToolCallStart | schema.ToolCallUpdate
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A question that the agent waits with; `answer` is set once there is one."""
+class PermissionRequest(msgspec.Struct, frozen=True):
+    """A request of the agent, which waits until `decision` is set."""
 
     call: schema.ToolCallUpdate
     options: Sequence[schema.PermissionOption]
-    answer: "asyncio.Future[ApprovalDecision]"
+    decision: "asyncio.Future[ApprovalDecision]"
 
 
 class Permissions:
-    """The questions of one turn, which goes on meanwhile.
+    """The permission requests of one turn; `enqueue` puts one among the turn's updates."""
 
-    They go through `heard`, behind what the agent has said before; who takes them there hands them to `put`.
-    """
-
-    def __init__(self, ask: RequestApproval, heard: Callable[[Request], None]) -> None:
-        self._ask = ask
-        self._heard = heard
+    def __init__(self, request_approval: RequestApproval, enqueue: Callable[[PermissionRequest], None]) -> None:
+        self._request_approval = request_approval
+        self._enqueue = enqueue
         self._calls: dict[str, dict[str, Any]] = {}
-        self._waiting: set[asyncio.Future[ApprovalDecision]] = set()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._undecided: set[asyncio.Future[ApprovalDecision]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def request(
         self, call: schema.ToolCallUpdate, options: Sequence[schema.PermissionOption]
     ) -> schema.RequestPermissionResponse:
-        """What the agent is told once there is an answer, or the turn has ended."""
-        answer: asyncio.Future[ApprovalDecision] = asyncio.get_running_loop().create_future()
-        self._waiting.add(answer)
+        """Return the response to a request of the agent, once it is decided or the turn has ended."""
+        decision: asyncio.Future[ApprovalDecision] = asyncio.get_running_loop().create_future()
+        self._undecided.add(decision)
         try:
-            self._heard(Request(call, options, answer))
-            return response(await answer)
+            self._enqueue(PermissionRequest(call, options, decision))
+            return to_response(await decision)
         finally:
-            self._waiting.discard(answer)
+            self._undecided.discard(decision)
 
     def observe(self, update: Any) -> None:
-        """Take what the agent says of a tool call: a question about it may say no more than its id."""
-        if not isinstance(update, _CALLS):
+        """Remember what an update says about a tool call that has not ended."""
+        if not isinstance(update, _ToolCall):
             return
-        if update.status in _ENDED:
+        if update.status in _FINAL_STATUSES:
             self._calls.pop(update.tool_call_id, None)
         else:
-            self._calls[update.tool_call_id] = self._known(update)
+            self._calls[update.tool_call_id] = self._details(update)
 
-    def put(self, request: Request) -> None:
-        """RequestApproval, and let the answer go its way."""
-        task = asyncio.create_task(self._put(request))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+    def submit(self, request: PermissionRequest) -> None:
+        """Request the approval and pass on the decision; do not wait for it."""
+        task = asyncio.create_task(self._decide(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Ask nothing any more; who waits for an answer is denied."""
-        for task in self._asking:
+        """Withdraw the approvals and deny what is undecided."""
+        for task in self._tasks:
             task.cancel()
-        for answer in self._waiting:
-            if not answer.done():
-                answer.set_result(DENIED)
+        for decision in self._undecided:
+            if not decision.done():
+                decision.set_result(DENIED)
 
-    async def _put(self, request: Request) -> None:
-        answer = DENIED
+    async def _decide(self, request: PermissionRequest) -> None:
+        decision = DENIED
         try:
-            answer = await self._ask(self._question(request))
+            decision = await self._request_approval(self._to_approval(request))
         except Exception:
-            log.exception("a question of an agent could not be put")
+            log.exception("approval_request_failed")
         finally:
-            if not request.answer.done():
-                request.answer.set_result(answer)
+            if not request.decision.done():
+                request.decision.set_result(decision)
 
-    def _known(self, call: schema.ToolCallStart | schema.ToolCallUpdate) -> dict[str, Any]:
-        shown = call.model_dump(mode="json", by_alias=True, exclude_none=True, include={"content", "locations"})
-        said = {"title": call.title, "kind": call.kind, "input": call.raw_input, **shown}
-        before = self._calls.get(call.tool_call_id, {})
-        return before | {name: value for name, value in said.items() if value}
-
-    def _question(self, request: Request) -> ApprovalRequest:
-        """The arguments are the tool's input; where the agent does not tell it, what it shows, such as a diff."""
-        known = self._known(request.call)
-        shown = {name: known[name] for name in ("content", "locations") if name in known}
+    def _to_approval(self, request: PermissionRequest) -> ApprovalRequest:
+        """Return the approval: its args are the tool's input, or else what the call shows, such as a diff."""
+        details = self._details(request.call)
+        shown = {name: details[name] for name in ("content", "locations") if name in details}
         return ApprovalRequest(
-            message=known.get("title"),
-            tool_name=known.get("kind"),
-            args=known.get("input") or shown or None,
-            options=[ApprovalOption(id=each.option_id, name=each.name, kind=each.kind) for each in request.options],
+            message=details.get("title"),
+            tool_name=details.get("kind"),
+            args=details.get("input") or shown or None,
+            options=[
+                ApprovalOption(id=option.option_id, name=option.name, kind=option.kind) for option in request.options
+            ],
         )
 
+    def _details(self, call: _ToolCall) -> dict[str, Any]:
+        """Return what is known about a call with what `call` adds."""
+        shown = call.model_dump(mode="json", by_alias=True, exclude_none=True, include={"content", "locations"})
+        new = {"title": call.title, "kind": call.kind, "input": call.raw_input, **shown}
+        earlier = self._calls.get(call.tool_call_id, {})
+        return earlier | {name: value for name, value in new.items() if value}
 
-def response(answer: ApprovalDecision) -> schema.RequestPermissionResponse:
-    """An answer in the agent's words; without an option of its own it is told that nobody has answered."""
-    if answer.option_id is None:
-        return schema.RequestPermissionResponse(outcome=schema.DeniedOutcome(outcome=_CANCELLED))
-    chosen = schema.AllowedOutcome(outcome=_SELECTED, option_id=answer.option_id)
+
+def to_response(decision: ApprovalDecision) -> schema.RequestPermissionResponse:
+    """Return a decision as the protocol's outcome: one of the agent's options, or "cancelled" if it offered none."""
+    if decision.option_id is None:
+        return schema.RequestPermissionResponse(outcome=schema.DeniedOutcome(outcome="cancelled"))
+    chosen = schema.AllowedOutcome(outcome="selected", option_id=decision.option_id)
     return schema.RequestPermissionResponse(outcome=chosen)

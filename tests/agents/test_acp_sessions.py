@@ -1,0 +1,21 @@
+"""What is saved of an agent's own session for a thread."""
+
+import pytest
+
+from app.agents.acp.sessions import AgentSession
+
+
+def test_a_saved_session_is_restored() -> None:
+    session = AgentSession("session", "m1", 0.5)
+    assert AgentSession.from_state(session.to_state()) == session
+
+
+def test_the_state_of_existing_stores_is_read() -> None:
+    assert AgentSession.from_state('{"session_id":"s","told":"m1"}') == AgentSession("s", "m1")
+
+
+@pytest.mark.parametrize(
+    "state", [None, "", "garbage", "[]", "{}", '{"session_id":1}', '{"session_id":"s","cost":"x"}']
+)
+def test_a_state_that_is_not_ours_is_no_session(state: str | None) -> None:
+    assert AgentSession.from_state(state) is None
