@@ -1,4 +1,4 @@
-"""Request bodies in JSON: strictly decoded, and validated against the document."""
+"""The body of an operation: strict JSON that is validated against the document, or raw bytes."""
 
 import json
 import math
@@ -6,9 +6,12 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from starlette.types import Receive
+
 from app.contract.schemas import Validator, bound_in_words
 from app.errors import BadRequest, Detail, UnsupportedMediaType
 from app.models.wire import depth_exceeds
+from app.server.body import read_body, stream_body
 from app.server.context import RequestContext
 
 MAX_DEPTH = 64
@@ -28,34 +31,66 @@ _PROBLEMS = {
 
 
 class JsonBody:
-    """The body of one operation, as the document describes it. All methods raise `BadRequest`."""
+    """A body in JSON, as the document describes it."""
 
     def __init__(self, definition: dict[str, Any]) -> None:
         self._schema = definition["content"]["application/json"]["schema"]
         self._required: bool = definition.get("required", False)
         self._validator = Validator(self._schema)
 
-    def parse(self, content: bytes) -> Any:
-        """Return the valid value of a body as it was sent, as `check` does."""
-        return self.check(parse_json(content) if content else None, sent=bool(content))
+    async def read(self, context: RequestContext, receive: Receive, limit: int) -> Any:
+        """Return the body of a request as it was sent.
 
-    def check(self, value: Any, *, sent: bool = True) -> Any:
-        """Return a decoded value if it is valid: without members that read as absent, and by their current names.
-
-        A body that was not `sent` is None if it may be absent.
+        Raises as `read_body`, and `UnsupportedMediaType` unless it is sent as JSON in UTF-8; without a type it is.
         """
-        if not sent:
-            if self._required:
-                raise _error("is required")
-            return None
+        content = await read_body(context, receive, limit=limit)
+        if content:
+            check_media_type(context)
+        return content
+
+    def parse(self, content: Any) -> Any:
+        """Return the valid value of a body as it was sent. Raises `BadRequest`."""
+        return self._validate(parse_json(content)) if content else self.check(None)
+
+    def check(self, value: Any) -> Any:
+        """Return the valid value of a decoded body; None is a body that was not sent. Raises `BadRequest`."""
+        if value is not None:
+            return self._validate(value)
+        if self._required:
+            raise _error("is required")
+        return None
+
+    def _validate(self, value: Any) -> Any:
+        """Return a value without members that read as absent, and with the current names of all others."""
         value = _normalize(value, self._schema, "body")
         if not self._validator.is_valid(value):
             raise self._validator.error(value, "body")
         return _resolve_aliases(value, self._schema)
 
 
+class RawBody:
+    """A body in any media type, which the handler reads as it arrives: an `AsyncIterable[bytes]`."""
+
+    async def read(self, context: RequestContext, receive: Receive, limit: int) -> Any:
+        """Return the chunks of a request's body.
+
+        Raises as `stream_body`, and `UnsupportedMediaType` if the body has a coding.
+        """
+        chunks = stream_body(context, receive, limit=limit)
+        check_coding(context)
+        return chunks
+
+    def parse(self, content: Any) -> Any:
+        """Return the chunks as they are."""
+        return content
+
+    def check(self, value: Any) -> Any:
+        """Return the chunks as they are."""
+        return value
+
+
 def check_media_type(context: RequestContext) -> None:
-    """Raise `UnsupportedMediaType` unless the body is sent as JSON in UTF-8, which is also assumed without a type."""
+    """Raise `UnsupportedMediaType` unless the body is JSON in UTF-8 without a coding."""
     check_coding(context)
     if context.repeated:
         context.reject_repeated("Content-Type")
@@ -64,7 +99,7 @@ def check_media_type(context: RequestContext) -> None:
 
 
 def check_coding(context: RequestContext) -> None:
-    """Raise `UnsupportedMediaType` if the body is sent compressed."""
+    """Raise `UnsupportedMediaType` if the body has a coding, such as gzip."""
     if context.repeated:
         context.reject_repeated("Content-Encoding")
     if context.headers.get("content-encoding") not in {None, "", "identity"}:

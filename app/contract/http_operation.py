@@ -1,24 +1,24 @@
 """Operations over HTTP: a request is decoded, checked and answered in the order that the document promises."""
 
 import asyncio
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import Receive, Send
 
 from app.contract import etag, security
-from app.contract.body import JsonBody, check_coding, check_media_type
+from app.contract.body import JsonBody, RawBody
 from app.contract.operation import IDEMPOTENCY_KEY, Operation
 from app.contract.parameters import parse_query
 from app.contract.response import Responses
 from app.models.caller import Caller
-from app.server.body import read_body, stream_body
 from app.server.context import RequestContext
 from app.server.streaming import RawHeaders, cancel, client_disconnect, server_stop
 
 WAIT = "wait"
 """The parameter of a long poll: for how many seconds the response may be delayed."""
 
+_KEY_HEADER = IDEMPOTENCY_KEY.lower()
 _NO_BODY = JsonBody(
     {"content": {"application/json": {"schema": {"type": "object", "properties": {}, "additionalProperties": False}}}}
 )
@@ -42,8 +42,6 @@ class HttpOperation:
         self._operation = operation
         self._responses = responses
         self._authenticate = authenticate
-        self._max_body = max_body
-        self._max_raw_body = max_raw_body
 
         def taken(place: str) -> dict[str, Any]:
             return {name: found for name, found in operation.parameters.items() if found.place == place}
@@ -52,11 +50,11 @@ class HttpOperation:
         self._query_names = set(self._query)
         ignored = {etag.HEADER, IDEMPOTENCY_KEY}
         self._other_headers = [found for name, found in operation.other_headers.items() if name not in ignored]
-        self._idempotency_key = operation.other_headers.get(IDEMPOTENCY_KEY)
+        self._key = operation.other_headers.get(IDEMPOTENCY_KEY)
         self._has_versions = etag.HEADER in operation.other_headers and responses.is_json
-        self._json_body = operation.json_body
-        if method != "GET" and not operation.has_body:
-            self._json_body = _NO_BODY
+        # A body is read and refused where none is described, but for GET, whose body has no meaning.
+        self._body = operation.body or (_NO_BODY if method != "GET" else None)
+        self._body_limit = max_raw_body if isinstance(operation.body, RawBody) else max_body
 
     async def __call__(
         self, context: RequestContext, receive: Receive, send: Send, segments: Mapping[str, str]
@@ -68,56 +66,45 @@ class HttpOperation:
         """
         operation = self._operation
         token = await self._authenticate(context)
-        arguments = {name: parameter.parse_segment(segments[name]) for name, parameter in self._path.items()}
+        arguments: dict[str, Any] = {}
+        for name, parameter in self._path.items():
+            arguments[name] = parameter.parse_segment(segments[name])
         for header in self._other_headers:
             header.parse_header(context)
         caller = await operation.authorize(security.credentials(context, token))
-        content = await self._read(context, receive)
-        self._add_input(arguments, context, content)
-        key = self._idempotency_key.header_text(context) if self._idempotency_key else None
+        content = await self._body.read(context, receive, self._body_limit) if self._body else None
+        fields = parse_query(context.query, self._query_names) if context.query else {}
+        for name, parameter in self._query.items():
+            arguments[name] = parameter.parse(fields.get(name))
+        for name, parameter in self._headers.items():
+            arguments[name] = parameter.parse_header(context)
+        if self._body:
+            body = self._body.parse(content)
+            if operation.body:
+                arguments["body"] = body
+        key = self._key.header_text(context) if self._key and _KEY_HEADER in context.headers else None
         headers: RawHeaders = []
-        waits = bool(arguments.get(WAIT))
-        # The state that a long poll waits for is not known beforehand, so its response has no tag.
-        if self._has_versions and not waits:
-            version = await operation.backend.version(caller, arguments["session_id"])
-            if version is not None:
-                tag = etag.etag(version, self.operation_id, arguments)
-                headers.append((b"etag", b'W/"%b"' % tag.encode()))
-                if etag.is_current(context, tag):
-                    await send({"type": "http.response.start", "status": 304, "headers": headers})
-                    await send({"type": "http.response.body"})
-                    return
-        if waits:
+        if self._has_versions and (tag := await self._tag(caller, arguments)):
+            headers.append((b"etag", b'W/"%b"' % tag.encode()))
+            if etag.is_current(context, tag):
+                await send({"type": "http.response.start", "status": 304, "headers": headers})
+                await send({"type": "http.response.body"})
+                return
+        if arguments.get(WAIT):
             result = await self._long_poll(context, receive, caller, arguments)
         else:
             result = await operation.invoke(caller, arguments, idempotency_key=key)
         await self._responses.send(context, receive, send, result, arguments=arguments, headers=headers)
 
-    async def _read(self, context: RequestContext, receive: Receive) -> bytes | AsyncIterable[bytes]:
-        """Return the body as it was sent; a raw one is read by the handler."""
-        if self._operation.has_raw_body:
-            body = stream_body(context, receive, limit=self._max_raw_body)
-            check_coding(context)
-            return body
-        if self._json_body is None:
-            return b""
-        content = await read_body(context, receive, limit=self._max_body)
-        if content:
-            check_media_type(context)
-        return content
+    async def _tag(self, caller: Caller, arguments: Mapping[str, Any]) -> str | None:
+        """Return the tag of the response, if it is known before the response is made.
 
-    def _add_input(
-        self, arguments: dict[str, Any], context: RequestContext, content: bytes | AsyncIterable[bytes]
-    ) -> None:
-        """Add what the query, the headers and the body say."""
-        fields = parse_query(context.query, self._query_names)
-        for name, parameter in self._query.items():
-            arguments[name] = parameter.parse(fields.get(name))
-        for name, parameter in self._headers.items():
-            arguments[name] = parameter.parse_header(context)
-        body = self._json_body.parse(content) if isinstance(content, bytes) and self._json_body else content
-        if self._operation.has_body:
-            arguments["body"] = body
+        A long poll has none, since it waits for a state that is yet to come.
+        """
+        if arguments.get(WAIT):
+            return None
+        version = await self._operation.backend.version(caller, arguments["session_id"])
+        return None if version is None else etag.etag(version, self.operation_id, arguments)
 
     async def _long_poll(
         self, context: RequestContext, receive: Receive, caller: Caller, arguments: Mapping[str, Any]

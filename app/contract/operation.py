@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.backend import Backend
-from app.contract.body import JsonBody
+from app.contract.body import JsonBody, RawBody
 from app.contract.parameters import Parameter
 from app.errors import BadRequest, Detail, IdempotencyKeyInUse
 from app.models.caller import Caller, Credentials, IdempotencyKey, Role
@@ -59,18 +59,17 @@ class Operation:
                 self.parameters[argument] = Parameter(parameter, types.get(argument))
         self._key = self.other_headers.get(IDEMPOTENCY_KEY)
 
-        body = definition.get("requestBody")
-        self.has_body = body is not None
-        self.json_body = JsonBody(body) if body and "application/json" in body["content"] else None
-        self.has_raw_body = self.has_body and self.json_body is None
-        self._body_type = types.get("body") if self.json_body else None
+        self.body: JsonBody | RawBody | None = None
+        if body := definition.get("requestBody"):
+            self.body = JsonBody(body) if "application/json" in body["content"] else RawBody()
+        self._body_type = types.get("body") if isinstance(self.body, JsonBody) else None
 
-        given = {"backend", "caller", *self.parameters, *(["body"] if self.has_body else [])}
+        given = {"backend", "caller", *self.parameters, *(["body"] if self.body else [])}
         if given != set(taken):
             raise ContractError(
                 f"{self.operation_id}: the document gives {sorted(given)}, the handler takes {sorted(taken)}"
             )
-        if self._key and self.has_raw_body:
+        if self._key and isinstance(self.body, RawBody):
             raise ContractError(f"{self.operation_id}: a raw body cannot be repeated, so it has no {IDEMPOTENCY_KEY}")
 
     async def __call__(
@@ -89,14 +88,12 @@ class Operation:
 
     def bind(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments for `invoke`: validated, with defaults, parameters typed. Raises `BadRequest`."""
-        names = [*self.parameters, *(["body"] if self.has_body else [])]
-        if unknown := [Detail(name, "is not known here") for name in values if name not in names]:
+        checks: dict[str, Callable[[Any], Any]] = {name: parameter.check for name, parameter in self.parameters.items()}
+        if self.body:
+            checks["body"] = self.body.check
+        if unknown := [Detail(name, "is not known here") for name in values if name not in checks]:
             raise BadRequest(details=unknown)
-        arguments = {name: parameter.check(values.get(name)) for name, parameter in self.parameters.items()}
-        if self.has_body:
-            body = values.get("body")
-            arguments["body"] = self.json_body.check(body, sent=body is not None) if self.json_body else body
-        return arguments
+        return {name: check(values.get(name)) for name, check in checks.items()}
 
     async def invoke(self, caller: Caller, arguments: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
         """Return the result of the handler for valid arguments, whose JSON body is not typed yet.

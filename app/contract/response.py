@@ -14,6 +14,8 @@ from app.results import EventStream, FileContent, FileWritten, Idempotent, Strea
 from app.server.context import RequestContext
 from app.server.streaming import RawHeaders, send_chunks, send_event_stream
 
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # what needs no quoting, which takes longer than all the rest
 _EXPRESSION = re.compile(r"\$request\.path\.(\w+)|\$response\.body#/(\w+)", re.ASCII)
 
 _encode = msgspec.json.Encoder().encode
@@ -85,20 +87,17 @@ class _Location:
 
     def __init__(self, response: dict[str, Any], paths: Mapping[str, str]) -> None:
         link = next(iter(response["links"].values()))
-        self._template = paths[link["operationId"]]
-        self._from_request: dict[str, str] = {}
-        self._from_body: dict[str, str] = {}
-        for name, expression in link["parameters"].items():
-            if (source := _EXPRESSION.fullmatch(expression)) is None:
-                raise ContractError(f"a Location cannot be made of {expression}")
-            of_request, of_body = source.groups()
-            if of_request:
-                self._from_request[name] = of_request
-            else:
-                self._from_body[name] = of_body
+        template = paths[link["operationId"]]
+        self._format = _PARAMETER.sub("%s", template)
+        self._sources: list[tuple[str | None, str]] = []  # names of an argument or of a member, for each parameter
+        for name in _PARAMETER.findall(template):
+            expression = _EXPRESSION.fullmatch(link["parameters"][name])
+            if expression is None:
+                raise ContractError(f"{template}: no Location can be made of {link['parameters'][name]}")
+            argument, member = expression.groups()
+            self._sources.append((argument, member))
 
     def path(self, arguments: Mapping[str, Any], value: Any) -> str:
         """Return the path, for the arguments of a request and the value of its response."""
-        parts = {name: arguments[source] for name, source in self._from_request.items()}
-        parts |= {name: getattr(value, source) for name, source in self._from_body.items()}
-        return self._template.format(**{name: quote(part, safe="") for name, part in parts.items()})
+        parts = [arguments[argument] if argument else getattr(value, member) for argument, member in self._sources]
+        return self._format % tuple(part if _UNRESERVED.fullmatch(part) else quote(part, safe="") for part in parts)

@@ -22,36 +22,51 @@ class ClientDisconnected(Exception):
 
 
 async def read_body(context: RequestContext, receive: Receive, *, limit: int, stall: float = STALL_SECONDS) -> bytes:
-    """Return the whole body, at most `limit` bytes. Raises as `stream_body` and its chunks do."""
-    return b"".join([chunk async for chunk in stream_body(context, receive, limit=limit, stall=stall)])
+    """Return the whole body, at most `limit` bytes.
+
+    Raises `PayloadTooLarge`, before anything is read if Content-Length exceeds the limit, `RequestTimeout` when nothing
+    arrives for `stall` seconds, and `ClientDisconnected`.
+    """
+    _check_content_length(context, limit)
+    body, more = bytearray(), True
+    while more:
+        chunk, more = await _receive_chunk(context, receive, stall)
+        body += chunk
+        if len(body) > limit:
+            raise PayloadTooLarge
+    return bytes(body)
 
 
 def stream_body(
     context: RequestContext, receive: Receive, *, limit: int, stall: float = STALL_SECONDS
 ) -> AsyncGenerator[bytes, None]:
-    """Return the chunks of a body, at most `limit` bytes in all.
+    """Return the chunks of a body. Raises as `read_body`: for Content-Length now, for the rest while it is read."""
+    _check_content_length(context, limit)
 
-    Raises `PayloadTooLarge` here, before anything is read, if Content-Length exceeds the limit. The iteration raises
-    `PayloadTooLarge` when more than that arrives, `RequestTimeout` when nothing arrives for `stall` seconds, and
-    `ClientDisconnected`.
-    """
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        size, more = 0, True
+        while more:
+            chunk, more = await _receive_chunk(context, receive, stall)
+            size += len(chunk)
+            if size > limit:
+                raise PayloadTooLarge
+            yield chunk
+
+    return chunks()
+
+
+def _check_content_length(context: RequestContext, limit: int) -> None:
     if int(context.headers.get("content-length", 0)) > limit:
         raise PayloadTooLarge
-    return _chunks(context, receive, limit, stall)
 
 
-async def _chunks(context: RequestContext, receive: Receive, limit: int, stall: float) -> AsyncGenerator[bytes, None]:
-    size, more = 0, True
-    while more:
-        message = await (receive() if context.body_arrived else _receive_within(receive, stall))
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise PayloadTooLarge
-        yield chunk
-        more = message.get("more_body", False)
+async def _receive_chunk(context: RequestContext, receive: Receive, stall: float) -> tuple[bytes, bool]:
+    """Return the next chunk, and whether more of the body follows."""
+    arrived = context.connection is not None and context.connection.request_complete
+    message = await (receive() if arrived else _receive_within(receive, stall))
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnected
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def _receive_within(receive: Receive, seconds: float) -> Message:

@@ -73,7 +73,7 @@ class RequestContext:
                 self.headers[name] = value
         self.connection: ClientConnection | None = scope.get("state", {}).get("connection")
         has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
-        self.body_pending = has_body and not self.body_arrived
+        self.body_pending = has_body and not (self.connection and self.connection.request_complete)
         peer: str = scope["client"][0] if scope.get("client") else "unknown"
         self.client_address = self._address_behind(peer, trusted_proxies) if trusted_proxies else peer
         given = self.headers.get("x-request-id", "")
@@ -94,11 +94,6 @@ class RequestContext:
         """Return the context that is attached to a scope."""
         context: RequestContext = scope[_KEY]
         return context
-
-    @property
-    def body_arrived(self) -> bool:
-        """Whether the whole body is known to have arrived, so that reading it does not wait for the client."""
-        return self.connection is not None and self.connection.request_complete
 
     def combined(self, name: str) -> str:
         """Return all values of a header, whose name is given in lower case, as one comma-separated list."""

@@ -97,6 +97,14 @@ def _name(code: CodeType) -> tuple[str, str] | None:
     return (str(file), code.co_qualname) if file.parts[0] in {"app", "handlers"} else None
 
 
+class Arrived:
+    """A connection over which the whole request has come already, as it mostly has."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.request_complete = True
+
+
 @dataclass
 class Server:
     """The application with one session that has nothing to do."""
@@ -136,7 +144,7 @@ class Server:
                 complete.set()
 
         steps = self.recorder.start()
-        await self.app(sent.scope(), receive, send)
+        await self.app(sent.scope() | {"state": {"connection": Arrived()}}, receive, send)
         return Walk(steps)
 
     def _sent(self, method: str, path: str, body: Any = None, after: int | None = None) -> Sent:
