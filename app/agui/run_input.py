@@ -51,7 +51,10 @@ def normalize_run_input(given: RunInput, *, thread_id: str, known: Collection[st
 def last_user_message(run_input: RunInput) -> str | None:
     """Return the text of the last user message that has any."""
     for message in reversed(run_input["messages"]):
-        if message.get("role") == "user" and (text := content_text(msgspec.json.encode(message.get("content")))):
+        if message.get("role") != "user":
+            continue
+        content = message.get("content")
+        if text := content if isinstance(content, str) else content_text(msgspec.json.encode(content)):
             return text
     return None
 
