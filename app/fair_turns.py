@@ -24,7 +24,7 @@ Batches = AsyncGenerator[Iterable[EventBatch[E]], None]
 
 
 class Turns:
-    """Gives turns to the readers of one backend's logs: `async with turns:` waits for one and takes it."""
+    """The turns of those who read one backend's logs: `async with turns:` waits for one and lasts for it."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()

@@ -101,6 +101,16 @@ async def test_only_new_events_of_a_log_are_decoded(
         known = end
 
 
+async def test_whole_log_is_decoded_each_time_without_a_cache(platform: FakePlatform, decoded: list[int]) -> None:
+    platform.runner.logs["s1"] = LINES
+    expected = await uncached(platform)
+    async with connected(platform.url, log_cache_bytes=0) as backend:
+        for _ in range(2):
+            decoded.clear()
+            assert (await runs(backend), await transcript(backend, CALLER, "s1")) == expected
+            assert sum(decoded) == 2 * len(LINES)
+
+
 async def test_only_new_events_of_one_run_are_decoded(
     platform: FakePlatform, backend: AmbientBackend, decoded: list[int]
 ) -> None:

@@ -12,7 +12,7 @@ ROLES = ("user", "assistant", "system", "developer", "tool", "activity", "reason
 
 
 class Runner:
-    """Writes the logs of all sessions, which have a name and no project, as on the real platform.
+    """Writer of the logs of all sessions, which have a name and no project, as on the real platform.
 
     `pace` says how far a run gets by itself: `finish` to its end, `open` to its beginning (`finish()` ends it), `wait`
     nowhere (`begin()` starts it). Runs of one thread follow one another. Without `obeys` an interrupt has no effect.

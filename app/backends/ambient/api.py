@@ -36,7 +36,7 @@ _read_page = reader(Page)
 
 
 class PlatformApi:
-    """Calls the platform at `url` with the token of each caller.
+    """Client of the platform at `url`, with a token for each call.
 
     `timeout` in seconds bounds each wait for the platform. Calls are reported to `observe` and, with `tracing`, are
     client spans. A response that is not a success raises an error of `app.errors` with the platform's status;
@@ -218,7 +218,7 @@ class PlatformApi:
 
 
 class _Observation:
-    """Reports the time and outcome of one call when its block ends."""
+    """Measurement of one call, which is reported with its outcome when the block ends."""
 
     def __init__(self, observe: Observe, operation: str) -> None:
         self.failed = False

@@ -25,7 +25,7 @@ _NO_END = "The run ended without reporting a result; its runner may have been st
 
 
 class RunFollower:
-    """Follows one run in a log; `is_pending` returns whether a run without events is still to come."""
+    """Follower of one run in a log; `is_pending` returns whether a run without events is still to come."""
 
     def __init__(self, run_id: str, thread_id: str, is_pending: Callable[[LogSnapshot], Awaitable[bool]]) -> None:
         self._normalized_id = normalize_run_id(run_id)

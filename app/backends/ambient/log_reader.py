@@ -37,7 +37,7 @@ class LogUpdate(NamedTuple):
 
 
 class LogReader:
-    """Reads logs of sessions; the caller must read the session itself first, since exports know no project.
+    """Reader of session logs. Callers must read the session itself first, since exports know no project.
 
     `BackendUnavailable` if an export is not a JSON object, or if a part of it that is read or sent is not UTF-8.
     `aguiEvents` that are null, missing or not a list count as none. With a `run_id` only events of that run count:

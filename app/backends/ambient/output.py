@@ -20,7 +20,7 @@ from app.results import EventStream, StreamedBody, StreamEvent
 
 
 class AmbientOutput:
-    """Reads of what a session's agent has said and done, and the runs of AG-UI clients, which stream it."""
+    """Operations that return what a session's agent has produced, and the runs of AG-UI clients, which stream it."""
 
     def __init__(
         self, platform: PlatformApi, pending: PendingRuns, logs: LogReader, pollers: LogPollers, runs: AmbientRuns

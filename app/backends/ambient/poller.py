@@ -38,7 +38,7 @@ def extend(
 
 
 class LogPoller:
-    """Reads one session's log at each interval and publishes every reading, with or without new events."""
+    """Poller of one session's log, which publishes every reading, with or without new events."""
 
     def __init__(
         self, first: LogSnapshot, read: Callable[[LogSnapshot], Awaitable[LogSnapshot]], interval: float

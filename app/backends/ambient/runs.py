@@ -91,8 +91,8 @@ class AmbientRuns:
         current: set[str] | None = set()
         if await self._is_running(caller, session_id):
             current = await self._interruptible(caller, session_id)
-        interrupted = await self._platform.interrupt(caller, session_id)
-        ended = await self._wait_for_end(caller, session_id, current) if interrupted else False
+        delivered = await self._platform.interrupt(caller, session_id)
+        ended = await self._wait_for_end(caller, session_id, current) if delivered else False
         return InterruptResult(message="Interrupt signal sent", interrupted=ended)
 
     async def _create(self, caller: Caller, session_id: str, run: RunCreate) -> AcceptedRun:
