@@ -40,8 +40,8 @@ def create_key(
         raise typer.BadParameter("must be one line of printable characters", param_hint="--name")
     lifetime = None if expires is None else _lifetime(expires)
     database = _database() if new_store else _existing_database()
-    with open_keys(database) as ring:
-        key, secret = ring.create(project=project, role=role, name=name, expires=lifetime)
+    with open_keys(database) as access_keys:
+        key, secret = access_keys.create(project=project, role=role, name=name, expires=lifetime)
     typer.echo(f"Created {key.id} in {database}.", err=True)
     typer.echo(secret)
 
@@ -49,8 +49,8 @@ def create_key(
 @keys.command("list")
 def list_keys() -> None:
     """List all keys: id, project, role, name and times, separated by tabs. The keys themselves are not shown."""
-    with open_keys(_existing_database()) as ring:
-        found = ring.list()
+    with open_keys(_existing_database()) as access_keys:
+        found = access_keys.list()
     typer.echo("id\tproject\trole\tname\tcreated\texpires\trevoked")
     for key in found:
         times = (key.created_at, key.expires_at or "-", key.revoked_at or "-")
@@ -62,8 +62,8 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as the list shows it.")],
 ) -> None:
     """Revoke a key, with immediate effect."""
-    with open_keys(_existing_database()) as ring:
-        ring.revoke(key_id)
+    with open_keys(_existing_database()) as access_keys:
+        access_keys.revoke(key_id)
 
 
 def _database() -> Path:

@@ -64,9 +64,9 @@ def serve(
             fail(str(error), status=2)
         if settings.database is not None:
             _ensure_unlocked(settings.database)
-            with open_keys(settings.database) as ring:
+            with open_keys(settings.database) as keys:
                 if demo_key:
-                    _, key = ring.rotate(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY, overlap=DEMO_KEY_OVERLAP)
+                    _, key = keys.rotate(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY, overlap=DEMO_KEY_OVERLAP)
                     typer.echo(first_steps(settings.host, sockets[0].getsockname()[1], key))
         run.serve(app, sockets, log_level=settings.log_level)
 

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from app.store.keys import KeyRing
+    from app.store.keys import AccessKeys
 
 
 def load_settings() -> "Settings":
@@ -24,12 +24,12 @@ def load_settings() -> "Settings":
 
 
 @contextmanager
-def open_keys(database: Path) -> Iterator["KeyRing"]:
+def open_keys(database: Path) -> Iterator["AccessKeys"]:
     """Open the keys of a store, which is created if it does not exist and migrated if it is older."""
-    from app.store.keys import KeyRing
+    from app.store.keys import AccessKeys
 
-    with exit_on_store_error(), KeyRing.open(database) as ring:
-        yield ring
+    with exit_on_store_error(), AccessKeys.open(database) as access_keys:
+        yield access_keys
 
 
 @contextmanager

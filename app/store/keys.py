@@ -59,7 +59,7 @@ _FIND_BY_HASH = Statement(
 )
 
 
-class KeyRing:
+class AccessKeys:
     """The keys of a store, for a command; a server may be using the store at the same time."""
 
     def __init__(self, engine: Engine) -> None:

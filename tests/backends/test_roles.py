@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from app.models.caller import Role
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.backends.test_requests import OPERATIONS, request
 from tests.support.api import Api, unique_project
 from tests.support.deadline import eventually
@@ -48,16 +48,16 @@ class TestAccessKeys:
 
     def test_a_revoked_key_is_refused_at_once(self, embedded: EmbeddedStage) -> None:
         project = unique_project()
-        with KeyRing.open(embedded.database) as ring:
-            key, secret = ring.create(project=project, role=Role.VIEW)
+        with AccessKeys.open(embedded.database) as keys:
+            key, secret = keys.create(project=project, role=Role.VIEW)
             with Api(embedded.url, embedded.contract, token=secret) as api:
                 assert api.list_sessions().status == 200
-                ring.revoke(key.id)
+                keys.revoke(key.id)
                 assert api.list_sessions().error == (401, "unauthorized")
 
     def test_a_key_is_refused_once_it_has_expired(self, embedded: EmbeddedStage) -> None:
-        with KeyRing.open(embedded.database) as ring:
-            _, secret = ring.create(project=unique_project(), role=Role.VIEW, expires=timedelta(milliseconds=500))
+        with AccessKeys.open(embedded.database) as keys:
+            _, secret = keys.create(project=unique_project(), role=Role.VIEW, expires=timedelta(milliseconds=500))
         with Api(embedded.url, embedded.contract, token=secret) as api:
             assert api.list_sessions().status == 200
             refused = eventually(api.list_sessions, lambda answer: answer.status != 200)

@@ -27,7 +27,7 @@ from app.agents import demo
 from app.factory import create_app
 from app.models.caller import Role
 from app.settings import Settings
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.support.contract import Answer, Sent, call, lifespan, settings
 from tests.support.server import ROOT
 
@@ -199,8 +199,8 @@ async def measure(chosen: Settings, recorder: Recorder) -> dict[str, Walk]:
     app = create_app(chosen)
     async with lifespan(app):
         assert chosen.database
-        with KeyRing.open(chosen.database) as ring:
-            _, key = ring.create(project="demo", role=Role.EDIT, name="walk", expires=None)
+        with AccessKeys.open(chosen.database) as keys:
+            _, key = keys.create(project="demo", role=Role.EDIT, name="walk", expires=None)
         server = Server(app, recorder, (("Authorization", f"Bearer {key}"),))
         found = {}
         for name, walk in WALKS.items():

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_play
 
 from app.factory import create_app
 from app.models.caller import Role
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.browser.console import Console
 from tests.browser.proxy import Proxy
 from tests.support.api import Api
@@ -110,8 +110,8 @@ def scripted(open_console: OpenConsole, loop: Background, tmp_path: Path) -> Scr
     def play(script: Play) -> Iterator[Console]:
         backend = make_backend(tmp_path, script)
         with serving(create_app(settings(), backend), loop) as url:
-            with KeyRing.open(tmp_path / "store.db") as ring:
-                _, key = ring.create(project="demo", role=Role.ADMIN, name="test", expires=None)
+            with AccessKeys.open(tmp_path / "store.db") as keys:
+                _, key = keys.create(project="demo", role=Role.ADMIN, name="test", expires=None)
             console = open_console(url)
             console.sign_in(key)
             yield console

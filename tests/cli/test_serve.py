@@ -13,7 +13,7 @@ from typer.testing import Result
 from app.cli import serve
 from app.models.caller import Role
 from app.observability import logs
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from app.store.sqlite.lock import StoreLock
 from tests.support.command import invoke
 from tests.support.server import create_key, listening
@@ -28,10 +28,10 @@ def _logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def demo_key_stays(tmp_path: Path) -> Iterator[None]:
     """The key of an earlier start is the same after the test."""
-    with KeyRing.open(tmp_path / "data" / "ambient.db") as ring:
-        key, _ = ring.create(project=serve.DEMO_PROJECT, role=Role.ADMIN, name=serve.DEMO_KEY)
+    with AccessKeys.open(tmp_path / "data" / "ambient.db") as keys:
+        key, _ = keys.create(project=serve.DEMO_PROJECT, role=Role.ADMIN, name=serve.DEMO_KEY)
         yield
-        assert ring.list() == [key]
+        assert keys.list() == [key]
 
 
 def is_refused(done: Result, line: str) -> bool:

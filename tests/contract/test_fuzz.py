@@ -25,7 +25,7 @@ from app.contract.middleware import METHODS
 from app.factory import create_app
 from app.models.caller import Role
 from app.settings import Settings
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.server import Background, serving
@@ -125,8 +125,8 @@ def embedded(loop: Background, tmp_path_factory: pytest.TempPathFactory, reposit
 
     def token(project: str) -> str:
         assert chosen.database is not None
-        with KeyRing.open(chosen.database) as ring:
-            return ring.create(project=project, role=Role.ADMIN)[1]
+        with AccessKeys.open(chosen.database) as keys:
+            return keys.create(project=project, role=Role.ADMIN)[1]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "WORD_SECONDS", 0)

@@ -1,4 +1,4 @@
-"""The store's file: what is committed together, what fails alone, and how errors are told."""
+"""The SQLite database: what is committed together, what fails alone, and which errors callers get."""
 
 import asyncio
 import sqlite3
@@ -62,7 +62,7 @@ async def test_writes_share_a_commit_when_they_wait_together(database: SqliteDat
     assert len(commits) < 25
 
 
-async def test_a_write_is_on_disk_when_it_is_answered(database: SqliteDatabase, tmp_path: Path) -> None:
+async def test_a_write_is_on_disk_when_it_returns(database: SqliteDatabase, tmp_path: Path) -> None:
     for number in range(5):
         await database.write(put(number))
         assert on_disk(tmp_path / "store.db") == list(range(number + 1))
@@ -79,7 +79,7 @@ async def test_only_its_own_changes_are_undone_when_a_function_fails(database: S
     assert await database.read(numbers) == list(range(50))
 
 
-async def test_one_write_fails_when_it_alone_keeps_the_group_from_being_committed(
+async def test_only_the_write_that_prevents_the_commit_of_its_group_fails(
     database: SqliteDatabase, commits: Commits
 ) -> None:
     def defer(connection: Connection) -> None:
@@ -156,7 +156,7 @@ async def test_readers_see_the_last_commit_when_a_write_is_under_way(database: S
     assert await database.read(numbers) == await database.read_in_thread(numbers) == [1, 2]
 
 
-async def test_a_reader_can_change_nothing_when_it_tries(database: SqliteDatabase) -> None:
+async def test_a_read_that_changes_something_is_refused(database: SqliteDatabase) -> None:
     with pytest.raises(StorageUnavailable):
         await database.read(put(1))
     with pytest.raises(StorageUnavailable):
@@ -164,7 +164,7 @@ async def test_a_reader_can_change_nothing_when_it_tries(database: SqliteDatabas
     assert await database.read(numbers) == []
 
 
-async def test_what_waits_is_committed_when_the_store_is_closed(tmp_path: Path) -> None:
+async def test_submitted_writes_are_committed_when_the_database_is_closed(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "store.db", lambda *_: None)
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)")))
     writes = [asyncio.create_task(database.write(put(n))) for n in range(20)]
@@ -177,7 +177,7 @@ async def test_what_waits_is_committed_when_the_store_is_closed(tmp_path: Path) 
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == [tmp_path / "store.db"]
 
 
-async def test_a_function_still_runs_when_its_caller_has_gone(database: SqliteDatabase) -> None:
+async def test_a_function_still_runs_when_its_caller_is_cancelled(database: SqliteDatabase) -> None:
     writing = asyncio.create_task(database.write(put(1)))
     await asyncio.sleep(0)
     writing.cancel()
@@ -239,7 +239,7 @@ def test_the_migrations_make_the_declared_tables_when_run_twice(tmp_path: Path) 
 async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
     path = tmp_path / "data" / "store.db"
     for _ in range(2):
-        database = SqliteDatabase(path, lambda *_told: None)
+        database = SqliteDatabase(path, lambda *_report: None)
         await database.write(lambda connection: connection.execute(text("CREATE TABLE IF NOT EXISTS t (n INTEGER)")))
         files = [path.parent, path, *path.parent.glob("store.db-*")]
         assert len(files) == 4
@@ -248,10 +248,10 @@ async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
         path.chmod(0o644)  # as earlier versions made it
 
 
-async def test_an_error_says_no_value(database: SqliteDatabase) -> None:
+async def test_an_error_shows_no_parameter(database: SqliteDatabase) -> None:
     statement = text("INSERT INTO no_such_table VALUES (:secret)")
     with pytest.raises(InternalError) as caught:
         await database.write(lambda connection: connection.execute(statement, {"secret": "s3cret"}))
-    told = str(caught.value.__cause__)
-    assert "no_such_table" in told
-    assert "s3cret" not in told
+    cause = str(caught.value.__cause__)
+    assert "no_such_table" in cause
+    assert "s3cret" not in cause

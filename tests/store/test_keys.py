@@ -1,4 +1,4 @@
-"""Access keys: made and revoked by a command, judged by a server on the same file."""
+"""Access keys: created and revoked by a command, verified by a server on the same file."""
 
 import asyncio
 import datetime
@@ -10,18 +10,18 @@ import pytest
 
 from app.errors import Forbidden, Unauthorized
 from app.models.caller import Caller, Credentials, Role
-from app.store.keys import KeyNotFound, KeyRing
+from app.store.keys import AccessKeys, KeyNotFound
 from tests.support.scripted import house
 
 
 @pytest.fixture
-def ring(tmp_path: Path) -> Iterator[KeyRing]:
-    with KeyRing.open(tmp_path / "store.db") as ring:
-        yield ring
+def keys(tmp_path: Path) -> Iterator[AccessKeys]:
+    with AccessKeys.open(tmp_path / "store.db") as keys:
+        yield keys
 
 
-async def test_the_caller_is_in_the_keys_project_when_the_request_names_none(tmp_path: Path, ring: KeyRing) -> None:
-    key, secret = ring.create(project="demo", role=Role.EDIT, name="ci")
+async def test_the_caller_is_in_the_keys_project_when_the_request_names_none(tmp_path: Path, keys: AccessKeys) -> None:
+    key, secret = keys.create(project="demo", role=Role.EDIT, name="ci")
     async with house(tmp_path) as home:
         for project in (None, "demo"):
             caller = await home.backend.authorize(Credentials(secret, project), Role.EDIT)
@@ -29,19 +29,19 @@ async def test_the_caller_is_in_the_keys_project_when_the_request_names_none(tmp
     assert (key.project, key.role, key.name, key.expires_at, key.revoked_at) == ("demo", Role.EDIT, "ci", None, None)
 
 
-async def test_the_token_is_refused_when_it_is_unknown_expired_or_revoked(tmp_path: Path, ring: KeyRing) -> None:
-    _, expired = ring.create(project="demo", role=Role.ADMIN, expires=datetime.timedelta(milliseconds=1))
-    revoked_key, revoked = ring.create(project="demo", role=Role.ADMIN)
-    ring.revoke(revoked_key.id)
-    await asyncio.sleep(0.002)  # the shortest life that a key can have
+async def test_the_token_is_refused_when_it_is_unknown_expired_or_revoked(tmp_path: Path, keys: AccessKeys) -> None:
+    _, expired = keys.create(project="demo", role=Role.ADMIN, expires=datetime.timedelta(milliseconds=1))
+    revoked_key, revoked = keys.create(project="demo", role=Role.ADMIN)
+    keys.revoke(revoked_key.id)
+    await asyncio.sleep(0.002)  # the shortest lifetime of a key
     async with house(tmp_path) as home:
         for token in ("ak_unknown", "", "\N{SNOWMAN}", revoked_key.id, expired, revoked):
             with pytest.raises(Unauthorized):
                 await home.backend.authorize(Credentials(token, "demo"), Role.VIEW)
 
 
-async def test_the_token_is_forbidden_when_the_project_is_another(tmp_path: Path, ring: KeyRing) -> None:
-    _, secret = ring.create(project="demo", role=Role.ADMIN)
+async def test_the_token_is_forbidden_when_the_project_is_another(tmp_path: Path, keys: AccessKeys) -> None:
+    _, secret = keys.create(project="demo", role=Role.ADMIN)
     async with house(tmp_path) as home:
         with pytest.raises(Forbidden, match="project"):
             await home.backend.authorize(Credentials(secret, "other"), Role.VIEW)
@@ -50,10 +50,10 @@ async def test_the_token_is_forbidden_when_the_project_is_another(tmp_path: Path
 @pytest.mark.parametrize("has", list(Role))
 @pytest.mark.parametrize("needs", list(Role))
 async def test_the_token_is_forbidden_when_its_role_is_too_small(
-    tmp_path: Path, ring: KeyRing, has: Role, needs: Role
+    tmp_path: Path, keys: AccessKeys, has: Role, needs: Role
 ) -> None:
     order = [Role.VIEW, Role.EDIT, Role.ADMIN]
-    _, secret = ring.create(project="demo", role=has)
+    _, secret = keys.create(project="demo", role=has)
     async with house(tmp_path) as home:
         if order.index(has) >= order.index(needs):
             assert (await home.backend.authorize(Credentials(secret, None), needs)).project == "demo"
@@ -62,37 +62,37 @@ async def test_the_token_is_forbidden_when_its_role_is_too_small(
                 await home.backend.authorize(Credentials(secret, None), needs)
 
 
-async def test_a_running_server_sees_it_at_once_when_a_key_is_made_or_revoked(tmp_path: Path) -> None:
+async def test_a_running_server_sees_at_once_that_a_key_is_created_or_revoked(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        with KeyRing.open(tmp_path / "store.db") as ring:
-            key, secret = ring.create(project="demo", role=Role.VIEW)
+        with AccessKeys.open(tmp_path / "store.db") as keys:
+            key, secret = keys.create(project="demo", role=Role.VIEW)
             await home.backend.authorize(Credentials(secret, None), Role.VIEW)
-            ring.revoke(key.id)
+            keys.revoke(key.id)
             with pytest.raises(Unauthorized):
                 await home.backend.authorize(Credentials(secret, None), Role.VIEW)
 
 
 async def test_earlier_keys_of_a_name_expire_after_the_overlap_when_it_is_rotated(
-    tmp_path: Path, ring: KeyRing
+    tmp_path: Path, keys: AccessKeys
 ) -> None:
-    ring.create(project="other", role=Role.VIEW, name="make run")
-    ring.create(project="demo", role=Role.VIEW, name="another")
-    _, first = ring.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
-    _, second = ring.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(0))
+    keys.create(project="other", role=Role.VIEW, name="make run")
+    keys.create(project="demo", role=Role.VIEW, name="another")
+    _, first = keys.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
+    _, second = keys.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(0))
     async with house(tmp_path) as home:
         with pytest.raises(Unauthorized):
             await home.backend.authorize(Credentials(first, None), Role.VIEW)
         await home.backend.authorize(Credentials(second, None), Role.VIEW)
 
-    expiring, _ = ring.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
-    ends = [key.expires_at for key in ring.list()]
+    expiring, _ = keys.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
+    ends = [key.expires_at for key in keys.list()]
     assert [end is not None for end in ends] == [False, False, True, True, False]
     assert str(ends[2]) < str(ends[3])
     assert expiring.expires_at is None
 
 
-def test_the_secret_has_256_bits_and_only_its_hash_is_stored_when_a_key_is_made(tmp_path: Path, ring: KeyRing) -> None:
-    secrets = {ring.create(project="demo", role=Role.VIEW)[1] for _ in range(20)}
+def test_a_secret_has_256_bits_and_only_its_hash_is_stored(tmp_path: Path, keys: AccessKeys) -> None:
+    secrets = {keys.create(project="demo", role=Role.VIEW)[1] for _ in range(20)}
     assert len(secrets) == 20
     with sqlite3.connect(tmp_path / "store.db") as connection:
         dump = "\n".join(connection.iterdump())
@@ -104,18 +104,18 @@ def test_the_secret_has_256_bits_and_only_its_hash_is_stored_when_a_key_is_made(
         assert secret[3:] not in dump
 
 
-def test_every_key_is_listed_with_its_times_when_some_are_revoked(ring: KeyRing) -> None:
-    first, _ = ring.create(project="demo", role=Role.VIEW, name="a", expires=datetime.timedelta(days=30))
-    second, _ = ring.create(project="demo", role=Role.ADMIN, name="b")
-    revoked = ring.revoke(first.id)
-    assert ring.revoke(first.id) == revoked
-    assert {key.id: key for key in ring.list()} == {first.id: revoked, second.id: second}
+def test_every_key_is_listed_with_its_times_when_some_are_revoked(keys: AccessKeys) -> None:
+    first, _ = keys.create(project="demo", role=Role.VIEW, name="a", expires=datetime.timedelta(days=30))
+    second, _ = keys.create(project="demo", role=Role.ADMIN, name="b")
+    revoked = keys.revoke(first.id)
+    assert keys.revoke(first.id) == revoked
+    assert {key.id: key for key in keys.list()} == {first.id: revoked, second.id: second}
     assert revoked.revoked_at is not None
     assert first.expires_at is not None
     lifetime = datetime.datetime.fromisoformat(first.expires_at) - datetime.datetime.fromisoformat(first.created_at)
     assert lifetime == datetime.timedelta(days=30)
 
 
-def test_revoking_fails_when_there_is_no_such_key(ring: KeyRing) -> None:
+def test_revoking_fails_when_there_is_no_such_key(keys: AccessKeys) -> None:
     with pytest.raises(KeyNotFound):
-        ring.revoke("key-000000000000")
+        keys.revoke("key-000000000000")

@@ -15,7 +15,7 @@ from app.backends.embedded.backend import EmbeddedBackend
 from app.engine.config import EngineConfig
 from app.factory import create_app
 from app.models.caller import Role
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.support.api import Api, served_contract
 from tests.support.server import Background, serving
 from tests.support.stage import settings
@@ -74,8 +74,8 @@ def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
         patch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
         patch.setattr("app.store.database.LAST_RETRY", 0.1)
         patch.setattr(demo, "TICK_SECONDS", 0.01)
-        with KeyRing.open(chosen.database) as ring:
-            _, key = ring.create(project="demo", role=Role.ADMIN)
+        with AccessKeys.open(chosen.database) as keys:
+            _, key = keys.create(project="demo", role=Role.ADMIN)
         backend = EmbeddedBackend(
             chosen.database, EngineConfig(directory=tmp_path, make_agent=DemoAgent, run_timeout=60)
         )

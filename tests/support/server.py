@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from app.models.caller import Role
 from app.server.protocol import BoundedProtocol
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.support.deadline import eventually
 
 T = TypeVar("T")
@@ -212,8 +212,8 @@ def run_command(directory: Path, *arguments: str, **environment: str) -> "subpro
 
 def create_key(directory: Path, project: str = "demo", role: Role = Role.ADMIN) -> str:
     """Return a new key of the store that commands and servers use in `directory`; the store need not exist."""
-    with KeyRing.open(directory / "data" / "ambient.db") as ring:
-        _, secret = ring.create(project=project, role=role)
+    with AccessKeys.open(directory / "data" / "ambient.db") as keys:
+        _, secret = keys.create(project=project, role=role)
     return secret
 
 

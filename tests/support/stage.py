@@ -16,7 +16,7 @@ from app.backends.ambient.backend import AmbientBackend
 from app.factory import create_app
 from app.models.caller import Role
 from app.settings import Settings
-from app.store.keys import KeyRing
+from app.store.keys import AccessKeys
 from tests.support.api import Api, Contract, served_contract, unique_project
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
@@ -188,8 +188,8 @@ class EmbeddedStage(Stage):
         self._stuck_url = stuck_url
 
     def token(self, project: str, role: Role) -> str:
-        with KeyRing.open(self.database) as ring:
-            _, secret = ring.create(project=project, role=role, name="test", expires=None)
+        with AccessKeys.open(self.database) as keys:
+            _, secret = keys.create(project=project, role=role, name="test", expires=None)
         return secret
 
     def session(self, api: Api, status: str, *, task: str = TASK, **body: Any) -> str:

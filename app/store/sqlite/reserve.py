@@ -19,7 +19,7 @@ class Reserve:
     def fill(self) -> None:
         """Reserve up to RESERVED_BYTES, but at most half of what is free; nothing on a system that cannot (macOS)."""
         with suppress(OSError, AttributeError), self._path.open("ab") as file:
-            size = min(RESERVED_BYTES, file.tell() + self._free_bytes() // 2)
+            size = min(RESERVED_BYTES, os.fstat(file.fileno()).st_size + self._free_bytes() // 2)
             os.posix_fallocate(file.fileno(), 0, size)
 
     def release(self) -> None:
