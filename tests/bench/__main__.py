@@ -1,4 +1,4 @@
-"""Run the benchmarks, all or those that are named: `python -m tests.bench [small …]`."""
+"""Run all benchmarks or those that are named: `python -m tests.bench [small …]`."""
 
 import importlib
 import resource
@@ -16,25 +16,25 @@ DIRECTORY = Path("build")
 
 
 def main(*names: str) -> None:
-    """Print each row as soon as it is measured, and leave the whole in build/bench.md and build/bench.json."""
+    """Print each row as soon as it is measured, and write all of them to build/bench.md and build/bench.json."""
     if unknown := set(names).difference(GROUPS, ON_REQUEST):
         known = ", ".join((*GROUPS, *ON_REQUEST))
         sys.exit(f"no benchmarks called {', '.join(sorted(unknown))}; there are: {known}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # inherited by the servers
     report = Report({"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **facts()})
-    broken = []
-    with pinned(cores().rest):
+    failed = []
+    with pinned(cores().other):
         for name in names or GROUPS:
             group = importlib.import_module(f"tests.bench.{name}")
             try:
                 report.add(group.TITLE, group.COLUMNS, group.rows())
             except Exception:
                 traceback.print_exc()
-                broken.append(name)
+                failed.append(name)
     report.write(DIRECTORY)
-    if broken:
-        sys.exit(f"could not be measured to the end: {', '.join(broken)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

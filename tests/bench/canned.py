@@ -1,4 +1,4 @@
-"""The server without a backend's work: its three measured operations answer what was made before."""
+"""A backend whose three measured operations return prepared values, to measure the server alone."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from tests.support.contract import CannedBackend
 
 
 class CannedSessions(CannedBackend):
-    """Remembers no calls, as it gets too many."""
+    """A backend with prepared values that does not record calls, because there are too many."""
 
     session = mapping.session(msgspec.convert(resource("s1"), Resource), "s1")
     page = mapping.page(msgspec.json.decode(encoded(page()), type=Page), limit=100, offset=0)
     accepted = AcceptedRun(run_id=RUN, thread_id="s1")
 
     async def get_session(self, caller: Caller, session_id: str) -> Session:  # noqa: ARG002 - the port's arguments
-        """The same session for any id."""
+        """Return the same session for any id."""
         return self.session
 
     async def list_sessions(
@@ -35,9 +35,9 @@ class CannedSessions(CannedBackend):
         status: Sequence[SessionStatus],  # noqa: ARG002
         label: Sequence[str],  # noqa: ARG002
     ) -> SessionPage:
-        """The same hundred for any page."""
+        """Return the same hundred sessions for any page."""
         return self.page
 
     async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:  # noqa: ARG002
-        """The same run for any message."""
+        """Return the same run for any message."""
         return Idempotent(self.accepted)

@@ -1,8 +1,8 @@
-"""The Go gateway of the platform, as it was measured: published figures, not run here.
+"""Published figures of the platform's Go gateway, which is not run here.
 
-Go 1.24, gin 1.11, GOMAXPROCS=1, on one core of a shared machine of four, before a platform of canned bytes in Go on a
-core of its own; wrk with one thread, curl for exports. How fast the core was is told by the time of the calibration
-loop that `machine.calibration_ms` runs too: 84 ms on a quiet core, 140 to 155 on a busy one.
+Go 1.24, gin 1.11, GOMAXPROCS=1, on one core of a shared machine of four, in front of a canned platform in Go on a core
+of its own; wrk with one thread, curl for exports. The calibration loop, the same as in `machine.calibration_ms`, took
+84 ms on a quiet core and 140 to 155 ms on a busy one.
 """
 
 from typing import NamedTuple
@@ -14,25 +14,25 @@ ONE_MESSAGE = 138.0  # 113 to 163
 
 
 class Rate(NamedTuple):
-    """Requests in a second: the best pass, taken for one on a quiet core, and the median of ten on a busy one."""
+    """Requests per second: the best pass, taken as one on a quiet core, and the median of ten on a busy core."""
 
     quiet: float
     busy: float
 
     def scaled(self, calibration_ms: float) -> tuple[float, float]:
-        """What both say for a core on which the loop takes so long; the second is the stricter where it is more."""
+        """Return both rates, scaled to a core on which the calibration loop takes that long."""
         return self.quiet * QUIET / calibration_ms, self.busy * BUSY / calibration_ms
 
 
 class Read(NamedTuple):
-    """One large answer: the gateway's CPU ms, the most memory in MB that it held over five, and the calibration."""
+    """A large response: the gateway's CPU time in ms, its peak memory in MB over five reads, and the calibration."""
 
     cpu_ms: float
     peak_mb: float
     calibration_ms: float = EXPORTS
 
     def seconds(self, calibration_ms: float) -> float:
-        """Its time on a core on which the loop takes so long."""
+        """Return its time on a core on which the calibration loop takes that long."""
         return self.cpu_ms / 1000 * calibration_ms / self.calibration_ms
 
 
@@ -40,7 +40,7 @@ RATES = {
     "GET session": Rate(4017, 3269),
     "GET session, 1 connection": Rate(2007, 1787),
     "list of 100": Rate(294, 238),
-    "list of 100, all changed": Rate(294, 238),  # it remembers nothing
+    "list of 100, all changed": Rate(294, 238),  # the gateway has no cache
     "POST message": Rate(2595, 2110),
 }
 
@@ -65,8 +65,8 @@ READS = {
     ("37,000 deltas", "compact"): Read(12660, 650, ONE_MESSAGE),
 }
 
-BESIDE = {0: 4.0, 1: 111.0}
-"""The 99th percentile, in ms, of a small request alone and while one client reads 100 MB of events in a loop."""
+DURING_READS = {0: 4.0, 1: 111.0}
+"""The 99th percentile in ms of a small request, by the number of clients that read 100 MB of events in a loop."""
 
 FOUR_AT_ONCE = Read(20_400, 2890)
-"""Each of four clients that read 100 MB of events at the same time waits 19.5 to 21.3 s."""
+"""Each of four clients that read 100 MB of events at the same time waited 19.5 to 21.3 s."""

@@ -1,4 +1,4 @@
-"""Long logs: the time, the CPU and the memory of one answer of the server, in a new process for each kind."""
+"""Long logs: the time, the CPU and the memory of one response, with a new server process for each case."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,21 +19,21 @@ COLUMNS = (
     "seconds",
     "first byte s",
     "CPU s",
-    "RSS at rest MB",
+    "idle RSS MB",
     "peak RSS MB",
-    "answer MB",
+    "response MB",
     "calibration ms",
     "vs Go, time",
     "vs Go, memory",
 )
-READS = 5  # as many as the gateway had to answer
-READS_OF_PEERS = 2  # which take long
+READS = 5  # as many as of the gateway
+READS_OF_PEERS = 2  # which are slow
 FORMATS = ("events", "compact", "transcript", "runs")
-REMEMBERED = ("transcript", "runs")  # by a server that has read the same log before
+CACHED = ("transcript", "runs")  # by a server that has read the same log before
 
 
 class Log(NamedTuple):
-    """A log, and the formats that are measured."""
+    """A log and the formats to measure."""
 
     name: str
     session: str
@@ -50,101 +50,101 @@ LOGS = (
     Log("37,000 deltas", "log-message", lambda: exports.one_message(37_000), ("events", "compact")),
 )
 PEERS_READ = LOGS[1:3]
-_WANTED = {"events": (8, 5), "compact": (6, 5), "transcript": (8, 3), "runs": (8, 3)}
+_TARGETS = {"events": (8, 5), "compact": (6, 5), "transcript": (8, 3), "runs": (8, 3)}
 
 Start = Callable[[], AbstractContextManager[Subject]]
 
 
 def rows() -> Iterator[Row | Target]:
-    """A row for each log in each format, from a platform and from the store."""
+    """Yield a row for each log in each format, from a platform and from the store."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        behind, starts = places(stack, directory, LOGS)
+        platform, starts = places(stack, directory, LOGS)
         for log in LOGS:
-            yield Row(f"{log.name} export", behind.name, _straight(behind, log))
+            yield Row(f"{log.name} export", platform.name, _direct(platform, log))
             for format in log.formats:
                 case = f"{log.name} {format}"
                 for place, start in starts.items():
                     yield from _ours(case, place, start, log, format)
                 if log in PEERS_READ:
-                    figures = measured(lambda: subjects.peer("fastapi", behind), log, format, READS_OF_PEERS)
+                    figures = measured(lambda: subjects.peer("fastapi", platform), log, format, READS_OF_PEERS)
                     yield Row(case, f"{PLATFORM}: {PEERS['fastapi']}", figures)
 
 
 def _ours(case: str, place: str, start: Start, log: Log, format: str) -> Iterator[Row | Target]:
-    remembers = place == PLATFORM and format in REMEMBERED
-    found = {case: first(start, log, format) if remembers else measured(start, log, format)}
-    if remembers:
-        found[f"{case}, again"] = measured(start, log, format, again=True)
+    cached = place == PLATFORM and format in CACHED
+    found = {case: first(start, log, format) if cached else measured(start, log, format)}
+    if cached:
+        found[f"{case}, repeated"] = measured(start, log, format, repeated=True)
     for name, figures in found.items():
         yield Row(name, f"{place}: {OURS}", figures)
         if log is HUNDRED and place == PLATFORM:
-            yield from _targets(name, figures, format)
+            yield from _judge(name, figures, format)
 
 
 def places(stack: ExitStack, directory: Path, logs: Sequence[Log]) -> tuple[Subject, dict[str, Start]]:
-    """A platform that exports the logs, and ways to start a server before it and one whose store holds them."""
+    """Return a platform with the logs, and functions that start a server before it and one with the logs in its store."""
     files = {log.session: directory / log.session for log in logs}
     for log in logs:
         exports.write(files[log.session], log.events())
-    behind = stack.enter_context(subjects.platform(**files))
+    platform = stack.enter_context(subjects.platform(**files))
     store, other = directory / "store", directory / "other"
     store.mkdir()
     other.mkdir()
     stores.fill(store, {log.session: log.events() for log in logs})
     starts: dict[str, Start] = {
-        PLATFORM: lambda: subjects.ambient(other, behind, **QUIET),
+        PLATFORM: lambda: subjects.ambient(other, platform, **QUIET),
         STORE: lambda: subjects.embedded(store, **QUIET),
     }
-    return behind, starts
+    return platform, starts
 
 
 def target(log: Log, format: str) -> str:
-    """The path of one format."""
+    """Return the path of a format."""
     return f"/v1/sessions/{log.session}/{'runs' if format == 'runs' else f'output?format={format}'}"
 
 
 def first(start: Start, log: Log, format: str) -> dict[str, float]:
-    """The medians of first reads, each from a new process."""
+    """Return the medians of first reads, each from a new process."""
     return medians([measured(start, log, format, 1) for _ in range(READS)])
 
 
-def measured(start: Start, log: Log, format: str, reads: int = READS, *, again: bool = False) -> dict[str, float]:
-    """The medians of some reads, one after another, from a new process, and what they are to the gateway's.
+def measured(start: Start, log: Log, format: str, reads: int = READS, *, repeated: bool = False) -> dict[str, float]:
+    """Return the medians of consecutive reads from a new process, and their ratios to the gateway's figures.
 
-    `again` leaves out the first.
+    If `repeated`, the first read is not counted.
     """
     theirs = gateway.READS.get((log.name, format))
     with start() as server:
-        rest = memory_mb(server.pid)
-        if again:
+        idle = memory_mb(server.pid)
+        if repeated:
             _read(server, target(log, format))
         found = [_read(server, target(log, format), theirs) for _ in range(reads)]
         peak = memory_mb(server.pid, "VmHWM")
-    figures = medians(found) | {"RSS at rest MB": rest, "peak RSS MB": peak}
+    figures = medians(found) | {"idle RSS MB": idle, "peak RSS MB": peak}
     return figures | ({"vs Go, memory": theirs.peak_mb / peak} if theirs else {})
 
 
 def _read(server: Subject, path: str, theirs: gateway.Read | None = None) -> dict[str, float]:
     calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
-    answer = read(server, path)
+    response = read(server, path)
     used = cpu_seconds(server.pid) - before
     calibration = (calibration + calibration_ms(cores().server)) / 2
     return {
-        "seconds": answer.whole,
-        "first byte s": answer.first,
+        "seconds": response.whole,
+        "first byte s": response.first,
         "CPU s": used,
-        "answer MB": answer.size / 1e6,
+        "response MB": response.size / 1e6,
         "calibration ms": calibration,
-        **({"vs Go, time": theirs.seconds(calibration) / answer.whole} if theirs else {}),
+        **({"vs Go, time": theirs.seconds(calibration) / response.whole} if theirs else {}),
     }
 
 
-def _straight(behind: Subject, log: Log) -> dict[str, float]:
-    return _read(behind, f"/api/projects/{stub.PROJECT}/agentic-sessions/{log.session}/export")
+def _direct(platform: Subject, log: Log) -> dict[str, float]:
+    return _read(platform, f"/api/projects/{stub.PROJECT}/agentic-sessions/{log.session}/export")
 
 
-def _targets(case: str, figures: dict[str, float], format: str) -> Iterator[Target]:
-    time, memory = _WANTED[format]
+def _judge(case: str, figures: dict[str, float], format: str) -> Iterator[Target]:
+    time, memory = _TARGETS[format]
     yield Target(case, "vs Go, time", figures["vs Go, time"], at_least=time)
     yield Target(case, "vs Go, memory", figures["vs Go, memory"], at_least=memory)

@@ -1,4 +1,4 @@
-"""The time of single requests, with pauses between them."""
+"""The latency of single requests with pauses between them."""
 
 import http.client
 import time
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from tests.bench.subjects import Subject
 
 WARM_UP = 5  # requests
-PAUSE = 0.017  # seconds between requests: without, most would fall between two bursts of a busy server
+PAUSE = 0.017  # seconds between requests, so that they do not fall only between two bursts of a busy server
 
 
 def timed(server: Subject, path: str, count: int) -> tuple[list[float], bytes]:
-    """Sorted times in ms of `count` GET requests, one by one on one connection, and the last body."""
+    """Return the sorted times in ms of `count` consecutive GET requests on one connection, and the last body."""
     times = []
     address = urlsplit(server.url)
     with closing(http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)) as connection:

@@ -1,6 +1,6 @@
-"""Where the server's time goes, by py-spy: how many of its samples fall to which file or library.
+"""Where the server's time goes: py-spy's samples by file or library.
 
-Only samples in which Python itself is at work count; a row of its own says what other threads use beside the main one.
+Only samples that hold the interpreter lock count. A separate row shows the CPU time of other threads than the main one.
 """
 
 import re
@@ -24,17 +24,17 @@ from tests.bench.subjects import Subject
 TITLE = "Where the time goes"
 COLUMNS = ("% of samples", "samples", "% of CPU")
 SECONDS = 5
-RATE = 400  # samples in a second
+RATE = 400  # samples per second
 SHOWN = 12
 LOOP = "event loop and sockets"
-EMPTY = (small.STORE, small.LIST)  # a store that holds one log has no list worth a look
+EMPTY = (small.STORE, small.LIST)  # a store with one log has no list to speak of
 LOG = Log("10 MB", "log-10", lambda: exports.log(10))
 STARTERS = ("app/__main__.py", "app/server/run.py", "typer/", "uvicorn/server.py", "uvicorn/_compat.py")
 _FRAME = re.compile(r"\((?P<file>[^()]*?)(?::\d+)?\)$")
 
 
 def rows() -> Iterator[Row]:
-    """The largest layers of each small request, and of each format of a long log."""
+    """Yield the largest layers of each small request, and of each format of a long log."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
         _, starts = large.places(stack, directory, [LOG])
@@ -47,7 +47,7 @@ def rows() -> Iterator[Row]:
 
 
 def shares(stacks: str) -> Counter[str]:
-    """Samples by layer, from lines of stacks as py-spy writes them: each falls to the innermost frame that has one."""
+    """Count samples by layer, from py-spy's lines of stacks; a sample counts for the innermost frame with a layer."""
     found: Counter[str] = Counter()
     for line in stacks.splitlines():
         frames, _, count = line.rpartition(" ")
@@ -57,7 +57,7 @@ def shares(stacks: str) -> Counter[str]:
 
 
 def layer(frame: str) -> str | None:
-    """The file of ours, or the library, that a frame is in; None for the standard library and what starts us."""
+    """Return the project's file or the library of a frame; None for the standard library and start-up code."""
     match = _FRAME.search(frame)
     file = match["file"] if match else ""
     package = file.partition("/")[0].removesuffix(".py")
@@ -73,13 +73,13 @@ def _profiled(case: str, start: Start, work: Callable[[Subject], None]) -> Itera
         worker.start()
         program = Path(sys.executable).with_name("py-spy")
         command = [str(program), "record", "--pid", str(server.pid), "--duration", str(SECONDS), "--rate", str(RATE)]
-        with pinned(cores().rest):
+        with pinned(cores().other):
             command += ["--gil", "--format", "raw", "--output", str(output)]
             before = cpu_seconds(server.pid), main_thread_seconds(server.pid)
-            told = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
+            done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
             used, by_main = cpu_seconds(server.pid) - before[0], main_thread_seconds(server.pid) - before[1]
         worker.join()
-        assert told.returncode == 0, told.stderr
+        assert done.returncode == 0, done.stderr
         found = shares(output.read_text())
     yield Row(case, "CPU of other threads than the main one", {"% of CPU": 100 * (1 - by_main / used)})
     for name, samples in found.most_common(SHOWN):
@@ -97,8 +97,8 @@ def _requests(case: small.Case, place: str) -> Callable[[Subject], None]:
 
 def _reads(path: str) -> Callable[[Subject], None]:
     def work(server: Subject) -> None:
-        taken = 0.0
-        while taken < SECONDS + 1:
-            taken += read(server, path).whole
+        elapsed = 0.0
+        while elapsed < SECONDS + 1:
+            elapsed += read(server, path).whole
 
     return work

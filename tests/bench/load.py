@@ -1,4 +1,4 @@
-"""Load on a server by wrk, on a core of its own."""
+"""Generate load with wrk, on a core of its own."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("load.lua")
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What wrk saw; `refused` had a status of 400 or more, `broken` none."""
+    """The result of wrk; `refused` counts statuses of 400 and above, `broken` connection errors."""
 
     requests: int
     seconds: float
@@ -24,20 +24,20 @@ class Load(msgspec.Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Answers in a second."""
+        """The number of responses per second."""
         return self.requests / self.seconds
 
 
 def wrk(url: str, headers: Mapping[str, str], *, connections: int, seconds: int, body: str | None = None) -> Load:
-    """Send the same request again and again over so many connections; all have to be answered well."""
+    """Send the same request repeatedly over that many connections; every response must be a success."""
     program = shutil.which("wrk")
     assert program, "wrk is missing: make bench installs it"
     command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT)]
     command += [argument for header in headers.items() for argument in ("-H", ": ".join(header))]
     command += [url, *(() if body is None else ("--", body))]
     with pinned(cores().load):
-        told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
-    load = msgspec.json.decode(told.stdout.splitlines()[-1], type=Load)
-    assert load.requests, told.stdout
-    assert not load.refused + load.broken, told.stdout
+        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    load = msgspec.json.decode(done.stdout.splitlines()[-1], type=Load)
+    assert load.requests, done.stdout
+    assert not load.refused + load.broken, done.stdout
     return load

@@ -1,4 +1,4 @@
-"""The machine that measures: a core for each part, how fast the measured one is, what processes have used."""
+"""The machine: a core for each part, the speed of the measured core, and the resource usage of processes."""
 
 import os
 import platform
@@ -15,29 +15,29 @@ MEASURED_BY = ("connexion", "uvicorn", "uvloop", "httptools", "msgspec", "fastap
 
 
 class Cores(NamedTuple):
-    """Which core each part has to itself; the same one twice where there are too few."""
+    """The core of each part; parts share cores if there are too few."""
 
     server: int
     platform: int
     load: int
-    rest: int
+    other: int
 
 
 @cache
 def cores() -> Cores:
-    """The cores of this process, dealt out."""
-    return dealt(os.sched_getaffinity(0))
+    """Return the cores of this process, assigned to the parts."""
+    return assign(os.sched_getaffinity(0))
 
 
-def dealt(mine: Iterable[int]) -> Cores:
-    """A core for each part as far as there are; the first is the last to be used, for it has the interrupts."""
+def assign(mine: Iterable[int]) -> Cores:
+    """Assign a core to each part if there are enough. The first core is used last, because it handles interrupts."""
     order = sorted(mine, reverse=True)
     return Cores(*(order[min(number, len(order) - 1)] for number in range(4)))
 
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """Let this thread, and what it starts, run on one core only for the time of a block."""
+    """Pin this thread, and the processes that it starts, to one core during the block."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -47,7 +47,7 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def calibration_ms(core: int) -> float:
-    """CPU milliseconds that one core takes for the same piece of Python: figures of two hours compare by it."""
+    """Return the CPU time in ms of the calibration loop on a core, by which figures of different runs are compared."""
     with pinned(core):
         start = time.thread_time()
         sum(i * i for i in range(1_500_000))
@@ -55,31 +55,31 @@ def calibration_ms(core: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process with all its threads and descendants, those that ended and were waited for included."""
+    """Return the CPU time of a process with all its threads and descendants, including reaped ones."""
     ended = _seconds(_stat(f"/proc/{pid}/stat")[13:15])
     return time.clock_gettime(~pid << 3 | 2) + ended + _of_children(pid, cpu_seconds)
 
 
 def main_thread_seconds(pid: int) -> float:
-    """CPU time of the first thread of a process alone, to a hundredth of a second."""
+    """Return the CPU time of a process's main thread, with a resolution of 10 ms."""
     return _seconds(_stat(f"/proc/{pid}/task/{pid}/stat")[11:13])
 
 
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
-    """Millions of bytes that a process and its descendants hold now; at most held at once each with `VmHWM`."""
+    """Return the resident memory in MB of a process and its descendants; with `VmHWM` the sum of their peaks."""
     status = Path(f"/proc/{pid}/status").read_text()
     [kib] = [line.split()[1] for line in status.splitlines() if line.startswith(f"{field}:")]
     return int(kib) * 1024 / 1e6 + _of_children(pid, lambda child: memory_mb(child, field))
 
 
 def facts() -> dict[str, str]:
-    """What a reader has to know of the machine."""
+    """Return facts about the machine for the report."""
     ours = cores()
-    crowd = "" if ours.server != ours.platform != ours.load else "; TOO FEW: server, platform and load share cores"
+    warning = "" if ours.server != ours.platform != ours.load else "; TOO FEW: server, platform and load share cores"
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": model[0].partition(": ")[2] if model else platform.machine(),
-        "cores": f"{os.cpu_count()}: server on {ours.server}, platform {ours.platform}, load {ours.load}{crowd}",
+        "cores": f"{os.cpu_count()}: server on {ours.server}, platform {ours.platform}, load {ours.load}{warning}",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "system": f"{platform.system()} {platform.release()}",
         "Python": sys.version.split()[0],
@@ -88,7 +88,7 @@ def facts() -> dict[str, str]:
 
 
 def _stat(file: str) -> list[str]:
-    """The fields of a stat file behind the name of the command, which may hold anything; the first is the third."""
+    """Return the fields of a stat file after the command's name, which may contain anything; the first is field 3."""
     return Path(file).read_text().rpartition(") ")[2].split()
 
 
@@ -97,7 +97,7 @@ def _seconds(ticks: Sequence[str]) -> float:
 
 
 def _of_children(pid: int, figure: Callable[[int], float]) -> float:
-    """The sum over the children of a process; what ends meanwhile counts for nothing."""
+    """Return the sum over the children of a process; children that end meanwhile are not counted."""
     children: list[str] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Small requests while logs of 100 MB are read from the same server, by one reader and by four at once."""
+"""Small requests while one or four clients read logs of 100 MB from the same server."""
 
 import threading
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from tests.bench.result import Row, Target
 from tests.bench.small import PLATFORM
 from tests.bench.subjects import OURS, Subject
 
-TITLE = "Small requests beside long reads"
+TITLE = "Small requests during long reads"
 GO = ("vs Go, p99", "vs Go, time", "vs Go, memory")
-COLUMNS = ("requests/s", "p50 ms", "p99 ms", "seconds a read", "reads", "CPU s", "peak RSS MB", "calibration ms", *GO)
+COLUMNS = ("requests/s", "p50 ms", "p99 ms", "seconds per read", "reads", "CPU s", "peak RSS MB", "calibration ms", *GO)
 READERS = (0, 1, 4)
 AT_ONCE = 4
 SECONDS = 8
 FORMAT = "events"
-_MOST_MS = 15.0  # the 99th percentile beside one reader
+_MAX_P99_MS = 15.0  # with one reader
 
 
 def rows() -> Iterator[Row | Target]:
-    """A row for each number of readers, before a platform and on the store."""
+    """Yield a row for each number of readers, in front of a platform and on the store."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
         _, starts = places(stack, directory, [HUNDRED])
@@ -38,54 +38,54 @@ def rows() -> Iterator[Row | Target]:
                 figures = measured(start, HUNDRED, readers)
                 yield Row(case, f"{place}: {OURS}", figures)
                 if readers == 1 and place == PLATFORM:
-                    yield Target(case, "p99 ms", figures["p99 ms"], at_most=_MOST_MS)
+                    yield Target(case, "p99 ms", figures["p99 ms"], at_most=_MAX_P99_MS)
             yield Row(f"{AT_ONCE} at once, {HUNDRED.name} {FORMAT}", f"{place}: {OURS}", at_once(start, HUNDRED))
 
 
 def measured(start: Start, log: Log, readers: int) -> dict[str, float]:
-    """What one connection sees that waits for each answer, while so many read in a loop, on a new server."""
+    """Measure one connection with consecutive requests on a new server, while that many clients read in a loop."""
     with start() as server:
         small = f"{server.url}/v1/sessions/{log.session}"
         wrk(small, server.headers, connections=1, seconds=1)
         calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
         with _reading(server, target(log, FORMAT), readers) as times:
-            told = wrk(small, server.headers, connections=1, seconds=SECONDS)
+            load = wrk(small, server.headers, connections=1, seconds=SECONDS)
         figures = {
-            "requests/s": told.rate,
-            "p50 ms": told.p50_ms,
-            "p99 ms": told.p99_ms,
+            "requests/s": load.rate,
+            "p50 ms": load.p50_ms,
+            "p99 ms": load.p99_ms,
             "CPU s": cpu_seconds(server.pid) - before,
             "peak RSS MB": memory_mb(server.pid, "VmHWM"),
             "calibration ms": calibration,
         }
         if times:
-            figures |= {"seconds a read": median(times), "reads": len(times)}
-        if theirs := gateway.BESIDE.get(readers):
-            figures["vs Go, p99"] = theirs * calibration / gateway.EXPORTS / told.p99_ms
+            figures |= {"seconds per read": median(times), "reads": len(times)}
+        if theirs := gateway.DURING_READS.get(readers):
+            figures["vs Go, p99"] = theirs * calibration / gateway.EXPORTS / load.p99_ms
         return figures
 
 
 def at_once(start: Start, log: Log) -> dict[str, float]:
-    """Four reads begun at the same time, on a new server."""
+    """Measure four reads that start at the same time on a new server."""
     with start() as server:
         calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             times = list(pool.map(lambda _: read(server, target(log, FORMAT)).whole, range(AT_ONCE)))
-        taken, peak = median(times), memory_mb(server.pid, "VmHWM")
+        seconds, peak = median(times), memory_mb(server.pid, "VmHWM")
         return {
-            "seconds a read": taken,
+            "seconds per read": seconds,
             "reads": len(times),
             "CPU s": cpu_seconds(server.pid) - before,
             "peak RSS MB": peak,
             "calibration ms": calibration,
-            "vs Go, time": gateway.FOUR_AT_ONCE.seconds(calibration) / taken,
+            "vs Go, time": gateway.FOUR_AT_ONCE.seconds(calibration) / seconds,
             "vs Go, memory": gateway.FOUR_AT_ONCE.peak_mb / peak,
         }
 
 
 @contextmanager
 def _reading(server: Subject, path: str, readers: int) -> Iterator[list[float]]:
-    """Threads that read again and again until the block ends, each at least once; the seconds of each read."""
+    """Read in a loop in that many threads until the block ends, at least once each; yield the seconds of each read."""
     times: list[float] = []
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Every operation, one request after another: what each costs the server, and which one stands out."""
+"""The cost of every operation, sent one request after another."""
 
 import http.client
 import tempfile
@@ -25,8 +25,8 @@ COLUMNS = ("requests", "p50 ms", "p99 ms", "CPU µs/request", "calibration ms")
 REQUESTS = 200
 SESSIONS = 50
 LOGGED = "log-small"
-TASK = "list the files"  # which the demo agent does quickly, by a tool
-ASKED = [{"role": "user", "content": TASK}]
+TASK = "list the files"  # which the demo agent does quickly, with a tool
+MESSAGES = [{"role": "user", "content": TASK}]
 
 
 class Sent(NamedTuple):
@@ -38,63 +38,63 @@ class Sent(NamedTuple):
 
 
 class Client:
-    """One connection to a server; every answer has to be a good one."""
+    """One connection to a server; every response must be a success."""
 
     def __init__(self, server: Subject) -> None:
         address = urlsplit(server.url)
         self._connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
         self._headers = {**server.headers, "Content-Type": "application/json"}
-        self._made: list[str] = []
+        self._created: list[str] = []
 
     def send(self, sent: Sent) -> bytes:
-        """The answer's body, read to its end."""
+        """Send a request and return the response's body."""
         body = None if sent.body is None else msgspec.json.encode(sent.body)
         self._connection.request(sent.method, sent.path, body=body, headers=self._headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        assert answer.status < http.client.BAD_REQUEST, f"{sent.method} {sent.path}: {answer.status} {content!r}"
+        response = self._connection.getresponse()
+        content = response.read()
+        assert response.status < http.client.BAD_REQUEST, f"{sent.method} {sent.path}: {response.status} {content!r}"
         return content
 
     def close(self) -> None:
-        """Delete the sessions that were made and are still there, so that none is at work later, and leave."""
-        there = {f"/v1/sessions/{session['id']}" for session in self.read("/v1/sessions?limit=100")["items"]}
-        for session in there.intersection(self._made):
+        """Delete the created sessions that still exist, so that none works during other measurements; disconnect."""
+        existing = {f"/v1/sessions/{session['id']}" for session in self.read("/v1/sessions?limit=100")["items"]}
+        for session in existing.intersection(self._created):
             self.send(Sent("DELETE", session))
         self._connection.close()
 
     def read(self, path: str) -> Any:
-        """A GET and what it tells."""
+        """Send a GET and return the decoded body."""
         return msgspec.json.decode(self.send(Sent("GET", path)))
 
     def session(self, task: str, status: str) -> str:
-        """The path of a new session whose first run has this status."""
+        """Create a session and return its path once its first run has this status."""
         path = f"/v1/sessions/{msgspec.json.decode(self.send(Sent('POST', '/v1/sessions', {'task': task})))['id']}"
-        self._made.append(path)
+        self._created.append(path)
         eventually(lambda: self.runs(path), lambda runs: [run["status"] for run in runs] == [status])
         return path
 
     def runs(self, session: str) -> list[dict[str, Any]]:
-        """The runs of a session."""
+        """Return the runs of a session."""
         runs: list[dict[str, Any]] = self.read(f"{session}/runs")["runs"]
         return runs
 
 
 Prepare = Callable[[Client], Sequence[Sent]]
-"""Makes what an operation needs, and tells the requests that are to be measured."""
+"""Prepares an operation and returns the requests to measure."""
 
 
 def rows() -> Iterator[Row]:
-    """A row for each operation of each backend that has it."""
+    """Yield a row for each operation of each backend that has it."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store, other = directory / "store", directory / "other"
         store.mkdir()
         other.mkdir()
         exports.write(directory / LOGGED, exports.log(0.02, runs=2))
-        behind = stack.enter_context(subjects.platform(**{LOGGED: directory / LOGGED}))
+        platform = stack.enter_context(subjects.platform(**{LOGGED: directory / LOGGED}))
         servers = {
             STORE: (stack.enter_context(subjects.embedded(store, **QUIET)), OF_STORE),
-            PLATFORM: (stack.enter_context(subjects.ambient(other, behind, **QUIET)), OF_PLATFORM),
+            PLATFORM: (stack.enter_context(subjects.ambient(other, platform, **QUIET)), OF_PLATFORM),
         }
         for place, (server, operations) in servers.items():
             for name, prepare in operations.items():
@@ -102,7 +102,7 @@ def rows() -> Iterator[Row]:
 
 
 def measured(server: Subject, prepare: Prepare) -> dict[str, float]:
-    """What the requests of an operation took, sent one after another."""
+    """Measure the requests of an operation, sent one after another."""
     with closing(Client(server)) as client:
         requests, times = prepare(client), []
         calibration, before = calibration_ms(cores().server), cpu_seconds(server.pid)
@@ -121,7 +121,7 @@ def measured(server: Subject, prepare: Prepare) -> dict[str, float]:
 
 
 def _reading(*tail: str) -> Prepare:
-    """GET what is below a session whose run has ended; `{run}` stands for that run."""
+    """GET a path below a session whose run has ended; `{run}` is replaced by its id."""
 
     def prepare(client: Client) -> Sequence[Sent]:
         session = client.session(TASK, "completed")
@@ -132,7 +132,7 @@ def _reading(*tail: str) -> Prepare:
 
 
 def _on_one(method: str, tail: str, body: Any = None, *, busy: bool = False) -> Prepare:
-    """The same request to one session."""
+    """Send the same request to one session."""
 
     def prepare(client: Client) -> Sequence[Sent]:
         session = client.session(SLOW, "running") if busy else client.session(TASK, "completed")
@@ -142,14 +142,14 @@ def _on_one(method: str, tail: str, body: Any = None, *, busy: bool = False) -> 
 
 
 def _on_many(method: str, tail: str = "", *, stopped: bool = False) -> Prepare:
-    """A request to each of many sessions, which run or have been stopped."""
+    """Send a request to each of many sessions, running or stopped."""
 
     def prepare(client: Client) -> Sequence[Sent]:
-        made = [client.session(TASK, "completed") for _ in range(SESSIONS)]
-        for session in made if stopped else ():
+        sessions = [client.session(TASK, "completed") for _ in range(SESSIONS)]
+        for session in sessions if stopped else ():
             client.send(Sent("POST", f"{session}/stop"))
             eventually(lambda: client.read(session)["status"], lambda status: status == "stopped")  # noqa: B023 - called at once
-        return [Sent(method, session + tail) for session in made]
+        return [Sent(method, session + tail) for session in sessions]
 
     return prepare
 
@@ -157,14 +157,14 @@ def _on_many(method: str, tail: str = "", *, stopped: bool = False) -> Prepare:
 def _cancel(client: Client) -> Sequence[Sent]:
     session = client.session(SLOW, "running")
     queued = [client.send(Sent("POST", f"{session}/message", {"content": TASK})) for _ in range(REQUESTS)]
-    return [Sent("DELETE", f"{session}/runs/{msgspec.json.decode(answer)['run_id']}") for answer in queued]
+    return [Sent("DELETE", f"{session}/runs/{msgspec.json.decode(accepted)['run_id']}") for accepted in queued]
 
 
-def _answer(client: Client) -> Sequence[Sent]:
-    asked = [client.session("delete notes.txt", "completed") for _ in range(SESSIONS)]
+def _decide(client: Client) -> Sequence[Sent]:
+    sessions = [client.session("delete notes.txt", "completed") for _ in range(SESSIONS)]
     return [
         Sent("POST", f"{session}/approvals/{approval['id']}", {"decision": "deny"})
-        for session in asked
+        for session in sessions
         for approval in client.read(f"{session}/approvals")["items"]
     ]
 
@@ -175,7 +175,7 @@ def _run_agent(client: Client) -> Sequence[Sent]:
 
 
 def _input(number: int) -> dict[str, Any]:
-    messages = [{"id": f"m{number}", **ASKED[0]}]
+    messages = [{"id": f"m{number}", **MESSAGES[0]}]
     return {"threadId": "t", "runId": str(uuid4()), "messages": messages, "tools": [], "context": [], "state": {}}
 
 
@@ -194,7 +194,7 @@ OF_STORE: dict[str, Prepare] = {
     "start_session": _on_many("POST", "/start", stopped=True),
     "interrupt_session": _on_one("POST", "/interrupt"),
     "send_message": _on_one("POST", "/message", {"content": TASK}, busy=True),
-    "create_run": _on_one("POST", "/runs", {"messages": ASKED}, busy=True),
+    "create_run": _on_one("POST", "/runs", {"messages": MESSAGES}, busy=True),
     "list_runs": _reading("/runs"),
     "get_run": _reading(_OF_RUN),
     "cancel_run": _cancel,
@@ -204,7 +204,7 @@ OF_STORE: dict[str, Prepare] = {
     "stream_session_events, to the end": _reading("/events?run_id={run}"),
     "run_agent, to the end": _run_agent,
     "list_approvals": _reading("/approvals"),
-    "answer_approval": _answer,
+    "answer_approval": _decide,
     "get_session_logs": _reading("/logs"),
 }
 
@@ -220,7 +220,7 @@ OF_PLATFORM: dict[str, Prepare] = {
     "start_session": _always("POST", f"/v1/sessions/{stub.STOPPED}/start"),
     "interrupt_session": _always("POST", f"{_SESSION}/interrupt"),
     "send_message": _always("POST", f"{_SESSION}/message", {"content": TASK}),
-    "create_run": _always("POST", f"{_SESSION}/runs", {"messages": ASKED}),
+    "create_run": _always("POST", f"{_SESSION}/runs", {"messages": MESSAGES}),
     "list_runs": _always("GET", f"{_SESSION}/runs"),
     "get_run": _always("GET", f"{_SESSION}/runs/{_RUN}"),
     "get_session_output, transcript": _always("GET", f"{_SESSION}/output"),

@@ -1,4 +1,4 @@
-"""The last page of a log, however long the log is."""
+"""The last page of logs of different lengths."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ REQUESTS = 20
 
 
 def rows() -> Iterator[Row]:
-    """One row for each length of the log, in the store and on a platform, where it has been read before."""
+    """Yield a row for each length of the log, in the store and on a platform from which it has been read before."""
     logs = {f"s-{length}": partial(_log, length) for length in LENGTHS}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))

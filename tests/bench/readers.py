@@ -1,7 +1,7 @@
-"""Readers of one session's event stream in a process of their own: `python -m tests.bench.readers PORT TARGET COUNT`.
+"""Readers of one session's event stream in their own process: `python -m tests.bench.readers PORT TARGET COUNT`.
 
-The Authorization header comes on the first line of standard input. It says "open" on standard output once every stream
-is open, "reached" once each has brought an event, and reads until it is killed.
+The Authorization header is the first line of standard input. The process prints "open" when every stream is open,
+"reached" when each has received an event, and reads until it is killed.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ import sys
 
 from tests.support.server import LOCALHOST
 
-AT_ONCE = 50  # connections being opened
+AT_ONCE = 50  # connections that are being opened
 
 
 async def main(port: int, target: str, count: int) -> None:
-    """Open the streams, then read them all."""
+    """Open the streams, then read all of them."""
     bearer = sys.stdin.readline().strip()
     request = f"GET {target} HTTP/1.1\r\nHost: {LOCALHOST}\r\nAuthorization: {bearer}\r\n\r\n".encode()
     gate = asyncio.Semaphore(AT_ONCE)

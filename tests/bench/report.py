@@ -1,4 +1,4 @@
-"""What was measured as Markdown and JSON: on standard output as it comes, and in files at the end."""
+"""Report results as Markdown and JSON: on standard output as they are measured, and in files at the end."""
 
 import json
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tests.bench.result import Row, Target
 
-TARGETS = ("case", "figure", "asked", "reached", "met")
+TARGETS = ("case", "figure", "target", "measured", "met")
 
 
 class Report:
-    """Writes what it is told line by line, and keeps it."""
+    """A report that is printed line by line and written to files at the end."""
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._lines: list[str] = []
@@ -19,11 +19,11 @@ class Report:
         self._groups: dict[str, list[dict[str, object]]] = {}
         self._facts = dict(facts)
         for name, fact in facts.items():
-            self._tell(f"* {name}: {fact}")
+            self._print(f"* {name}: {fact}")
 
     def add(self, title: str, columns: Sequence[str], found: Iterable[Row | Target]) -> None:
-        """A table of what a group of benchmarks finds."""
-        self._tell("", f"### {title}", "", *_head(("case", "subject", *columns)))
+        """Print a table with the rows of a group of benchmarks."""
+        self._print("", f"### {title}", "", *_head(("case", "subject", *columns)))
         rows = self._groups.setdefault(title, [])
         for each in found:
             if isinstance(each, Target):
@@ -31,36 +31,36 @@ class Report:
             else:
                 rows.append({"case": each.case, "subject": each.subject, **each.figures})
                 figures = (number(each.figures[name]) if name in each.figures else "" for name in columns)
-                self._tell(_line((each.case, each.subject, *figures)))
+                self._print(_line((each.case, each.subject, *figures)))
 
     def write(self, directory: Path) -> None:
-        """Tell of the targets, then leave `bench.md` and `bench.json` in a directory."""
+        """Print the targets, then write `bench.md` and `bench.json` to a directory."""
         if self._targets:
-            self._tell("", "### Targets", "", *_head(TARGETS), *map(_verdict, self._targets))
-        told = {
+            self._print("", "### Targets", "", *_head(TARGETS), *map(_verdict, self._targets))
+        content = {
             "machine": self._facts,
             "groups": self._groups,
             "targets": [target._asdict() | {"met": target.met} for target in self._targets],
         }
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "bench.md").write_text("\n".join((*self._lines, "")))
-        (directory / "bench.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        (directory / "bench.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-    def _tell(self, *lines: str) -> None:
+    def _print(self, *lines: str) -> None:
         self._lines += lines
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
 
 
 def number(figure: float) -> str:
-    """A figure with as many digits as can be meant."""
+    """Return a figure with a sensible number of digits."""
     digits = next((digits for digits, bound in ((0, 100), (1, 10), (2, 0.1)) if abs(figure) >= bound), 3)
     return f"{figure:,.{digits}f}"
 
 
 def _verdict(target: Target) -> str:
     bound = f"≥ {target.at_least:g}" if target.at_least is not None else f"≤ {target.at_most:g}"
-    return _line((target.case, target.asked, bound, number(target.reached), "yes" if target.met else "**no**"))
+    return _line((target.case, target.figure, bound, number(target.measured), "yes" if target.met else "**no**"))
 
 
 def _head(names: Sequence[str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Sessions as the platform tells them: canned, of the shape and size that the Go gateway was measured with."""
+"""Sessions as the platform sends them, of the shape and size with which the Go gateway was measured."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ RUN = "11111111-2222-4333-8444-555555555555"
 
 
 def resource(name: str, phase: str = "Running", number: int = 1) -> dict[str, Any]:
-    """One AgenticSession."""
-    made = "2026-01-01T00:00:00Z"
+    """Return an AgenticSession."""
+    created = "2026-01-01T00:00:00Z"
     repos = [("https://github.com/acme/api.git", "main"), ("https://github.com/acme/web.git", "dev")]
     condition = {"type": "Ready", "status": "True", "reason": "PodRunning", "message": "runner is ready"}
     return {
@@ -19,12 +19,12 @@ def resource(name: str, phase: str = "Running", number: int = 1) -> dict[str, An
             "name": name,
             "namespace": "p1",
             "uid": f"00000000-0000-4000-8000-{number:012}",
-            "creationTimestamp": made,
+            "creationTimestamp": created,
             "generation": 3,
             "labels": {"app": "ambient"},
             "annotations": {
                 "ambient-code.io/desired-phase": "Running",
-                "ambient-code.io/start-requested-at": made,
+                "ambient-code.io/start-requested-at": created,
             },
         },
         "spec": {
@@ -41,27 +41,27 @@ def resource(name: str, phase: str = "Running", number: int = 1) -> dict[str, An
         "status": {
             "observedGeneration": 3,
             "phase": phase,
-            "startTime": made,
+            "startTime": created,
             "sdkSessionId": f"sdk-{number}",
             "sdkRestartCount": 0,
-            "conditions": [condition | {"lastTransitionTime": made, "observedGeneration": 3}],
+            "conditions": [condition | {"lastTransitionTime": created, "observedGeneration": 3}],
         },
         "autoBranch": f"ambient/{name}",
     }
 
 
 def page(hundred: int = 0) -> dict[str, Any]:
-    """A page of a hundred sessions, said to be all that there are: about 127 kB; `hundred` says which."""
+    """Return the page number `hundred` of a hundred sessions, about 127 kB, which claims to be the only page."""
     numbers = range(100 * hundred, 100 * hundred + 100)
     items = [resource(f"s{number}", PHASES[number % len(PHASES)], number) for number in numbers]
     return {"items": items, "totalCount": 100, "limit": 100, "offset": 0, "hasMore": False}
 
 
 def accepted() -> dict[str, str]:
-    """The answer to a run."""
+    """Return the response to a run."""
     return {"runId": RUN, "threadId": "s1"}
 
 
 def encoded(value: Any) -> bytes:
-    """JSON as the platform writes it."""
+    """Return JSON as the platform writes it."""
     return json.dumps(value, separators=(",", ":")).encode()

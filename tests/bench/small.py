@@ -1,4 +1,4 @@
-"""Small requests: how many in a second on one core, beside peers that do the same."""
+"""Small requests: how many per second on one core, compared with peers that do the same."""
 
 import tempfile
 from collections import defaultdict
@@ -21,15 +21,15 @@ COLUMNS = ("requests/s", "p50 ms", "p99 ms", "CPU µs/request", "calibration ms"
 CONNECTIONS = 32
 ROUNDS = 3
 SECONDS = 2
-SLOW = "slow 3000"  # keeps the demo agent busy for five minutes: what comes meanwhile is accepted and waits
+SLOW = "slow 3000"  # keeps the demo agent busy for five minutes, so that messages are accepted and queued
 SESSIONS = 100
 GET, LIST, POST = "GET session", "list of 100", "POST message"
-CHANGED = f"{LIST}, all changed"  # since they were listed last
-PLACES = STORE, PLATFORM, LOGGED, READY = "store", "platform", "platform, requests logged", "no backend"
+CHANGED = f"{LIST}, all changed"  # since they were last listed
+PLACES = STORE, PLATFORM, LOGGED, NO_BACKEND = "store", "platform", "platform, requests logged", "no backend"
 
 
 class Case(NamedTuple):
-    """One request; `path` is of a session. In each place that is named, all subjects send it, or the first few."""
+    """A request; `path` takes a session's id. In each of `places` it is sent to all subjects, or to the `first` few."""
 
     name: str
     path: str
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Subjects that do the same work: those of one place are compared with one another."""
+    """Subjects that do the same work and are compared with each other."""
 
     name: str
     subjects: Sequence[Subject]
@@ -62,20 +62,20 @@ Found = dict[tuple[str, str], dict[str, float]]
 
 
 def rows() -> Iterator[Row | Target]:
-    """A row for each subject in each case."""
+    """Yield a row for each subject in each case."""
     with ExitStack() as stack:
-        behind = stack.enter_context(subjects.platform())
-        places = _places(stack, behind)
+        platform = stack.enter_context(subjects.platform())
+        places = _places(stack, platform)
         for case in CASES:
-            yield Row(case.name, behind.name, _straight(case, behind))
+            yield Row(case.name, platform.name, _direct(case, platform))
             found = measured(case, places)
             for (place, name), figures in found.items():
                 yield Row(case.name, f"{place}: {name}", figures)
-            yield from _targets(case, found)
+            yield from _judge(case, found)
 
 
 def measured(case: Case, places: Sequence[Place], load: Loader = wrk) -> Found:
-    """The medians of several rounds, in each of which the subjects take turns."""
+    """Return the medians of several rounds, in each of which the subjects take turns."""
     figures = defaultdict(list)
     for _ in range(ROUNDS):
         for key, found in _round(case, places, load).items():
@@ -84,7 +84,7 @@ def measured(case: Case, places: Sequence[Place], load: Loader = wrk) -> Found:
 
 
 def _round(case: Case, places: Sequence[Place], load: Loader) -> Found:
-    """Each subject once, with what the others did in the same round."""
+    """Measure each subject once, and compare it with the others of the same round."""
     found: Found = {}
     for place in places:
         for subject in place.subjects[: case.first] if place.name in case.places else ():
@@ -99,78 +99,85 @@ def _round(case: Case, places: Sequence[Place], load: Loader) -> Found:
     return found
 
 
-def _places(stack: ExitStack, behind: Subject) -> list[Place]:
+def _places(stack: ExitStack, platform: Subject) -> list[Place]:
     def directory() -> Path:
         return Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
     store = stack.enter_context(subjects.embedded(directory(), **QUIET))
     _fill(store)
-    ours = stack.enter_context(subjects.ambient(directory(), behind, **QUIET))
-    logged = stack.enter_context(subjects.ambient(directory(), behind))
-    with_hop = [stack.enter_context(subjects.peer(kind, behind)) for kind in PEERS if kind != "canned"]
+    ours = stack.enter_context(subjects.ambient(directory(), platform, **QUIET))
+    logged = stack.enter_context(subjects.ambient(directory(), platform))
+    with_platform = [stack.enter_context(subjects.peer(kind, platform)) for kind in PEERS if kind != "canned"]
     without = [stack.enter_context(subjects.peer(kind)) for kind in PEERS]
-    return [Place(STORE, [store]), Place(PLATFORM, [ours, *with_hop]), Place(LOGGED, [logged]), Place(READY, without)]
+    return [
+        Place(STORE, [store]),
+        Place(PLATFORM, [ours, *with_platform]),
+        Place(LOGGED, [logged]),
+        Place(NO_BACKEND, without),
+    ]
 
 
 def _fill(store: Subject) -> None:
-    made = [store.created("hello") for _ in range(SESSIONS)]
-    for session in made:
+    sessions = [store.create("hello") for _ in range(SESSIONS)]
+    for session in sessions:
         eventually(lambda: store.runs(session), lambda statuses: statuses == ["completed"])  # noqa: B023 - called at once
 
 
 @contextmanager
 def path_of(case: Case, place: str, subject: Subject) -> Iterator[str]:
-    """The path of a case, with a session fit for it for the time of a block."""
+    """Yield the path of a case, with a suitable session that exists during the block."""
     if place != STORE or case.name == LIST:
         yield case.path.format("s1")
         return
-    session = subject.created(SLOW if case.body else "hello")
+    session = subject.create(SLOW if case.body else "hello")
     eventually(lambda: subject.runs(session), lambda statuses: statuses == ["running" if case.body else "completed"])
     yield case.path.format(session)
-    subject.deleted(session)
+    subject.delete(session)
 
 
 def _measure(subject: Subject, path: str, case: Case, load: Loader) -> dict[str, float]:
-    answer = requests.request(
+    response = requests.request(
         "POST" if case.body else "GET",
         f"{subject.url}{path}",
         headers={**subject.headers, **({"Content-Type": "application/json"} if case.body else {})},
         data=case.body,
         timeout=10,
     )
-    answer.raise_for_status()
+    response.raise_for_status()
     calibration = calibration_ms(cores().server)
     before = cpu_seconds(subject.pid)
-    told = load(f"{subject.url}{path}", subject.headers, connections=case.connections, seconds=SECONDS, body=case.body)
+    result = load(
+        f"{subject.url}{path}", subject.headers, connections=case.connections, seconds=SECONDS, body=case.body
+    )
     used = cpu_seconds(subject.pid) - before
     calibration = (calibration + calibration_ms(cores().server)) / 2
     return {
-        "requests/s": told.rate,
-        "p50 ms": told.p50_ms,
-        "p99 ms": told.p99_ms,
-        "CPU µs/request": 1e6 * used / told.requests,
+        "requests/s": result.rate,
+        "p50 ms": result.p50_ms,
+        "p99 ms": result.p99_ms,
+        "CPU µs/request": 1e6 * used / result.requests,
         "calibration ms": calibration,
     }
 
 
-def _straight(case: Case, behind: Subject) -> dict[str, float]:
+def _direct(case: Case, platform: Subject) -> dict[str, float]:
     root = f"/api/projects/{stub.PROJECT}/agentic-sessions"
     path = case.path.format("s1").replace("/v1/sessions", root).replace("/message", "/agui/run")
-    return _measure(behind, path, case, wrk)
+    return _measure(platform, path, case, wrk)
 
 
-_WANTED_OF_GO = {GET: 1.2, LIST: 6.0, CHANGED: 6.0, POST: 1.1}
-_WANTED_OF_STORE = {GET: 4000, f"{POST}, 64 connections": 1500}
+_TARGETS_OF_GO = {GET: 1.2, LIST: 6.0, CHANGED: 6.0, POST: 1.1}
+_TARGETS_OF_STORE = {GET: 4000, f"{POST}, 64 connections": 1500}
 
 
-def _targets(case: Case, found: Found) -> Iterator[Target]:
-    if case.name in _WANTED_OF_GO:
-        least = _WANTED_OF_GO[case.name]
-        yield Target(case.name, "vs Go, requests logged", found[LOGGED, OURS]["vs Go"], at_least=least)
+def _judge(case: Case, found: Found) -> Iterator[Target]:
+    if case.name in _TARGETS_OF_GO:
+        minimum = _TARGETS_OF_GO[case.name]
+        yield Target(case.name, "vs Go, requests logged", found[LOGGED, OURS]["vs Go"], at_least=minimum)
         yield Target(case.name, "vs FastAPI with a platform", found[PLATFORM, OURS]["vs FastAPI"], at_least=1.5)
-        if READY in case.places:
-            yield Target(case.name, "vs FastAPI without a backend", found[READY, OURS]["vs FastAPI"], at_least=2.5)
-    if case.name in _WANTED_OF_STORE:
+        if NO_BACKEND in case.places:
+            yield Target(case.name, "vs FastAPI without a backend", found[NO_BACKEND, OURS]["vs FastAPI"], at_least=2.5)
+    if case.name in _TARGETS_OF_STORE:
         ours = found[STORE, OURS]
-        reached = ours["requests/s"] * ours["calibration ms"] / gateway.QUIET
-        yield Target(case.name, "requests/s of the store, quiet core", reached, at_least=_WANTED_OF_STORE[case.name])
+        rate = ours["requests/s"] * ours["calibration ms"] / gateway.QUIET
+        yield Target(case.name, "requests/s of the store, quiet core", rate, at_least=_TARGETS_OF_STORE[case.name])

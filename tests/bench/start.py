@@ -1,4 +1,4 @@
-"""From nothing to the first answer, and what a server holds that has nothing to do."""
+"""The time from a start to the first response, and the memory of an idle server."""
 
 import http.client
 import subprocess
@@ -15,15 +15,15 @@ from tests.bench.result import Row, medians
 from tests.bench.subjects import OURS, PEERS
 from tests.support.server import LOCALHOST, ROOT, ServerProcess, free_port
 
-TITLE = "Start and rest"
-COLUMNS = ("first answer s", "CPU s", "import s", "RSS at rest MB", "calibration ms")
+TITLE = "Start-up and memory"
+COLUMNS = ("first response s", "CPU s", "import s", "idle RSS MB", "calibration ms")
 ROUNDS = 5
 NOWHERE = "http://127.0.0.1:9"
-STORE, NEW, PLATFORM = "store that is there", "new store", "platform"
+STORE, NEW, PLATFORM = "existing store", "new store", "platform"
 
 
 def rows() -> Iterator[Row]:
-    """A row for each kind of start, and for the memory of each peer."""
+    """Yield a row for each kind of start, and one for the memory of each peer."""
     found: dict[str, list[dict[str, float]]] = {STORE: [], NEW: [], PLATFORM: []}
     for _ in range(ROUNDS):
         imported = {"import s": _import_seconds()}
@@ -36,30 +36,30 @@ def rows() -> Iterator[Row]:
         yield Row(case, OURS, medians(rounds))
     for kind in PEERS:
         with subjects.peer(kind) as peer:
-            yield Row("no backend", peer.name, {"RSS at rest MB": memory_mb(peer.pid)})
+            yield Row("no backend", peer.name, {"idle RSS MB": memory_mb(peer.pid)})
 
 
 def started(directory: Path, **environment: str) -> dict[str, float]:
-    """The figures of one start."""
+    """Start a server and return the figures."""
     calibration = calibration_ms(cores().server)
     begun = time.perf_counter()
     with pinned(cores().server):
         server = ServerProcess(directory, port=free_port(), **environment)
     try:
-        while not _answers(server.port):
+        while not _responds(server.port):
             time.sleep(0.001)
-        taken = time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
         return {
-            "first answer s": taken,
+            "first response s": seconds,
             "CPU s": cpu_seconds(server.pid),
-            "RSS at rest MB": memory_mb(server.pid),
+            "idle RSS MB": memory_mb(server.pid),
             "calibration ms": calibration,
         }
     finally:
         server.close()
 
 
-def _answers(port: int) -> bool:
+def _responds(port: int) -> bool:
     with closing(http.client.HTTPConnection(LOCALHOST, port, timeout=30)) as connection:
         try:
             connection.request("GET", "/health")
@@ -69,8 +69,8 @@ def _answers(port: int) -> bool:
 
 
 def _import_seconds() -> float:
-    """How long the server's modules take, without the interpreter's own start."""
+    """Return how long importing the server's modules takes, without the start of the interpreter."""
     work = "import time\nt = time.perf_counter()\nimport app.factory, app.server.run\nprint(time.perf_counter() - t)"
     with pinned(cores().server):
-        told = subprocess.check_output([sys.executable, "-c", work], cwd=ROOT)  # noqa: S603 - our own command
-    return float(told)
+        output = subprocess.check_output([sys.executable, "-c", work], cwd=ROOT)  # noqa: S603 - our own command
+    return float(output)

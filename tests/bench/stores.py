@@ -1,4 +1,4 @@
-"""Stores of the embedded backend that hold long logs before their server starts."""
+"""Stores of the embedded backend with long logs, written before a server starts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -11,14 +11,14 @@ from app.models.sessions import SessionCreate, SessionStatus
 from app.store import events, runs, sessions
 from app.store.sqlite.database import migrate
 from app.store.sqlite.engine import writing_engine
-from tests.bench.exports import BEGUN, Written
+from tests.bench.exports import FIRST_TIMESTAMP, Written
 
-BATCH = 10_000  # events in one transaction
+BATCH = 10_000  # events per transaction
 PROJECT = "demo"
 
 
 def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
-    """Make the store of a server's directory with a session for each log, running and with nothing to do."""
+    """Create the store of a server's directory with an idle, running session for each log."""
     file = directory / "data" / "ambient.db"
     file.parent.mkdir()
     engine = writing_engine(file)
@@ -26,24 +26,28 @@ def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
     for name, log in logs.items():
         with engine.begin() as connection:
             request = SessionCreate(task="t")
-            session = sessions.add(connection, session_id=name, project=PROJECT, request=request, created_at=BEGUN)
+            session = sessions.add(
+                connection, session_id=name, project=PROJECT, request=request, created_at=FIRST_TIMESTAMP
+            )
             sessions.set_status(connection, session.row_id, SessionStatus.RUNNING)
         for run_id, written in groupby(log, lambda each: each.run_id):
             with engine.begin() as connection:
-                run = _begun(connection, session.row_id, run_id)
+                run = _begin_run(connection, session.row_id, run_id)
             for batch in _batches(each.event for each in written):
                 with engine.begin() as connection:
                     events.append(connection, session.row_id, run, batch)
             with engine.begin() as connection:
-                runs.finish(connection, run, RunStatus.COMPLETED, finished_at=BEGUN + 1, error=None, usage=None)
+                runs.finish(
+                    connection, run, RunStatus.COMPLETED, finished_at=FIRST_TIMESTAMP + 1, error=None, usage=None
+                )
     engine.dispose()
 
 
-def _begun(connection: Connection, session: int, run_id: str) -> int:
+def _begin_run(connection: Connection, session: int, run_id: str) -> int:
     runs.add(connection, session=session, run_id=run_id, thread_id="t", input={"messages": []}, user_message="t")
     run = runs.find(connection, session, run_id)
     assert run
-    runs.begin(connection, run.row_id, BEGUN)
+    runs.begin(connection, run.row_id, FIRST_TIMESTAMP)
     return run.row_id
 
 

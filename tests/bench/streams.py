@@ -1,4 +1,4 @@
-"""A small request while event streams are open: first they are idle, then one run streams to all of them."""
+"""A small request while event streams are open: first idle, then with a run that streams to all of them."""
 
 import subprocess
 import sys
@@ -17,21 +17,21 @@ from tests.bench.subjects import OURS, QUIET, Subject, embedded
 from tests.support.deadline import eventually
 from tests.support.server import ROOT
 
-TITLE = "A small request beside event streams"
+TITLE = "A small request during event streams"
 COLUMNS = ("p50 ms", "p99 ms", "CPU, % of a core", "RSS MB", "calibration ms")
 COUNTS = (0, 1, 100, 1000)
 REQUESTS = 200
 
 
 def rows() -> Iterator[Row]:
-    """Two rows for each number of streams, on a new server each."""
+    """Yield two rows for each number of streams, each on a new server."""
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as directory, embedded(Path(directory), **QUIET) as server:
             yield from _with_streams(server, count)
 
 
 def _with_streams(server: Subject, count: int) -> Iterator[Row]:
-    session = server.created("hello")
+    session = server.create("hello")
     path = f"/v1/sessions/{session}"
     eventually(lambda: server.runs(session), lambda statuses: statuses == ["completed"])
     log = requests.get(f"{server.url}{path}/output?format=events", headers=server.headers, timeout=10).json()["events"]
@@ -45,7 +45,7 @@ def _with_streams(server: Subject, count: int) -> Iterator[Row]:
         ).raise_for_status()
         assert readers.stdout.readline() == "reached\n"
         eventually(lambda: server.runs(session), lambda statuses: "running" in statuses)
-        yield _row(f"{count:,} open, of a run that says 10 events/s", server, path)
+        yield _row(f"{count:,} open, a run with 10 events/s", server, path)
         assert "running" in server.runs(session), "the run ended before the measurement"
 
 

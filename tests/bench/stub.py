@@ -1,7 +1,7 @@
-"""A platform of canned bytes, far quicker than what stands before it: `python -m tests.bench.stub PORT NAME=FILE…`.
+"""A platform of canned bytes, much faster than a server before it: `python -m tests.bench.stub PORT NAME=FILE…`.
 
-Sessions are there and run but for one; those that are named have the export in the file. A list from an offset on is
-another one each time. It reads nothing but a request's first line and the length of its body.
+All sessions but one are running; those that are named have the export in the file. A list with an offset is different
+each time. Of a request only the first line and the length of the body are read.
 """
 
 import asyncio
@@ -20,43 +20,43 @@ from tests.support.server import LOCALHOST
 PROJECT = "p1"
 FURTHER = 40
 STOPPED = "stopped"
-LINES = b"the runner says something\n" * 20
+LINES = b"a line of the runner\n" * 20
 _HEAD = re.compile(rb"(\w+) (\S+?)(?:\?(\S*))? HTTP/1\.1\r\n", re.ASCII)
 _FURTHER = re.compile(rb"(?:^|&)offset=[1-9]")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _SESSIONS = f"/api/projects/{PROJECT}/agentic-sessions".encode()
 
 
-Answer = tuple[bytes, bytes]
+Response = tuple[bytes, bytes]
 
 
-def answers(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], Answer]:
-    """Head and body by method and path."""
+def responses(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], Response]:
+    """Return head and body by method and path."""
     found = {(b"GET", b"/health"): b"{}", (b"GET", _SESSIONS): encoded(page())}
     found[b"POST", _SESSIONS] = encoded({"message": "Created", "name": "s1", "uid": RUN})
     for name in ("s1", STOPPED, *exports):
         session = b"%b/%b" % (_SESSIONS, name.encode())
-        told = encoded(resource(name, "Stopped" if name == STOPPED else "Running"))
-        found |= {(method, session): told for method in (b"GET", b"PUT", b"PATCH")}
-        found |= {(b"POST", session + action): told for action in (b"/start", b"/stop", b"/agui/interrupt")}
-        found[b"PUT", session + b"/displayname"] = told
+        session_body = encoded(resource(name, "Stopped" if name == STOPPED else "Running"))
+        found |= {(method, session): session_body for method in (b"GET", b"PUT", b"PATCH")}
+        found |= {(b"POST", session + action): session_body for action in (b"/start", b"/stop", b"/agui/interrupt")}
+        found[b"PUT", session + b"/displayname"] = session_body
         found[b"POST", session + b"/agui/run"] = encoded(accepted())
         if name in exports:
             found[b"GET", session + b"/export"] = exports[name]
-    good = {key: _good(body) for key, body in found.items()}
+    ready = {key: _ok(body) for key, body in found.items()}
     for method, session in list(found):
         if method == b"PATCH":
-            good[b"DELETE", session] = _head(204, b""), b""
-            good[b"GET", session + b"/logs"] = _head(200, LINES, b"text/plain"), LINES
-    return good
+            ready[b"DELETE", session] = _head(204, b""), b""
+            ready[b"GET", session + b"/logs"] = _head(200, LINES, b"text/plain"), LINES
+    return ready
 
 
-def further() -> Iterator[Answer]:
-    """Lists of a hundred sessions, of which nobody has been told before, or not for 4,000 others."""
-    return cycle([_good(encoded(page(number))) for number in range(FURTHER)])
+def further() -> Iterator[Response]:
+    """Return an endless iterator of lists of a hundred sessions, which repeat after 4,000 sessions."""
+    return cycle([_ok(encoded(page(number))) for number in range(FURTHER)])
 
 
-def _good(body: bytes) -> Answer:
+def _ok(body: bytes) -> Response:
     return _head(200, body), body
 
 
@@ -65,40 +65,40 @@ def _head(status: int, body: bytes, media_type: bytes = b"application/json") -> 
     return head % (status, media_type, len(body))
 
 
-_NOTHING = b'{"error":"Session not found"}'
-_NOT_FOUND = _head(404, _NOTHING), _NOTHING
+_NOT_FOUND_BODY = b'{"error":"Session not found"}'
+_NOT_FOUND = _head(404, _NOT_FOUND_BODY), _NOT_FOUND_BODY
 
 
 class Canned(asyncio.Protocol):
-    """One connection; answers in the order of the requests."""
+    """A connection; responses are sent in the order of the requests."""
 
-    def __init__(self, answers: dict[tuple[bytes, bytes], Answer], further: Iterator[Answer]) -> None:
-        self._answers = answers
+    def __init__(self, responses: dict[tuple[bytes, bytes], Response], further: Iterator[Response]) -> None:
+        self._responses = responses
         self._further = further
-        self._unread = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers are written to."""
-        self._transport = cast(asyncio.Transport, transport)  # which uvloop's is in all but name
+        """Store the transport."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport does not derive from it
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole."""
-        self._unread += data
-        while (end := self._unread.find(b"\r\n\r\n")) >= 0:
-            length = _LENGTH.search(self._unread, 0, end + 2)
+        """Respond to every complete request."""
+        self._received += data
+        while (end := self._received.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._received, 0, end + 2)
             size = end + 4 + (int(length[1]) if length else 0)
-            if len(self._unread) < size:
+            if len(self._received) < size:
                 return
-            line = _HEAD.match(self._unread)
-            answer = self._answers.get((line[1], line[2]), _NOT_FOUND) if line else _NOT_FOUND
+            line = _HEAD.match(self._received)
+            response = self._responses.get((line[1], line[2]), _NOT_FOUND) if line else _NOT_FOUND
             further = line and _FURTHER.search(line[3] or b"")
-            self._transport.writelines(next(self._further) if further else answer)
-            self._unread = self._unread[size:]
+            self._transport.writelines(next(self._further) if further else response)
+            self._received = self._received[size:]
 
 
 async def main(port: int, exports: dict[str, bytes]) -> None:
     """Serve until killed."""
-    canned, lists = answers(exports), further()
+    canned, lists = responses(exports), further()
     server = await asyncio.get_running_loop().create_server(lambda: Canned(canned, lists), LOCALHOST, port)
     await server.serve_forever()
 

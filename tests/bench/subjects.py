@@ -1,4 +1,4 @@
-"""What is measured, each in a process of its own on the server's core, and the platform that stands behind some."""
+"""The measured servers, each in its own process on the server's core, and the platform behind some of them."""
 
 import socket
 import subprocess
@@ -27,60 +27,62 @@ PEERS = {
 
 
 class Subject(NamedTuple):
-    """A server under test, and what lets a client in."""
+    """A server under test, with the headers of an authorized client."""
 
     name: str
     url: str
     pid: int
     headers: Mapping[str, str]
 
-    def created(self, task: str) -> str:
-        """The id of a new session whose first run is under way, or has ended."""
-        answer = requests.post(f"{self.url}/v1/sessions", json={"task": task}, headers=self.headers, timeout=10)
-        session = answer.json()["id"]
+    def create(self, task: str) -> str:
+        """Create a session and return its id once its first run has begun."""
+        response = requests.post(f"{self.url}/v1/sessions", json={"task": task}, headers=self.headers, timeout=10)
+        session = response.json()["id"]
         eventually(lambda: self.runs(session), lambda statuses: statuses and "queued" not in statuses)
         return str(session)
 
     def runs(self, session: str) -> list[str]:
-        """The statuses of a session's runs."""
+        """Return the statuses of a session's runs."""
         found = requests.get(f"{self.url}/v1/sessions/{session}/runs", headers=self.headers, timeout=10)
         return [run["status"] for run in found.json()["runs"]]
 
-    def deleted(self, session: str) -> None:
+    def delete(self, session: str) -> None:
         """Delete a session."""
         requests.delete(f"{self.url}/v1/sessions/{session}", headers=self.headers, timeout=60).raise_for_status()
 
 
 @contextmanager
 def platform(**exports: Path) -> Iterator[Subject]:
-    """A platform of canned bytes on its own core; a session has the export of the same name."""
+    """Start a canned platform on its own core; a session has the export of the same name."""
     port = free_port()
     named = [f"{name}={file}" for name, file in exports.items()]
     with _module("stub", str(port), *named, port=port, core=cores().platform) as pid:
-        yield Subject("the canned platform itself", f"http://{LOCALHOST}:{port}", pid, _of_platform())
+        yield Subject("the canned platform itself", f"http://{LOCALHOST}:{port}", pid, _platform_headers())
 
 
 @contextmanager
-def ambient(directory: Path, behind: Subject, **environment: str) -> Iterator[Subject]:
-    """The server before a platform."""
-    with _server(directory, BACKEND_URL=behind.url, **environment) as server:
-        yield Subject(OURS, server.url, server.pid, _of_platform())
+def ambient(directory: Path, upstream: Subject, **environment: str) -> Iterator[Subject]:
+    """Start the server in front of a platform."""
+    with _server(directory, BACKEND_URL=upstream.url, **environment) as server:
+        yield Subject(OURS, server.url, server.pid, _platform_headers())
 
 
 @contextmanager
 def embedded(directory: Path, **environment: str) -> Iterator[Subject]:
-    """The server with its own store, in `data/ambient.db` of the directory."""
+    """Start the server with its own store, `data/ambient.db` in the directory."""
     with _server(directory, **environment) as server:
-        made = run_command(directory, "keys", "create", "--project", "demo", "--role", "admin")
-        yield Subject(OURS, server.url, server.pid, {"Authorization": f"Bearer {made.stdout.strip()}"})
+        created = run_command(directory, "keys", "create", "--project", "demo", "--role", "admin")
+        yield Subject(OURS, server.url, server.pid, {"Authorization": f"Bearer {created.stdout.strip()}"})
 
 
 @contextmanager
-def peer(kind: str, behind: Subject | None = None) -> Iterator[Subject]:
-    """One of PEERS; without a platform it answers from memory."""
+def peer(kind: str, upstream: Subject | None = None) -> Iterator[Subject]:
+    """Start one of PEERS; without a platform it responds from memory."""
     port = free_port()
-    with _module("peers", kind, str(port), *([behind.url] if behind else []), port=port, core=cores().server) as pid:
-        yield Subject(PEERS[kind], f"http://{LOCALHOST}:{port}", pid, _of_platform())
+    with _module(
+        "peers", kind, str(port), *([upstream.url] if upstream else []), port=port, core=cores().server
+    ) as pid:
+        yield Subject(PEERS[kind], f"http://{LOCALHOST}:{port}", pid, _platform_headers())
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def _server(directory: Path, **environment: str) -> Iterator[ServerProcess]:
         yield server
 
 
-def _of_platform() -> dict[str, str]:
+def _platform_headers() -> dict[str, str]:
     return {"Authorization": "Bearer token-of-the-benchmark", "X-Ambient-Project": stub.PROJECT}
 
 

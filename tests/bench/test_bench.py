@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: their platform, their peers, and one round of them."""
+"""The benchmarks measure correctly: their platform, their peers, and one round of each."""
 
 import os
 import time
@@ -53,7 +53,7 @@ BAD = [
 
 @pytest.fixture(autouse=True)
 def nothing_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests run at the same time: on one core the servers would have to wait for them."""
+    """Do not pin servers to one core, where they would wait for tests that run at the same time."""
     monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, _cores: None)
 
 
@@ -73,22 +73,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
 
 
 @pytest.mark.parametrize("sent", GOOD, ids=lambda sent: sent.target)
-async def test_a_peer_answers_what_the_server_answers(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
+async def test_a_peer_responds_like_the_server(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
     ours, theirs = await call(server, sent), await call(peer, sent)
     assert theirs.status == ours.status
     assert theirs.json() == ours.json()
 
 
 @pytest.mark.parametrize("sent", BAD, ids=lambda sent: f"{sent.target} {sent.body.decode()}")
-async def test_a_peer_refuses_what_the_server_refuses(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
+async def test_a_peer_refuses_the_same_requests_as_the_server(server: ASGIApp, peer: ASGIApp, sent: Sent) -> None:
     ours, theirs = await call(server, sent), await call(peer, sent)
     assert theirs.status == ours.status
 
 
-async def test_the_canned_platform_is_one_for_the_adapter() -> None:
+async def test_the_platform_backend_accepts_the_canned_platform() -> None:
     caller = Caller(token="t", project="p1")
-    with subjects.platform() as behind:
-        async with connected(behind.url) as backend:
+    with subjects.platform() as platform:
+        async with connected(platform.url) as backend:
             assert (await backend.get_session(caller, "s1")).status is SessionStatus.RUNNING
             page = await backend.list_sessions(caller, limit=100, offset=0, search=None, status=(), label=())
             assert len(page.items) == 100
@@ -101,36 +101,36 @@ async def test_the_canned_platform_is_one_for_the_adapter() -> None:
 
 
 def three(url: str, headers: Mapping[str, str], *, connections: int, seconds: int, body: str | None = None) -> Load:
-    """A load of three requests, whatever was asked for."""
+    """Send three requests, whatever the duration."""
     assert connections > 0
     assert seconds > 0
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(3):
         requests.request("POST" if body else "GET", url, headers=headers, data=body, timeout=10).raise_for_status()
-    return Load(3, time.perf_counter() - begun, 1.0, 2.0, 0, 0)
+    return Load(3, time.perf_counter() - start, 1.0, 2.0, 0, 0)
 
 
 def test_a_case_is_measured_on_the_server_and_compared(tmp_path: Path) -> None:
-    with subjects.platform() as behind, subjects.ambient(tmp_path, behind) as ours:
+    with subjects.platform() as platform, subjects.ambient(tmp_path, platform) as ours:
         found = small.measured(Case(small.GET, "/v1/sessions/{}"), [Place(PLATFORM, [ours])], three)
     figures = found[PLATFORM, OURS]
     assert set(figures) == set(small.COLUMNS) - {"vs FastAPI"}
     assert all(figure > 0 for figure in figures.values())
 
 
-def test_both_backends_and_the_peer_tell_the_log_that_was_made(tmp_path: Path) -> None:
+def test_both_backends_and_the_peer_return_the_generated_log(tmp_path: Path) -> None:
     log = Log("tiny", "log-tiny", lambda: exports.log(0.05, runs=3))
-    made = [msgspec.json.decode(written.event) for written in log.events()]
+    generated = [msgspec.json.decode(written.event) for written in log.events()]
     with ExitStack() as stack:
         _, starts = large.places(stack, tmp_path, [log])
-        told = {place: _told(start, log) for place, start in starts.items()}
+        outputs_ = {place: _outputs(start, log) for place, start in starts.items()}
     export = (tmp_path / log.session).read_bytes()
-    for events, compact, transcript, runs in told.values():
-        assert events["events"] == made
-        assert 0 < len(compact["events"]) < len(made)
+    for events, compact, transcript, runs in outputs_.values():
+        assert events["events"] == generated
+        assert 0 < len(compact["events"]) < len(generated)
         assert transcript["messages"][0]["role"] == "user"
         assert len(runs["runs"]) == 3
-    *ours, our_transcript, our_runs = told[PLATFORM]
+    *ours, our_transcript, our_runs = outputs_[PLATFORM]
     *theirs, transcript = (
         msgspec.json.decode(outputs.output(export, log.session, format))
         for format in ("events", "compact", "transcript")
@@ -142,21 +142,21 @@ def test_both_backends_and_the_peer_tell_the_log_that_was_made(tmp_path: Path) -
     assert msgspec.json.decode(outputs.runs(export, log.session)) == our_runs
 
 
-def _told(start: large.Start, log: Log) -> list[Any]:
-    """The log in every format; each read as the benchmark reads it too."""
+def _outputs(start: large.Start, log: Log) -> list[Any]:
+    """Return the log in every format, each also read like the benchmark reads it."""
     with start() as server:
-        told = []
+        found = []
         for format in large.FORMATS:
             path = large.target(log, format)
-            answer = requests.get(f"{server.url}{path}", headers=server.headers, timeout=10)
+            response = requests.get(f"{server.url}{path}", headers=server.headers, timeout=10)
             measured = read(server, path)
-            assert measured.size == len(answer.content)
+            assert measured.size == len(response.content)
             assert 0 < measured.first <= measured.whole
-            told.append(answer.json())
-        return told
+            found.append(response.json())
+        return found
 
 
-def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
+def test_long_reads_are_measured_alone_and_together(tmp_path: Path) -> None:
     log = Log("1 MB", "log-tiny", lambda: exports.log(0.05, runs=3))
     with ExitStack() as stack:
         _, starts = large.places(stack, tmp_path, [log])
@@ -164,7 +164,7 @@ def test_long_reads_are_measured_one_by_one_and_at_once(tmp_path: Path) -> None:
         together = mixed.at_once(starts[PLATFORM], log)
     assert set(alone) == set(large.COLUMNS)
     assert together["reads"] >= 4
-    assert together["seconds a read"] > 0
+    assert together["seconds per read"] > 0
 
 
 def test_every_operation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_every_operation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(row.figures["requests"] == 2 and row.figures["CPU µs/request"] > 0 for row in rows)
 
 
-def test_a_start_ends_with_the_first_answer(tmp_path: Path) -> None:
+def test_a_start_ends_with_the_first_response(tmp_path: Path) -> None:
     figures = started(tmp_path, BACKEND_URL=NOWHERE)
-    assert set(figures) == {"first answer s", "CPU s", "RSS at rest MB", "calibration ms"}
+    assert set(figures) == {"first response s", "CPU s", "idle RSS MB", "calibration ms"}
     assert all(figure > 0 for figure in figures.values())

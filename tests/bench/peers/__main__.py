@@ -13,7 +13,7 @@ from tests.support.server import LOCALHOST
 
 
 def main(kind: str, port: int, platform: str | None = None) -> None:
-    """Serve until killed. What is not asked for is not imported: it would count in its memory."""
+    """Serve until killed. Only the chosen peer is imported, because imports count in its memory."""
     if kind == "canned":
         _serve_ours(port)
     else:

@@ -1,4 +1,4 @@
-"""The measured operations by hand with FastAPI: pydantic checks what comes in and what goes out."""
+"""The measured operations with FastAPI: pydantic validates requests and responses."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from tests.bench.peers import asks, outputs
+from tests.bench.peers import outputs, platform_requests
 from tests.bench.peers.sources import PlatformError, Source
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -45,7 +45,7 @@ class Session(BaseModel):
 
 
 class SessionPage(BaseModel):
-    """Some of a project's sessions."""
+    """A page of a project's sessions."""
 
     items: list[Session]
     total: int
@@ -56,7 +56,7 @@ class SessionPage(BaseModel):
 
 
 class NewMessage(BaseModel):
-    """A message of the user."""
+    """A user message."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,21 +65,21 @@ class NewMessage(BaseModel):
 
 
 class AcceptedRun(BaseModel):
-    """A run that will reach an end."""
+    """An accepted run."""
 
     run_id: str
     thread_id: str
 
 
 class Caller(NamedTuple):
-    """Who sends the request."""
+    """The client of a request."""
 
     token: str
     project: str
 
 
-class Wanted(BaseModel):
-    """The query of a list."""
+class ListQuery(BaseModel):
+    """The query of a list of sessions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -94,7 +94,7 @@ async def caller(
     token: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
     x_ambient_project: Annotated[str | None, Header(pattern=NAME)] = None,
 ) -> Caller:
-    """Token and project, as every operation wants them."""
+    """Return the token and the project of a request."""
     if token is None or not token.credentials:
         raise HTTPException(401, "Missing or malformed token", {"WWW-Authenticate": "Bearer"})
     if x_ambient_project is None:
@@ -102,40 +102,40 @@ async def caller(
     return Caller(token.credentials, x_ambient_project)
 
 
-Known = Annotated[Caller, Depends(caller)]
+KnownCaller = Annotated[Caller, Depends(caller)]
 SessionId = Annotated[str, Path(pattern=NAME)]
 
 
 def make(source: Source) -> FastAPI:
-    """The application."""
+    """Return the application."""
     app = FastAPI()
 
     @app.get("/v1/sessions/{session_id}", response_model=Session, response_model_exclude_none=True)
-    async def get_session(who: Known, session_id: SessionId) -> Any:
-        return await source.answer(asks.session(*who, session_id))
+    async def get_session(who: KnownCaller, session_id: SessionId) -> Any:
+        return await source.get(platform_requests.session(*who, session_id))
 
     @app.get("/v1/sessions", response_model=SessionPage, response_model_exclude_none=True)
-    async def list_sessions(who: Known, wanted: Annotated[Wanted, Query()]) -> Any:
-        return await source.answer(asks.page(*who, wanted.limit, wanted.offset))
+    async def list_sessions(who: KnownCaller, query: Annotated[ListQuery, Query()]) -> Any:
+        return await source.get(platform_requests.page(*who, query.limit, query.offset))
 
     @app.post("/v1/sessions/{session_id}/message", response_model=AcceptedRun, status_code=202)
-    async def send_message(who: Known, session_id: SessionId, message: Annotated[NewMessage, Body()]) -> Any:
-        session = await source.answer(asks.session(*who, session_id))
+    async def send_message(who: KnownCaller, session_id: SessionId, message: Annotated[NewMessage, Body()]) -> Any:
+        session = await source.get(platform_requests.session(*who, session_id))
         if session["status"] != "running":
             raise HTTPException(422, "The session is not running")
-        return await source.answer(asks.run(*who, session_id, message.content))
+        return await source.get(platform_requests.run(*who, session_id, message.content))
 
     @app.get("/v1/sessions/{session_id}/output")
-    async def get_session_output(who: Known, session_id: SessionId, format: Format = "transcript") -> Response:
-        await source.answer(asks.session(*who, session_id))
-        export = await source.body(asks.export(*who, session_id))
+    async def get_session_output(who: KnownCaller, session_id: SessionId, format: Format = "transcript") -> Response:
+        await source.get(platform_requests.session(*who, session_id))
+        export = await source.body(platform_requests.export(*who, session_id))
         body = await run_in_threadpool(outputs.output, export, session_id, format)
         return Response(body, media_type="application/json")
 
     @app.get("/v1/sessions/{session_id}/runs")
-    async def list_runs(who: Known, session_id: SessionId) -> Response:
-        await source.answer(asks.session(*who, session_id))
-        export = await source.body(asks.export(*who, session_id))
+    async def list_runs(who: KnownCaller, session_id: SessionId) -> Response:
+        await source.get(platform_requests.session(*who, session_id))
+        export = await source.body(platform_requests.export(*who, session_id))
         return Response(await run_in_threadpool(outputs.runs, export, session_id), media_type="application/json")
 
     @app.exception_handler(HTTPException)

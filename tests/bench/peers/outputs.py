@@ -1,11 +1,11 @@
-"""A log read in the four ways by plain dictionaries: the export decoded, worked on, and encoded again."""
+"""The output formats with plain dictionaries: decode the export, transform it, encode the result."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from tests.bench.peers.asks import Json
+from tests.bench.peers.platform_requests import Json
 
 JOINED = {
     "TEXT_MESSAGE_CONTENT": "messageId",
@@ -16,14 +16,14 @@ ENDS = {"RUN_FINISHED": "completed", "RUN_ERROR": "error"}
 
 
 def output(export: bytes, session: str, format: str) -> bytes:
-    """The answer of output in a format."""
+    """Return the output in a format."""
     events = from_json(export)["aguiEvents"] or []
     read = READERS[format]
     return to_json({"session_id": session, "format": format, **read(events)})
 
 
 def runs(export: bytes, session: str) -> bytes:
-    """The answer of runs."""
+    """Return the list of runs."""
     found: dict[str, Json] = {}
     for event in from_json(export)["aguiEvents"] or []:
         run = found.setdefault(event["runId"], {"run_id": event["runId"], "status": "running", "event_count": 0})
@@ -39,20 +39,20 @@ def runs(export: bytes, session: str) -> bytes:
 
 
 def _compact(events: list[Json]) -> Iterator[Json]:
-    held: Json | None = None
+    pending: Json | None = None
     deltas: list[str] = []
     for event in events:
         key = JOINED.get(event["type"])
-        if held and key and all(event[name] == held[name] for name in ("type", "runId", key)):
+        if pending and key and all(event[name] == pending[name] for name in ("type", "runId", key)):
             deltas.append(event["delta"])
             continue
-        if held:
-            yield held | {"delta": "".join(deltas)}
-        held, deltas = (event, [event["delta"]]) if key else (None, [])
+        if pending:
+            yield pending | {"delta": "".join(deltas)}
+        pending, deltas = (event, [event["delta"]]) if key else (None, [])
         if not key:
             yield event
-    if held:
-        yield held | {"delta": "".join(deltas)}
+    if pending:
+        yield pending | {"delta": "".join(deltas)}
 
 
 def _transcript(events: list[Json]) -> Iterator[Json]:
@@ -65,9 +65,9 @@ def _transcript(events: list[Json]) -> Iterator[Json]:
             {"id": call["id"], "name": call["function"]["name"], "args": call["function"]["arguments"]}
             for call in message.get("toolCalls", [])
         ]
-        told = {"id": message["id"], "role": message["role"], "content": message["content"]}
+        fields = {"id": message["id"], "role": message["role"], "content": message["content"]}
         more = {"tool_calls": calls, "tool_call_id": message.get("toolCallId"), "name": message.get("name")}
-        yield told | {name: value for name, value in more.items() if value}
+        yield fields | {name: value for name, value in more.items() if value}
 
 
 READERS: dict[str, Callable[[list[Json]], dict[str, Any]]] = {

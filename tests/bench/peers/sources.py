@@ -1,4 +1,4 @@
-"""Where the peers have their answers from: ready in memory, or the platform over the HTTP client that suits them."""
+"""The peers' data: prepared in memory, or from the platform through a suitable HTTP client."""
 
 import json
 from typing import Protocol
@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 import requests
 
 from app.httpclient.client import HttpClient
-from tests.bench.peers import asks
-from tests.bench.peers.asks import Ask, Json
+from tests.bench.peers import platform_requests
+from tests.bench.peers.platform_requests import Json, PlatformRequest
 from tests.bench.resources import accepted, page, resource
 
 
 class PlatformError(Exception):
-    """An answer of the platform that is none."""
+    """An error response of the platform."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -21,97 +21,105 @@ class PlatformError(Exception):
 
 
 class Source(Protocol):
-    """For handlers that are coroutines."""
+    """A source for handlers that are coroutines."""
 
-    async def answer(self, ask: Ask) -> Json:
-        """What the API tells; PlatformError."""
+    async def get(self, request: PlatformRequest) -> Json:
+        """Return the mapped response; PlatformError."""
 
-    async def body(self, ask: Ask) -> bytes:
-        """What the platform says, unread; PlatformError."""
+    async def body(self, request: PlatformRequest) -> bytes:
+        """Return the body of the response; PlatformError."""
 
 
 class BlockingSource(Protocol):
-    """For handlers that are not."""
+    """A source for blocking handlers."""
 
-    def answer(self, ask: Ask) -> Json:
-        """What the API tells; PlatformError."""
-
-
-class BlockingReady:
-    """Answers made before."""
-
-    def __init__(self) -> None:
-        kinds = (asks.page("", "", 100, 0), page()), (asks.run("", "", "s1", ""), accepted())
-        self._session = asks.public(resource("s1"))
-        self._others = {ask.path.rpartition("/")[2]: ask.read(found) for ask, found in kinds}
-
-    def answer(self, ask: Ask) -> Json:
-        """The one for the kind of thing that is asked."""
-        return self._others.get(ask.path.rpartition("/")[2], self._session)
+    def get(self, request: PlatformRequest) -> Json:
+        """Return the mapped response; PlatformError."""
 
 
-class Ready:
-    """Answers made before."""
+class BlockingPrepared:
+    """Prepared responses."""
 
     def __init__(self) -> None:
-        self._ready = BlockingReady()
+        prepared = (
+            (platform_requests.page("", "", 100, 0), page()),
+            (platform_requests.run("", "", "s1", ""), accepted()),
+        )
+        self._session = platform_requests.public(resource("s1"))
+        self._others = {request.path.rpartition("/")[2]: request.read(found) for request, found in prepared}
 
-    async def answer(self, ask: Ask) -> Json:
-        """The one for the kind of thing that is asked."""
-        return self._ready.answer(ask)
+    def get(self, request: PlatformRequest) -> Json:
+        """Return the prepared response for the kind of request."""
+        return self._others.get(request.path.rpartition("/")[2], self._session)
 
-    async def body(self, _ask: Ask) -> bytes:
-        """An export without events."""
+
+class Prepared:
+    """Prepared responses."""
+
+    def __init__(self) -> None:
+        self._prepared = BlockingPrepared()
+
+    async def get(self, request: PlatformRequest) -> Json:
+        """Return the prepared response for the kind of request."""
+        return self._prepared.get(request)
+
+    async def body(self, _request: PlatformRequest) -> bytes:
+        """Return an export without events."""
         return b'{"aguiEvents":null}'
 
 
 class Live:
-    """The platform over the client that the server's own adapter asks it with."""
+    """The platform, through the server's own HTTP client."""
 
     def __init__(self, url: str) -> None:
         self._client = HttpClient(url, timeout=30)
 
-    async def answer(self, ask: Ask) -> Json:
-        """Ask it."""
-        return ask.read(json.loads(await self.body(ask)))
+    async def get(self, request: PlatformRequest) -> Json:
+        """Send the request."""
+        return request.read(json.loads(await self.body(request)))
 
-    async def body(self, ask: Ask) -> bytes:
-        """Ask it."""
-        target = f"/api/projects/{ask.path}" + (f"?{urlencode(ask.query)}" if ask.query else "")
-        content = json.dumps(ask.body).encode() if ask.body else b""
-        headers = {**_headers(ask), **({"Content-Type": "application/json"} if content else {})}
-        reply = await self._client.request(ask.method, target, headers, content)
+    async def body(self, request: PlatformRequest) -> bytes:
+        """Send the request."""
+        target = f"/api/projects/{request.path}" + (f"?{urlencode(request.query)}" if request.query else "")
+        content = json.dumps(request.body).encode() if request.body else b""
+        headers = {**_headers(request), **({"Content-Type": "application/json"} if content else {})}
+        reply = await self._client.request(request.method, target, headers, content)
         return _checked(reply.status, reply.body)
 
 
 class BlockingLive:
-    """The platform over requests."""
+    """The platform, through the library requests."""
 
     def __init__(self, url: str) -> None:
         self._root = f"{url}/api/projects"
         self._client = requests.Session()
         self._client.trust_env = False
 
-    def answer(self, ask: Ask) -> Json:
-        """Ask it."""
+    def get(self, request: PlatformRequest) -> Json:
+        """Send the request."""
         response = self._client.request(
-            ask.method, f"{self._root}/{ask.path}", params=ask.query, json=ask.body, headers=_headers(ask), timeout=30
+            request.method,
+            f"{self._root}/{request.path}",
+            params=request.query,
+            json=request.body,
+            headers=_headers(request),
+            timeout=30,
         )
-        return ask.read(json.loads(_checked(response.status_code, response.content)))
+        return request.read(json.loads(_checked(response.status_code, response.content)))
 
 
 def source(platform: str | None) -> Source:
-    """The platform at that URL, or none."""
-    return Live(platform) if platform else Ready()
+    """Return the platform at that URL, or prepared responses without one."""
+    return Live(platform) if platform else Prepared()
 
 
 def blocking_source(platform: str | None) -> BlockingSource:
-    """The platform at that URL, or none."""
-    return BlockingLive(platform) if platform else BlockingReady()
+    """Return the platform at that URL, or prepared responses without one."""
+    return BlockingLive(platform) if platform else BlockingPrepared()
 
 
-def _headers(ask: Ask) -> dict[str, str]:
-    return {"Authorization": f"Bearer {ask.token}"}
+def _headers(request: PlatformRequest) -> dict[str, str]:
+    return {"Authorization": f"Bearer {request.token}"}
 
 
 def _checked(status: int, body: bytes) -> bytes:

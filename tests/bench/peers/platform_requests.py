@@ -1,4 +1,4 @@
-"""What a peer asks of the platform, and what the API tells of the answer."""
+"""A peer's requests to the platform, and how their responses are mapped to the API."""
 
 import uuid
 from collections.abc import Callable
@@ -21,8 +21,8 @@ STATUSES = {
 }
 
 
-class Ask(NamedTuple):
-    """One request to the platform, and how its answer is read."""
+class PlatformRequest(NamedTuple):
+    """A request to the platform, and the function that maps its response."""
 
     method: str
     path: str
@@ -32,24 +32,24 @@ class Ask(NamedTuple):
     body: Json | None = None
 
 
-def session(token: str, project: str, name: str) -> Ask:
-    """A session."""
-    return Ask("GET", f"{project}/agentic-sessions/{name}", token, public)
+def session(token: str, project: str, name: str) -> PlatformRequest:
+    """Return the request for a session."""
+    return PlatformRequest("GET", f"{project}/agentic-sessions/{name}", token, public)
 
 
-def page(token: str, project: str, limit: int, offset: int) -> Ask:
-    """A page of sessions."""
+def page(token: str, project: str, limit: int, offset: int) -> PlatformRequest:
+    """Return the request for a page of sessions."""
 
     def read(found: Json) -> Json:
         more = {"has_more": found["hasMore"]} | ({"next_offset": found["nextOffset"]} if found["hasMore"] else {})
         items = [public(each) for each in found["items"]]
         return {"items": items, "total": found["totalCount"], "limit": limit, "offset": offset, **more}
 
-    return Ask("GET", f"{project}/agentic-sessions", token, read, query={"limit": limit, "offset": offset})
+    return PlatformRequest("GET", f"{project}/agentic-sessions", token, read, query={"limit": limit, "offset": offset})
 
 
-def run(token: str, project: str, name: str, content: str) -> Ask:
-    """A run of one message."""
+def run(token: str, project: str, name: str, content: str) -> PlatformRequest:
+    """Return the request for a run with one message."""
     body = {
         "threadId": name,
         "runId": str(uuid.uuid4()),
@@ -59,18 +59,18 @@ def run(token: str, project: str, name: str, content: str) -> Ask:
         "context": [],
         "forwardedProps": {},
     }
-    return Ask("POST", f"{project}/agentic-sessions/{name}/agui/run", token, _accepted, body=body)
+    return PlatformRequest("POST", f"{project}/agentic-sessions/{name}/agui/run", token, _accepted, body=body)
 
 
-def export(token: str, project: str, name: str) -> Ask:
-    """A session's log, which is not read here."""
-    return Ask("GET", f"{project}/agentic-sessions/{name}/export", token, dict)
+def export(token: str, project: str, name: str) -> PlatformRequest:
+    """Return the request for a session's log, which is not mapped."""
+    return PlatformRequest("GET", f"{project}/agentic-sessions/{name}/export", token, dict)
 
 
 def public(found: Json) -> Json:
-    """A session as the API tells it."""
+    """Return a session as the API shows it."""
     metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})
-    told = {
+    fields = {
         "id": metadata["name"],
         "status": STATUSES.get(status.get("phase", "Pending"), "unknown"),
         "display_name": spec.get("displayName"),
@@ -82,7 +82,7 @@ def public(found: Json) -> Json:
         "error": _failure(status) if status.get("phase") in {"Failed", "Error"} else None,
         "timeout_seconds": spec.get("timeout"),
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _failure(status: Json) -> str | None:
