@@ -1,4 +1,4 @@
-"""Where the parts meet: settings in, the ASGI application out."""
+"""The composition root: settings in, the ASGI application out."""
 
 import functools
 import importlib
@@ -25,14 +25,16 @@ from app.settings import Settings
 
 
 def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
-    """The whole server as one ASGI application; `backend` stands in for the one that the settings name.
+    """Return the whole server, whose lifespan opens and closes the backend.
 
-    Its lifespan opens and closes the backend.
+    `backend` replaces the one that the settings name. Raises `TracingNotInstalled`.
     """
+    # Observability.
     metrics = Metrics()
     tracing = Tracing.exporting_to(settings.otel_exporter_otlp_endpoint) if settings.otel_enabled else None
+
+    # The backend.
     backend = backend or make_backend(settings, metrics, tracing)
-    document = spec.load()
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
@@ -42,6 +44,8 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
         finally:
             await backend.close()
 
+    # The API, by the compiled contract; all other paths are for the pages.
+    document = spec.load()
     contract = functools.partial(
         CompiledContract, handlers=find_handlers(), backend=backend, max_body=settings.max_body_bytes
     )
@@ -52,11 +56,13 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
         security_map=security.SECURITY_MAP,
     )
     api.add_api(document)
+
+    # What surrounds every request.
     return RequestMiddleware(api, settings=settings, metrics=metrics, ready=backend.ready, tracing=tracing)
 
 
 def find_handlers() -> dict[str, Handler]:
-    """Every public coroutine of the handler modules by its name, which is its operationId."""
+    """Return every public coroutine of the handler modules by its name, which is an operationId."""
     modules = [importlib.import_module(f"handlers.{module.name}") for module in pkgutil.iter_modules(handlers.__path__)]
     return {
         name: member
@@ -67,7 +73,7 @@ def find_handlers() -> dict[str, Handler]:
 
 
 def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) -> Backend:
-    """The adapter for BACKEND_URL; only the one that is used is imported."""
+    """Return the adapter for BACKEND_URL. Only the one in use is imported."""
     if settings.database is None:
         from app.backends.ambient.backend import AmbientBackend  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ def require_http_url(url: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL as anybody may see it: without a password, and without a user but for ssh."""
+    """Return the URL without its password, and without its user too unless it is an ssh URL."""
     parts = urlsplit(url)
     userinfo, _, host = parts.netloc.rpartition("@")
     if not userinfo:

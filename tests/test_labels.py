@@ -13,7 +13,7 @@ def test_a_reserved_prefix_is_refused_and_the_key_is_named(prefix: str) -> None:
     assert [detail.location for detail in raised.value.details] == [f"body.labels.{prefix}/name"]
 
 
-def test_a_prefix_that_only_looks_reserved_is_taken() -> None:
+def test_a_prefix_that_only_looks_reserved_is_accepted() -> None:
     labels.check(["x.ambient-code.io/a", "ambient-code.io", "ambient-code.iox/a"])
     labels.check(None)
 
@@ -27,17 +27,17 @@ def test_a_prefix_has_at_most_253_characters(length: int, fits: bool) -> None:
             labels.check([key])
 
 
-def test_a_change_sets_removes_and_leaves_the_rest() -> None:
+def test_a_change_sets_and_removes_labels_and_leaves_the_others() -> None:
     before = {"a": "1", "b": "2", "c": "3"}
-    assert labels.changed(before, {"a": None, "b": "4", "d": "", "e": None}) == {"b": "4", "c": "3", "d": ""}
+    assert labels.apply_changes(before, {"a": None, "b": "4", "d": "", "e": None}) == {"b": "4", "c": "3", "d": ""}
     assert before == {"a": "1", "b": "2", "c": "3"}
 
 
 def test_a_session_has_at_most_64_labels_after_a_change() -> None:
     full = {f"key-{number}": "" for number in range(64)}
-    assert len(labels.changed(full, {"key-0": None, "new": ""})) == 64
+    assert len(labels.apply_changes(full, {"key-0": None, "new": ""})) == 64
     with pytest.raises(TooManyLabels):
-        labels.changed(full, {"new": ""})
+        labels.apply_changes(full, {"new": ""})
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_a_session_has_at_most_64_labels_after_a_change() -> None:
         ("key\n", "x"),
     ],
 )
-def test_what_a_client_could_not_have_set_is_no_label(key: str, value: str) -> None:
+def test_a_label_that_a_client_may_not_set_is_none(key: str, value: str) -> None:
     assert not labels.is_label(key, value)
 
 
-def test_a_filter_matches_where_all_of_it_is_there() -> None:
+def test_a_filter_matches_labels_that_include_all_of_it() -> None:
     found = {"team": "shop", "example.com/x": ""}
     assert labels.matches(found, [])
     assert labels.matches(found, ["example.com/x=", "team=shop"])

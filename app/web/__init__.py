@@ -1,4 +1,4 @@
-"""The pages beside the API: the OpenAPI document and its reference, a Flask app behind an ASGI door."""
+"""The pages beside the API: the console, the OpenAPI document and its reference, served by Flask."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ from app.web.flask_app import create_flask_app
 
 
 def create_app(document: dict[str, Any]) -> ASGIApp:
-    """The pages as an ASGI app. What is no page raises NotFound or MethodNotAllowed, so it can stand last."""
+    """Return the pages as the ASGI app for every path that is no operation. Raises `NotFound`, `MethodNotAllowed`."""
     pages = create_flask_app(document)
-    return _Door(WSGIMiddleware(pages.wsgi_app), pages.url_map.bind(""))  # type: ignore[arg-type]  # its own ASGI types
+    return _Pages(WSGIMiddleware(pages.wsgi_app), pages.url_map.bind(""))  # type: ignore[arg-type]  # its own ASGI types
 
 
-class _Door:
-    """Lets requests for a page in; every other one is an error of the API, not one of Flask's."""
+class _Pages:
+    """Passes requests for a page on to Flask. All others are errors of the API rather than of Flask."""
 
     def __init__(self, app: ASGIApp, routes: MapAdapter) -> None:
         self._app = app
@@ -28,7 +28,7 @@ class _Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["path"].startswith("//"):  # which Werkzeug takes for one slash
+        if scope["path"].startswith("//"):  # Werkzeug would read it as one slash
             raise NotFound
         try:
             operation_id, _ = self._routes.match(scope["path"], scope["method"])
@@ -37,6 +37,6 @@ class _Door:
         except (NoPage, RequestRedirect) as error:
             raise NotFound from error
         RequestContext.of(scope).operation_id = operation_id
-        # The bridge and Flask fail on some queries and headers; no page needs more than this of them.
+        # The WSGI bridge and Flask fail on some malformed queries and headers, and no page needs any but this one.
         headers = [(name, value) for name, value in scope["headers"] if name == b"if-none-match"]
         await self._app({**scope, "query_string": b"", "headers": headers}, receive, send)

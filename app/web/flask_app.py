@@ -1,4 +1,4 @@
-"""The Flask app: the console, the OpenAPI document, and its reference by Swagger UI; nothing from elsewhere."""
+"""The Flask app: the console, the OpenAPI document and its reference. No page loads a file from another site."""
 
 import functools
 import mimetypes
@@ -19,7 +19,7 @@ _BASE_POLICY = (
 )
 # Swagger UI sets style attributes and has images in its style sheet.
 _DOCS_POLICY = f"{_BASE_POLICY}style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-# Whatever becomes HTML in the console has gone through its sanitizer.
+# In the console only its sanitizer creates HTML.
 _CONSOLE_POLICY = (
     f"{_BASE_POLICY}style-src 'self'; img-src 'self'; require-trusted-types-for 'script'; trusted-types dompurify"
 )
@@ -31,10 +31,10 @@ _HEADERS = {
 
 
 def create_flask_app(document: dict[str, Any]) -> Flask:
-    """The app for one OpenAPI document; every file is read here, once."""
+    """Return the app for one OpenAPI document. Every file is read here, once."""
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
-    app.config["PROPAGATE_EXCEPTIONS"] = True  # the API answers errors, in its own form
+    app.config["PROPAGATE_EXCEPTIONS"] = True  # the server responds to errors, in the form of the API
     title = document["info"]["title"]
     texts = {"json": spec.as_json(document), "yaml": spec.as_yaml(document).encode()}
     assets = {name: (swagger_ui_path / name).read_bytes() for name in _SWAGGER_FILES}
@@ -58,7 +58,7 @@ def create_flask_app(document: dict[str, Any]) -> Flask:
 
 
 def _add_console(app: Flask, title: str) -> None:
-    """The console at `/`, its files below `/static/` as they lie on the disk."""
+    """Add the console at `/`, and its files below `/static/`."""
 
     @app.get("/")
     def console() -> Response:
@@ -73,12 +73,12 @@ def _add_console(app: Flask, title: str) -> None:
 
 
 def _console_file(files: dict[str, bytes], name: str) -> Response:
-    # Modules of two versions do not fit together, so the browser asks each time.
+    # The modules of two versions do not work together, so the browser revalidates each time.
     return _file(files[name], mimetypes.guess_type(name)[0] or "text/plain", max_age=0)
 
 
 def _file(content: bytes, media_type: str, *, max_age: int, policy: str = _DOCS_POLICY) -> Response:
-    """An answer with the headers of every page, or 304 where the client has it already."""
+    """Return the content with the headers of every page, or 304 if the client has it already."""
     response = Response(content, mimetype=media_type, headers={**_HEADERS, "Content-Security-Policy": policy})
     response.cache_control.public = True
     response.cache_control.max_age = max_age
