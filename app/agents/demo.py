@@ -1,4 +1,4 @@
-"""The built-in agent: no model and no network. Words in the last user message select what it does.
+"""The built-in agent, without a model or a network. Words in the last user message select an action.
 
     list, files        a tool call that lists the workspace
     slow N             N ticks, one every tenth of a second
@@ -43,7 +43,7 @@ HELP = (
     '"ask now": I wait for your approval within the run. '
     '"what did I say?": I repeat your earlier messages.'
 )
-APPROVED, DENIED = "Thank you, I will continue.", "All right, I will stop here."
+_APPROVED, _DENIED = "Thank you, I will continue.", "All right, I will stop here."
 
 _LIST = re.compile(r"\b(list|files)\b", re.IGNORECASE)
 _SLOW = re.compile(r"\bslow\s+(\d{1,9})", re.IGNORECASE)
@@ -62,12 +62,12 @@ _APPROVAL = ApprovalRequest(
     ],
 )
 _RESPONSE_SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"]}
-# An interrupt's id says what it is about, so that the agent need not remember anything until the decision.
+# How the ids of interrupts begin: with them the decision can be carried out without any state of the agent.
 _CONFIRMATION, _DELETION = "ask:", "delete:"
 
 
 class DemoAgent(Agent):
-    """Does what the last user message asks for, as the module's docstring lists it."""
+    """The agent; the module's docstring lists its actions."""
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
         """Yield the events of one turn, AG-UI 1.0, text word by word."""
@@ -78,14 +78,14 @@ class DemoAgent(Agent):
         outcome: dict[str, Any] = {"type": "success"}
 
         yield encode_event("RUN_STARTED", **ids, protocolVersion="1.0")
-        for decision in turn.input.get("resume") or []:
-            async for event in _resume(decision, messages, turn.workspace):
+        for resumed in turn.input.get("resume") or []:
+            async for event in _resume(resumed, messages, turn.workspace):
                 yield event
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
             pass  # the decisions were all that is new
         elif _CONFIRM_NOW.search(request):
-            answer = await turn.request_approval(_APPROVAL)
-            async for event in _say(f"{APPROVED if answer.allowed else DENIED} ({answer.option_id})"):
+            decision = await turn.request_approval(_APPROVAL)
+            async for event in _say(f"{_APPROVED if decision.allowed else _DENIED} ({decision.option_id})"):
                 yield event
         elif interruption := _interruption(request):
             tool_call, interrupt = interruption
@@ -143,11 +143,11 @@ def _interruption(request: str) -> tuple[list[bytes], dict[str, Any]] | None:
     return None
 
 
-async def _resume(decision: dict[str, Any], messages: list[dict[str, Any]], workspace: Path) -> AsyncIterator[bytes]:
+async def _resume(entry: dict[str, Any], messages: list[dict[str, Any]], workspace: Path) -> AsyncIterator[bytes]:
     """Carry out one entry of `resume`: a decision on an interrupt of an earlier run."""
-    payload = decision.get("payload")
-    approved = decision["status"] == "resolved" and isinstance(payload, dict) and payload.get("approved") is True
-    interrupt_id: str = decision["interruptId"]
+    payload = entry.get("payload")
+    approved = entry["status"] == "resolved" and isinstance(payload, dict) and payload.get("approved") is True
+    interrupt_id: str = entry["interruptId"]
     if interrupt_id.startswith(_DELETION):
         call_id = interrupt_id.removeprefix(_DELETION)
         text = "The user denied it."
@@ -155,7 +155,7 @@ async def _resume(decision: dict[str, Any], messages: list[dict[str, Any]], work
             text = await asyncio.to_thread(delete_file, workspace, _path_of(call_id, messages))
         yield _tool_result(call_id, text)
     else:
-        text = APPROVED if approved else DENIED
+        text = _APPROVED if approved else _DENIED
     async for event in _say(text):
         yield event
 

@@ -33,15 +33,15 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     """The variables that the session adds to the agent's environment."""
     log: Callable[[str], None] = lambda _text: None
-    """Writes whole lines to the session's log: what the agent's process says besides its events."""
+    """Writes whole lines to the session's text log: the output of the agent's process besides its events."""
     new_messages: int = 1
     """How many of the last messages are new with this run."""
     request_approval: RequestApproval = _deny
-    """Waits for the decision on an approval within the turn. A caller that is cancelled needs none any more."""
+    """Waits for the decision on an approval within the turn. Cancel it when the decision is no longer needed."""
     model: str | None = None
     """The model that the session selects."""
     saved_state: str | None = None
-    """The text last given to `save_state` in this thread, by this agent or by one before a restart of the server."""
+    """The text last given to `save_state` in this thread; it outlives the agent and the server."""
     save_state: Callable[[str], Awaitable[None]] = _discard
     """Stores a text for later turns of this thread."""
 
@@ -51,18 +51,17 @@ class AgentError(Exception):
 
 
 class Agent(ABC):
-    """An agent for one session. Whoever implements it has these duties:
+    """An agent for one session. It takes one turn at a time. Whoever implements it has these duties:
 
-    * Take one turn at a time; `run` is not called again before the last iteration is over.
-    * Yield AG-UI events and nothing else, each as one JSON object in UTF-8, unchanged where the agent wrote it. The
-      engine replaces ids, adds missing times, a missing beginning and a missing end.
-    * Produce no faster than the events are read, and buffer little: the engine slows down an agent that floods.
-    * When the iteration is cancelled or closed, interrupt the agent's work and release the turn's connections and
-      processes, in a few seconds: after that the agent is closed, although the turn has not ended, and not used again.
-    * Raise `AgentError` if the agent cannot be reached, fails without saying so in an event, or breaks the protocol.
-      Any other exception is an internal error: it is logged, and clients read nothing of it.
-    * Rely on nothing in memory: an agent may be replaced between two turns. The input has the whole conversation, and
-      `save_state` stores what is worth more than that.
+    * Yield AG-UI events and nothing else, each as one JSON object in UTF-8, unchanged if it is the agent's own. The
+      engine replaces the run's and the thread's id, and adds missing timestamps and a missing first or last event.
+    * Read no further ahead than a bounded buffer: the engine slows down an agent that floods it.
+    * If the iteration is cancelled or closed, interrupt the agent and release the turn's connections and processes
+      within a few seconds. After that the engine closes the agent in the middle of its turn and makes a new one.
+    * Raise `AgentError` if the agent cannot be reached, fails without an event for it, or breaks the protocol. Any
+      other exception is an internal error: it is logged, and clients do not see it.
+    * Expect to be replaced between two turns. The input has the whole conversation; what else must survive goes to
+      `save_state`.
     """
 
     @abstractmethod

@@ -24,15 +24,13 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START_TIME = 19  # its index in /proc/<pid>/stat, counted after the program's name
 
 
-def agent_environment(names: Sequence[str], session: Mapping[str, str]) -> dict[str, str]:
-    """Return an agent's environment: the `session`'s variables, and of this server's the usual ones and `names`.
+def agent_environment(inherited: Sequence[str], session: Mapping[str, str]) -> dict[str, str]:
+    """Return an agent's environment: the `session`'s variables, the server's usual ones and those `inherited` names.
 
-    Nothing else of this server's environment is passed on, since it may hold secrets.
+    Nothing else of the server's environment is passed on, since it may hold secrets.
     """
-    inherited = {*_INHERITED, *_PROXIES, *(name.lower() for name in _PROXIES), *names}
-    ours = {
-        name: value for name, value in os.environ.items() if name in inherited or name.startswith(_INHERITED_PREFIXES)
-    }
+    names = {*_INHERITED, *_PROXIES, *(name.lower() for name in _PROXIES), *inherited}
+    ours = {name: value for name, value in os.environ.items() if name in names or name.startswith(_INHERITED_PREFIXES)}
     return {**ours, **session}
 
 

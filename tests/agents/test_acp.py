@@ -168,10 +168,10 @@ def test_an_agent_that_ignores_a_cancellation_is_killed_with_its_children(api: A
     assert all(alive(pid) for pid in pids)
     assert api.interrupt_session(session_id).ok()["interrupted"] is True
     eventually(lambda: not any(alive(pid) for pid in pids))
-    answer = reply(api, session_id, "hello")
-    assert answer.startswith("1: Our conversation so far:"), "a new process gets the conversation as text"
-    assert "user: Say hello" in answer
-    assert answer.endswith("hello")
+    prompt = reply(api, session_id, "hello")
+    assert prompt.startswith("1: Our conversation so far:"), "a new process gets the conversation as text"
+    assert "user: Say hello" in prompt
+    assert prompt.endswith("hello")
 
 
 def test_a_stop_kills_the_agent_and_its_children(api: Api, session_id: str) -> None:

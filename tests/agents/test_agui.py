@@ -139,7 +139,7 @@ class TestTheResponse:
         async with raw_server(HEAD, b"data: ", large, b"\n\n") as server:
             assert await read(server.url) == [large]
 
-    async def test_the_iteration_just_ends_when_the_stream_ends_without_a_terminal_event(self) -> None:
+    async def test_the_iteration_ends_when_the_stream_ends_without_a_terminal_event(self) -> None:
         async with raw_server(HEAD, b"data: " + EVENT + b"\n\n") as server:
             assert await read(server.url) == [EVENT]
 
@@ -147,7 +147,7 @@ class TestTheResponse:
         async with raw_server(HEAD, b"data: " + EVENT) as server:
             assert await read(server.url) == [EVENT]
 
-    async def test_what_came_before_is_kept_when_the_stream_breaks(self) -> None:
+    async def test_events_before_the_break_come_through_when_the_stream_breaks(self) -> None:
         seen = []
         async with raw_server(HEAD, b"data: " + EVENT + b"\n\ndata: " + EVENT[:20]) as server:
             agent = AguiAgent(server.url)
@@ -162,20 +162,20 @@ class TestTheResponse:
             agent = AguiAgent(server.url)
             async with aclosing(agent.run(turn("hello"))) as stream:
                 assert await anext(stream) == EVENT
-            await server.gone.wait()
+            await server.finished.wait()
             await agent.close()
 
-    @pytest.mark.parametrize("answer", [(), (b"HTTP/1.1 200 OK\r\n",), (HEAD,), (HEAD, b"data: {")])
+    @pytest.mark.parametrize("response", [(), (b"HTTP/1.1 200 OK\r\n",), (HEAD,), (HEAD, b"data: {")])
     async def test_the_connection_is_closed_when_cancelled_while_the_agent_is_silent(
-        self, answer: tuple[bytes, ...]
+        self, response: tuple[bytes, ...]
     ) -> None:
-        async with raw_server(*answer, hold=True) as server:
+        async with raw_server(*response, hold=True) as server:
             task = asyncio.create_task(read(server.url))
-            await server.asked.wait()
+            await server.requested.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await server.gone.wait()
+            await server.finished.wait()
 
 
 CHUNKED = HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -191,7 +191,7 @@ def status(code: int, *headers: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
         ((status(422),), REFUSED.format(422)),
         ((status(500, b"Content-Type: text/event-stream"),), REFUSED.format(500)),
@@ -217,16 +217,14 @@ def status(code: int, *headers: bytes) -> bytes:
         ((HEAD, *[b"x" * 2**20] * 17), "The agent sent an event that is too large."),
     ],
 )
-async def test_a_fit_message_is_raised_when_the_agent_breaks_the_protocol(
-    answer: tuple[bytes, ...], message: str
-) -> None:
-    async with raw_server(*answer) as server:
+async def test_clients_can_read_why_the_agent_broke_the_protocol(response: tuple[bytes, ...], message: str) -> None:
+    async with raw_server(*response) as server:
         with pytest.raises(AgentError) as caught:
             await read(server.url)
     assert str(caught.value) == message
 
 
-async def test_a_fit_message_is_raised_when_nobody_listens() -> None:
+async def test_clients_can_read_that_nobody_listens() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(AgentError) as caught:
@@ -234,7 +232,7 @@ async def test_a_fit_message_is_raised_when_nobody_listens() -> None:
     assert str(caught.value) == "The agent could not be reached."
 
 
-async def test_a_fit_message_is_raised_when_no_connection_is_made_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_can_read_that_no_connection_was_made_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.agents.agui.CONNECT_SECONDS", 0.05)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -244,12 +242,12 @@ async def test_a_fit_message_is_raised_when_no_connection_is_made_in_time(monkey
     assert str(caught.value) == "The agent could not be reached in time."
 
 
-async def test_a_fit_message_is_raised_when_tls_meets_plain_http() -> None:
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_a_plain_http_server_cannot_be_reached_over_tls() -> None:
+    async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD)
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         with pytest.raises(AgentError) as caught:
             await read(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
     assert str(caught.value) == "The agent could not be reached."

@@ -56,8 +56,8 @@ def test_another_thread_has_a_conversation_of_its_own(api: Api, session_id: str)
     messages = [{"role": "user", "content": text} for text in ("I am Bob", "recall")]
     run_id = api.create_run(session_id, thread_id="aside", messages=messages).ok()["run_id"]
     api.wait_for_run(session_id, run_id)
-    *_, answer = api.output(session_id, run_id=run_id).ok()["messages"]
-    assert answer["content"] == "I am Bob"
+    *_, message = api.output(session_id, run_id=run_id).ok()["messages"]
+    assert message["content"] == "I am Bob"
 
 
 def test_a_tool_call_is_in_the_transcript(api: Api, session_id: str) -> None:

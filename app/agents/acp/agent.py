@@ -6,8 +6,8 @@ agent's response to the prompt:
     prompt ──▶ agent ── updates, permission requests ──▶ UpdateQueue ──▶ Translator ──▶ AG-UI events
                  └── response ── the end of the queue ──────┘
 
-The process stays for the next turn if the agent has responded to the prompt, be it because the prompt was cancelled. If
-it does not respond in time, or if anything fails, the process is ended, and the next turn starts another one.
+The process is used for the next turn if the agent has responded to the prompt, even to one that was cancelled. If it
+does not respond in time, or if anything fails, the process is ended, and the next turn starts a new one.
 """
 
 import asyncio
@@ -33,24 +33,24 @@ START_SECONDS = 60.0
 
 
 class AcpAgent(Agent):
-    """Runs `command` in the session's workspace; `names` are the variables of this server that it sees besides.
+    """An agent that runs as `command` in the session's workspace.
 
-    The agent's process group is recorded in the directory `records` while it runs.
+    It gets the server's environment variables whose names are in `inherited`. Its process group is recorded in the
+    directory `records` while it runs.
     """
 
-    def __init__(self, command: Sequence[str], names: Sequence[str], records: Path) -> None:
+    def __init__(self, command: Sequence[str], inherited: Sequence[str], records: Path) -> None:
         self._command = command
-        self._names = names
+        self._inherited = inherited
         self._records = records
         self._connection: AcpConnection | None = None
         self._sessions: dict[str, AgentSession] = {}
-        """By thread; those of the process that runs."""
+        """The sessions of the running process, by thread."""
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
-        """Prompt the agent with the new messages and yield what it does.
+        """Prompt the agent with the new messages and yield its updates as events.
 
-        When the iteration is cancelled the prompt is cancelled too; an agent that has not responded to it after
-        CANCEL_SECONDS is ended.
+        If the iteration is cancelled, so is the prompt; an agent that does not respond within CANCEL_SECONDS is ended.
         """
         ids = {"threadId": turn.input["threadId"], "runId": turn.input["runId"]}
         prompting: asyncio.Task[schema.PromptResponse] | None = None
@@ -98,7 +98,7 @@ class AcpAgent(Agent):
             await self.close()
         connection, is_new = self._connection, False
         if connection is None:
-            environment = agent_environment(self._names, turn.environment)
+            environment = agent_environment(self._inherited, turn.environment)
             connection = await connect(self._command, turn.workspace, environment, self._records, turn.log)
             self._connection, is_new = connection, True
         thread_id = turn.input["threadId"]
@@ -137,7 +137,7 @@ class AcpAgent(Agent):
 
 
 async def _complete(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end even if the caller is cancelled, which must not leave the agent half ended."""
+    """Run `work` to its end even if the caller is cancelled meanwhile."""
     task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)

@@ -75,7 +75,7 @@ class AcpConnection:
         self._group = group
         self._log = log
         self._updates: UpdateQueue | None = None
-        self._stderr = asyncio.create_task(_log_lines(process.stderr, log))
+        self._logging = asyncio.create_task(_log_lines(process.stderr, log))
         self._transport = LineTransport(process.stdout, process.stdin, self._on_update, log)
         self.agent = ClientSideConnection(cast("Any", client), self._transport)
 
@@ -119,7 +119,7 @@ class AcpConnection:
         """End the agent with its process group, and its terminals."""
         self.stop_listening()
         await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._group.end())
-        self._stderr.cancel()
+        self._logging.cancel()
 
     @contextmanager
     def errors(self) -> Iterator[None]:

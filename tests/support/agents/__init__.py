@@ -1,1 +1,1 @@
-"""Agents of others, run as real processes, and turns to send them."""
+"""Test doubles of agents, servers and models that agents call, and what tests need to start and read them."""

@@ -1,8 +1,8 @@
-"""A scripted AG-UI agent on a foreign implementation of the protocol (pydantic-ai), with a model made of ifs.
+"""A scripted AG-UI agent on another implementation of the protocol (pydantic-ai): a test double.
 
-The last user message says what happens: `slow N` sends N ticks 0.1 s apart, `fail` breaks off, `tool` calls a tool,
-`delete NAME` asks for approval, `recall` repeats all that the user said, anything else is echoed word by word.
-GET /active tells how many answers are under way.
+The last user message selects the response: `slow N` sends N ticks 0.1 s apart, `fail` fails after some text, `tool`
+calls a tool, `delete NAME` needs an approval, `recall` repeats the earlier user messages, anything else is echoed word
+by word. GET /active returns how many responses are being made.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from starlette.routing import Route
 active = 0
 
 
-async def answer(messages: list[ModelMessage], _info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
+async def respond(messages: list[ModelMessage], _info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
     global active  # noqa: PLW0603 - one process, one number
     active += 1
     try:
@@ -33,28 +33,28 @@ async def answer(messages: list[ModelMessage], _info: AgentInfo) -> AsyncIterato
 
 async def script(messages: list[ModelMessage]) -> AsyncIterator[str | DeltaToolCalls]:
     parts = [part for message in messages if isinstance(message, ModelRequest) for part in message.parts]
-    said = [str(part.content) for part in parts if isinstance(part, UserPromptPart)]
+    user_texts = [str(part.content) for part in parts if isinstance(part, UserPromptPart)]
     if isinstance(parts[-1], ToolReturnPart):
         yield f"The tool says: {parts[-1].content}"
-    elif slow := re.match(r"slow (\d+)", said[-1]):
+    elif slow := re.match(r"slow (\d+)", user_texts[-1]):
         for number in range(int(slow[1])):
             await asyncio.sleep(0.1)
             yield f"tick {number + 1} "
-    elif said[-1] == "fail":
+    elif user_texts[-1] == "fail":
         yield "partial answer"
         raise RuntimeError("scripted failure")
-    elif said[-1] == "tool":
+    elif user_texts[-1] == "tool":
         yield {0: DeltaToolCall(name="get_time", json_args='{"zone":"UTC"}', tool_call_id="tc1")}
-    elif delete := re.match(r"delete (\S+)", said[-1]):
+    elif delete := re.match(r"delete (\S+)", user_texts[-1]):
         yield {0: DeltaToolCall(name="delete_file", json_args=f'{{"name":"{delete[1]}"}}', tool_call_id="tc1")}
-    elif said[-1] == "recall":
-        yield " | ".join(said[:-1])
+    elif user_texts[-1] == "recall":
+        yield " | ".join(user_texts[:-1])
     else:
-        for word in f"echo: {said[-1]}".split(" "):
+        for word in f"echo: {user_texts[-1]}".split(" "):
             yield f"{word} "
 
 
-agent = Agent(FunctionModel(stream_function=answer), output_type=[str, DeferredToolRequests])
+agent = Agent(FunctionModel(stream_function=respond), output_type=[str, DeferredToolRequests])
 
 
 @agent.tool_plain

@@ -1,7 +1,7 @@
-"""A language model made of ifs, behind the API that most of them share, for agents that want one.
+"""A scripted language model behind the OpenAI chat completions API: a test double for agents that need a model.
 
-The last message says what happens: `slow` sends ticks until the reader goes, `read NAME` and `write NAME` call the
-agent's tools of that name, what a tool says is repeated, anything else is echoed word by word.
+The last message selects the response: `slow` streams ticks until the reader disconnects, `read NAME` and `write NAME`
+call the agent's tools of that name, a tool's result is repeated, anything else is echoed word by word.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ TOKENS = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 class Model:
-    """`app` is the server; `heard` are the conversations that came with tools, each with the name of the model."""
+    """`app` is the server; `heard` has the requests that offer tools: the model's name and the conversation of each."""
 
     def __init__(self) -> None:
-        self.app = Starlette(routes=[Route("/v1/chat/completions", self._answer, methods=["POST"])])
+        self.app = Starlette(routes=[Route("/v1/chat/completions", self._respond, methods=["POST"])])
         self.heard: list[tuple[str, list[tuple[str, str]]]] = []
 
-    async def _answer(self, request: Request) -> StreamingResponse:
+    async def _respond(self, request: Request) -> StreamingResponse:
         body = await request.json()
-        said = [(message["role"], _text(message["content"])) for message in body["messages"]]
+        conversation = [(message["role"], _text(message["content"])) for message in body["messages"]]
         if body.get("tools"):
-            self.heard.append((body["model"], said))
-        return StreamingResponse(_stream(body["model"], *said[-1]), media_type="text/event-stream")
+            self.heard.append((body["model"], conversation))
+        return StreamingResponse(_stream(body["model"], *conversation[-1]), media_type="text/event-stream")
 
 
 async def _stream(model: str, role: str, text: str) -> AsyncIterator[str]:

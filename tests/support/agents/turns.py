@@ -1,4 +1,4 @@
-"""Turns as the engine hands them to an agent, and what tests ask of the answer."""
+"""Turns as the engine makes them for an agent, and checks of the events that the agent yields."""
 
 from contextlib import aclosing
 from pathlib import Path
@@ -15,11 +15,11 @@ from app.agents.port import Turn
 _events: TypeAdapter[BaseEvent] = TypeAdapter(Event)
 
 
-def turn(*said: str | dict[str, Any], workspace: Path = Path("/nonexistent")) -> Turn:
-    """A turn whose conversation is these messages; a plain string is the user's."""
+def turn(*conversation: str | dict[str, Any], workspace: Path = Path("/nonexistent")) -> Turn:
+    """Return a turn with these messages; a plain string is a message of the user."""
     messages = [
         {"id": f"m{number}", "role": "user", "content": message} if isinstance(message, str) else message
-        for number, message in enumerate(said)
+        for number, message in enumerate(conversation)
     ]
     return Turn(
         input={
@@ -36,14 +36,14 @@ def turn(*said: str | dict[str, Any], workspace: Path = Path("/nonexistent")) ->
     )
 
 
-async def events_of(agent: AguiAgent | DemoAgent, this: Turn) -> list[dict[str, Any]]:
-    """Run a turn to its end; every event is valid by the protocol's own models, with nothing unknown in it."""
-    async with aclosing(agent.run(this)) as stream:
+async def events_of(agent: AguiAgent | DemoAgent, turn_: Turn) -> list[dict[str, Any]]:
+    """Take a turn and return its events, each checked."""
+    async with aclosing(agent.run(turn_)) as stream:
         return [checked(event) async for event in stream]
 
 
 def checked(event: bytes) -> dict[str, Any]:
-    """Decode an event; the models allow extra fields, so a field of no model's is looked for here."""
+    """Decode an event; fail unless it is valid by the protocol's own models, and has no field that they do not know."""
     decoded: dict[str, Any] = msgspec.json.decode(event)
     assert not _events.validate_python(decoded).model_extra
     return decoded
@@ -54,6 +54,6 @@ def text_of(events: list[dict[str, Any]]) -> str:
 
 
 def types_of(events: list[dict[str, Any]]) -> list[str]:
-    """The types in order, repeated ones once."""
+    """Return the types in order, without immediate repetitions."""
     types = [event["type"] for event in events]
     return [type_ for previous, type_ in zip([None, *types], types, strict=False) if type_ != previous]
