@@ -11,7 +11,7 @@ from app.agents.port import AgentError, Turn
 from app.agui.run_recorder import RunRecorder
 from app.engine.execution import Execution
 from app.models.runs import RunStatus
-from tests.support.scripted import CALLER, FINISHED, STARTED, Play, Scripted, asked, echo, event, house
+from tests.support.scripted import CALLER, FINISHED, STARTED, Play, Scripted, echo, event, last_message, open_backend
 
 TEXT = event("TEXT_MESSAGE_START", messageId="m", role="assistant")
 
@@ -20,7 +20,7 @@ def play(*events: Any, then: Callable[[], BaseException] | None = None) -> Play:
     """An agent that sends these on the task and behaves on every other message."""
 
     async def run(turn: Turn) -> AsyncIterator[bytes]:
-        if asked(turn) != "misbehave":
+        if last_message(turn) != "misbehave":
             async for each in echo(turn):
                 yield each
             return
@@ -70,25 +70,25 @@ MISBEHAVIOURS: dict[str, tuple[Play, str, list[str]]] = {
 @pytest.mark.parametrize("behaviour", MISBEHAVIOURS)
 async def test_the_run_ends_with_one_error_when(tmp_path: Path, behaviour: str) -> None:
     script, code, before = MISBEHAVIOURS[behaviour]
-    async with house(tmp_path, script) as home:
-        session_id = await home.running("misbehave")
-        [run] = await home.runs(session_id)
-        log = await home.log(session_id)
+    async with open_backend(tmp_path, script) as harness:
+        session_id = await harness.running("misbehave")
+        [run] = await harness.runs(session_id)
+        log = await harness.log(session_id)
         assert [each["type"] for each in log] == [*before, "RUN_ERROR"]
         assert log[-1]["code"] == code
         assert (run.status, run.error, run.event_count) == (RunStatus.ERROR, log[-1]["message"], len(log))
         assert "secret" not in str(log)
         assert log[0]["input"]["messages"][0]["content"] == "misbehave"
-        again = await home.ended(session_id, await home.say(session_id, "behave"))
+        again = await harness.ended(session_id, await harness.say(session_id, "behave"))
         assert again.status is RunStatus.COMPLETED
 
 
 async def test_later_events_are_dropped_when_the_run_has_ended(tmp_path: Path) -> None:
     script = play(STARTED, FINISHED, TEXT, event("RUN_ERROR", message="no"), STARTED, FINISHED, b"garbage")
-    async with house(tmp_path, script) as home:
-        session_id = await home.running("misbehave")
-        assert await home.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"]
-        assert (await home.runs(session_id))[0].status is RunStatus.COMPLETED
+    async with open_backend(tmp_path, script) as harness:
+        session_id = await harness.running("misbehave")
+        assert await harness.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"]
+        assert (await harness.runs(session_id))[0].status is RunStatus.COMPLETED
 
 
 async def test_open_parts_are_closed_when_the_agent_forgets_them(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ async def test_open_parts_are_closed_when_the_agent_forgets_them(tmp_path: Path)
         event("TOOL_CALL_START", toolCallId="c", toolCallName="t"),
         FINISHED,
     )
-    async with house(tmp_path, script) as home:
-        session_id = await home.running("misbehave")
-        assert await home.types(session_id) == [
+    async with open_backend(tmp_path, script) as harness:
+        session_id = await harness.running("misbehave")
+        assert await harness.types(session_id) == [
             "RUN_STARTED",
             "STEP_STARTED",
             "TEXT_MESSAGE_START",
@@ -114,9 +114,9 @@ async def test_open_parts_are_closed_when_the_agent_forgets_them(tmp_path: Path)
 
 
 async def test_the_second_start_is_dropped_when_a_run_starts_twice(tmp_path: Path) -> None:
-    async with house(tmp_path, play(STARTED, STARTED, FINISHED)) as home:
-        session_id = await home.running("misbehave")
-        assert await home.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"]
+    async with open_backend(tmp_path, play(STARTED, STARTED, FINISHED)) as harness:
+        session_id = await harness.running("misbehave")
+        assert await harness.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"]
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ async def test_the_second_start_is_dropped_when_a_run_starts_twice(tmp_path: Pat
 async def test_the_summary_has_the_outcome_when_the_agent_ends_the_run(
     tmp_path: Path, terminal: bytes, status: RunStatus, error: str | None
 ) -> None:
-    async with house(tmp_path, play(STARTED, terminal)) as home:
-        [run] = await home.runs(await home.running("misbehave"))
+    async with open_backend(tmp_path, play(STARTED, terminal)) as harness:
+        [run] = await harness.runs(await harness.running("misbehave"))
         assert (run.status, run.error) == (status, error)
 
 
@@ -154,9 +154,9 @@ async def test_the_run_times_out_when_the_agent_hangs(tmp_path: Path) -> None:
         finally:
             released.set()
 
-    async with house(tmp_path, hang, run_timeout=0.2) as home:
-        session_id = await home.running()
-        log = await home.log(session_id)
+    async with open_backend(tmp_path, hang, run_timeout=0.2) as harness:
+        session_id = await harness.running()
+        log = await harness.log(session_id)
         assert [each["type"] for each in log] == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_ERROR"]
         assert log[-1]["code"] == "run_timeout"
         assert released.is_set()
@@ -168,9 +168,9 @@ async def test_the_run_times_out_when_the_agent_never_stops_talking(tmp_path: Pa
         while True:
             yield event("CUSTOM", name="n", value=1)
 
-    async with house(tmp_path, chatter, run_timeout=0.3) as home:
-        session_id = await home.running()
-        types = await home.types(session_id)
+    async with open_backend(tmp_path, chatter, run_timeout=0.3) as harness:
+        session_id = await harness.running()
+        types = await harness.types(session_id)
         assert types[0] == "RUN_STARTED"
         assert set(types[1:-1]) == {"CUSTOM"}
         assert types[-1] == "RUN_ERROR"
@@ -186,27 +186,27 @@ async def test_the_next_run_goes_on_when_the_agent_stays_after_its_end(tmp_path:
             while True:
                 yield TEXT
         finally:
-            released.append(asked(turn))
+            released.append(last_message(turn))
 
-    async with house(tmp_path, linger) as home:
-        session_id = await home.running("one")
-        await home.ended(session_id, await home.say(session_id, "two"))
+    async with open_backend(tmp_path, linger) as harness:
+        session_id = await harness.running("one")
+        await harness.ended(session_id, await harness.say(session_id, "two"))
         assert released[0] == "one"
-        assert await home.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"] * 2
+        assert await harness.types(session_id) == ["RUN_STARTED", "RUN_FINISHED"] * 2
 
 
 async def test_the_run_ends_with_an_internal_error_when_the_engine_itself_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with house(tmp_path) as home:
-        session_id = await home.running()
+    async with open_backend(tmp_path) as harness:
+        session_id = await harness.running()
         with monkeypatch.context() as patch:
             patch.setattr(RunRecorder, "record", None)
             patch.setattr(Execution, "_terminal_events", None)
-            run = await home.ended(session_id, await home.say(session_id, "x"))
+            run = await harness.ended(session_id, await harness.say(session_id, "x"))
         assert (run.status, run.event_count) == (RunStatus.ERROR, 2)
-        assert (await home.log(session_id, run.run_id))[-1]["code"] == "internal_error"
-        assert (await home.ended(session_id, await home.say(session_id, "x"))).status is RunStatus.COMPLETED
+        assert (await harness.log(session_id, run.run_id))[-1]["code"] == "internal_error"
+        assert (await harness.ended(session_id, await harness.say(session_id, "x"))).status is RunStatus.COMPLETED
 
 
 async def test_another_agent_takes_over_when_one_cannot_be_made(tmp_path: Path) -> None:
@@ -219,12 +219,12 @@ async def test_another_agent_takes_over_when_one_cannot_be_made(tmp_path: Path) 
             raise OSError("secret")
         return Scripted(echo)
 
-    async with house(tmp_path, make_agent=make_agent) as home:
-        session_id = await home.running()
-        log = await home.log(session_id)
+    async with open_backend(tmp_path, make_agent=make_agent) as harness:
+        session_id = await harness.running()
+        log = await harness.log(session_id)
         assert [each.get("code") for each in log] == [None, "internal_error"]
         assert "secret" not in str(log)
-        assert (await home.ended(session_id, await home.say(session_id, "x"))).status is RunStatus.COMPLETED
+        assert (await harness.ended(session_id, await harness.say(session_id, "x"))).status is RunStatus.COMPLETED
 
 
 async def test_the_agent_is_closed_once_when_its_session_stops(tmp_path: Path) -> None:
@@ -234,11 +234,11 @@ async def test_the_agent_is_closed_once_when_its_session_stops(tmp_path: Path) -
         agents.append(Scripted(echo))
         return agents[-1]
 
-    async with house(tmp_path, make_agent=make_agent) as home:
-        first, second = await home.running(), await home.running()
-        await home.ended(first, await home.say(first, "again"))
+    async with open_backend(tmp_path, make_agent=make_agent) as harness:
+        first, second = await harness.running(), await harness.running()
+        await harness.ended(first, await harness.say(first, "again"))
         assert len(agents) == 2
-        await home.backend.delete_session(CALLER, first)
+        await harness.backend.delete_session(CALLER, first)
         assert sorted(agent.closed for agent in agents) == [0, 1]
         assert second
     assert [agent.closed for agent in agents] == [1, 1]

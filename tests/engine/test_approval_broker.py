@@ -23,7 +23,7 @@ from app.models.approvals import (
 )
 from app.models.runs import RunStatus
 from app.models.sessions import SessionStatus
-from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
+from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, event, open_backend, until
 
 ALLOW, DENY = ApprovalAnswer(decision=Decision.ALLOW), ApprovalAnswer(decision=Decision.DENY)
 OPTIONS = [
@@ -49,58 +49,58 @@ def requesting(*requests: ApprovalRequest) -> Play:
     return play
 
 
-async def waiting(home: House, session_id: str, count: int = 1) -> list[Approval]:
+async def waiting(harness: Harness, session_id: str, count: int = 1) -> list[Approval]:
     """Return the open approvals once there are so many."""
 
     async def listed() -> list[Approval]:
-        return (await home.backend.list_approvals(CALLER, session_id)).items
+        return (await harness.backend.list_approvals(CALLER, session_id)).items
 
     return await until(listed, lambda items: len(items) == count)
 
 
-async def open_approval(home: House, **fields: Any) -> tuple[str, Approval]:
+async def open_approval(harness: Harness, **fields: Any) -> tuple[str, Approval]:
     """Return a new session and the approval that its first run requests."""
-    session_id = await home.create(**fields)
-    [approval] = await waiting(home, session_id)
+    session_id = await harness.create(**fields)
+    [approval] = await waiting(harness, session_id)
     return session_id, approval
 
 
-async def custom(home: House, session_id: str) -> list[tuple[str, Any]]:
-    return [(each["name"], each["value"]) for each in await home.log(session_id) if each["type"] == "CUSTOM"]
+async def custom(harness: Harness, session_id: str) -> list[tuple[str, Any]]:
+    return [(each["name"], each["value"]) for each in await harness.log(session_id) if each["type"] == "CUSTOM"]
 
 
-async def ended(home: House, session_id: str) -> tuple[RunStatus, list[Any]]:
+async def ended(harness: Harness, session_id: str) -> tuple[RunStatus, list[Any]]:
     """Return how the only run ended, and the decisions that its agent got."""
-    [run] = await home.runs(session_id)
-    run = await home.ended(session_id, run.run_id)
-    return run.status, [value for name, value in await custom(home, session_id) if name == "decision"]
+    [run] = await harness.runs(session_id)
+    run = await harness.ended(session_id, run.run_id)
+    return run.status, [value for name, value in await custom(harness, session_id) if name == "decision"]
 
 
-async def assert_expired(home: House, session_id: str, approval_id: str) -> None:
+async def assert_expired(harness: Harness, session_id: str, approval_id: str) -> None:
     """Check that the approval is closed without a decision, and that the log says so before the end of the run."""
-    assert (await home.backend.list_approvals(CALLER, session_id)).items == []
-    assert (await home.backend.get_session(CALLER, session_id)).waiting_for is None
+    assert (await harness.backend.list_approvals(CALLER, session_id)).items == []
+    assert (await harness.backend.get_session(CALLER, session_id)).waiting_for is None
     with pytest.raises(ApprovalClosed):
-        await home.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
-    log = await home.log(session_id)
+        await harness.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
+    log = await harness.log(session_id)
     assert (log[-2]["name"], log[-2]["value"]) == ("approval.resolved", {"id": approval_id, "status": "expired"})
     assert log[-1]["type"] in {"RUN_FINISHED", "RUN_ERROR"}
 
 
 class TestDecisions:
     async def test_an_approval_is_shown_as_the_agent_requests_it(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
-            [run] = await home.runs(session_id)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
+            [run] = await harness.runs(session_id)
             assert (approval.run_id, run.status) == (run.run_id, RunStatus.RUNNING)
             assert (approval.message, approval.tool_name, approval.args) == ("Delete a", "delete", {"path": "a"})
             assert approval.options == OPTIONS
-            session = await home.backend.get_session(CALLER, session_id)
+            session = await harness.backend.get_session(CALLER, session_id)
             assert session.waiting_for
             assert session.waiting_for.approvals == [approval.id]
-            names = [name for name, _ in await custom(home, session_id)]
+            names = [name for name, _ in await custom(harness, session_id)]
             assert names == ["before", "approval.requested"]
-            shown = dict(await custom(home, session_id))["approval.requested"]
+            shown = dict(await custom(harness, session_id))["approval.requested"]
             assert (shown["id"], shown["expires_at"]) == (approval.id, approval.expires_at)
 
     @pytest.mark.parametrize(
@@ -115,16 +115,16 @@ class TestDecisions:
     async def test_the_run_continues_with_the_decision(
         self, tmp_path: Path, answer: ApprovalAnswer, status: str, option: str
     ) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
-            answered = await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
+            answered = await harness.backend.answer_approval(CALLER, session_id, approval.id, answer)
             assert answered.status == status
             decision = {"allowed": status == "allowed", "option_id": option}
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, [decision])
-            resolved = dict(await custom(home, session_id))["approval.resolved"]
+            assert await ended(harness, session_id) == (RunStatus.COMPLETED, [decision])
+            resolved = dict(await custom(harness, session_id))["approval.resolved"]
             assert resolved == {"id": approval.id, "status": status, "option_id": option}
             with pytest.raises(ApprovalClosed):
-                await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
+                await harness.backend.answer_approval(CALLER, session_id, approval.id, answer)
 
     @pytest.mark.parametrize(
         ("answer", "location"),
@@ -139,100 +139,100 @@ class TestDecisions:
     async def test_a_decision_that_does_not_fit_is_refused_and_the_approval_stays_open(
         self, tmp_path: Path, answer: ApprovalAnswer, location: str
     ) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
             with pytest.raises(BadRequest) as refused:
-                await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
+                await harness.backend.answer_approval(CALLER, session_id, approval.id, answer)
             assert [detail.location for detail in refused.value.details] == [location]
-            assert await waiting(home, session_id) == [approval]
+            assert await waiting(harness, session_id) == [approval]
 
     async def test_a_decision_that_the_agent_does_not_offer_is_refused(self, tmp_path: Path) -> None:
         requests = ApprovalRequest(options=OPTIONS[2:]), ApprovalRequest(options=[]), ApprovalRequest()
-        async with house(tmp_path, requesting(*requests)) as home:
-            session_id = await home.create()
-            refusing, silent, plain = await waiting(home, session_id, 3)
+        async with open_backend(tmp_path, requesting(*requests)) as harness:
+            session_id = await harness.create()
+            refusing, silent, plain = await waiting(harness, session_id, 3)
             for approval in (refusing, silent):
                 with pytest.raises(BadRequest) as refused:
-                    await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+                    await harness.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
                 assert [detail.location for detail in refused.value.details] == ["body.decision"]
             for approval, answer in ((refusing, DENY), (silent, DENY), (plain, ALLOW)):
-                await home.backend.answer_approval(CALLER, session_id, approval.id, answer)
+                await harness.backend.answer_approval(CALLER, session_id, approval.id, answer)
             decision = [
                 {"allowed": False, "option_id": "no"},
                 {"allowed": False, "option_id": None},
                 {"allowed": True, "option_id": None},
             ]
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, decision)
+            assert await ended(harness, session_id) == (RunStatus.COMPLETED, decision)
 
     async def test_one_of_many_decisions_at_once_wins(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
             answers = [
-                home.backend.answer_approval(CALLER, session_id, approval.id, answer) for answer in (ALLOW, DENY) * 8
+                harness.backend.answer_approval(CALLER, session_id, approval.id, answer) for answer in (ALLOW, DENY) * 8
             ]
             results = await asyncio.gather(*answers, return_exceptions=True)
             [won] = [result for result in results if isinstance(result, Approval)]
             assert sum(isinstance(result, ApprovalClosed) for result in results) == len(results) - 1
-            _, [decision] = await ended(home, session_id)
+            _, [decision] = await ended(harness, session_id)
             assert decision["allowed"] is (won.status == "allowed")
 
     async def test_an_approval_that_nobody_decides_in_time_is_denied(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST), approval_timeout=0.05) as home:
-            session_id = await home.create()
-            await home.status(session_id, SessionStatus.RUNNING)
+        async with open_backend(tmp_path, requesting(REQUEST), approval_timeout=0.05) as harness:
+            session_id = await harness.create()
+            await harness.status(session_id, SessionStatus.RUNNING)
             decision = {"allowed": False, "option_id": "no"}
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, [decision])
-            events = dict(await custom(home, session_id))
+            assert await ended(harness, session_id) == (RunStatus.COMPLETED, [decision])
+            events = dict(await custom(harness, session_id))
             approval_id = events["approval.requested"]["id"]
             assert events["approval.resolved"] == {"id": approval_id, "status": "expired"}
             with pytest.raises(ApprovalClosed):
-                await home.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
+                await harness.backend.answer_approval(CALLER, session_id, approval_id, ALLOW)
 
     @pytest.mark.parametrize(("policy", "option"), [(ApprovalPolicy.ALLOW, "once"), (ApprovalPolicy.DENY, "no")])
     async def test_a_policy_decides_at_once(self, tmp_path: Path, policy: ApprovalPolicy, option: str) -> None:
-        async with house(tmp_path, requesting(REQUEST, ApprovalRequest())) as home:
-            session_id = await home.create(approval_policy=policy)
-            await home.status(session_id, SessionStatus.RUNNING)
+        async with open_backend(tmp_path, requesting(REQUEST, ApprovalRequest())) as harness:
+            session_id = await harness.create(approval_policy=policy)
+            await harness.status(session_id, SessionStatus.RUNNING)
             allowed = policy is ApprovalPolicy.ALLOW
             decision = [{"allowed": allowed, "option_id": option}, {"allowed": allowed, "option_id": None}]
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, decision)
-            assert {name for name, _ in await custom(home, session_id)} == {"before", "decision"}
+            assert await ended(harness, session_id) == (RunStatus.COMPLETED, decision)
+            assert {name for name, _ in await custom(harness, session_id)} == {"before", "decision"}
 
 
 class TestEndsOfRuns:
     async def test_an_interrupt_closes_the_approval(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
-            assert (await home.backend.interrupt_session(CALLER, session_id)).interrupted
-            await assert_expired(home, session_id, approval.id)
-            assert await ended(home, session_id) == (RunStatus.INTERRUPTED, [])
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
+            assert (await harness.backend.interrupt_session(CALLER, session_id)).interrupted
+            await assert_expired(harness, session_id, approval.id)
+            assert await ended(harness, session_id) == (RunStatus.INTERRUPTED, [])
 
     async def test_a_stop_closes_the_approval(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
-            await home.backend.stop_session(CALLER, session_id)
-            await home.status(session_id, SessionStatus.STOPPED)
-            await assert_expired(home, session_id, approval.id)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
+            await harness.backend.stop_session(CALLER, session_id)
+            await harness.status(session_id, SessionStatus.STOPPED)
+            await assert_expired(harness, session_id, approval.id)
 
     async def test_a_deletion_removes_the_approval(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
-            other, _ = await open_approval(home)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
+            other, _ = await open_approval(harness)
             with pytest.raises(ApprovalNotFound):
-                await home.backend.answer_approval(CALLER, other, approval.id, ALLOW)
-            await home.backend.delete_session(CALLER, session_id)
+                await harness.backend.answer_approval(CALLER, other, approval.id, ALLOW)
+            await harness.backend.delete_session(CALLER, session_id)
             with pytest.raises(SessionNotFound):
-                await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+                await harness.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
 
     async def test_the_time_limit_of_the_run_applies_while_it_waits(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST), run_timeout=0.5) as home:
-            session_id = await home.create()
-            await home.status(session_id, SessionStatus.RUNNING)
-            assert await ended(home, session_id) == (RunStatus.ERROR, [])
-            assert (await home.log(session_id))[-1]["code"] == "run_timeout"
-            approval = dict(await custom(home, session_id))["approval.requested"]
+        async with open_backend(tmp_path, requesting(REQUEST), run_timeout=0.5) as harness:
+            session_id = await harness.create()
+            await harness.status(session_id, SessionStatus.RUNNING)
+            assert await ended(harness, session_id) == (RunStatus.ERROR, [])
+            assert (await harness.log(session_id))[-1]["code"] == "run_timeout"
+            approval = dict(await custom(harness, session_id))["approval.requested"]
             assert (millis(approval["expires_at"]) or 0) <= (millis(approval["created_at"]) or 0) + 500
-            await assert_expired(home, session_id, approval["id"])
+            await assert_expired(harness, session_id, approval["id"])
 
     async def test_an_agent_that_ends_its_run_closes_its_open_approval(self, tmp_path: Path) -> None:
         async def play(turn: Turn) -> AsyncIterator[bytes]:
@@ -242,19 +242,19 @@ class TestEndsOfRuns:
             yield FINISHED
             request.cancel()
 
-        async with house(tmp_path, play) as home:
-            session_id = await home.create()
-            await home.status(session_id, SessionStatus.RUNNING)
-            assert await ended(home, session_id) == (RunStatus.COMPLETED, [])
-            approval_id = dict(await custom(home, session_id))["approval.requested"]["id"]
-            await assert_expired(home, session_id, approval_id)
+        async with open_backend(tmp_path, play) as harness:
+            session_id = await harness.create()
+            await harness.status(session_id, SessionStatus.RUNNING)
+            assert await ended(harness, session_id) == (RunStatus.COMPLETED, [])
+            approval_id = dict(await custom(harness, session_id))["approval.requested"]["id"]
+            await assert_expired(harness, session_id, approval_id)
 
     async def test_a_shutdown_closes_the_approval(self, tmp_path: Path) -> None:
-        async with house(tmp_path, requesting(REQUEST)) as home:
-            session_id, approval = await open_approval(home)
-        async with house(tmp_path) as home:
-            assert (await home.log(session_id))[-1]["code"] == "server_restarted"
-            await assert_expired(home, session_id, approval.id)
+        async with open_backend(tmp_path, requesting(REQUEST)) as harness:
+            session_id, approval = await open_approval(harness)
+        async with open_backend(tmp_path) as harness:
+            assert (await harness.log(session_id))[-1]["code"] == "server_restarted"
+            await assert_expired(harness, session_id, approval.id)
 
 
 class TestBounds:
@@ -270,11 +270,11 @@ class TestBounds:
                 await asyncio.sleep(0)
 
         monkeypatch.setattr(approval_broker, "MAX_APPROVALS", 5)
-        async with house(tmp_path, play) as home:
-            session_id = await home.create(approval_policy=ApprovalPolicy.ALLOW)
-            await home.status(session_id, SessionStatus.RUNNING)
-            assert await ended(home, session_id) == (RunStatus.ERROR, [])
-            end = (await home.log(session_id))[-1]
+        async with open_backend(tmp_path, play) as harness:
+            session_id = await harness.create(approval_policy=ApprovalPolicy.ALLOW)
+            await harness.status(session_id, SessionStatus.RUNNING)
+            assert await ended(harness, session_id) == (RunStatus.ERROR, [])
+            end = (await harness.log(session_id))[-1]
             assert (end["code"], end["message"]) == (
                 "too_many_questions",
                 "The agent asked more than it may in one run.",
@@ -285,25 +285,27 @@ class TestBounds:
         "args", ["x" * approval_broker.MAX_APPROVAL_BYTES, json.loads("[" * 101 + "]" * 101)], ids=["large", "deep"]
     )
     async def test_an_approval_that_cannot_be_shown_ends_the_run(self, tmp_path: Path, args: Any) -> None:
-        async with house(tmp_path, requesting(ApprovalRequest(args=args))) as home:
-            session_id = await home.create()
-            await home.status(session_id, SessionStatus.RUNNING)
-            assert await ended(home, session_id) == (RunStatus.ERROR, [])
-            assert (await home.log(session_id))[-1]["code"] == "too_many_questions"
+        async with open_backend(tmp_path, requesting(ApprovalRequest(args=args))) as harness:
+            session_id = await harness.create()
+            await harness.status(session_id, SessionStatus.RUNNING)
+            assert await ended(harness, session_id) == (RunStatus.ERROR, [])
+            assert (await harness.log(session_id))[-1]["code"] == "too_many_questions"
 
     async def test_only_so_many_approvals_are_open_at_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(approval_broker, "MAX_WAITING", 2)
-        async with house(tmp_path, requesting(*[ApprovalRequest(message=str(number)) for number in range(3)])) as home:
-            session_id = await home.create()
-            first, _ = await waiting(home, session_id, 2)
-            await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
+        async with open_backend(
+            tmp_path, requesting(*[ApprovalRequest(message=str(number)) for number in range(3)])
+        ) as harness:
+            session_id = await harness.create()
+            first, _ = await waiting(harness, session_id, 2)
+            await harness.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
             for approval in await until(
-                lambda: waiting(home, session_id, 2), lambda items: [each.message for each in items] == ["1", "2"]
+                lambda: waiting(harness, session_id, 2), lambda items: [each.message for each in items] == ["1", "2"]
             ):
-                await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
-            assert (await ended(home, session_id))[0] is RunStatus.COMPLETED
+                await harness.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+            assert (await ended(harness, session_id))[0] is RunStatus.COMPLETED
 
     async def test_a_session_that_waits_for_a_decision_is_not_idle(self, tmp_path: Path) -> None:
         async def play(turn: Turn) -> AsyncIterator[bytes]:
@@ -311,9 +313,9 @@ class TestBounds:
             outcome = {"type": "interrupt", "interrupts": [{"id": "i1", "reason": "r"}]}
             yield FINISHED if "resume" in turn.input else event("RUN_FINISHED", outcome=outcome)
 
-        async with house(tmp_path, play, idle_timeout=0.02) as home:
-            session_id, approval = await open_approval(home)
-            timers = home.backend._engine._supervisor._idle_timers
+        async with open_backend(tmp_path, play, idle_timeout=0.02) as harness:
+            session_id, approval = await open_approval(harness)
+            timers = harness.backend._engine._supervisor._idle_timers
             begun = 0
 
             def begin(session: int) -> None:
@@ -323,6 +325,6 @@ class TestBounds:
 
             timers.start = begin  # type: ignore[method-assign]  # counts how often the timer has expired
             await until(lambda: asyncio.sleep(0, begun), lambda count: count > 2)
-            assert (await home.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
-            await home.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
-            await home.status(session_id, SessionStatus.STOPPED)
+            assert (await harness.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
+            await harness.backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+            await harness.status(session_id, SessionStatus.STOPPED)

@@ -10,7 +10,7 @@ from app.agents.port import Turn
 from app.errors import ApprovalClosed
 from app.models.approvals import ApprovalAnswer, ApprovalList, Decision
 from app.models.runs import RunSummary
-from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, make_backend, until
+from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, event, make_backend, open_backend, until
 
 ALLOW, DENY = ApprovalAnswer(decision=Decision.ALLOW), ApprovalAnswer(decision=Decision.DENY)
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
@@ -33,34 +33,34 @@ def interrupting(received: list[Any], *interrupts: Any) -> Any:
     return play
 
 
-async def approvals(home: House, session_id: str) -> ApprovalList:
-    return await home.backend.list_approvals(CALLER, session_id)
+async def approvals(harness: Harness, session_id: str) -> ApprovalList:
+    return await harness.backend.list_approvals(CALLER, session_id)
 
 
-async def all_ended(home: House, session_id: str, count: int) -> list[RunSummary]:
+async def all_ended(harness: Harness, session_id: str, count: int) -> list[RunSummary]:
     def over(runs: list[RunSummary]) -> bool:
         return len(runs) == count and all(run.finished_at for run in runs)
 
-    return await until(lambda: home.runs(session_id), over)
+    return await until(lambda: harness.runs(session_id), over)
 
 
 async def test_the_decisions_on_several_interrupts_come_with_one_run(tmp_path: Path) -> None:
     received: list[Any] = []
     plain = {"id": "i1", "reason": "r", "message": "Write?", "toolCallId": "c1", "expiresAt": FUTURE}
     schema = {"id": "i2", "reason": "r", "responseSchema": APPROVED}
-    async with house(
+    async with open_backend(
         tmp_path, interrupting(received, plain, schema, {"id": "i3", "reason": "r"}, {"reason": "no id"}, 7)
-    ) as home:
-        session_id = await home.running()
-        first, second, third = (await approvals(home, session_id)).items
+    ) as harness:
+        session_id = await harness.running()
+        first, second, third = (await approvals(harness, session_id)).items
         assert (first.message, first.tool_name, first.args) == ("Write?", "write", "not JSON")
         assert (first.expires_at, second.expires_at) == ("2999-01-01T00:00:00.000Z", None)
         answer = ApprovalAnswer(decision=Decision.ALLOW, payload={"text": "y"})
-        await home.backend.answer_approval(CALLER, session_id, first.id, answer)
-        await home.backend.answer_approval(CALLER, session_id, second.id, DENY)
-        assert len(await home.runs(session_id)) == 1
-        await home.backend.answer_approval(CALLER, session_id, third.id, DENY)
-        await all_ended(home, session_id, 2)
+        await harness.backend.answer_approval(CALLER, session_id, first.id, answer)
+        await harness.backend.answer_approval(CALLER, session_id, second.id, DENY)
+        assert len(await harness.runs(session_id)) == 1
+        await harness.backend.answer_approval(CALLER, session_id, third.id, DENY)
+        await all_ended(harness, session_id, 2)
     assert received[1] == [
         {"interruptId": "i1", "status": "resolved", "payload": {"text": "y"}},
         {"interruptId": "i2", "status": "resolved", "payload": {"approved": False}},
@@ -70,18 +70,18 @@ async def test_the_decisions_on_several_interrupts_come_with_one_run(tmp_path: P
 
 async def test_a_message_carries_the_decisions_so_far_and_cancels_the_other_interrupts(tmp_path: Path) -> None:
     received: list[Any] = []
-    async with house(
+    async with open_backend(
         tmp_path, interrupting(received, {"id": "i1", "reason": "r"}, {"id": "i2", "reason": "r"})
-    ) as home:
-        session_id = await home.running()
-        first, second = (await approvals(home, session_id)).items
-        await home.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
-        await home.say(session_id, "Never mind")
-        await all_ended(home, session_id, 2)
+    ) as harness:
+        session_id = await harness.running()
+        first, second = (await approvals(harness, session_id)).items
+        await harness.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
+        await harness.say(session_id, "Never mind")
+        await all_ended(harness, session_id, 2)
         with pytest.raises(ApprovalClosed):
-            await home.backend.answer_approval(CALLER, session_id, second.id, ALLOW)
-        await home.say(session_id, "And now?")
-        await all_ended(home, session_id, 3)
+            await harness.backend.answer_approval(CALLER, session_id, second.id, ALLOW)
+        await harness.say(session_id, "And now?")
+        await all_ended(harness, session_id, 3)
     given = [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
     assert received == [None, given, None]
 
@@ -89,27 +89,27 @@ async def test_a_message_carries_the_decisions_so_far_and_cancels_the_other_inte
 async def test_an_expired_approval_is_not_listed_and_cancelled(tmp_path: Path) -> None:
     received: list[Any] = []
     agent = interrupting(received, {"id": "i1", "reason": "r"}, {"id": "i2", "reason": "r", "expiresAt": PAST})
-    async with house(tmp_path, agent) as home:
-        session_id = await home.running()
-        [open_one] = (await approvals(home, session_id)).items
-        await home.backend.answer_approval(CALLER, session_id, open_one.id, ALLOW)
-        await all_ended(home, session_id, 2)
+    async with open_backend(tmp_path, agent) as harness:
+        session_id = await harness.running()
+        [open_one] = (await approvals(harness, session_id)).items
+        await harness.backend.answer_approval(CALLER, session_id, open_one.id, ALLOW)
+        await all_ended(harness, session_id, 2)
     assert received[1] == [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
 
 
 async def test_an_approval_stays_open_through_a_restart(tmp_path: Path) -> None:
     received: list[Any] = []
     agent = interrupting(received, {"id": "i1", "reason": "r"})
-    async with house(tmp_path, agent) as home:
-        session_id = await home.running()
-        [approval] = (await approvals(home, session_id)).items
+    async with open_backend(tmp_path, agent) as harness:
+        session_id = await harness.running()
+        [approval] = (await approvals(harness, session_id)).items
     backend = make_backend(tmp_path, agent)
     await backend.open()
     try:
-        home = House(backend)
-        assert (await approvals(home, session_id)).items == [approval]
+        harness = Harness(backend)
+        assert (await approvals(harness, session_id)).items == [approval]
         await backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
-        await all_ended(home, session_id, 2)
+        await all_ended(harness, session_id, 2)
     finally:
         await backend.close()
     assert received[1] == [{"interruptId": "i1", "status": "resolved"}]

@@ -31,7 +31,7 @@ from app.models.approvals import ApprovalAnswer, ApprovalRequest, Decision
 from app.models.runs import MessageCreate, OnBusy, RunStatus
 from app.models.sessions import SessionStatus
 from app.store import deletions
-from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, House, asked, event, make_backend, until
+from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, Harness, event, last_message, make_backend, until
 
 T = TypeVar("T")
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
@@ -72,8 +72,8 @@ class Sessions(RuleBasedStateMachine):
 
     async def open(self) -> None:
         self.gate = asyncio.Event()
-        self.home = House(make_backend(self.store, self.agent, max_running=self.bound))
-        await self.home.backend.open()
+        self.harness = Harness(make_backend(self.store, self.agent, max_running=self.bound))
+        await self.harness.backend.open()
 
     @property
     def store(self) -> Path:
@@ -81,7 +81,7 @@ class Sessions(RuleBasedStateMachine):
 
     async def agent(self, turn: Turn) -> AsyncIterator[bytes]:
         """Do what the message says: wait here or there, ask, fail, end early, or be quick."""
-        order, gate = asked(turn), self.gate
+        order, gate = last_message(turn), self.gate
         if order == "wait silently":
             await gate.wait()
         yield STARTED
@@ -104,8 +104,8 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: len(self.accepted) < 3)
     @rule(target=sessions, order=ORDERS, settle=st.booleans())
     def create(self, order: str, settle: bool) -> str:
-        session_id = self.do(self.home.create(order))
-        [task] = self.do(self.home.runs(session_id))
+        session_id = self.do(self.harness.create(order))
+        [task] = self.do(self.harness.runs(session_id))
         self.accepted[session_id] = [task.run_id]
         if settle:
             self.let_it_settle(session_id)
@@ -116,7 +116,7 @@ class Sessions(RuleBasedStateMachine):
         before, busy = self.status(session_id), self.unfinished(session_id)
         message = MessageCreate(content=order, on_busy=on_busy)
         try:
-            run = self.do(self.home.backend.send_message(CALLER, session_id, message)).value
+            run = self.do(self.harness.backend.send_message(CALLER, session_id, message)).value
         except NotRunning:
             assert before is not SessionStatus.RUNNING
         except SessionBusy:
@@ -129,31 +129,31 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions, number=st.integers(0, 20))
     def cancel(self, session_id: str, number: int) -> None:
         run_id = self.accepted[session_id][number % len(self.accepted[session_id])]
-        before = self.do(self.home.run(session_id, run_id)).status
+        before = self.do(self.harness.run(session_id, run_id)).status
         try:
-            self.do(self.home.backend.cancel_run(CALLER, session_id, run_id))
+            self.do(self.harness.backend.cancel_run(CALLER, session_id, run_id))
         except RunEnded:
-            assert self.do(self.home.run(session_id, run_id)).status in FINAL
+            assert self.do(self.harness.run(session_id, run_id)).status in FINAL
         except RunActive:
             assert before in {RunStatus.QUEUED, RunStatus.RUNNING}
         else:
             assert before is RunStatus.QUEUED
-            assert self.do(self.home.run(session_id, run_id)).status is RunStatus.INTERRUPTED
+            assert self.do(self.harness.run(session_id, run_id)).status is RunStatus.INTERRUPTED
 
     @rule(session_id=sessions, decision=st.sampled_from(Decision))
     def answer(self, session_id: str, decision: Decision) -> None:
         answer = ApprovalAnswer(decision=decision)
-        for approval in self.do(self.home.backend.list_approvals(CALLER, session_id)).items:
+        for approval in self.do(self.harness.backend.list_approvals(CALLER, session_id)).items:
             with contextlib.suppress(ApprovalClosed, NotRunning):
-                self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, answer))
+                self.do(self.harness.backend.answer_approval(CALLER, session_id, approval.id, answer))
                 with contextlib.suppress(ApprovalClosed, NotRunning):
-                    self.do(self.home.backend.answer_approval(CALLER, session_id, approval.id, answer))
+                    self.do(self.harness.backend.answer_approval(CALLER, session_id, approval.id, answer))
                     raise AssertionError("answered twice")
 
     @rule(session_id=sessions)
     def interrupt(self, session_id: str) -> None:
         before = self.unfinished(session_id)
-        interruption = self.do(self.home.backend.interrupt_session(CALLER, session_id))
+        interruption = self.do(self.harness.backend.interrupt_session(CALLER, session_id))
         assert interruption.interrupted is not None
         if interruption.interrupted:
             assert before - self.unfinished(session_id)
@@ -161,7 +161,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions)
     def stop(self, session_id: str) -> None:
         try:
-            session = self.do(self.home.backend.stop_session(CALLER, session_id))
+            session = self.do(self.harness.backend.stop_session(CALLER, session_id))
             assert session.status is SessionStatus.STOPPING
         except AlreadyEnded:
             assert self.status(session_id) is SessionStatus.STOPPED
@@ -169,7 +169,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions)
     def start(self, session_id: str) -> None:
         try:
-            session = self.do(self.home.backend.start_session(CALLER, session_id))
+            session = self.do(self.harness.backend.start_session(CALLER, session_id))
             assert session.status is SessionStatus.PENDING
         except AlreadyRunning:
             assert self.status(session_id) in {SessionStatus.PENDING, SessionStatus.RUNNING}
@@ -178,7 +178,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(session_id=consumes(sessions))
     def delete(self, session_id: str) -> None:
-        self.do(self.home.backend.delete_session(CALLER, session_id))
+        self.do(self.harness.backend.delete_session(CALLER, session_id))
         del self.accepted[session_id]
         with contextlib.suppress(SessionNotFound):
             raise AssertionError(self.status(session_id))
@@ -205,23 +205,23 @@ class Sessions(RuleBasedStateMachine):
 
     def let_it_settle(self, session_id: str) -> None:
         async def settled() -> bool:
-            running = await self.home.backend.list_sessions(
+            running = await self.harness.backend.list_sessions(
                 CALLER, limit=100, offset=0, search=None, status=[SessionStatus.RUNNING], label=()
             )
-            session = await self.home.backend.get_session(CALLER, session_id)
+            session = await self.harness.backend.get_session(CALLER, session_id)
             return session.status in SETTLED or running.total == self.bound
 
         self.do(until(settled))
 
     @rule()
     def restart(self) -> None:
-        self.do(self.home.backend.close())
+        self.do(self.harness.backend.close())
         self.do(self.open())
 
     @rule()
     def crash(self) -> None:
         """Go on from the files as they are at this moment, whatever the server still wants to write."""
-        before, crashed = self.store, self.home.backend
+        before, crashed = self.store, self.harness.backend
         self.crashes += 1
         self.store.mkdir()
         with contextlib.closing(sqlite3.connect(before / "store.db", isolation_level=None)) as lock:
@@ -238,10 +238,10 @@ class Sessions(RuleBasedStateMachine):
     @invariant()
     def every_accepted_run_is_there_and_none_has_two_ends(self) -> None:
         for session_id, accepted in self.accepted.items():
-            runs = {run.run_id: run for run in self.do(self.home.runs(session_id))}
+            runs = {run.run_id: run for run in self.do(self.harness.runs(session_id))}
             assert sorted(runs) == sorted(accepted)
             assert len([run for run in runs.values() if run.status is RunStatus.RUNNING]) <= 1
-            log = self.do(self.home.log(session_id))
+            log = self.do(self.harness.log(session_id))
             ends = Counter(each["runId"] for each in log if each["type"] in TERMINAL)
             assert set(ends.values()) <= {1}
             for run in runs.values():
@@ -250,12 +250,12 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def positions_have_no_gaps_no_approval_outlives_its_run_and_no_more_sessions_run_than_may(self) -> None:
-        if not hasattr(self, "home"):
+        if not hasattr(self, "harness"):
             return
-        database = self.home.backend._database
+        database = self.harness.backend._database
         for nothing in (GAPS, ORPHANS):
             assert self.do(database.read(scalar, nothing)) == 0
-        assert self.bound is None or self.do(self.home.backend.running_sessions()) <= self.bound
+        assert self.bound is None or self.do(self.harness.backend.running_sessions()) <= self.bound
         assert {self.status(session_id) for session_id in self.accepted} <= {
             *SETTLED,
             SessionStatus.PENDING,
@@ -263,16 +263,16 @@ class Sessions(RuleBasedStateMachine):
         }
 
     def status(self, session_id: str) -> SessionStatus:
-        return self.do(self.home.backend.get_session(CALLER, session_id)).status
+        return self.do(self.harness.backend.get_session(CALLER, session_id)).status
 
     def unfinished(self, session_id: str) -> set[str]:
-        return {run.run_id for run in self.do(self.home.runs(session_id)) if run.status not in FINAL}
+        return {run.run_id for run in self.do(self.harness.runs(session_id)) if run.status not in FINAL}
 
     # The end
 
     def teardown(self) -> None:
         try:
-            if hasattr(self, "home"):
+            if hasattr(self, "harness"):
                 self.do(self.finish())
         finally:
             self.runner.close()
@@ -280,18 +280,18 @@ class Sessions(RuleBasedStateMachine):
 
     async def finish(self) -> None:
         """Stop all sessions: then every run but a task that never began has ended, well-formed."""
-        backend = self.home.backend
+        backend = self.harness.backend
         for session_id in self.accepted:
             with contextlib.suppress(AlreadyEnded):
                 await backend.stop_session(CALLER, session_id)
-            await self.home.status(session_id, SessionStatus.STOPPED)
-            for run in await self.home.runs(session_id):
+            await self.harness.status(session_id, SessionStatus.STOPPED)
+            for run in await self.harness.runs(session_id):
                 if run.status is RunStatus.QUEUED:
                     assert run.run_id == self.accepted[session_id][0]
-                    assert await self.home.log(session_id, run.run_id) == []
+                    assert await self.harness.log(session_id, run.run_id) == []
                 else:
                     assert run.status in FINAL
-                    log = await self.home.log(session_id, run.run_id)
+                    log = await self.harness.log(session_id, run.run_id)
                     self.check_log([each["type"] for each in log], run.event_count)
                     self.check_approvals([each for each in log if each["type"] == "CUSTOM"])
         assert await backend._database.read(deletions.pending) == []

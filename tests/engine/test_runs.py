@@ -16,13 +16,24 @@ from app.models.runs import RunCreate, RunMessage, RunStatus
 from app.models.sessions import SessionStatus
 from app.store.commands.runs import claim_run
 from tests.support.output import stored_events, transcript
-from tests.support.scripted import CALLER, FINISHED, STARTED, House, asked, echo, endless, event, house, until
+from tests.support.scripted import (
+    CALLER,
+    FINISHED,
+    STARTED,
+    Harness,
+    echo,
+    endless,
+    event,
+    last_message,
+    open_backend,
+    until,
+)
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as home:
-        yield home
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_backend(tmp_path) as harness:
+        yield harness
 
 
 def new_run(content: str = "x", **fields: Any) -> RunCreate:
@@ -36,20 +47,20 @@ async def test_runs_follow_one_another_when_they_are_sent_all_at_once(tmp_path: 
     async def watch(turn: Turn) -> AsyncIterator[bytes]:
         nonlocal at_work
         at_work += 1
-        begun.append(asked(turn))
+        begun.append(last_message(turn))
         async for each in echo(turn):
             await asyncio.sleep(0)
             assert at_work == 1
             yield each
         at_work -= 1
 
-    async with house(tmp_path, watch) as home:
-        session_id = await home.running("0")
-        run_ids = [await home.say(session_id, str(n)) for n in range(1, 10)]
+    async with open_backend(tmp_path, watch) as harness:
+        session_id = await harness.running("0")
+        run_ids = [await harness.say(session_id, str(n)) for n in range(1, 10)]
         for run_id in run_ids:
-            assert (await home.ended(session_id, run_id)).status is RunStatus.COMPLETED
+            assert (await harness.ended(session_id, run_id)).status is RunStatus.COMPLETED
         assert begun == [str(n) for n in range(10)]
-        log = [each["runId"] for each in await home.log(session_id)]
+        log = [each["runId"] for each in await harness.log(session_id)]
         assert list(dict.fromkeys(log))[1:] == run_ids
         assert log == sorted(log, key=log.index)
 
@@ -63,72 +74,72 @@ async def test_a_session_does_not_wait_when_another_one_is_busy(tmp_path: Path) 
             await both.wait()
         yield FINISHED
 
-    async with house(tmp_path, meet) as home:
-        sessions = [await home.create() for _ in range(2)]
+    async with open_backend(tmp_path, meet) as harness:
+        sessions = [await harness.create() for _ in range(2)]
         for session_id in sessions:
-            [run] = await home.runs(session_id)
-            assert (await home.ended(session_id, run.run_id)).status is RunStatus.COMPLETED
+            [run] = await harness.runs(session_id)
+            assert (await harness.ended(session_id, run.run_id)).status is RunStatus.COMPLETED
 
 
 async def test_queued_runs_are_listed_last_and_in_order_when_one_is_active(tmp_path: Path) -> None:
-    async with house(tmp_path, endless) as home:
-        session_id = await home.create()
-        [task] = await home.runs(session_id)
-        await home.active(session_id, task.run_id)
-        run_ids = [await home.say(session_id, f"q{n}") for n in range(3)]
-        runs = await home.runs(session_id)
+    async with open_backend(tmp_path, endless) as harness:
+        session_id = await harness.create()
+        [task] = await harness.runs(session_id)
+        await harness.active(session_id, task.run_id)
+        run_ids = [await harness.say(session_id, f"q{n}") for n in range(3)]
+        runs = await harness.runs(session_id)
         assert [run.run_id for run in runs] == [task.run_id, *run_ids]
         assert [run.status for run in runs] == [RunStatus.RUNNING] + [RunStatus.QUEUED] * 3
-        queued = (await home.backend.list_runs(CALLER, session_id, status=RunStatus.QUEUED)).runs
+        queued = (await harness.backend.list_runs(CALLER, session_id, status=RunStatus.QUEUED)).runs
         assert [run.user_message for run in queued] == ["q0", "q1", "q2"]
         assert [(run.started_at, run.finished_at, run.event_count) for run in queued] == [(None, None, 0)] * 3
 
 
-async def test_a_run_is_refused_when_its_id_is_known_in_any_spelling(home: House) -> None:
-    session_id, other = await home.running(), await home.running()
+async def test_a_run_is_refused_when_its_id_is_known_in_any_spelling(harness: Harness) -> None:
+    session_id, other = await harness.running(), await harness.running()
     run_id = uuid.uuid4()
-    accepted = (await home.backend.create_run(CALLER, session_id, new_run(run_id=str(run_id).upper()))).value
+    accepted = (await harness.backend.create_run(CALLER, session_id, new_run(run_id=str(run_id).upper()))).value
     assert accepted.run_id == str(run_id)
     for spelling in (str(run_id), run_id.hex, f"{{{run_id}}}", run_id.urn):
         with pytest.raises(RunExists):
-            await home.backend.create_run(CALLER, session_id, new_run(run_id=spelling))
-        await home.ended(session_id, spelling)
-    assert (await home.backend.create_run(CALLER, other, new_run(run_id=str(run_id)))).value.run_id == str(run_id)
+            await harness.backend.create_run(CALLER, session_id, new_run(run_id=spelling))
+        await harness.ended(session_id, spelling)
+    assert (await harness.backend.create_run(CALLER, other, new_run(run_id=str(run_id)))).value.run_id == str(run_id)
 
 
-async def test_only_one_run_is_accepted_when_two_requests_bring_the_same_id(home: House) -> None:
-    session_id = await home.running()
+async def test_only_one_run_is_accepted_when_two_requests_bring_the_same_id(harness: Harness) -> None:
+    session_id = await harness.running()
     run = new_run(run_id=str(uuid.uuid4()))
-    attempts = [home.backend.create_run(CALLER, session_id, run) for _ in range(5)]
+    attempts = [harness.backend.create_run(CALLER, session_id, run) for _ in range(5)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Idempotent"] + ["RunExists"] * 4
 
 
-async def test_no_run_is_claimed_when_the_session_is_not_running(home: House) -> None:
-    session_id = await home.create()
-    await home.backend.stop_session(CALLER, session_id)
-    await home.status(session_id, SessionStatus.STOPPED)
-    assert [run.status for run in await home.runs(session_id)] == [RunStatus.QUEUED]
-    assert await home.backend._database.write(claim_run, 1) is None
+async def test_no_run_is_claimed_when_the_session_is_not_running(harness: Harness) -> None:
+    session_id = await harness.create()
+    await harness.backend.stop_session(CALLER, session_id)
+    await harness.status(session_id, SessionStatus.STOPPED)
+    assert [run.status for run in await harness.runs(session_id)] == [RunStatus.QUEUED]
+    assert await harness.backend._database.write(claim_run, 1) is None
 
 
-async def test_a_run_is_refused_when_the_session_is_not_running(home: House) -> None:
-    session_id = await home.create()
-    await home.backend.stop_session(CALLER, session_id)
+async def test_a_run_is_refused_when_the_session_is_not_running(harness: Harness) -> None:
+    session_id = await harness.create()
+    await harness.backend.stop_session(CALLER, session_id)
     with pytest.raises(NotRunning):
-        await home.backend.create_run(CALLER, session_id, new_run())
-    await home.status(session_id, SessionStatus.STOPPED)
+        await harness.backend.create_run(CALLER, session_id, new_run())
+    await harness.status(session_id, SessionStatus.STOPPED)
     with pytest.raises(NotRunning):
-        await home.say(session_id, "x")
+        await harness.say(session_id, "x")
 
 
-async def test_the_run_is_unknown_when_nobody_sent_it(home: House) -> None:
-    session_id = await home.running()
+async def test_the_run_is_unknown_when_nobody_sent_it(harness: Harness) -> None:
+    session_id = await harness.running()
     for run_id in (str(uuid.uuid4()), "no-uuid"):
         with pytest.raises(RunNotFound):
-            await home.backend.get_run(CALLER, session_id, run_id)
+            await harness.backend.get_run(CALLER, session_id, run_id)
         with pytest.raises(RunNotFound):
-            await home.log(session_id, run_id)
+            await harness.log(session_id, run_id)
 
 
 async def test_the_agent_gets_the_whole_input_when_a_run_brings_state_and_tools(tmp_path: Path) -> None:
@@ -139,8 +150,8 @@ async def test_the_agent_gets_the_whole_input_when_a_run_brings_state_and_tools(
         async for each in echo(turn):
             yield each
 
-    async with house(tmp_path, remember) as home:
-        session_id = await home.running("first")
+    async with open_backend(tmp_path, remember) as harness:
+        session_id = await harness.running("first")
         run = RunCreate(
             messages=[
                 RunMessage(role="system", content="be brief", id="s1"),
@@ -151,8 +162,8 @@ async def test_the_agent_gets_the_whole_input_when_a_run_brings_state_and_tools(
             context=[{"description": "d", "value": "v"}],
             forwarded_props={"p": None},
         )
-        accepted = (await home.backend.create_run(CALLER, session_id, run)).value
-        await home.ended(session_id, accepted.run_id)
+        accepted = (await harness.backend.create_run(CALLER, session_id, run)).value
+        await harness.ended(session_id, accepted.run_id)
     [first, second] = inputs
     assert first["messages"][0].keys() == {"id", "role", "content"}
     assert {**first, "messages": None} == {
@@ -180,11 +191,11 @@ async def test_the_agent_gets_the_whole_input_when_a_run_brings_state_and_tools(
     }
 
 
-async def test_the_log_holds_each_message_once_when_the_conversation_grows(home: House) -> None:
-    session_id = await home.running("the task")
+async def test_the_log_holds_each_message_once_when_the_conversation_grows(harness: Harness) -> None:
+    session_id = await harness.running("the task")
     for n in range(5):
-        await home.ended(session_id, await home.say(session_id, f"message {n}"))
-    log = await home.log(session_id)
+        await harness.ended(session_id, await harness.say(session_id, f"message {n}"))
+    log = await harness.log(session_id)
     inputs = [each["input"]["messages"] for each in log if each["type"] == "RUN_STARTED"]
     assert [[message["content"] for message in messages] for messages in inputs] == [
         ["the task"],
@@ -200,12 +211,14 @@ async def test_another_thread_is_a_conversation_of_its_own_when_it_shares_the_qu
         async for each in echo(turn):
             yield each
 
-    async with house(tmp_path, remember) as home:
-        session_id = await home.running("a1")
+    async with open_backend(tmp_path, remember) as harness:
+        session_id = await harness.running("a1")
         for thread_id, content in (("b", "b1"), (None, "a2"), ("b", "b2")):
-            accepted = (await home.backend.create_run(CALLER, session_id, new_run(content, thread_id=thread_id))).value
+            accepted = (
+                await harness.backend.create_run(CALLER, session_id, new_run(content, thread_id=thread_id))
+            ).value
             assert accepted.thread_id == (thread_id or session_id)
-            assert (await home.ended(session_id, accepted.run_id)).thread_id == accepted.thread_id
+            assert (await harness.ended(session_id, accepted.run_id)).thread_id == accepted.thread_id
     assert histories == [["a1"], ["b1"], ["a1", "a1", "a2"], ["b1", "b1", "b2"]]
 
 
@@ -215,7 +228,7 @@ async def test_a_tool_call_is_answered_in_the_history_when_an_earlier_run_made_i
     async def use_tool(turn: Turn) -> AsyncIterator[bytes]:
         histories.append(turn.input["messages"])
         yield STARTED
-        if asked(turn) in {"call", "break"}:
+        if last_message(turn) in {"call", "break"}:
             yield event("TEXT_MESSAGE_START", messageId="a1", role="assistant")
             yield event("TEXT_MESSAGE_CONTENT", messageId="a1", delta="Looking")
             yield event("TEXT_MESSAGE_END", messageId="a1")
@@ -223,22 +236,22 @@ async def test_a_tool_call_is_answered_in_the_history_when_an_earlier_run_made_i
             yield event("TOOL_CALL_ARGS", toolCallId="c1", delta='{"path":')
             yield event("TOOL_CALL_ARGS", toolCallId="c1", delta='"."}')
             yield event("TOOL_CALL_END", toolCallId="c1")
-        if asked(turn) == "break":
+        if last_message(turn) == "break":
             yield event("RUN_ERROR", message="broke")
             return
-        if asked(turn) == "call":
+        if last_message(turn) == "call":
             yield event("TOOL_CALL_RESULT", messageId="r1", toolCallId="c1", content="a.txt", role="tool")
         yield FINISHED
 
     call = {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": '{"path":"."}'}}
     message = {"id": "a1", "role": "assistant", "content": "Looking", "toolCalls": [call]}
-    async with house(tmp_path, use_tool) as home:
+    async with open_backend(tmp_path, use_tool) as harness:
         for task, answer in (
             ("call", {"id": "r1", "role": "tool", "content": "a.txt", "toolCallId": "c1"}),
             ("break", {"id": "c1:result", "role": "tool", "content": "The tool call ended without a result."}),
         ):
-            session_id = await home.running(task)
-            await home.ended(session_id, await home.say(session_id, "and now?"))
+            session_id = await harness.running(task)
+            await harness.ended(session_id, await harness.say(session_id, "and now?"))
             assert histories[-1][1:-1] == [message, {**answer, "toolCallId": "c1"}]
 
 
@@ -250,21 +263,21 @@ async def test_an_event_of_an_unknown_type_passes_through(tmp_path: Path) -> Non
         yield strange
         yield FINISHED
 
-    async with house(tmp_path, play) as home:
-        session_id = await home.running()
-        output = await stored_events(home.backend, CALLER, session_id)
+    async with open_backend(tmp_path, play) as harness:
+        session_id = await harness.running()
+        output = await stored_events(harness.backend, CALLER, session_id)
         stored = bytes(output[1])
         for part in (b'"n":1.50', b'"timestamp":5', b'"u":"\\u00e4\\/"'):
             assert part in stored.replace(b": ", b":")
         event_ = msgspec.json.decode(stored)
-        [run] = await home.runs(session_id)
+        [run] = await harness.runs(session_id)
         assert (event_["runId"], event_["threadId"]) == (run.run_id, session_id)
 
 
-async def test_every_event_has_our_ids_and_a_time_when_it_is_stored(home: House) -> None:
-    session_id = await home.running("hello there")
-    [run] = await home.runs(session_id)
-    log = await home.log(session_id, run.run_id)
+async def test_every_event_has_our_ids_and_a_time_when_it_is_stored(harness: Harness) -> None:
+    session_id = await harness.running("hello there")
+    [run] = await harness.runs(session_id)
+    log = await harness.log(session_id, run.run_id)
     assert [each["type"] for each in log] == [
         "RUN_STARTED",
         "TEXT_MESSAGE_START",
@@ -280,37 +293,39 @@ async def test_every_event_has_our_ids_and_a_time_when_it_is_stored(home: House)
     assert run.event_count == 6
 
 
-async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(home: House) -> None:
-    session_id = await home.running("one two")
-    run_id = await home.say(session_id, "three four")
-    await home.ended(session_id, run_id)
+async def test_each_format_is_narrowed_to_one_run_when_a_run_is_named(harness: Harness) -> None:
+    session_id = await harness.running("one two")
+    run_id = await harness.say(session_id, "three four")
+    await harness.ended(session_id, run_id)
 
     async def spoken(run: str | None) -> list[tuple[str, str | None]]:
-        return [(message.role, message.content) for message in await transcript(home.backend, CALLER, session_id, run)]
+        return [
+            (message.role, message.content) for message in await transcript(harness.backend, CALLER, session_id, run)
+        ]
 
     spelled = uuid.UUID(run_id).hex.upper()
-    whole = await stored_events(home.backend, CALLER, session_id)
-    narrow = await stored_events(home.backend, CALLER, session_id, run_id=spelled)
+    whole = await stored_events(harness.backend, CALLER, session_id)
+    narrow = await stored_events(harness.backend, CALLER, session_id, run_id=spelled)
     assert [bytes(each) for each in whole[6:]] == [bytes(each) for each in narrow]
-    compact = await stored_events(home.backend, CALLER, session_id, OutputFormat.COMPACT, spelled)
+    compact = await stored_events(harness.backend, CALLER, session_id, OutputFormat.COMPACT, spelled)
     assert [msgspec.json.decode(each).get("delta") for each in compact] == [None, None, "threefour", None, None]
     assert await spoken(spelled) == [("user", "three four"), ("assistant", "threefour")]
     assert len(await spoken(None)) == 4
 
 
 async def test_a_queued_run_has_no_events(tmp_path: Path) -> None:
-    async with house(tmp_path, endless) as home:
-        session_id = await home.create()
-        [task] = await home.runs(session_id)
-        await home.active(session_id, task.run_id)
-        assert await home.log(session_id, await home.say(session_id, "later")) == []
+    async with open_backend(tmp_path, endless) as harness:
+        session_id = await harness.create()
+        [task] = await harness.runs(session_id)
+        await harness.active(session_id, task.run_id)
+        assert await harness.log(session_id, await harness.say(session_id, "later")) == []
 
 
 async def test_events_can_be_read_when_the_run_is_still_active(tmp_path: Path) -> None:
-    async with house(tmp_path, endless) as home:
-        session_id = await home.create()
-        [task] = await home.runs(session_id)
-        types = await until(lambda: home.types(session_id, task.run_id), lambda types: len(types) == 2)
+    async with open_backend(tmp_path, endless) as harness:
+        session_id = await harness.create()
+        [task] = await harness.runs(session_id)
+        types = await until(lambda: harness.types(session_id, task.run_id), lambda types: len(types) == 2)
         assert types == ["RUN_STARTED", "TEXT_MESSAGE_START"]
 
 
@@ -327,11 +342,11 @@ async def test_positions_count_from_one_without_gaps_when_the_agent_is_fast(tmp_
         nonlocal commits
         commits += operation == "commit"
 
-    async with house(tmp_path, flood, observe=observe) as home:
-        session_id = await home.running()
-        log = await home.log(session_id)
+    async with open_backend(tmp_path, flood, observe=observe) as harness:
+        session_id = await harness.running()
+        log = await harness.log(session_id)
         assert [each.get("value") for each in log] == [None, *range(5000), None]
-        positions = await home.backend._database.read(
+        positions = await harness.backend._database.read(
             lambda connection: list(connection.exec_driver_sql("SELECT position FROM events ORDER BY 1").scalars())
         )
         assert positions == list(range(1, 5003))
@@ -345,6 +360,6 @@ async def test_runs_and_commits_are_observed_when_somebody_measures(tmp_path: Pa
         assert seconds >= 0
         observed.append((operation, outcome))
 
-    async with house(tmp_path, observe=observe) as home:
-        await home.running()
+    async with open_backend(tmp_path, observe=observe) as harness:
+        await harness.running()
     assert {("commit", "ok"), ("workspace", "ok"), ("run", "completed")} <= set(observed)

@@ -10,88 +10,88 @@ from app.engine.scheduling import SessionSlots
 from app.errors import NotRunning
 from app.models.runs import RunStatus
 from app.models.sessions import Repo, SessionStatus
-from tests.support.scripted import CALLER, House, endless, house, until
+from tests.support.scripted import CALLER, Harness, endless, open_backend, until
 
 PENDING, RUNNING, STOPPED = SessionStatus.PENDING, SessionStatus.RUNNING, SessionStatus.STOPPED
 NO_REPO = [Repo(url="file:///nowhere/at-all")]
 
 
-async def statuses(home: House, *session_ids: str) -> list[SessionStatus]:
-    return [(await home.backend.get_session(CALLER, session_id)).status for session_id in session_ids]
+async def statuses(harness: Harness, *session_ids: str) -> list[SessionStatus]:
+    return [(await harness.backend.get_session(CALLER, session_id)).status for session_id in session_ids]
 
 
-async def lines(home: House, session_id: str) -> list[str]:
-    return (await home.backend.get_session_logs(CALLER, session_id, tail=100)).splitlines()
+async def lines(harness: Harness, session_id: str) -> list[str]:
+    return (await harness.backend.get_session_logs(CALLER, session_id, tail=100)).splitlines()
 
 
 class TestMaxRunningSessions:
     async def test_sessions_beyond_the_bound_wait_and_run_in_the_order_of_their_creation(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, max_running=2) as home:
-            ids = [await home.create(f"task {number}") for number in range(5)]
+        async with open_backend(tmp_path, endless, max_running=2) as harness:
+            ids = [await harness.create(f"task {number}") for number in range(5)]
             for session_id in ids[:2]:
-                await home.status(session_id, RUNNING)
+                await harness.status(session_id, RUNNING)
             for number, session_id in enumerate(ids[:3]):
                 waiting = ids[number + 2 :]
-                assert await statuses(home, *waiting) == [PENDING] * len(waiting)
+                assert await statuses(harness, *waiting) == [PENDING] * len(waiting)
                 with pytest.raises(NotRunning):
-                    await home.say(waiting[0], "too early")
-                await home.backend.stop_session(CALLER, session_id)
-                await home.status(waiting[0], RUNNING)
+                    await harness.say(waiting[0], "too early")
+                await harness.backend.stop_session(CALLER, session_id)
+                await harness.status(waiting[0], RUNNING)
 
     async def test_a_session_that_waits_can_be_stopped_and_deleted(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, max_running=1) as home:
-            first, second, third, fourth = [await home.create() for _ in range(4)]
-            await home.status(first, RUNNING)
-            await home.backend.stop_session(CALLER, second)
-            await home.status(second, STOPPED)
-            await home.backend.delete_session(CALLER, third)
-            await home.backend.delete_session(CALLER, first)
-            await home.status(fourth, RUNNING)
+        async with open_backend(tmp_path, endless, max_running=1) as harness:
+            first, second, third, fourth = [await harness.create() for _ in range(4)]
+            await harness.status(first, RUNNING)
+            await harness.backend.stop_session(CALLER, second)
+            await harness.status(second, STOPPED)
+            await harness.backend.delete_session(CALLER, third)
+            await harness.backend.delete_session(CALLER, first)
+            await harness.status(fourth, RUNNING)
 
     async def test_a_session_that_is_started_again_waits_after_the_others(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, max_running=1) as home:
-            first, second = await home.create(), await home.create()
-            await home.status(first, RUNNING)
-            await home.backend.stop_session(CALLER, first)
-            await home.status(second, RUNNING)
-            third = await home.create()
-            await home.backend.start_session(CALLER, first)
-            await home.backend.stop_session(CALLER, second)
-            await home.status(third, RUNNING)
-            assert await statuses(home, first) == [PENDING]
-            await home.backend.delete_session(CALLER, third)
-            await home.status(first, RUNNING)
+        async with open_backend(tmp_path, endless, max_running=1) as harness:
+            first, second = await harness.create(), await harness.create()
+            await harness.status(first, RUNNING)
+            await harness.backend.stop_session(CALLER, first)
+            await harness.status(second, RUNNING)
+            third = await harness.create()
+            await harness.backend.start_session(CALLER, first)
+            await harness.backend.stop_session(CALLER, second)
+            await harness.status(third, RUNNING)
+            assert await statuses(harness, first) == [PENDING]
+            await harness.backend.delete_session(CALLER, third)
+            await harness.status(first, RUNNING)
 
     async def test_a_session_that_fails_releases_its_slot(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, max_running=1, git_protocols=("file",)) as home:
-            failing = [await home.create(repos=NO_REPO) for _ in range(2)]
-            last = await home.create()
-            await home.status(last, RUNNING)
-            assert await statuses(home, *failing) == [SessionStatus.FAILED] * 2
+        async with open_backend(tmp_path, endless, max_running=1, git_protocols=("file",)) as harness:
+            failing = [await harness.create(repos=NO_REPO) for _ in range(2)]
+            last = await harness.create()
+            await harness.status(last, RUNNING)
+            assert await statuses(harness, *failing) == [SessionStatus.FAILED] * 2
 
     async def test_the_order_outlives_the_server(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, max_running=1) as home:
-            first, second, third = [await home.create() for _ in range(3)]
-            await home.status(first, RUNNING)
-            await home.backend.stop_session(CALLER, second)
-            await home.status(second, STOPPED)
-            await home.backend.start_session(CALLER, second)
-        async with house(tmp_path, endless, max_running=1) as home:
-            assert await statuses(home, first, second, third) == [RUNNING, PENDING, PENDING]
-            await home.backend.stop_session(CALLER, first)
-            await home.status(third, RUNNING)
-            assert await statuses(home, second) == [PENDING]
+        async with open_backend(tmp_path, endless, max_running=1) as harness:
+            first, second, third = [await harness.create() for _ in range(3)]
+            await harness.status(first, RUNNING)
+            await harness.backend.stop_session(CALLER, second)
+            await harness.status(second, STOPPED)
+            await harness.backend.start_session(CALLER, second)
+        async with open_backend(tmp_path, endless, max_running=1) as harness:
+            assert await statuses(harness, first, second, third) == [RUNNING, PENDING, PENDING]
+            await harness.backend.stop_session(CALLER, first)
+            await harness.status(third, RUNNING)
+            assert await statuses(harness, second) == [PENDING]
 
     async def test_sessions_that_run_already_go_on_when_the_bound_is_lowered(self, tmp_path: Path) -> None:
-        async with house(tmp_path) as home:
-            running = [await home.running() for _ in range(3)]
-        async with house(tmp_path, endless, max_running=2) as home:
-            waiting = await home.create()
-            assert await statuses(home, *running, waiting) == [RUNNING] * 3 + [PENDING]
+        async with open_backend(tmp_path) as harness:
+            running = [await harness.running() for _ in range(3)]
+        async with open_backend(tmp_path, endless, max_running=2) as harness:
+            waiting = await harness.create()
+            assert await statuses(harness, *running, waiting) == [RUNNING] * 3 + [PENDING]
             for number, session_id in enumerate(running[:2]):
-                await home.backend.stop_session(CALLER, session_id)
-                await home.status(session_id, STOPPED)
-                await home.status(waiting, RUNNING if number == 1 else PENDING)
+                await harness.backend.stop_session(CALLER, session_id)
+                await harness.status(session_id, STOPPED)
+                await harness.status(waiting, RUNNING if number == 1 else PENDING)
 
     async def test_a_slot_that_was_granted_to_a_cancelled_session_is_passed_on(self) -> None:
         slots = SessionSlots(1)
@@ -107,49 +107,49 @@ class TestMaxRunningSessions:
         await third
 
     async def test_the_log_of_a_session_shows_that_it_waits(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, max_running=1) as home:
-            first, second = await home.create(), await home.create()
-            await home.status(first, RUNNING)
-            [waits] = await until(lambda: lines(home, second))
+        async with open_backend(tmp_path, endless, max_running=1) as harness:
+            first, second = await harness.create(), await harness.create()
+            await harness.status(first, RUNNING)
+            [waits] = await until(lambda: lines(harness, second))
             assert waits.endswith(" session: waits for a slot, MAX_RUNNING_SESSIONS is 1")
-            await home.backend.stop_session(CALLER, first)
-            await home.status(second, RUNNING)
-            assert (await lines(home, second))[1].endswith(" session: has a slot")
-            assert not any("slot" in line for line in await lines(home, first))
+            await harness.backend.stop_session(CALLER, first)
+            await harness.status(second, RUNNING)
+            assert (await lines(harness, second))[1].endswith(" session: has a slot")
+            assert not any("slot" in line for line in await lines(harness, first))
 
 
 class TestIdleTimeout:
     async def test_a_session_is_stopped_when_it_has_been_idle_for_the_timeout(self, tmp_path: Path) -> None:
-        async with house(tmp_path, idle_timeout=0.05) as home:
-            session_id = await home.create()
-            await home.status(session_id, STOPPED)
-            assert [run.status for run in await home.runs(session_id)] == [RunStatus.COMPLETED]
-            await home.backend.start_session(CALLER, session_id)
-            await home.status(session_id, STOPPED)
+        async with open_backend(tmp_path, idle_timeout=0.05) as harness:
+            session_id = await harness.create()
+            await harness.status(session_id, STOPPED)
+            assert [run.status for run in await harness.runs(session_id)] == [RunStatus.COMPLETED]
+            await harness.backend.start_session(CALLER, session_id)
+            await harness.status(session_id, STOPPED)
 
     async def test_a_session_with_a_run_is_not_idle(self, tmp_path: Path) -> None:
-        async with house(tmp_path, endless, idle_timeout=0.02) as home:
-            busy, other = await home.create(), await home.create()
-            [task] = await home.runs(other)
-            await home.active(other, task.run_id)
-            await home.backend.interrupt_session(CALLER, other)
-            await home.status(other, STOPPED)
-            assert await statuses(home, busy) == [RUNNING]
+        async with open_backend(tmp_path, endless, idle_timeout=0.02) as harness:
+            busy, other = await harness.create(), await harness.create()
+            [task] = await harness.runs(other)
+            await harness.active(other, task.run_id)
+            await harness.backend.interrupt_session(CALLER, other)
+            await harness.status(other, STOPPED)
+            assert await statuses(harness, busy) == [RUNNING]
 
     async def test_a_session_that_an_earlier_server_left_idle_is_stopped(self, tmp_path: Path) -> None:
-        async with house(tmp_path) as home:
-            idle = await home.running()
-        async with house(tmp_path, idle_timeout=0.05) as home:
-            await home.status(idle, STOPPED)
+        async with open_backend(tmp_path) as harness:
+            idle = await harness.running()
+        async with open_backend(tmp_path, idle_timeout=0.05) as harness:
+            await harness.status(idle, STOPPED)
 
     async def test_idle_sessions_make_room_for_those_that_wait(self, tmp_path: Path) -> None:
-        async with house(tmp_path, idle_timeout=0.05, max_running=1) as home:
-            for session_id in [await home.create() for _ in range(4)]:
-                await home.status(session_id, STOPPED)
-                assert [run.status for run in await home.runs(session_id)] == [RunStatus.COMPLETED]
+        async with open_backend(tmp_path, idle_timeout=0.05, max_running=1) as harness:
+            for session_id in [await harness.create() for _ in range(4)]:
+                await harness.status(session_id, STOPPED)
+                assert [run.status for run in await harness.runs(session_id)] == [RunStatus.COMPLETED]
 
     async def test_nothing_is_stopped_without_a_timeout(self, tmp_path: Path) -> None:
-        async with house(tmp_path) as home:
-            session_id = await home.running()
-            assert home.backend._engine._supervisor._idle_timers._timers == {}
-            assert await statuses(home, session_id) == [RUNNING]
+        async with open_backend(tmp_path) as harness:
+            session_id = await harness.running()
+            assert harness.backend._engine._supervisor._idle_timers._timers == {}
+            assert await statuses(harness, session_id) == [RUNNING]

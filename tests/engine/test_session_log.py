@@ -8,7 +8,7 @@ import pytest
 from app.agents.port import Turn
 from app.engine import session_log
 from app.engine.session_log import SessionLog
-from tests.support.scripted import CALLER, FINISHED, STARTED, house
+from tests.support.scripted import CALLER, FINISHED, STARTED, open_backend
 
 
 def texts(log: SessionLog, count: int = 10_000) -> list[str]:
@@ -66,8 +66,8 @@ async def test_the_output_of_the_agents_process_is_in_the_log(tmp_path: Path) ->
         yield STARTED
         yield FINISHED
 
-    async with house(tmp_path, talkative) as home:
-        session_id = await home.running(environment_variables={"PASSWORD": "hunter22"})
-        text = await home.backend.get_session_logs(CALLER, session_id, tail=100)
+    async with open_backend(tmp_path, talkative) as harness:
+        session_id = await harness.running(environment_variables={"PASSWORD": "hunter22"})
+        text = await harness.backend.get_session_logs(CALLER, session_id, tail=100)
     assert "Z agent: loading the model with ***\n" in text
     assert "Z agent: ready\n" in text

@@ -19,39 +19,51 @@ from app.models.runs import MessageCreate, RunStatus
 from app.models.sessions import Repo, SessionCreate, SessionStatus, Workflow
 from app.results import StreamedBody
 from app.store import log, sessions
-from tests.support.scripted import CALLER, STARTED, House, Scripted, Stubborn, asked, echo, endless, event, house, until
+from tests.support.scripted import (
+    CALLER,
+    STARTED,
+    Harness,
+    Scripted,
+    Stubborn,
+    echo,
+    endless,
+    event,
+    last_message,
+    open_backend,
+    until,
+)
 
 OTHER = Caller(token="t", project="other")
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as home:
-        yield home
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_backend(tmp_path) as harness:
+        yield harness
 
 
-async def ids(home: House, *, search: str | None = None, status: tuple[SessionStatus, ...] = ()) -> list[str]:
-    page = await home.backend.list_sessions(CALLER, limit=100, offset=0, search=search, status=status, label=())
+async def ids(harness: Harness, *, search: str | None = None, status: tuple[SessionStatus, ...] = ()) -> list[str]:
+    page = await harness.backend.list_sessions(CALLER, limit=100, offset=0, search=search, status=status, label=())
     assert page.total == len(page.items)
     return [session.id for session in page.items]
 
 
-async def test_credentials_in_a_url_are_used_and_never_shown(home: House) -> None:
+async def test_credentials_in_a_url_are_used_and_never_shown(harness: Harness) -> None:
     repos = [Repo(url="https://user:s3cret@127.0.0.1:1/x.git", branch="main")]
-    created = (await home.backend.create_session(CALLER, SessionCreate(task="x", repos=repos))).value
-    await home.status(created.id, SessionStatus.FAILED)
-    again = await home.backend.start_session(CALLER, created.id)
-    await home.status(created.id, SessionStatus.FAILED)
-    listed = await home.backend.list_sessions(CALLER, limit=1, offset=0, search=None, status=(), label=())
-    shown = [created, again, await home.backend.get_session(CALLER, created.id), *listed.items]
+    created = (await harness.backend.create_session(CALLER, SessionCreate(task="x", repos=repos))).value
+    await harness.status(created.id, SessionStatus.FAILED)
+    again = await harness.backend.start_session(CALLER, created.id)
+    await harness.status(created.id, SessionStatus.FAILED)
+    listed = await harness.backend.list_sessions(CALLER, limit=1, offset=0, search=None, status=(), label=())
+    shown = [created, again, await harness.backend.get_session(CALLER, created.id), *listed.items]
     assert [session.repos for session in shown] == [[Repo(url="https://127.0.0.1:1/x.git", branch="main")]] * 4
-    row = await home.backend._database.read(sessions.find, "demo", created.id)
+    row = await harness.backend._database.read(sessions.find, "demo", created.id)
     assert row.request.repos == repos
 
 
-async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(home: House) -> None:
+async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(harness: Harness) -> None:
     new = SessionCreate(task="Fix it", display_name="Fix", model="m", environment_variables={"SECRET": "s3cret"})
-    created = (await home.backend.create_session(CALLER, new)).value
+    created = (await harness.backend.create_session(CALLER, new)).value
     assert re.fullmatch(r"session-[a-z0-9-]{1,55}", created.id)
     assert created.created_at is not None
     age = datetime.now(UTC) - datetime.fromisoformat(created.created_at)
@@ -66,14 +78,14 @@ async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(hom
         "approval_policy": "ask",
         "message": "Session created",
     }
-    await home.status(created.id, SessionStatus.RUNNING)
-    assert "s3cret" not in str(await home.backend.get_session(CALLER, created.id))
+    await harness.status(created.id, SessionStatus.RUNNING)
+    assert "s3cret" not in str(await harness.backend.get_session(CALLER, created.id))
 
 
-async def test_the_task_is_the_first_run_when_the_session_runs(home: House) -> None:
-    session_id = await home.create("Say hello")
-    [queued] = await home.runs(session_id)
-    run = await home.ended(session_id, queued.run_id)
+async def test_the_task_is_the_first_run_when_the_session_runs(harness: Harness) -> None:
+    session_id = await harness.create("Say hello")
+    [queued] = await harness.runs(session_id)
+    run = await harness.ended(session_id, queued.run_id)
     assert (run.status, run.user_message, run.thread_id) == (RunStatus.COMPLETED, "Say hello", session_id)
 
 
@@ -85,8 +97,8 @@ async def test_the_agent_gets_workspace_and_environment_when_it_takes_a_turn(tmp
         async for each in echo(turn):
             yield each
 
-    async with house(tmp_path, remember) as home:
-        session_id = await home.running(environment_variables={"A": "1"})
+    async with open_backend(tmp_path, remember) as harness:
+        session_id = await harness.running(environment_variables={"A": "1"})
         assert turns[0].environment == {"A": "1"}
         assert turns[0].workspace == tmp_path / "workspaces" / "demo" / session_id
         assert await asyncio.to_thread(turns[0].workspace.is_dir)
@@ -99,30 +111,30 @@ async def test_the_agent_gets_workspace_and_environment_when_it_takes_a_turn(tmp
         SessionCreate(task="t", active_workflow=Workflow(git_url="https://example.com/a.git", path="../..")),
     ],
 )
-async def test_creating_is_refused_when_a_repository_is_hostile(home: House, new: SessionCreate) -> None:
+async def test_creating_is_refused_when_a_repository_is_hostile(harness: Harness, new: SessionCreate) -> None:
     with pytest.raises(BadRequest):
-        await home.backend.create_session(CALLER, new)
-    assert await ids(home) == []
+        await harness.backend.create_session(CALLER, new)
+    assert await ids(harness) == []
 
 
 async def test_the_session_fails_with_the_reason_when_the_clone_does(tmp_path: Path) -> None:
-    async with house(tmp_path, git_protocols=("file",)) as home:
-        session_id = await home.create(repos=[Repo(url=f"{tmp_path.as_uri()}/nothing-here")])
-        await home.status(session_id, SessionStatus.FAILED)
-        session = await home.backend.get_session(CALLER, session_id)
+    async with open_backend(tmp_path, git_protocols=("file",)) as harness:
+        session_id = await harness.create(repos=[Repo(url=f"{tmp_path.as_uri()}/nothing-here")])
+        await harness.status(session_id, SessionStatus.FAILED)
+        session = await harness.backend.get_session(CALLER, session_id)
         assert session.error is not None
         assert "could not be cloned" in session.error
         assert str(tmp_path) not in session.error
         assert session.completed_at is not None
-        assert [run.status for run in await home.runs(session_id)] == [RunStatus.QUEUED]
-        assert (await home.backend.start_session(CALLER, session_id)).error is None
-        await home.status(session_id, SessionStatus.FAILED)
+        assert [run.status for run in await harness.runs(session_id)] == [RunStatus.QUEUED]
+        assert (await harness.backend.start_session(CALLER, session_id)).error is None
+        await harness.status(session_id, SessionStatus.FAILED)
 
 
-async def test_nothing_is_seen_of_a_session_when_the_project_is_another(home: House) -> None:
-    session_id = await home.running()
-    backend = home.backend
-    [run] = await home.runs(session_id)
+async def test_nothing_is_seen_of_a_session_when_the_project_is_another(harness: Harness) -> None:
+    session_id = await harness.running()
+    backend = harness.backend
+    [run] = await harness.runs(session_id)
     for attempt in (
         backend.get_session(OTHER, session_id),
         backend.delete_session(OTHER, session_id),
@@ -140,10 +152,10 @@ async def test_nothing_is_seen_of_a_session_when_the_project_is_another(home: Ho
     assert (page.items, page.total, page.has_more) == ([], 0, False)
 
 
-async def test_sessions_are_listed_newest_first_and_in_pages_when_there_are_many(home: House) -> None:
-    made = [await home.create(f"task {n}") for n in range(5)]
+async def test_sessions_are_listed_newest_first_and_in_pages_when_there_are_many(harness: Harness) -> None:
+    made = [await harness.create(f"task {n}") for n in range(5)]
     pages = [
-        await home.backend.list_sessions(CALLER, limit=2, offset=offset, search=None, status=(), label=())
+        await harness.backend.list_sessions(CALLER, limit=2, offset=offset, search=None, status=(), label=())
         for offset in (0, 2, 4)
     ]
     assert [session.id for page in pages for session in page.items] == made[::-1]
@@ -152,31 +164,34 @@ async def test_sessions_are_listed_newest_first_and_in_pages_when_there_are_many
         (5, True, 4),
         (5, False, None),
     ]
-    beyond = await home.backend.list_sessions(CALLER, limit=2, offset=2**31 - 1, search=None, status=(), label=())
+    beyond = await harness.backend.list_sessions(CALLER, limit=2, offset=2**31 - 1, search=None, status=(), label=())
     assert (beyond.items, beyond.total, beyond.has_more) == ([], 5, False)
 
 
-async def test_sessions_are_found_by_a_substring_when_the_case_differs(home: House) -> None:
-    first = await home.create("Migrate the ÄPFEL", display_name="Fruit")
-    second = await home.create("100% of a_b", display_name="Percent")
-    assert await ids(home, search="äpfel") == [first]
-    assert await ids(home, search="FRUIT") == [first]
-    assert await ids(home, search="0% OF") == [second]
-    assert await ids(home, search="a_B") == [second]
+async def test_sessions_are_found_by_a_substring_when_the_case_differs(harness: Harness) -> None:
+    first = await harness.create("Migrate the ÄPFEL", display_name="Fruit")
+    second = await harness.create("100% of a_b", display_name="Percent")
+    assert await ids(harness, search="äpfel") == [first]
+    assert await ids(harness, search="FRUIT") == [first]
+    assert await ids(harness, search="0% OF") == [second]
+    assert await ids(harness, search="a_B") == [second]
     assert (
-        await ids(home, search="a%b") == await ids(home, search="a__b") == await ids(home, search="fruitmigrate") == []
+        await ids(harness, search="a%b")
+        == await ids(harness, search="a__b")
+        == await ids(harness, search="fruitmigrate")
+        == []
     )
-    assert await ids(home, search=second[-12:].upper()) == [second]
+    assert await ids(harness, search=second[-12:].upper()) == [second]
 
 
-async def test_sessions_are_filtered_by_status_when_it_is_asked_for(home: House) -> None:
-    stopped, running = await home.running(), await home.running()
-    await home.backend.stop_session(CALLER, stopped)
-    await home.status(stopped, SessionStatus.STOPPED)
-    assert await ids(home, status=(SessionStatus.STOPPED,)) == [stopped]
-    assert await ids(home, status=(SessionStatus.RUNNING, SessionStatus.STOPPED)) == [running, stopped]
-    assert await ids(home, status=(SessionStatus.FAILED,)) == []
-    assert await home.backend.running_sessions() == 1
+async def test_sessions_are_filtered_by_status_when_it_is_asked_for(harness: Harness) -> None:
+    stopped, running = await harness.running(), await harness.running()
+    await harness.backend.stop_session(CALLER, stopped)
+    await harness.status(stopped, SessionStatus.STOPPED)
+    assert await ids(harness, status=(SessionStatus.STOPPED,)) == [stopped]
+    assert await ids(harness, status=(SessionStatus.RUNNING, SessionStatus.STOPPED)) == [running, stopped]
+    assert await ids(harness, status=(SessionStatus.FAILED,)) == []
+    assert await harness.backend.running_sessions() == 1
 
 
 async def test_the_active_run_and_the_queued_ones_end_as_interrupted_when_the_session_stops(tmp_path: Path) -> None:
@@ -186,30 +201,30 @@ async def test_the_active_run_and_the_queued_ones_end_as_interrupted_when_the_se
         agents.append(Scripted(endless))
         return agents[-1]
 
-    async with house(tmp_path, make_agent=make_agent) as home:
-        session_id = await home.create()
-        [task] = await home.runs(session_id)
-        await home.active(session_id, task.run_id, at_least=2)
-        queued = [await home.say(session_id, f"more {n}") for n in range(2)]
-        assert (await home.backend.stop_session(CALLER, session_id)).status is SessionStatus.STOPPING
-        await home.status(session_id, SessionStatus.STOPPED)
-        runs = await home.runs(session_id)
+    async with open_backend(tmp_path, make_agent=make_agent) as harness:
+        session_id = await harness.create()
+        [task] = await harness.runs(session_id)
+        await harness.active(session_id, task.run_id, at_least=2)
+        queued = [await harness.say(session_id, f"more {n}") for n in range(2)]
+        assert (await harness.backend.stop_session(CALLER, session_id)).status is SessionStatus.STOPPING
+        await harness.status(session_id, SessionStatus.STOPPED)
+        runs = await harness.runs(session_id)
         assert [run.run_id for run in runs] == [task.run_id, *queued]
         assert {run.status for run in runs} == {RunStatus.INTERRUPTED}
-        assert await home.types(session_id, task.run_id) == [
+        assert await harness.types(session_id, task.run_id) == [
             "RUN_STARTED",
             "TEXT_MESSAGE_START",
             "TEXT_MESSAGE_END",
             "RUN_FINISHED",
         ]
         for run_id in queued:
-            assert await home.types(session_id, run_id) == ["RUN_STARTED", "RUN_FINISHED"]
+            assert await harness.types(session_id, run_id) == ["RUN_STARTED", "RUN_FINISHED"]
         assert [agent.closed for agent in agents] == [1]
         with pytest.raises(AlreadyEnded):
-            await home.backend.stop_session(CALLER, session_id)
+            await harness.backend.stop_session(CALLER, session_id)
         with pytest.raises(NotRunning):
-            await home.say(session_id, "too late")
-        interruption = await home.backend.interrupt_session(CALLER, session_id)
+            await harness.say(session_id, "too late")
+        interruption = await harness.backend.interrupt_session(CALLER, session_id)
         assert interruption.interrupted is False
 
 
@@ -218,35 +233,35 @@ async def test_workspace_and_conversation_are_there_again_when_the_session_start
 
     async def remember(turn: Turn) -> AsyncIterator[bytes]:
         histories.append([message["content"] for message in turn.input["messages"]])
-        await asyncio.to_thread((turn.workspace / "note").write_text, asked(turn))
+        await asyncio.to_thread((turn.workspace / "note").write_text, last_message(turn))
         async for each in echo(turn):
             yield each
 
-    async with house(tmp_path, remember) as home:
-        session_id = await home.running("one")
-        await home.backend.stop_session(CALLER, session_id)
-        await home.status(session_id, SessionStatus.STOPPED)
-        assert (await home.backend.get_session(CALLER, session_id)).completed_at is not None
-        started = await home.backend.start_session(CALLER, session_id)
+    async with open_backend(tmp_path, remember) as harness:
+        session_id = await harness.running("one")
+        await harness.backend.stop_session(CALLER, session_id)
+        await harness.status(session_id, SessionStatus.STOPPED)
+        assert (await harness.backend.get_session(CALLER, session_id)).completed_at is not None
+        started = await harness.backend.start_session(CALLER, session_id)
         assert (started.status, started.completed_at) == (SessionStatus.PENDING, None)
         with pytest.raises(AlreadyRunning):
-            await home.backend.start_session(CALLER, session_id)
-        await home.status(session_id, SessionStatus.RUNNING)
+            await harness.backend.start_session(CALLER, session_id)
+        await harness.status(session_id, SessionStatus.RUNNING)
         note = tmp_path / "workspaces" / "demo" / session_id / "note"
         assert await asyncio.to_thread(note.read_text) == "one"
-        await home.ended(session_id, await home.say(session_id, "two"))
+        await harness.ended(session_id, await harness.say(session_id, "two"))
         assert histories == [["one"], ["one", "one", "two"]]
 
 
 async def test_the_task_runs_after_the_next_start_when_the_session_stopped_before(tmp_path: Path) -> None:
-    async with house(tmp_path) as home:
-        session_id = await home.create("not yet")
-        await home.backend.stop_session(CALLER, session_id)
-        await home.status(session_id, SessionStatus.STOPPED)
-        [task] = await home.runs(session_id)
+    async with open_backend(tmp_path) as harness:
+        session_id = await harness.create("not yet")
+        await harness.backend.stop_session(CALLER, session_id)
+        await harness.status(session_id, SessionStatus.STOPPED)
+        [task] = await harness.runs(session_id)
         assert task.status is RunStatus.QUEUED
-        await home.backend.start_session(CALLER, session_id)
-        assert (await home.ended(session_id, task.run_id)).status is RunStatus.COMPLETED
+        await harness.backend.start_session(CALLER, session_id)
+        assert (await harness.ended(session_id, task.run_id)).status is RunStatus.COMPLETED
 
 
 async def test_the_clone_is_broken_off_when_the_session_is_stopped_or_deleted(tmp_path: Path) -> None:
@@ -254,48 +269,48 @@ async def test_the_clone_is_broken_off_when_the_session_is_stopped_or_deleted(tm
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         repos = [Repo(url=f"http://127.0.0.1:{server.getsockname()[1]}/stuck.git")]
-        async with house(tmp_path, git_protocols=("http",)) as home:
-            stopped = await home.create(repos=repos)
+        async with open_backend(tmp_path, git_protocols=("http",)) as harness:
+            stopped = await harness.create(repos=repos)
             first, _ = await loop.sock_accept(server)
-            await home.backend.stop_session(CALLER, stopped)
-            await home.status(stopped, SessionStatus.STOPPED)
-            deleted = await home.create(repos=repos)
+            await harness.backend.stop_session(CALLER, stopped)
+            await harness.status(stopped, SessionStatus.STOPPED)
+            deleted = await harness.create(repos=repos)
             second, _ = await loop.sock_accept(server)
-            await home.backend.delete_session(CALLER, deleted)
+            await harness.backend.delete_session(CALLER, deleted)
             assert not await asyncio.to_thread((tmp_path / "workspaces" / "demo" / deleted).exists)
         first.close()
         second.close()
 
 
 async def test_nothing_is_left_when_a_session_is_deleted_in_any_state(tmp_path: Path) -> None:
-    async with house(tmp_path, git_protocols=("file",)) as home:
-        running, stopped, stopping = await home.running(), await home.running(), await home.running()
-        pending = await home.create()
-        failed = await home.create(repos=[Repo(url=f"{tmp_path.as_uri()}/nothing-here")])
-        await home.status(failed, SessionStatus.FAILED)
-        await home.backend.stop_session(CALLER, stopped)
-        await home.status(stopped, SessionStatus.STOPPED)
-        await home.backend.stop_session(CALLER, stopping)
+    async with open_backend(tmp_path, git_protocols=("file",)) as harness:
+        running, stopped, stopping = await harness.running(), await harness.running(), await harness.running()
+        pending = await harness.create()
+        failed = await harness.create(repos=[Repo(url=f"{tmp_path.as_uri()}/nothing-here")])
+        await harness.status(failed, SessionStatus.FAILED)
+        await harness.backend.stop_session(CALLER, stopped)
+        await harness.status(stopped, SessionStatus.STOPPED)
+        await harness.backend.stop_session(CALLER, stopping)
         for session_id in (pending, stopping, running, stopped, failed):
-            await home.backend.delete_session(CALLER, session_id)
+            await harness.backend.delete_session(CALLER, session_id)
             with pytest.raises(SessionNotFound):
-                await home.backend.get_session(CALLER, session_id)
+                await harness.backend.get_session(CALLER, session_id)
             assert not await asyncio.to_thread((tmp_path / "workspaces" / "demo" / session_id).exists)
             with pytest.raises(SessionNotFound):
-                await home.backend.delete_session(CALLER, session_id)
-        assert await ids(home) == []
+                await harness.backend.delete_session(CALLER, session_id)
+        assert await ids(harness) == []
 
 
 async def test_a_deleted_session_is_gone_at_once_when_its_agent_does_not_let_go(tmp_path: Path) -> None:
     stubborn = Stubborn()
-    async with house(tmp_path, stubborn) as home:
-        session_id = await home.create()
-        [task] = await home.runs(session_id)
-        await home.active(session_id, task.run_id, at_least=1)
-        deleting = asyncio.create_task(home.backend.delete_session(CALLER, session_id))
+    async with open_backend(tmp_path, stubborn) as harness:
+        session_id = await harness.create()
+        [task] = await harness.runs(session_id)
+        await harness.active(session_id, task.run_id, at_least=1)
+        deleting = asyncio.create_task(harness.backend.delete_session(CALLER, session_id))
 
         async def gone() -> bool:
-            return session_id not in await ids(home)
+            return session_id not in await ids(harness)
 
         await until(gone)
         await deleting
@@ -313,32 +328,32 @@ async def test_no_error_is_logged_when_a_session_is_deleted_while_its_agent_talk
             await asyncio.sleep(0)
 
     with capture_logs() as lines:
-        async with house(tmp_path, chatter) as home:
+        async with open_backend(tmp_path, chatter) as harness:
             for _ in range(5):
-                session_id = await home.create()
-                [task] = await home.runs(session_id)
-                await home.active(session_id, task.run_id, at_least=2)
-                await home.backend.delete_session(CALLER, session_id)
+                session_id = await harness.create()
+                [task] = await harness.runs(session_id)
+                await harness.active(session_id, task.run_id, at_least=2)
+                await harness.backend.delete_session(CALLER, session_id)
     assert caplog.messages == []
     assert lines == []
 
 
-async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(home: House) -> None:
-    creating = asyncio.create_task(home.backend.create_session(CALLER, SessionCreate(task="t")))
+async def test_the_session_still_gets_going_when_the_client_has_gone_meanwhile(harness: Harness) -> None:
+    creating = asyncio.create_task(harness.backend.create_session(CALLER, SessionCreate(task="t")))
     await asyncio.sleep(0)
     creating.cancel()
-    [session_id] = await until(lambda: ids(home))
-    await home.status(session_id, SessionStatus.RUNNING)
+    [session_id] = await until(lambda: ids(harness))
+    await harness.status(session_id, SessionStatus.RUNNING)
 
 
 async def test_reading_a_long_log_breaks_off_when_the_session_is_deleted_meanwhile(
-    home: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "SLICE_BYTES", 1)
-    session_id = await home.running()
-    answer = await home.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
+    session_id = await harness.running()
+    answer = await harness.backend.get_session_output(CALLER, session_id, format=OutputFormat.EVENTS, run_id=None)
     assert isinstance(answer, StreamedBody)
     assert (await anext(answer.chunks)).startswith(b'{"session_id":')
-    await home.backend.delete_session(CALLER, session_id)
+    await harness.backend.delete_session(CALLER, session_id)
     with pytest.raises(SessionNotFound):
         await anext(answer.chunks)

@@ -11,7 +11,7 @@ from app.models.output import OutputFormat
 from app.results import EventStream, StreamEvent
 from app.store.sqlite.database import SqliteDatabase
 from app.store.statements import driver
-from tests.support.scripted import CALLER, FINISHED, STARTED, House, event, house, until
+from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, event, open_backend, until
 
 READERS = 30
 
@@ -33,8 +33,10 @@ class Reader:
         return [each["delta"] for each in decoded if each["type"] == "TEXT_MESSAGE_CONTENT"]
 
 
-async def reader(home: House, session_id: str, format: OutputFormat, run_id: str | None = None) -> Reader:
-    return Reader(await home.backend.stream_session_events(CALLER, session_id, after=0, run_id=run_id, format=format))
+async def reader(harness: Harness, session_id: str, format: OutputFormat, run_id: str | None = None) -> Reader:
+    return Reader(
+        await harness.backend.stream_session_events(CALLER, session_id, after=0, run_id=run_id, format=format)
+    )
 
 
 async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) -> None:
@@ -48,13 +50,13 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
         yield event("TEXT_MESSAGE_END", messageId="m")
         yield FINISHED
 
-    async with house(tmp_path, dictate) as home:
-        session_id = await home.create()
-        [run] = await home.runs(session_id)
-        await home.active(session_id, run.run_id, at_least=2)
-        readers = [await reader(home, session_id, OutputFormat.EVENTS) for _ in range(READERS)]
-        compact = await reader(home, session_id, OutputFormat.COMPACT)
-        of_run = await reader(home, session_id, OutputFormat.EVENTS, run.run_id)
+    async with open_backend(tmp_path, dictate) as harness:
+        session_id = await harness.create()
+        [run] = await harness.runs(session_id)
+        await harness.active(session_id, run.run_id, at_least=2)
+        readers = [await reader(harness, session_id, OutputFormat.EVENTS) for _ in range(READERS)]
+        compact = await reader(harness, session_id, OutputFormat.COMPACT)
+        of_run = await reader(harness, session_id, OutputFormat.EVENTS, run.run_id)
         followers = [*readers, of_run]
 
         async def receive(word: str) -> None:
@@ -67,7 +69,7 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
 
         await receive("first")
         statements: list[str] = []
-        database = home.backend._database
+        database = harness.backend._database
         assert isinstance(database, SqliteDatabase)
         reading = driver(database._reader)
         reading.set_trace_callback(statements.append)
@@ -76,7 +78,7 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
         assert 0 < sum("FROM events" in statement for statement in statements) < READERS
         await words.put("")
         await of_run.task
-        await home.backend.delete_session(CALLER, session_id)
+        await harness.backend.delete_session(CALLER, session_id)
         await asyncio.gather(compact.task, *(each.task for each in readers))
         assert all(each.deltas == ["first", "second"] for each in followers)
         assert [each.position for each in readers[0].events] == list(range(1, 7))

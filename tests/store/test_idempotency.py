@@ -14,7 +14,7 @@ from app.models.sessions import SessionCreate, SessionStatus
 from app.results import Idempotent
 from app.store import idempotency
 from app.store.tables import IDEMPOTENCY_KEYS
-from tests.support.scripted import CALLER, House, house
+from tests.support.scripted import CALLER, Harness, open_backend
 
 NEW = SessionCreate(task="the task")
 
@@ -23,44 +23,44 @@ def keyed(key: bytes = b"key", fingerprint: bytes = b"print") -> Caller:
     return msgspec.structs.replace(CALLER, idempotency_key=IdempotencyKey(key, fingerprint))
 
 
-async def stored_keys(home: House) -> int:
+async def stored_keys(harness: Harness) -> int:
     """Return how many keys the store holds."""
     query = select(func.count()).select_from(IDEMPOTENCY_KEYS)
-    return await home.backend._database.read(lambda connection: connection.execute(query).scalar_one())
+    return await harness.backend._database.read(lambda connection: connection.execute(query).scalar_one())
 
 
 async def test_a_crash_leaves_both_the_session_and_its_response(tmp_path: Path) -> None:
-    async with house(tmp_path / "a") as home:
-        first = (await home.backend.create_session(keyed(), NEW)).value
+    async with open_backend(tmp_path / "a") as harness:
+        first = (await harness.backend.create_session(keyed(), NEW)).value
         shutil.copytree(tmp_path / "a", tmp_path / "b")
-    async with house(tmp_path / "b") as home:
-        assert await home.backend.create_session(keyed(), NEW) == Idempotent(first, replayed=True)
-        await home.status(first.id, SessionStatus.RUNNING)
+    async with open_backend(tmp_path / "b") as harness:
+        assert await harness.backend.create_session(keyed(), NEW) == Idempotent(first, replayed=True)
+        await harness.status(first.id, SessionStatus.RUNNING)
         assert (
-            await home.backend.list_sessions(CALLER, limit=9, offset=0, search=None, status=(), label=())
+            await harness.backend.list_sessions(CALLER, limit=9, offset=0, search=None, status=(), label=())
         ).total == 1
 
 
 async def test_a_refused_request_leaves_no_key(tmp_path: Path) -> None:
-    async with house(tmp_path) as home:
-        session_id = await home.running()
-        await home.backend.stop_session(CALLER, session_id)
+    async with open_backend(tmp_path) as harness:
+        session_id = await harness.running()
+        await harness.backend.stop_session(CALLER, session_id)
         with pytest.raises(NotRunning):
-            await home.backend.send_message(keyed(), session_id, MessageCreate(content="hello"))
-        assert await stored_keys(home) == 0
+            await harness.backend.send_message(keyed(), session_id, MessageCreate(content="hello"))
+        assert await stored_keys(harness) == 0
 
 
 async def test_a_response_is_forgotten_and_deleted_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000
     monkeypatch.setattr(idempotency, "now_ms", lambda: now)
-    async with house(tmp_path) as home:
-        first = (await home.backend.create_session(keyed(), NEW)).value
+    async with open_backend(tmp_path) as harness:
+        first = (await harness.backend.create_session(keyed(), NEW)).value
         now += idempotency.LIFETIME_MS - 1
         with pytest.raises(IdempotencyKeyReused):
-            await home.backend.create_session(keyed(fingerprint=b"other"), NEW)
-        await home.backend.create_session(keyed(b"later"), NEW)
-        assert await stored_keys(home) == 2
+            await harness.backend.create_session(keyed(fingerprint=b"other"), NEW)
+        await harness.backend.create_session(keyed(b"later"), NEW)
+        assert await stored_keys(harness) == 2
         now += 1
-        again = (await home.backend.create_session(keyed(fingerprint=b"other"), NEW)).value
+        again = (await harness.backend.create_session(keyed(fingerprint=b"other"), NEW)).value
         assert again.id != first.id
-        assert await stored_keys(home) == 2
+        assert await stored_keys(harness) == 2

@@ -11,7 +11,7 @@ import pytest
 from app.errors import Forbidden, Unauthorized
 from app.models.caller import Caller, Credentials, Role
 from app.store.keys import AccessKeys, KeyNotFound
-from tests.support.scripted import house
+from tests.support.scripted import open_backend
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def keys(tmp_path: Path) -> Iterator[AccessKeys]:
 
 async def test_the_caller_is_in_the_keys_project_when_the_request_names_none(tmp_path: Path, keys: AccessKeys) -> None:
     key, secret = keys.create(project="demo", role=Role.EDIT, name="ci")
-    async with house(tmp_path) as home:
+    async with open_backend(tmp_path) as harness:
         for project in (None, "demo"):
-            caller = await home.backend.authorize(Credentials(secret, project), Role.EDIT)
+            caller = await harness.backend.authorize(Credentials(secret, project), Role.EDIT)
             assert caller == Caller(token=secret, project="demo")
     assert (key.project, key.role, key.name, key.expires_at, key.revoked_at) == ("demo", Role.EDIT, "ci", None, None)
 
@@ -34,17 +34,17 @@ async def test_the_token_is_refused_when_it_is_unknown_expired_or_revoked(tmp_pa
     revoked_key, revoked = keys.create(project="demo", role=Role.ADMIN)
     keys.revoke(revoked_key.id)
     await asyncio.sleep(0.002)  # the shortest lifetime of a key
-    async with house(tmp_path) as home:
+    async with open_backend(tmp_path) as harness:
         for token in ("ak_unknown", "", "\N{SNOWMAN}", revoked_key.id, expired, revoked):
             with pytest.raises(Unauthorized):
-                await home.backend.authorize(Credentials(token, "demo"), Role.VIEW)
+                await harness.backend.authorize(Credentials(token, "demo"), Role.VIEW)
 
 
 async def test_the_token_is_forbidden_when_the_project_is_another(tmp_path: Path, keys: AccessKeys) -> None:
     _, secret = keys.create(project="demo", role=Role.ADMIN)
-    async with house(tmp_path) as home:
+    async with open_backend(tmp_path) as harness:
         with pytest.raises(Forbidden, match="project"):
-            await home.backend.authorize(Credentials(secret, "other"), Role.VIEW)
+            await harness.backend.authorize(Credentials(secret, "other"), Role.VIEW)
 
 
 @pytest.mark.parametrize("has", list(Role))
@@ -54,22 +54,22 @@ async def test_the_token_is_forbidden_when_its_role_is_too_small(
 ) -> None:
     order = [Role.VIEW, Role.EDIT, Role.ADMIN]
     _, secret = keys.create(project="demo", role=has)
-    async with house(tmp_path) as home:
+    async with open_backend(tmp_path) as harness:
         if order.index(has) >= order.index(needs):
-            assert (await home.backend.authorize(Credentials(secret, None), needs)).project == "demo"
+            assert (await harness.backend.authorize(Credentials(secret, None), needs)).project == "demo"
         else:
             with pytest.raises(Forbidden, match="role"):
-                await home.backend.authorize(Credentials(secret, None), needs)
+                await harness.backend.authorize(Credentials(secret, None), needs)
 
 
 async def test_a_running_server_sees_at_once_that_a_key_is_created_or_revoked(tmp_path: Path) -> None:
-    async with house(tmp_path) as home:
+    async with open_backend(tmp_path) as harness:
         with AccessKeys.open(tmp_path / "store.db") as keys:
             key, secret = keys.create(project="demo", role=Role.VIEW)
-            await home.backend.authorize(Credentials(secret, None), Role.VIEW)
+            await harness.backend.authorize(Credentials(secret, None), Role.VIEW)
             keys.revoke(key.id)
             with pytest.raises(Unauthorized):
-                await home.backend.authorize(Credentials(secret, None), Role.VIEW)
+                await harness.backend.authorize(Credentials(secret, None), Role.VIEW)
 
 
 async def test_earlier_keys_of_a_name_expire_after_the_overlap_when_it_is_rotated(
@@ -79,10 +79,10 @@ async def test_earlier_keys_of_a_name_expire_after_the_overlap_when_it_is_rotate
     keys.create(project="demo", role=Role.VIEW, name="another")
     _, first = keys.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
     _, second = keys.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(0))
-    async with house(tmp_path) as home:
+    async with open_backend(tmp_path) as harness:
         with pytest.raises(Unauthorized):
-            await home.backend.authorize(Credentials(first, None), Role.VIEW)
-        await home.backend.authorize(Credentials(second, None), Role.VIEW)
+            await harness.backend.authorize(Credentials(first, None), Role.VIEW)
+        await harness.backend.authorize(Credentials(second, None), Role.VIEW)
 
     expiring, _ = keys.rotate(project="demo", role=Role.ADMIN, name="make run", overlap=datetime.timedelta(hours=1))
     ends = [key.expires_at for key in keys.list()]

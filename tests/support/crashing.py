@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from app.agents.port import Turn
-from tests.support.scripted import STARTED, event, house
+from tests.support.scripted import STARTED, event, open_backend
 
 
 async def ticking(_turn: Turn) -> AsyncIterator[bytes]:
@@ -26,14 +26,14 @@ async def ticking(_turn: Turn) -> AsyncIterator[bytes]:
 
 async def main(directory: Path) -> None:
     """Serve until killed."""
-    async with house(directory, ticking) as home:
-        session_id = await home.create()
-        [task] = await home.runs(session_id)
-        await home.active(session_id, task.run_id, at_least=2)
-        queued = [await home.say(session_id, f"queued {n}") for n in range(2)]
+    async with open_backend(directory, ticking) as harness:
+        session_id = await harness.create()
+        [task] = await harness.runs(session_id)
+        await harness.active(session_id, task.run_id, at_least=2)
+        queued = [await harness.say(session_id, f"queued {n}") for n in range(2)]
         print(session_id, task.run_id, *queued, flush=True)  # noqa: T201  what the test reads
         while True:
-            print(len(await home.log(session_id)), flush=True)  # noqa: T201  what the test reads
+            print(len(await harness.log(session_id)), flush=True)  # noqa: T201  what the test reads
 
 
 if __name__ == "__main__":

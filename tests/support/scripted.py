@@ -26,7 +26,7 @@ FINAL = {RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
 
 
 def event(type_: str, **fields: Any) -> bytes:
-    """An AG-UI event as an agent writes it."""
+    """Return an AG-UI event as an agent writes it."""
     return msgspec.json.encode({"type": type_, **fields})
 
 
@@ -34,14 +34,14 @@ STARTED = event("RUN_STARTED", threadId="theirs", runId="theirs")
 FINISHED = event("RUN_FINISHED", threadId="theirs", runId="theirs")
 
 
-def asked(turn: Turn) -> str:
-    """The last message of a turn."""
+def last_message(turn: Turn) -> str:
+    """Return the text of a turn's last message."""
     content: str = turn.input["messages"][-1]["content"]
     return content
 
 
 class Scripted(Agent):
-    """Plays the same script each turn; counts how often it was closed."""
+    """An agent that plays the same script each turn, and counts how often it was closed."""
 
     def __init__(self, play: Play) -> None:
         self._play = play
@@ -55,25 +55,25 @@ class Scripted(Agent):
 
 
 async def echo(turn: Turn) -> AsyncIterator[bytes]:
-    """Say what was said."""
+    """Answer with the words of the message."""
     message_id = f"answer-{turn.input['runId']}"
     yield STARTED
     yield event("TEXT_MESSAGE_START", messageId=message_id, role="assistant")
-    for word in asked(turn).split():
+    for word in last_message(turn).split():
         yield event("TEXT_MESSAGE_CONTENT", messageId=message_id, delta=word)
     yield event("TEXT_MESSAGE_END", messageId=message_id)
     yield FINISHED
 
 
 async def endless(turn: Turn) -> AsyncIterator[bytes]:
-    """Begin a text and never end it."""
+    """Start a text and never end it."""
     yield STARTED
     yield event("TEXT_MESSAGE_START", messageId=f"answer-{turn.input['runId']}", role="assistant")
     await asyncio.Event().wait()
 
 
 class Stubborn:
-    """Begins a turn and does not let go of it, whoever asks, until it is set `free`."""
+    """A script that starts a turn and ignores cancellation until it is set `free`."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
@@ -87,7 +87,7 @@ class Stubborn:
 
 
 async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], object] = bool, within: float = 20.0) -> T:
-    """What `look` returns once `holds` is true of it."""
+    """Return the result of `look` once `holds` is true of it."""
     end = time.monotonic() + within
     while True:
         seen = await look()
@@ -97,18 +97,18 @@ async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], object] =
         await asyncio.sleep(0.005)
 
 
-class House:
-    """A backend and short words for what tests do with it."""
+class Harness:
+    """A backend with short methods for what tests do with it."""
 
     def __init__(self, backend: EmbeddedBackend) -> None:
         self.backend = backend
 
     async def create(self, task: str = "the task", **fields: Any) -> str:
-        """The id of a new session."""
+        """Create a session and return its id."""
         return (await self.backend.create_session(CALLER, SessionCreate(task=task, **fields))).value.id
 
     async def running(self, task: str = "the task", **fields: Any) -> str:
-        """The id of a new session that runs and whose task has ended."""
+        """Create a session, wait until its task has ended, and return its id."""
         session_id = await self.create(task, **fields)
         await self.status(session_id, SessionStatus.RUNNING)
         [run] = await self.runs(session_id)
@@ -116,7 +116,7 @@ class House:
         return session_id
 
     async def say(self, session_id: str, content: str) -> str:
-        """The id of a new run."""
+        """Send a message and return the id of its run."""
         return (await self.backend.send_message(CALLER, session_id, MessageCreate(content=content))).value.run_id
 
     async def runs(self, session_id: str) -> list[RunSummary]:
@@ -126,11 +126,11 @@ class House:
         return await self.backend.get_run(CALLER, session_id, run_id)
 
     async def status(self, session_id: str, wanted: SessionStatus) -> None:
-        """Wait until the session is in that state."""
+        """Wait until the session has that status."""
         await until(lambda: self.backend.get_session(CALLER, session_id), lambda session: session.status is wanted)
 
     async def active(self, session_id: str, run_id: str, at_least: int = 0) -> None:
-        """Wait until the run is under way and has that many events."""
+        """Wait until the run is active and has that many events."""
 
         def reached(run: RunSummary) -> bool:
             return run.status is RunStatus.RUNNING and run.event_count >= at_least
@@ -138,21 +138,21 @@ class House:
         await until(lambda: self.run(session_id, run_id), reached)
 
     async def ended(self, session_id: str, run_id: str) -> RunSummary:
-        """Wait until the run has ended."""
+        """Wait until the run has ended, and return it."""
         return await until(lambda: self.run(session_id, run_id), lambda run: run.status in FINAL)
 
     async def log(self, session_id: str, run_id: str | None = None) -> list[dict[str, Any]]:
-        """The session's events, or one run's."""
+        """Return the events of the session, or of one run."""
         log = await stored_events(self.backend, CALLER, session_id, run_id=run_id)
         return [msgspec.json.decode(event) for event in log]
 
     async def types(self, session_id: str, run_id: str | None = None) -> list[str]:
-        """The types of those events."""
+        """Return the types of those events."""
         return [each["type"] for each in await self.log(session_id, run_id)]
 
 
 def make_backend(directory: Path, play: Play = echo, **options: Any) -> EmbeddedBackend:
-    """A backend whose files are in `directory`; `options` are `database`, `observe` and those of EngineConfig."""
+    """Return a backend with its files in `directory`; `options` are `database`, `observe` and those of EngineConfig."""
     database = options.pop("database", directory / "store.db")
     observe = {"observe": options.pop("observe")} if "observe" in options else {}
     defaults: dict[str, Any] = {"make_agent": lambda: Scripted(play), "run_timeout": 60.0, "grace": QUICK}
@@ -160,11 +160,11 @@ def make_backend(directory: Path, play: Play = echo, **options: Any) -> Embedded
 
 
 @asynccontextmanager
-async def house(directory: Path, play: Play = echo, **options: Any) -> AsyncIterator[House]:
-    """An open backend, closed at the end."""
+async def open_backend(directory: Path, play: Play = echo, **options: Any) -> AsyncIterator[Harness]:
+    """Open a backend and close it at the end."""
     backend = make_backend(directory, play, **options)
     await backend.open()
     try:
-        yield House(backend)
+        yield Harness(backend)
     finally:
         await backend.close()
