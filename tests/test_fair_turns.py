@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from itertools import pairwise
 
-from app.agui.events import BYTES, EventBatch, OpaqueEvent
+from app.agui.events import OPAQUE, EventBatch, OpaqueEvent
 from app.fair_turns import PAUSE_ITERATIONS, WORK_SECONDS, Turns
 
 Batch = EventBatch[OpaqueEvent]
@@ -13,7 +13,7 @@ Batch = EventBatch[OpaqueEvent]
 
 async def log(count: int) -> AsyncGenerator[list[Batch], None]:
     for _ in range(count):
-        yield [EventBatch(b"[{}]", BYTES)]
+        yield [EventBatch(b"[{}]", OPAQUE)]
 
 
 def work() -> None:

@@ -1,45 +1,50 @@
-"""A conversation in the making: messages, tool calls and runs as a log tells them one after another.
+"""The conversation that a log describes: its runs, messages and tool calls as far as the log has been read.
 
-Its texts are never decoded: a text is bytes, what stands between the quotes of JSON strings put together.
+Texts are held escaped (see `json_strings`).
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
+from app.agui.json_strings import as_string, escape, escaped
 from app.agui.messages import (
     CallStatus,
     StoredMessage,
+    content_text,
     error_text,
     failed,
-    quoted,
-    quoted_content,
-    quoted_json,
+    json_text,
     read_call,
 )
 from app.agui.outcome import merge_outcomes
 from app.agui.times import millis, rfc3339
+from app.models.output import Message, ToolCall
 from app.models.runs import RunStatus
-from app.models.wire import WireModel
 
 
 class Run(msgspec.Struct, eq=False):
-    """A run so far; `open_parts` names the message or call of each kind that events without an id belong to."""
+    """A run so far.
+
+    `streamed` are the ids of the messages that only events describe, not a snapshot. `open_parts` has the id of the
+    message or call of each kind that an event without an id belongs to.
+    """
 
     id: str | None
-    ending: RunStatus | None = None
-    live: list[str] = []
+    outcome: RunStatus | None = None
+    streamed: list[str] = []
     open_parts: dict[str, str] = {}
     unnamed: int = 0
 
-    def name(self, kind: str) -> str:
-        """An id for what has none: the same each time the log is read."""
+    def new_id(self, kind: str) -> str:
+        """Return an id for a part that has none, the same one each time the log is read."""
         self.unnamed += 1
         return f"{self.id or 'log'}:{kind}-{self.unnamed}"
 
 
 class Call(msgspec.Struct, eq=False):
-    """A tool call so far; `parent` is the id of its message, `started` in ms."""
+    """A tool call so far; `parent` is the id of its message, `started` and `duration` are in ms."""
 
     id: str
     run: Run
@@ -52,48 +57,25 @@ class Call(msgspec.Struct, eq=False):
     started: int | None = None
     duration: int | None = None
 
-    def answer(self, text: bytes | None, *, failed: bool, at: int | None) -> None:
-        """Take the call's result, given at `at` ms."""
-        self.result = text or self.result or b""
+    def finish(self, result: bytes | None, *, failed: bool, at: int | None) -> None:
+        """Set the result, which was there at `at` (ms)."""
+        self.result = result or self.result or b""
         self.failed = failed or self.failed
         if at is not None and self.started is not None and at >= self.started:
             self.duration = at - self.started
 
 
-class MessageDraft(msgspec.Struct, eq=False):
-    """A message so far; `live_of` is the run whose events alone tell of it."""
+class Draft(msgspec.Struct, eq=False):
+    """A message so far; `streamed_by` is the run whose events alone describe it."""
 
     id: str
     role: str
     run: Run
-    live_of: Run | None
+    streamed_by: Run | None
     texts: list[bytes] | None = None
     calls: dict[str, Call] = {}
     tool_call_id: str | None = None
     name: str | None = None
-
-
-class _ToolCall(WireModel):
-    """`app.models.sessions.ToolCall` with its texts as they are written."""
-
-    id: str
-    name: str | None = None
-    args: msgspec.Raw | None = None
-    result: msgspec.Raw | None = None
-    status: CallStatus | None = None
-    duration: int | None = None
-
-
-class _Message(WireModel):
-    """`app.models.sessions.Message` with its texts as they are written."""
-
-    id: str
-    role: str
-    content: msgspec.Raw | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
-    timestamp: str | None = None
 
 
 class Conversation:
@@ -102,125 +84,84 @@ class Conversation:
     def __init__(self) -> None:
         self._runs: dict[str | None, Run] = {}
         self._latest: dict[str | None, Run] = {}
-        self._drafts: dict[str, MessageDraft] = {}
+        self._drafts: dict[str, Draft] = {}
         self._calls: dict[str, Call] = {}
         self._times: dict[str, int] = {}
 
     def run(self, run_id: str | None) -> Run:
-        """The run of that id; events without one share a run of their own."""
+        """Return the run of that id, a new one if there is none; events without a run id share one run."""
         run = self._runs.get(run_id)
         if run is None:
             run = self._runs[run_id] = Run(run_id)
         return run
 
-    def begin(self, run: Run, thread_id: str | None) -> None:
-        """A thread has one run at a time, so the one before has broken off if it has not ended."""
+    def begin_run(self, run: Run, thread_id: str | None) -> None:
+        """Make this the thread's current run; the one before ends in error if it has not ended."""
         before = self._latest.get(thread_id)
-        if before is not None and before is not run and before.ending is None:
-            before.ending = RunStatus.ERROR
+        if before is not None and before is not run and before.outcome is None:
+            before.outcome = RunStatus.ERROR
         self._latest[thread_id] = run
 
+    def end_run(self, run: Run, outcome: RunStatus) -> None:
+        """Apply a terminal event of the run."""
+        run.outcome = merge_outcomes(run.outcome, outcome)
+
     def apply_snapshot(self, run: Run, messages: list[StoredMessage]) -> None:
-        """Take a snapshot: it replaces what the run's events have told so far."""
+        """Add the messages of a snapshot, which replace those that the run's events have described so far."""
         if not messages:
             return
-        for key in run.live:
-            if (draft := self._drafts.get(key)) and draft.live_of is run:
+        for key in run.streamed:
+            if (draft := self._drafts.get(key)) and draft.streamed_by is run:
                 del self._drafts[key]
-        run.live.clear()
-        self.add(run, messages, live=False)
+        run.streamed.clear()
+        self.add(run, messages, streamed=False)
 
-    def add(self, run: Run, messages: list[StoredMessage], *, live: bool) -> None:
-        """Merge messages by id; one without an id is named after its run and its place in the list."""
+    def add(self, run: Run, messages: list[StoredMessage], *, streamed: bool) -> None:
+        """Merge messages by id; one without an id gets one from its run and its index in the list."""
         for index, message in enumerate(messages):
-            self._put(run, message, message.id or f"{run.id or 'log'}:{index}", live=live)
+            self._put(run, message, message.id or f"{run.id or 'log'}:{index}", streamed=streamed)
 
-    def _put(self, run: Run, message: StoredMessage, key: str, *, live: bool) -> None:
-        fresh = key not in self._drafts
-        text = quoted_content(message.content)
-        self._drafts[key] = draft = MessageDraft(
-            id=key,
-            role=message.role or ("tool" if message.tool_call_id else "assistant"),
-            run=run,
-            live_of=run if live and fresh else None,
-            texts=None if text is None else [text],
-            tool_call_id=message.tool_call_id,
-            name=message.name,
-        )
-        if draft.live_of:
-            run.live.append(key)
-        self.date(key, message.timestamp)
-        for index, raw in enumerate(message.tool_calls or []):
-            self._put_call(draft, raw, index)
-        if draft.role == "tool" and message.tool_call_id:
-            call = self.call(run, message.tool_call_id)
-            call.answer(text or quoted(error_text(message.error) or ""), failed=failed(message), at=None)
-
-    def _put_call(self, draft: MessageDraft, raw: msgspec.Raw, index: int) -> None:
-        stored = read_call(raw)
-        if stored is None:
-            return
-        call = self.call(draft.run, stored.id or f"{draft.id}:{index}")
-        call.name = stored.name or call.name
-        if (args := quoted_json(stored.args)) is not None:
-            call.args = [args]
-        call.status = stored.status
-        error = error_text(stored.error)
-        if (result := quoted_json(stored.result)) is not None or error:
-            call.answer(result or quoted(error or ""), failed=bool(error), at=None)
-        if stored.duration is not None:
-            call.duration = stored.duration
-        call.parent = draft.id
-        draft.calls[call.id] = call
-
-    def message_for(self, run: Run, key: str, role: str) -> MessageDraft:
-        """The message of that id, to be continued; one that another run said begins anew."""
+    def message(self, run: Run, key: str, role: str) -> Draft:
+        """Return the message of that id to continue it, a new one if there is none or if it is another run's."""
         draft = self._drafts.get(key)
         if draft is None or draft.run is not run:
-            live_of = run if draft is None else draft.live_of
+            streamed_by = run if draft is None else draft.streamed_by
             if draft is None:
-                run.live.append(key)
-            draft = self._drafts[key] = MessageDraft(id=key, role=role, run=run, live_of=live_of)
+                run.streamed.append(key)
+            draft = self._drafts[key] = Draft(id=key, role=role, run=run, streamed_by=streamed_by)
         return draft
 
     def call(self, run: Run, call_id: str, *, begins: bool = False) -> Call:
-        """The call of that id; a new one if there is none, or if another run's had that id and this one begins."""
+        """Return the call of that id, a new one if there is none, or if this one begins and the id is another run's."""
         call = self._calls.get(call_id)
         if call is None or (begins and call.run is not run):
             call = self._calls[call_id] = Call(call_id, run)
         return call
 
     def attach(self, run: Run, call: Call, parent_id: str | None) -> None:
-        """Hang a call on its assistant message; a call made by another call, or by nothing, is a message of its own."""
+        """Add a call to its assistant message; one made by another call, or by nothing, gets a message of its own."""
         if call.parent in self._drafts:
             return
         if parent_id in self._calls:
             parent_id = None
         parent = self._drafts.get(parent_id or "")
         if parent is None or parent.role != "assistant":
-            parent = self.message_for(run, parent_id if parent_id and parent is None else call.id, "assistant")
+            parent = self.message(run, parent_id if parent_id and parent is None else call.id, "assistant")
         call.parent = parent.id
         parent.calls[call.id] = call
 
-    def date(self, key: str, timestamp: object) -> None:
-        """Remember when a message was said, if that is known."""
+    def set_time(self, key: str, timestamp: object) -> None:
+        """Set the time of a message if it can be read."""
         if (time := millis(timestamp)) is not None:
             self._times[key] = time
 
-    def end(self, run: Run, ending: RunStatus) -> None:
-        """Take a terminal event of the run."""
-        run.ending = merge_outcomes(run.ending, ending)
-
     def messages(self, *, session_running: bool) -> Iterator[bytes]:
-        """Yield each message as JSON, an `app.models.output.Message`.
-
-        A run without an end goes on only while its session does.
-        """
+        """Yield the JSON of each `Message` so far; a run that has not ended is running only while its session is."""
         for draft in self._drafts.values():
-            message = _Message(
+            message = Message(
                 id=draft.id,
                 role=draft.role,
-                content=_string(draft.texts),
+                content=_join(draft.texts),
                 tool_calls=[_tool_call(call, session_running) for call in draft.calls.values()] or None,
                 tool_call_id=draft.tool_call_id,
                 name=draft.name,
@@ -228,23 +169,61 @@ class Conversation:
             )
             yield msgspec.json.encode(message)
 
+    def _put(self, run: Run, message: StoredMessage, key: str, *, streamed: bool) -> None:
+        fresh = key not in self._drafts
+        text = escaped(message.content, content_text)
+        self._drafts[key] = draft = Draft(
+            id=key,
+            role=message.role or ("tool" if message.tool_call_id else "assistant"),
+            run=run,
+            streamed_by=run if streamed and fresh else None,
+            texts=None if text is None else [text],
+            tool_call_id=message.tool_call_id,
+            name=message.name,
+        )
+        if draft.streamed_by:
+            run.streamed.append(key)
+        self.set_time(key, message.timestamp)
+        for index, raw in enumerate(message.tool_calls or []):
+            self._put_call(draft, raw, index)
+        if draft.role == "tool" and message.tool_call_id:
+            call = self.call(run, message.tool_call_id)
+            call.finish(text or escape(error_text(message.error) or ""), failed=failed(message), at=None)
 
-def _tool_call(call: Call, session_running: bool) -> _ToolCall:
-    return _ToolCall(
+    def _put_call(self, draft: Draft, raw: msgspec.Raw, index: int) -> None:
+        stored = read_call(raw)
+        if stored is None:
+            return
+        call = self.call(draft.run, stored.id or f"{draft.id}:{index}")
+        call.name = stored.name or call.name
+        if (args := escaped(stored.args, json_text)) is not None:
+            call.args = [args]
+        call.status = stored.status
+        result, error = escaped(stored.result, json_text), error_text(stored.error)
+        if result is not None or error:
+            call.finish(result or escape(error or ""), failed=bool(error), at=None)
+        if stored.duration is not None:
+            call.duration = stored.duration
+        call.parent = draft.id
+        draft.calls[call.id] = call
+
+
+def _tool_call(call: Call, session_running: bool) -> ToolCall:
+    return ToolCall(
         id=call.id,
         name=call.name,
-        args=_string(call.args),
-        result=None if call.result is None else _string([call.result]),
+        args=_join(call.args),
+        result=None if call.result is None else as_string(call.result),
         status=_status(call, session_running),
         duration=call.duration,
     )
 
 
-def _string(texts: list[bytes] | None) -> msgspec.Raw | None:
+def _join(texts: list[bytes] | None) -> Any:
     if texts is None:
         return None
-    texts[:] = [b"".join(texts)]  # what follows is told again with all that has been
-    return msgspec.Raw(b'"%b"' % texts[0])
+    texts[:] = [b"".join(texts)]  # the log may be read on, and then all of it is needed again
+    return as_string(texts[0])
 
 
 def _status(call: Call, session_running: bool) -> CallStatus:
@@ -254,7 +233,7 @@ def _status(call: Call, session_running: bool) -> CallStatus:
         return "completed"
     if call.status is not None:
         return call.status
-    ending = call.run.ending
-    if ending is None:
+    outcome = call.run.outcome
+    if outcome is None:
         return "running" if session_running else "error"
-    return "pending" if ending == RunStatus.COMPLETED else "error"
+    return "pending" if outcome == RunStatus.COMPLETED else "error"

@@ -1,61 +1,60 @@
-"""A log entry by entry: the few keys that readers ask for, beside the bytes as they were stored."""
+"""AG-UI events as a log stores them, decoded only as far as a reader needs.
 
-import codecs
+Every entry of a log is one JSON object. Four structs read more and more of it: `OpaqueEvent` nothing, `EventHeader` the
+run and the time, `Event` the message or tool call that it is part of, and its delta, `FullEvent` all of its content.
+
+An `EventBatch` decodes a JSON array of many entries in one call. If one of them has a member of an unexpected type, the
+batch is decoded again entry by entry, leniently: odd input costs time and is never an error. An event finds its bytes
+through its batch, which splits the array when the first of them is needed, and most readers need few of them.
+"""
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Annotated, Any, Generic, Protocol, Self, TypeVar, overload
+from typing import Annotated, Any, Generic, Self, TypeVar, overload
 
 import msgspec
 
-from app.agui.lenient import UNREADABLE, Json, Lenient, plain
+from app.agui.lenient import UNREADABLE, Json, Lenient, plain, require_utf8
 from app.agui.messages import StoredMessage, snapshot_messages
 from app.agui.times import LATEST, millis
 
-# An empty one makes a decoder of many events refuse them all, and each is then read by itself.
+# The decoder of a whole batch refuses an empty id, so that the lenient one reads it as absent.
 _Id = Annotated[str, msgspec.Meta(min_length=1)] | None
+_ABSENT = msgspec.Raw()
 
-_tell_apart = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
-class RawEvents(Protocol):
-    """Where an event finds its bytes once somebody asks for them."""
-
-    def at(self, position: int) -> msgspec.Raw:
-        """The event at a position."""
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class NeighbourEvents:
-    """Entries as they were stored, told apart once somebody asks for one; `first` is the position of the first."""
+class _BatchBytes:
+    """The bytes of the events of a batch, found by position."""
 
-    def __init__(self, array: bytes) -> None:
-        self.array = array
-        self.first = 1
+    def __init__(self, array: bytes, first: int) -> None:
+        self._array = array
+        self._first = first
         self._raws: list[msgspec.Raw] | None = None
 
     def at(self, position: int) -> msgspec.Raw:
-        """The entry at a position."""
-        raws = self._raws
-        if raws is None:
-            raws = self._raws = _tell_apart(self.array)
-        return raws[position - self.first]
+        """Return the event at a position of the log."""
+        if self._raws is None:
+            self._raws = _split(self._array)
+        return self._raws[position - self._first]
 
 
 class OpaqueEvent(msgspec.Struct, gc=False):
-    """An AG-UI event of which nothing is asked but its bytes."""
+    """An AG-UI event of which only the bytes matter."""
 
     @classmethod
     def normalize_ids(cls, events: Sequence[Self]) -> None:
-        """Read in the events what can be written in more than one way."""
+        """Merge the spellings of ids."""
 
 
 class EventHeader(OpaqueEvent):
-    """What an AG-UI event says of its run.
+    """The run and the time of an AG-UI event.
 
-    `position` is its place in the log, the first event's being 1. Ids are None where absent, empty or no string, and
-    read in camelCase before snake_case; `timestamp` is in ms. Everything else (content, messages, result) stays in
-    `raw` for whoever needs it. The fields stand in the order of the platform's keys, that of the alphabet: a decoder
-    looks for the next one first.
+    Ids are None if they are absent, empty or not a string; camelCase wins over snake_case. `timestamp` is in ms.
+    `position` counts the events of the log from 1. Fields are in the order of the platform's keys, which is
+    alphabetical: msgspec looks for the next field first.
     """
 
     run_id: _Id = msgspec.field(name="runId", default=None)
@@ -65,27 +64,27 @@ class EventHeader(OpaqueEvent):
     timestamp: Annotated[int, msgspec.Meta(ge=0, le=LATEST)] | None = None
     type: str | None = None
     # Set after decoding, so that members of these names do no harm.
-    stored: Any = None
+    source: Any = None
     position: int = 0
 
     @property
     def raw(self) -> msgspec.Raw:
         """The event byte for byte."""
-        stored: msgspec.Raw | RawEvents = self.stored
-        return stored if isinstance(stored, msgspec.Raw) else stored.at(self.position)
+        source: msgspec.Raw | _BatchBytes = self.source
+        return source if isinstance(source, msgspec.Raw) else source.at(self.position)
 
     @classmethod
-    def normalize_ids(cls, marks: Sequence[Self]) -> None:
-        """Fill up missing ids with those in snake_case."""
-        for mark in [mark for mark in marks if mark.snake_run_id or mark.snake_thread_id]:
-            mark.run_id = mark.run_id or mark.snake_run_id
-            mark.thread_id = mark.thread_id or mark.snake_thread_id
+    def normalize_ids(cls, events: Sequence[Self]) -> None:
+        """Fill in missing ids from their snake_case spelling."""
+        for event in [event for event in events if event.snake_run_id or event.snake_thread_id]:
+            event.run_id = event.run_id or event.snake_run_id
+            event.thread_id = event.thread_id or event.snake_thread_id
 
 
 class Event(EventHeader):
-    """One AG-UI event: also what it is a part of, and its `delta` as it is written."""
+    """An AG-UI event with the message or tool call that it belongs to, and its delta in JSON."""
 
-    delta: msgspec.Raw = msgspec.Raw()
+    delta: msgspec.Raw = _ABSENT
     message_id: _Id = msgspec.field(name="messageId", default=None)
     snake_message_id: _Id = msgspec.field(name="message_id", default=None)
     tool_call_id: _Id = msgspec.field(name="toolCallId", default=None)
@@ -93,133 +92,15 @@ class Event(EventHeader):
 
     @classmethod
     def normalize_ids(cls, events: Sequence[Self]) -> None:
-        """Fill up missing ids with those in snake_case."""
+        """Fill in missing ids from their snake_case spelling."""
         super().normalize_ids(events)
         for event in [event for event in events if event.snake_message_id or event.snake_tool_call_id]:
             event.message_id = event.message_id or event.snake_message_id
             event.tool_call_id = event.tool_call_id or event.snake_tool_call_id
 
 
-E = TypeVar("E", bound=OpaqueEvent)
-M = TypeVar("M", bound=EventHeader)
-BATCH = 1000  # entries that are decoded at once
-
-
-class EventDecoder(Generic[E]):
-    """Entries of a log read as `struct`: the less it holds the quicker. `readers` are those of `Lenient`."""
-
-    def __init__(self, struct: type[E], **readers: Callable[[Json], Any]) -> None:
-        self.struct = struct
-        self.together = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]  # known as it runs
-        self.alone = Lenient(struct, timestamp=plain(millis), **readers)
-
-
-BYTES, MARKS, EVENTS = EventDecoder(OpaqueEvent), EventDecoder(EventHeader), EventDecoder(Event)
-
-
-class EventBatch(Generic[E]):
-    """Some entries of a log: `array` is the JSON array that holds just them; raises ValueError if it is none.
-
-    What is skipped need not be UTF-8; a UnicodeDecodeError says that something else is not. `events` are those that are
-    events; only `at` and `all` give them their position and their bytes.
-    """
-
-    def __init__(self, array: bytes, reading: EventDecoder[E]) -> None:
-        self.array = array
-        stored = array
-        try:
-            self.events: Sequence[E] = reading.together(array)
-        except UNREADABLE:
-            require_utf8(array)
-            alone = [(raw, event) for raw in self.raws() if (event := reading.alone(raw))]
-            self.events = [event for _, event in alone]
-            stored = b"[%b]" % b",".join([raw for raw, _ in alone])
-        reading.struct.normalize_ids(self.events)
-        self._neighbours = NeighbourEvents(stored)
-        self._positions: Sequence[int] = ()
-
-    def raws(self) -> list[msgspec.Raw]:
-        """The entries one by one, whatever they are."""
-        return _tell_apart(self.array)
-
-    def stored(self) -> list[memoryview]:
-        """Those that are events as they stand, with commas between them, in one part or none."""
-        return [memoryview(self._neighbours.array)[1:-1]] if self.events else []
-
-    def count(self, first: int) -> None:
-        """Say that the first event has this position."""
-        self._neighbours.first = first
-        self._positions = range(first, first + len(self.events))
-
-    def keep(self, indexes: Sequence[int]) -> None:
-        """Go on with these events alone."""
-        self.events = [self.events[index] for index in indexes]
-        self._positions = [self._positions[index] for index in indexes]
-
-    def at(self: "EventBatch[M]", index: int) -> M:
-        """One of `events`, to be held without the others."""
-        event = self.events[index]
-        event.stored, event.position = self._neighbours, self._positions[index]
-        return event
-
-    def all(self: "EventBatch[M]") -> Sequence[M]:
-        """All of `events`."""
-        for position, event in zip(self._positions, self.events, strict=True):
-            event.stored, event.position = self._neighbours, position
-        return self.events
-
-
-@overload
-def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]: ...
-
-
-@overload
-def decode(raws: Iterable[Json], reading: EventDecoder[M], *, first: int = 1) -> Iterator[M]: ...
-
-
-def decode(raws: Iterable[Json], reading: EventDecoder[Any] = EVENTS, *, first: int = 1) -> Iterator[Any]:
-    """The events of a log in order, counted from `first`; entries that are no JSON object are dropped."""
-    rest = iter(raws)
-    while batch := list(islice(rest, BATCH)):
-        events = _decoded(batch, first, reading)
-        first += len(events)
-        yield from events
-
-
-def _decoded(raws: Sequence[Json], first: int, reading: EventDecoder[M]) -> Sequence[M]:
-    with suppress(*UNREADABLE):
-        entries = EventBatch(b"[%b]" % b",".join(raws), reading)
-        # One that is no JSON value may look like several.
-        if len(entries.events) == len(raws):
-            entries.count(first)
-            return entries.all()
-    events: list[M] = []
-    for raw in raws:
-        if event := _alone(raw, first + len(events), reading):
-            events.append(event)
-    return events
-
-
-def decode_one(raw: Json, position: int) -> Event | None:
-    """The event at that position of a log; None for an entry that is no JSON object."""
-    return _alone(raw, position, EVENTS)
-
-
-def _alone(raw: Json, position: int, reading: EventDecoder[M]) -> M | None:
-    event = reading.alone(raw)
-    if event is None:
-        return None
-    event.normalize_ids([event])
-    event.stored = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
-    event.position = position
-    return event
-
-
-_ABSENT = msgspec.Raw()
-
-
 class FullEvent(Event):
-    """One AG-UI event, and what it says: heavy members as they are written."""
+    """An AG-UI event with all that a transcript shows of it; members of several types stay JSON."""
 
     content: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
@@ -235,24 +116,119 @@ class FullEvent(Event):
     snake_tool_call_name: str | None = msgspec.field(name="tool_call_name", default=None)
 
 
-def _messages(raw: Json) -> list[StoredMessage]:
+E = TypeVar("E", bound=OpaqueEvent)
+H = TypeVar("H", bound=EventHeader)
+
+
+class EventDecoder(Generic[E]):
+    """Decoder of log entries as events of type `kind`: the fewer fields, the faster. `readers` are for `Lenient`."""
+
+    def __init__(self, kind: type[E], **readers: Callable[[Json], Any]) -> None:
+        self._kind = kind
+        self._decode_array = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]  # known at run time
+        self._decode_one = Lenient(kind, timestamp=plain(millis), **readers)
+
+    def decode_array(self, array: bytes) -> Sequence[E]:
+        """Return the entries of a JSON array; raises one of UNREADABLE if any has a member of an unexpected type."""
+        events: Sequence[E] = self._decode_array(array)
+        self._kind.normalize_ids(events)
+        return events
+
+    def decode_one(self, raw: Json) -> E | None:
+        """Return one entry, without members of unexpected types; None if it is not a JSON object."""
+        event = self._decode_one(raw)
+        if event is not None:
+            self._kind.normalize_ids([event])
+        return event
+
+
+def _read_messages(raw: Json) -> list[StoredMessage]:
     return snapshot_messages(b'{"messages":%b}' % raw)
 
 
-FULL_EVENTS = EventDecoder(FullEvent, messages=_messages)
+OPAQUE = EventDecoder(OpaqueEvent)
+HEADERS = EventDecoder(EventHeader)
+EVENTS = EventDecoder(Event)
+FULL_EVENTS = EventDecoder(FullEvent, messages=_read_messages)
 
 
-_PART = 1 << 14  # bytes that are decoded at once: as text, four times as many, they still fit the heap as it is
+class EventBatch(Generic[E]):
+    """Consecutive entries of a log: `array` is the JSON array of them, `events` are those that are JSON objects.
 
-_decoder = codecs.getincrementaldecoder("utf-8")
+    Raises one of UNREADABLE if `array` is not a JSON array, UnicodeDecodeError if what is decoded of it is not UTF-8.
+    """
+
+    def __init__(self, array: bytes, decoder: EventDecoder[E]) -> None:
+        self.array = array
+        self._event_array = array
+        try:
+            self.events = decoder.decode_array(array)
+        except UNREADABLE:
+            require_utf8(array)
+            decoded = [(raw, event) for raw in self.raws() if (event := decoder.decode_one(raw))]
+            self.events = [event for _, event in decoded]
+            self._event_array = b"[%b]" % b",".join([raw for raw, _ in decoded])
+
+    def raws(self) -> list[msgspec.Raw]:
+        """Return all entries byte for byte, whatever they are."""
+        return _split(self.array)
+
+    def event_bytes(self) -> list[memoryview]:
+        """Return the events as JSON with commas between them, in one part, or none if there are none."""
+        return [memoryview(self._event_array)[1:-1]] if self.events else []
+
+    def number(self: "EventBatch[H]", first: int) -> Sequence[H]:
+        """Return the events with their positions in the log, the first of them at `first`."""
+        source = _BatchBytes(self._event_array, first)
+        for position, event in enumerate(self.events, first):
+            event.source, event.position = source, position
+        return self.events
 
 
-def require_utf8(text: bytes | msgspec.Raw) -> None:
-    """Raise UnicodeDecodeError if it is not UTF-8."""
-    decoder, view = _decoder(), memoryview(text)
-    for start in range(0, len(view), _PART):
-        decoder.decode(view[start : start + _PART])
-    decoder.decode(b"", final=True)
+BATCH = 1000  # entries that are decoded in one call
+
+
+@overload
+def decode(raws: Iterable[Json], *, first: int = 1) -> Iterator[Event]: ...
+
+
+@overload
+def decode(raws: Iterable[Json], decoder: EventDecoder[H], *, first: int = 1) -> Iterator[H]: ...
+
+
+def decode(raws: Iterable[Json], decoder: EventDecoder[Any] = EVENTS, *, first: int = 1) -> Iterator[Any]:
+    """Yield the events of a log in order, the first one at position `first`; what is not a JSON object is dropped."""
+    entries = iter(raws)
+    while batch := list(islice(entries, BATCH)):
+        events = _decode_batch(batch, first, decoder)
+        first += len(events)
+        yield from events
+
+
+def decode_one(raw: Json, position: int) -> Event | None:
+    """Return the event at one position of a log; None if the entry is not a JSON object."""
+    return _decode_one(raw, position, EVENTS)
+
+
+def _decode_batch(raws: Sequence[Json], first: int, decoder: EventDecoder[H]) -> Sequence[H]:
+    with suppress(*UNREADABLE):
+        batch = EventBatch(b"[%b]" % b",".join(raws), decoder)
+        # An entry that is not JSON by itself, such as `{},{}`, may pass for several.
+        if len(batch.events) == len(raws):
+            return batch.number(first)
+    events: list[H] = []
+    for raw in raws:
+        if event := _decode_one(raw, first + len(events), decoder):
+            events.append(event)
+    return events
+
+
+def _decode_one(raw: Json, position: int, decoder: EventDecoder[H]) -> H | None:
+    event = decoder.decode_one(raw)
+    if event is not None:
+        event.source = raw if isinstance(raw, msgspec.Raw) else msgspec.Raw(raw)
+        event.position = position
+    return event
 
 
 _encode = msgspec.json.Encoder().encode

@@ -41,8 +41,8 @@ class ExportSplitter(Generic[E]):
     of more than SLICE bytes; raises `Rewritten` where what is known has changed.
     """
 
-    def __init__(self, reading: EventDecoder[E], trail: PrefixHasher | None = None) -> None:
-        self._reading = reading
+    def __init__(self, decoder: EventDecoder[E], trail: PrefixHasher | None = None) -> None:
+        self._decoder = decoder
         self._trail = trail
         self._coming: list[bytes] = []
         self._came = 0
@@ -77,7 +77,7 @@ class ExportSplitter(Generic[E]):
         raws = _whole(_OPENING + text if self._inside else text)
         if self._trail and self._inside and raws:
             self._trail.add(text[: _end(text, raws)])
-        return EventBatch(b"[%b]" % b",".join(raws), self._reading)
+        return EventBatch(b"[%b]" % b",".join(raws), self._decoder)
 
     def _batch(self, text: bytes) -> bytes:
         """What is not known of the array's next bytes."""
@@ -135,7 +135,7 @@ class ExportSplitter(Generic[E]):
     def _entries(self, parts: Iterable[bytes | memoryview]) -> EventBatch[E] | None:
         """The entries that these parts of the array are together; None if they are not whole."""
         try:
-            found = EventBatch(b"".join([b"[", *parts, b"]"]), self._reading)
+            found = EventBatch(b"".join([b"[", *parts, b"]"]), self._decoder)
         except UnicodeDecodeError:
             raise
         except UNREADABLE:

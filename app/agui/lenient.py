@@ -1,5 +1,6 @@
-"""Typed reading of JSON that nobody vouches for: what has the wrong type is absent, never an error."""
+"""Typed reading of untrusted JSON: a value of the wrong type counts as absent and is never an error."""
 
+import codecs
 import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -96,3 +97,16 @@ class Lenient(Generic[T]):
                 if read is not None:
                     setattr(struct, name, read(value))
         return struct
+
+
+_PART = 1 << 14  # bytes that are decoded in one call: as text they may take four times as much memory
+
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def require_utf8(text: bytes | msgspec.Raw) -> None:
+    """Raise UnicodeDecodeError if the bytes are not UTF-8."""
+    decoder, view = _decoder(), memoryview(text)
+    for start in range(0, len(view), _PART):
+        decoder.decode(view[start : start + _PART])
+    decoder.decode(b"", final=True)

@@ -27,7 +27,7 @@ class StoredCall(msgspec.Struct, gc=False):
 
 
 class StoredMessage(msgspec.Struct, gc=False):
-    """A message as stored; heavy members undecoded. `settled` brings the spellings of its keys together."""
+    """A message as stored; heavy members undecoded. `normalize_keys` brings the spellings of its keys together."""
 
     id: str | None = None
     role: str | None = None
@@ -67,7 +67,7 @@ def snapshot_messages(raw: Json) -> list[StoredMessage]:
     """The messages of a MESSAGES_SNAPSHOT that can be read."""
     carrier = _carrier(raw)
     raws = (carrier.messages or []) if carrier else []
-    return [settled(message) for raw in raws if (message := _message(raw))]
+    return [normalize_keys(message) for raw in raws if (message := _message(raw))]
 
 
 def input_messages(raw: Json) -> list[StoredMessage]:
@@ -76,7 +76,7 @@ def input_messages(raw: Json) -> list[StoredMessage]:
     return snapshot_messages(carrier.input) if carrier else []
 
 
-def settled(message: StoredMessage) -> StoredMessage:
+def normalize_keys(message: StoredMessage) -> StoredMessage:
     """The message with its members in whatever spelling they are."""
     message.tool_calls = message.tool_calls or message.snake_tool_calls
     message.tool_call_id = message.tool_call_id or message.snake_tool_call_id or None
@@ -115,35 +115,6 @@ def json_text(raw: Json) -> str | None:
         return text
     value = bytes(raw)
     return None if value in {b"", b"null"} else value.decode(errors="replace")
-
-
-def quoted(text: str) -> bytes:
-    """A text as it stands between the quotes of a JSON string."""
-    return msgspec.json.encode(text)[1:-1]
-
-
-def _quoted(raw: Json, read: Callable[[Json], str | None]) -> bytes | None:
-    """What stands between the quotes of a string, or of what `read` makes of another value."""
-    value = bytes(raw)
-    if value.startswith(b'"'):
-        return value[1:-1]
-    text = read(value)
-    return None if text is None else quoted(text)
-
-
-def quoted_string(raw: Json) -> bytes | None:
-    """A string as it is written, without its quotes; None for anything else."""
-    return _quoted(raw, lambda _value: None)
-
-
-def quoted_content(raw: Json) -> bytes | None:
-    """`content_text` as it stands between the quotes of a JSON string: what is a string already is not decoded."""
-    return _quoted(raw, content_text)
-
-
-def quoted_json(raw: Json) -> bytes | None:
-    """`json_text` as it stands between the quotes of a JSON string."""
-    return _quoted(raw, json_text)
 
 
 def failed(message: StoredMessage) -> bool:

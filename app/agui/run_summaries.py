@@ -1,7 +1,6 @@
 """What became of each run, from its events."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -46,19 +45,19 @@ class _Run(msgspec.Struct, eq=False):
     text_message: str | None = None
     snapshot_message: str | None = None
 
-    def feed(self, events: Sequence[EventHeader], at: Callable[[int], EventHeader]) -> None:
-        """Go on with some events of the run; nearly all of them are deltas, which are not looked at one by one."""
+    def feed(self, events: Sequence[EventHeader]) -> None:
+        """Add some events of the run; nearly all of them are deltas, which are not looked at one by one."""
         self.event_count += len(events)
         if self.thread_id is None:
             self.thread_id = next((event.thread_id for event in events if event.thread_id), None)
         if self.begun is None:
-            self.begun = next((at(index).position for index, event in enumerate(events) if event.type != "RAW"), None)
+            self.begun = next((event.position for event in events if event.type != "RAW"), None)
         if self.started_at is None:
             self.started_at = _first_time(events)
         seen = 0
         for index in [index for index, event in enumerate(events) if event.type in _SUMMARIZED]:
             self._pass(events[seen : index + 1])
-            self._observe(at(index))
+            self._observe(events[index])
             seen = index + 1
         self._pass(events[seen:])
 
@@ -114,18 +113,16 @@ class Runs:
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
 
-    def feed(self, events: Sequence[EventHeader], at: Callable[[int], EventHeader] | None = None) -> None:
-        """Go on with these events, each as `at` gives it."""
-        at, end = at or events.__getitem__, 0
-        for run_id, together in groupby(events, attrgetter("run_id")):
-            stretch = list(together)
-            start, end = end, end + len(stretch)
+    def feed(self, events: Iterable[EventHeader]) -> None:
+        """Add the next events of the log."""
+        for run_id, group in groupby(events, attrgetter("run_id")):
             if run_id is None:
                 continue
+            adjacent = list(group)
             run = self._runs.get(run_id)
             if run is None:
-                run = self._runs[run_id] = _Run(run_id, first=at(start).position)
-            run.feed(stretch, partial(_resumed, at, start))
+                run = self._runs[run_id] = _Run(run_id, first=adjacent[0].position)
+            run.feed(adjacent)
 
     def has(self, run_id: str) -> bool:
         """Whether there is an event of the run."""
@@ -150,10 +147,6 @@ class Runs:
             )
             for run, used in zip(ordered, _apart(ordered), strict=True)
         ]
-
-
-def _resumed(at: Callable[[int], EventHeader], start: int, index: int) -> EventHeader:
-    return at(start + index)
 
 
 def _apart(runs: Iterable[_Run]) -> Iterator[Usage | None]:

@@ -58,7 +58,7 @@ def _read_step(connection: Connection, session: int, after: int, run_id: str | N
         return _Step([], reaches_end=True, is_last=True)
     run = events.run_range(connection, session, run_id) if run_id else None
     rows = events.events_after(connection, session, after, run)
-    log = (Event(stored=msgspec.Raw(raw), position=position) for position, raw in rows)
+    log = (Event(source=msgspec.Raw(raw), position=position) for position, raw in rows)
     found = list(cut(log, STREAM_PAGE))
     reaches_end = (found[-1].position if found else after) >= (run.last if run else last)
     return _Step(found, reaches_end, is_last=reaches_end and run is not None and run.status.is_final)

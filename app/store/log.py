@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from app.agui.compaction import compact
 from app.agui.events import E, Event, EventBatch, EventDecoder, decode_one
 from app.agui.page import cut
-from app.agui.renderers import EventLogWriter, RunFilter, TranscriptWriter
+from app.agui.renderers import EventLogWriter, TranscriptWriter
+from app.agui.run_filter import RunFilter
 from app.errors import CursorAhead, RunNotFound, SessionNotFound
 from app.fair_turns import Batches, Turns
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
@@ -53,7 +54,7 @@ def read_page(
     if format is OutputFormat.COMPACT:
         log = compact(event for position, raw in rows if (event := decode_one(raw, position)))
     else:
-        log = (Event(stored=msgspec.Raw(raw), position=position) for position, raw in rows)
+        log = (Event(source=msgspec.Raw(raw), position=position) for position, raw in rows)
     found = list(cut(log, page))
     has_more = bool(found) and found[-1].position < last
     return EventLog(
@@ -81,11 +82,11 @@ class StoredLog:
     def events(self, session: SessionRow, format: EventFormat, run_id: str | None) -> StreamedBody:
         """Return the events as an `EventLog`."""
         writer = EventLogWriter(session.id, format, RunFilter())
-        return StreamedBody(self._turns.write(self._batches(session.row_id, run_id, writer.reading), writer))
+        return StreamedBody(self._turns.write(self._batches(session.row_id, run_id, writer.decoder), writer))
 
     async def _transcript(self, session: SessionRow, run_id: str | None) -> AsyncGenerator[bytes, None]:
         writer = TranscriptWriter(session.id, RunFilter(), session_running=session.status is SessionStatus.RUNNING)
-        await self._turns.read(self._batches(session.row_id, run_id, writer.reading), writer.feed)
+        await self._turns.read(self._batches(session.row_id, run_id, writer.decoder), writer.feed)
         async for piece in self._turns.each(writer.pieces()):
             yield piece
 

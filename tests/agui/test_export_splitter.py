@@ -1,5 +1,6 @@
 """Reading the platform's export in pieces: the bytes of each event as they came."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agui import export_splitter
-from app.agui.events import BYTES, EVENTS, MARKS, EventDecoder, EventHeader
+from app.agui.events import EVENTS, HEADERS, OPAQUE, EventDecoder, EventHeader
 from app.agui.export_splitter import ExportSplitter
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{},:'), max_size=12) | st.sampled_from(
@@ -23,7 +24,7 @@ VALUES = st.recursive(
 OBJECTS = st.fixed_dictionaries({"type": st.sampled_from(["RUN_STARTED", "MESSAGES_SNAPSHOT"]), "messages": VALUES})
 
 
-def split(text: bytes, sizes: list[int], reading: EventDecoder[Any] = BYTES) -> list[bytes]:
+def split(text: bytes, sizes: list[int], reading: EventDecoder[Any] = OPAQUE) -> list[bytes]:
     """The entries of an export that comes in pieces of these sizes, the last of them again and again."""
     splitter, found = ExportSplitter(reading), []
     while text:
@@ -46,7 +47,7 @@ EXPORTS = st.builds(
 )
 
 
-@pytest.mark.parametrize("reading", [BYTES, MARKS, EVENTS])
+@pytest.mark.parametrize("reading", [OPAQUE, HEADERS, EVENTS])
 @given(EXPORTS, st.integers(-1, 2), st.integers(1, 80), st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_entries_are_the_same_in_whatever_pieces_the_export_comes(
     reading: EventDecoder[Any], value: dict[str, Any], indent: int, enough: int, sizes: list[int]
@@ -77,7 +78,7 @@ def test_long_events_are_told_apart_by_the_few_short_ones_between_them() -> None
         b'{"messages":[%b],"type":"MESSAGES_SNAPSHOT"}' % b",".join([message] * size) for size in range(1500, 3000, 150)
     ]
     log = [event for snapshot in snapshots for event in (snapshot, *[b'{"delta":"y","type":"TEXT_MESSAGE_CHUNK"}'] * 5)]
-    text, splitter = export(*log), ExportSplitter(MARKS)
+    text, splitter = export(*log), ExportSplitter(HEADERS)
     taken = [splitter.feed(text[start : start + 250_000]) for start in range(0, len(text), 250_000)]
     parts = [*chain(*taken), splitter.finish()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
@@ -87,7 +88,7 @@ def test_long_events_are_told_apart_by_the_few_short_ones_between_them() -> None
 def test_events_without_a_type_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_splitter, "LONG", 4 * export_splitter.SLICE)
     log = [b'{"value":"%b"}' % (b"x" * 500)] * 5000
-    text, splitter = export(*log), ExportSplitter(BYTES)
+    text, splitter = export(*log), ExportSplitter(OPAQUE)
     taken = [splitter.feed(text[start : start + 100_000]) for start in range(0, len(text), 100_000)]
     parts = [*chain(*taken), splitter.finish()]
     assert [bytes(raw) for part in parts for raw in part.raws()] == log
@@ -97,16 +98,16 @@ def test_events_without_a_type_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -
 def test_an_event_that_looks_like_many_is_read_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
     inside = b",".join([b'{"value":1,"type":"CUSTOM"}'] * 100_000)
     event, read = b'{"event":[%b],"type":"RAW"}' % inside, 0
-    reading = EventDecoder(EventHeader)
-    together = reading.together
+    decoder = EventDecoder(EventHeader)
+    decode_array = decoder.decode_array
 
-    def counted(array: bytes) -> list[EventHeader]:
+    def counted(array: bytes) -> Sequence[EventHeader]:
         nonlocal read
         read += len(array)
-        return together(array)
+        return decode_array(array)
 
-    monkeypatch.setattr(reading, "together", counted)
-    assert split(export(event, b"{}"), [export_splitter.SLICE], reading) == [event, b"{}"]
+    monkeypatch.setattr(decoder, "decode_array", counted)
+    assert split(export(event, b"{}"), [export_splitter.SLICE], decoder) == [event, b"{}"]
     assert read < 10 * len(event)
 
 

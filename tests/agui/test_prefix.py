@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agui import export_splitter
-from app.agui.events import BYTES
+from app.agui.events import OPAQUE
 from app.agui.export_splitter import ExportSplitter
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 from tests.agui.test_export_splitter import OBJECTS, VALUES, export
@@ -27,7 +27,7 @@ def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(text: bytes, sizes: list[int], known: LogPrefix | None = None) -> tuple[list[bytes], LogPrefix | None]:
     """What is given of an export that comes in pieces of these sizes, and what is known then."""
     trail = PrefixHasher(known)
-    splitter, found = ExportSplitter(BYTES, trail), []
+    splitter, found = ExportSplitter(OPAQUE, trail), []
     for piece in pieces(text, sizes):
         found += [bytes(raw) for part in splitter.feed(piece) for raw in part.raws()]
     found += [bytes(raw) for raw in splitter.finish().raws()]

@@ -8,7 +8,8 @@ import pytest
 
 from app.agui.events import EventBatch
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
-from app.agui.renderers import RunFilter, RunSummarizer, TranscriptWriter
+from app.agui.renderers import RunSummarizer, TranscriptWriter
+from app.agui.run_filter import RunFilter
 from app.backends.ambient.log_cache import MIN_LOG_BYTES, Checkpoint, Checkpoints, LogCache, memory_size
 from tests.bench import exports
 from tests.support.agui_samples import raw
@@ -172,7 +173,7 @@ def test_measured_sizes_are_close_to_what_python_allocates(
     tracemalloc.start()
     try:
         for start in range(0, len(raws), 500):
-            view.feed(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), view.reading))
+            view.feed(EventBatch(b"[%b]" % b",".join(raws[start : start + 500]), view.decoder))
         gc.collect()
         allocated, _ = tracemalloc.get_traced_memory()
     finally:

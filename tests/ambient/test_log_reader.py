@@ -1,13 +1,13 @@
 """Long logs that are read again: only new events are decoded, and results are as if the whole log were."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from app.agui.events import EventBatch
-from app.agui.renderers import RunFilter
+from app.agui.run_filter import RunFilter
 from app.backends.ambient.backend import AmbientBackend
 from app.errors import CursorAhead, RunNotFound
 from app.models.output import EventLog, LogPage, Message, OutputFormat
@@ -57,7 +57,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     feed = RunFilter.feed
 
-    def counted(self: RunFilter, entries: EventBatch[Any]) -> EventBatch[Any]:
+    def counted(self: RunFilter, entries: EventBatch[Any]) -> Sequence[Any]:
         counts.append(len(entries.events))
         return feed(self, entries)
 

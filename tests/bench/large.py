@@ -83,7 +83,7 @@ def _ours(case: str, place: str, start: Start, log: Log, format: str) -> Iterato
 
 
 def places(stack: ExitStack, directory: Path, logs: Sequence[Log]) -> tuple[Subject, dict[str, Start]]:
-    """Return a platform with the logs, and functions that start a server before it and one with the logs in its store."""
+    """Return a platform with the logs, and functions that start a server before it and one whose store has the logs."""
     files = {log.session: directory / log.session for log in logs}
     for log in logs:
         exports.write(files[log.session], log.events())

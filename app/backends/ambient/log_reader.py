@@ -6,12 +6,13 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from app.agui.events import BYTES, EVENTS, E, Event, EventBatch, EventDecoder, OpaqueEvent, require_utf8
+from app.agui.events import EVENTS, OPAQUE, E, Event, EventBatch, EventDecoder, OpaqueEvent
 from app.agui.export_splitter import ExportSplitter
+from app.agui.lenient import require_utf8
 from app.agui.page import PageBuilder
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
-from app.agui.renderers import EventLogWriter, RunFilter, RunSummarizer, TranscriptWriter
-from app.agui.run_filter import normalize_run_id
+from app.agui.renderers import EventLogWriter, RunSummarizer, TranscriptWriter
+from app.agui.run_filter import RunFilter, normalize_run_id
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.errors import sanitize, translate_errors
 from app.backends.ambient.log_cache import Checkpoint, Checkpoints, LogCache
@@ -72,7 +73,7 @@ class LogReader:
     ) -> StreamedBody:
         """Return the events as an `EventLog`."""
         writer = EventLogWriter(session_id, format, RunFilter(run_id, accepted=accepted))
-        return StreamedBody(_checked(self._turns.write(self._batches(caller, session_id, writer.reading), writer)))
+        return StreamedBody(_checked(self._turns.write(self._batches(caller, session_id, writer.decoder), writer)))
 
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool
@@ -108,7 +109,7 @@ class LogReader:
 
         async def read_after(prefix: LogPrefix | None) -> LogPrefix | None:
             hasher = PrefixHasher(prefix)
-            await self._turns.read(self._batches(caller, session_id, BYTES, hasher), feed)
+            await self._turns.read(self._batches(caller, session_id, OPAQUE, hasher), feed)
             return hasher.prefix
 
         if known:
@@ -136,7 +137,7 @@ class LogReader:
             selected = events.feed(batch)
             if prefix := hasher.prefix:
                 checkpoints.add(Checkpoint(events.end, events.missing, prefix))
-            return builder.feed(selected.all())
+            return builder.feed(selected)
 
         await self._turns.read(self._batches(caller, session_id, EVENTS, hasher), feed)
         if not builder.full:
@@ -165,14 +166,14 @@ class LogReader:
         accepted: bool = False,
     ) -> AbstractAsyncContextManager[V]:
         async def feed_log(view: V, hasher: PrefixHasher) -> None:
-            await self._turns.read(self._batches(caller, session_id, view.reading, hasher), view.feed)
+            await self._turns.read(self._batches(caller, session_id, view.decoder, hasher), view.feed)
 
         return self._cache.view(_key(kind, caller, session_id, run_id, accepted=accepted), make, feed_log)
 
     async def _batches(
-        self, caller: Caller, session_id: str, reading: EventDecoder[E], hasher: PrefixHasher | None = None
+        self, caller: Caller, session_id: str, decoder: EventDecoder[E], hasher: PrefixHasher | None = None
     ) -> Batches[E]:
-        splitter = ExportSplitter(reading, hasher)
+        splitter = ExportSplitter(decoder, hasher)
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
                 yield _split(splitter, piece)
