@@ -1,8 +1,4 @@
-"""The port: what the API needs of whatever runs the sessions.
-
-Every method raises only errors of `app.errors`. Names, ids and bodies have passed the document's validation before a
-method is called. A session that does not exist in the caller's project raises `SessionNotFound`.
-"""
+"""The port: what the API needs of whatever runs the sessions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -27,23 +23,44 @@ from app.results import EventStream, Idempotent, StreamedBody
 
 
 class Backend(ABC):
-    """One kind of place where sessions live."""
+    """Runs sessions, on this machine or elsewhere.
+
+    What an implementation can rely on: names, ids and bodies have passed the validation of the document.
+
+    What it promises:
+
+    * Every method raises only errors of `app.errors`, and any may raise those of its connections: `BackendError`,
+      `BackendUnavailable`, `BackendTimeout`, `StorageUnavailable`, `StorageFull`. The docstrings name the others.
+    * Every method that takes a session id raises `SessionNotFound` if the caller's project has no such session.
+    * What a method has returned is stored. The result for a caller's idempotency key (`Idempotent`) is returned again
+      for the same request. `IdempotencyKeyReused` is raised for a different one, and `IdempotencyOutcomeUnknown` if the
+      first request did not get to its end.
+    """
+
+    # The server's start and end
 
     @abstractmethod
     async def open(self) -> None:
-        """Take up work: connections, migrations, recovery. Called once, before the first request."""
+        """Connect, migrate and recover. Called once, before the first request."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Put everything in order and let go; called once, after the last request."""
+        """Finish what is in progress and release everything. Called once, after the last request."""
 
     @abstractmethod
     async def ready(self) -> None:
-        """GET /ready: return if sessions can be served, else raise."""
+        """Return if sessions can be served, else raise. (GET /ready)"""
+
+    # Callers
 
     @abstractmethod
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
-        """Settle project and role of a request; `MissingProject`, `Unauthorized`, `Forbidden`."""
+        """Return the caller with their project, if they have at least this role as far as the backend knows.
+
+        Raises `MissingProject`, `Unauthorized`, `Forbidden`.
+        """
+
+    # Sessions
 
     @abstractmethod
     async def list_sessions(
@@ -56,121 +73,154 @@ class Backend(ABC):
         status: Sequence[SessionStatus],
         label: Sequence[str],
     ) -> SessionPage:
-        """GET /v1/sessions: newest first; an empty `status` means any, each `label` is `key=value` and must match."""
+        """Return a page of the project's sessions, newest first. (GET /v1/sessions)
+
+        An empty `status` admits any. Each `label` is written `key=value`, and all must match.
+        """
 
     @abstractmethod
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
-        """POST /v1/sessions: the session exists when this returns, pending or further.
+        """Create a session, whose task becomes its first run, and return it pending or further. (POST /v1/sessions)
 
-        `BadRequest` for a reserved label, and for a parent that is no session of the project.
+        Raises `BadRequest` for a reserved label and for a parent outside of the project, `NotSupported`.
         """
 
     @abstractmethod
     async def get_session(self, caller: Caller, session_id: str) -> Session:
-        """GET /v1/sessions/{session_id}."""
+        """Return a session. (GET /v1/sessions/{session_id})"""
 
     @abstractmethod
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
-        """PATCH /v1/sessions/{session_id}; `BadRequest`, `SessionRunning`, `TooManyLabels`, `NotSupported`."""
+        """Change a session and return it. (PATCH /v1/sessions/{session_id})
 
-    @abstractmethod
-    async def delete_session(self, caller: Caller, session_id: str) -> None:
-        """DELETE /v1/sessions/{session_id}: in every state."""
-
-    @abstractmethod
-    async def start_session(self, caller: Caller, session_id: str) -> Session:
-        """POST /v1/sessions/{session_id}/start; `AlreadyRunning`, `SessionStopping`, `UnknownState`."""
-
-    @abstractmethod
-    async def stop_session(self, caller: Caller, session_id: str) -> Session:
-        """POST /v1/sessions/{session_id}/stop; `AlreadyEnded`, `UnknownState`."""
-
-    @abstractmethod
-    async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
-        """POST /v1/sessions/{session_id}/interrupt: cancel the current run, keep the session."""
-
-    async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:
-        """POST /v1/sessions/{session_id}/message: a run with one user message; `NotRunning`, `SessionBusy`."""
-        said = RunMessage(role="user", content=message.content)
-        return await self.create_run(caller, session_id, RunCreate(messages=[said], on_busy=message.on_busy))
-
-    @abstractmethod
-    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
-        """POST /v1/sessions/{session_id}/runs; `NotRunning`, `RunExists`, `SessionBusy`."""
-
-    @abstractmethod
-    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
-        """GET /v1/sessions/{session_id}/runs."""
-
-    @abstractmethod
-    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
-        """GET /v1/sessions/{session_id}/runs/{run_id}: once it has ended, or after `wait` seconds; `RunNotFound`."""
-
-    @abstractmethod
-    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
-        """DELETE /v1/sessions/{session_id}/runs/{run_id}: take a run out of the queue.
-
-        `RunNotFound`, `RunActive`, `RunEnded`; `NotSupported` where the queue cannot be reached.
+        Raises `BadRequest`, `SessionRunning`, `TooManyLabels`, `NotSupported`.
         """
 
     @abstractmethod
-    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
-        """GET /v1/sessions/{session_id}/logs: at most the last `tail` lines; `NotSupported` where there are none."""
+    async def delete_session(self, caller: Caller, session_id: str) -> None:
+        """Delete a session, whatever its status. (DELETE /v1/sessions/{session_id})"""
+
+    @abstractmethod
+    async def start_session(self, caller: Caller, session_id: str) -> Session:
+        """Start a session that has ended, and return it. (POST /v1/sessions/{session_id}/start)
+
+        Raises `AlreadyRunning`, `SessionStopping`, `UnknownState`.
+        """
+
+    @abstractmethod
+    async def stop_session(self, caller: Caller, session_id: str) -> Session:
+        """Stop a session and its runs, and return it stopping or further. (POST /v1/sessions/{session_id}/stop)
+
+        Raises `AlreadyEnded`, `UnknownState`.
+        """
+
+    @abstractmethod
+    async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
+        """Cancel the current run; the session keeps running. (POST /v1/sessions/{session_id}/interrupt)"""
+
+    # Runs
+
+    async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:
+        """Start a run with one message of the user. (POST /v1/sessions/{session_id}/message)
+
+        Raises `NotRunning`, `SessionBusy`.
+        """
+        user_message = RunMessage(role="user", content=message.content)
+        run = RunCreate(messages=[user_message], on_busy=message.on_busy)
+        return await self.create_run(caller, session_id, run)
+
+    @abstractmethod
+    async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
+        """Accept a run, which from then on reaches a terminal state. (POST /v1/sessions/{session_id}/runs)
+
+        Raises `NotRunning`, `RunExists`, `SessionBusy`, `NotSupported`.
+        """
+
+    @abstractmethod
+    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
+        """Accept a run of an AG-UI client and stream its events. (POST /v1/sessions/{session_id}/agui)
+
+        `run_input` is a RunAgentInput. Its threadId is only echoed, since the run belongs to the session's own thread.
+        The run continues when the client disconnects. Raises `NotRunning`, `RunExists`, `NotSupported`.
+        """
+
+    @abstractmethod
+    async def list_runs(self, caller: Caller, session_id: str, *, status: RunStatus | None) -> RunList:
+        """Return the runs of a session in the order of their start. (GET /v1/sessions/{session_id}/runs)"""
+
+    @abstractmethod
+    async def get_run(self, caller: Caller, session_id: str, run_id: str, *, wait: int = 0) -> RunSummary:
+        """Return a run, once it has ended or after `wait` seconds. (GET /v1/sessions/{session_id}/runs/{run_id})
+
+        Raises `RunNotFound`.
+        """
+
+    @abstractmethod
+    async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:
+        """Remove a queued run from the queue. (DELETE /v1/sessions/{session_id}/runs/{run_id})
+
+        Raises `RunNotFound`, `RunActive`, `RunEnded`, and `NotSupported` if the queue is out of reach.
+        """
+
+    # The log
 
     @abstractmethod
     async def get_session_output(
         self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
     ) -> Transcript | EventLog | StreamedBody:
-        """GET /v1/sessions/{session_id}/output; `RunNotFound` if `run_id` (a uuid) is given and unknown.
+        """Return the log of a session, or of one of its runs. (GET /v1/sessions/{session_id}/output)
 
-        Without a page the whole log, which is the only way to a transcript; `CursorAhead` if the page begins behind
-        the end of the session's log.
+        Without a page it is the whole log; a transcript has no pages. `run_id` is a UUID in any spelling. Raises
+        `RunNotFound`, and `CursorAhead` for a page that begins after the end of the log.
         """
 
     @abstractmethod
     async def stream_session_events(
         self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
     ) -> EventStream:
-        """GET /v1/sessions/{session_id}/events: what is behind the position `after`, then what comes.
+        """Stream the events after a position, and then those to come. (GET /v1/sessions/{session_id}/events)
 
-        `CursorAhead`, `RunNotFound`. With `run_id` (a uuid) it ends after that run's end. Never a transcript.
+        With `run_id`, a UUID in any spelling, the stream ends after that run. The format is not `transcript`. Raises
+        `CursorAhead`, `RunNotFound`.
         """
 
     @abstractmethod
-    async def run_agent(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> EventStream:
-        """POST /v1/sessions/{session_id}/agui: a run and its events, for AG-UI clients; `NotRunning`, `RunExists`.
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """Return the last `tail` lines, at most, of a session's text log. (GET /v1/sessions/{session_id}/logs)
 
-        `run_input` is a RunAgentInput. Its threadId is only echoed: the run is one of the session's own thread. The run
-        goes on when the reader leaves.
+        Raises `NotSupported` if there is none.
         """
 
-    # What a backend need not be able to do.
+    # What a backend may leave out
 
     async def version(
         self,
-        caller: Caller,  # noqa: ARG002 - not known for anybody
+        caller: Caller,  # noqa: ARG002 - unused in the default
         session_id: str,  # noqa: ARG002
     ) -> str | None:
-        """What changes whenever the session's log or runs read differently; None if that takes reading them."""
+        """Return a text that changes whenever the session's log or runs do; None if that takes reading them."""
         return None
 
     async def list_approvals(
         self,
-        caller: Caller,  # noqa: ARG002 - refused whoever asks
+        caller: Caller,  # noqa: ARG002 - unused in the default
         session_id: str,  # noqa: ARG002
     ) -> ApprovalList:
-        """GET /v1/sessions/{session_id}/approvals: those that wait for an answer; `NotSupported`."""
+        """Return the pending approvals of a session. (GET /v1/sessions/{session_id}/approvals)
+
+        Raises `NotSupported`.
+        """
         raise NotSupported
 
     async def answer_approval(
         self,
-        caller: Caller,  # noqa: ARG002 - refused whoever asks
+        caller: Caller,  # noqa: ARG002 - unused in the default
         session_id: str,  # noqa: ARG002
         approval_id: str,  # noqa: ARG002
         answer: ApprovalAnswer,  # noqa: ARG002
     ) -> Approval:
-        """POST /v1/sessions/{session_id}/approvals/{approval_id}.
+        """Allow or deny an approval, and return it. (POST /v1/sessions/{session_id}/approvals/{approval_id})
 
-        `ApprovalNotFound`, `ApprovalClosed`, `NotRunning` where the answer needs a run; `NotSupported`.
+        Raises `ApprovalNotFound`, `ApprovalClosed`, `NotSupported`, and `NotRunning` if the decision takes a run.
         """
         raise NotSupported

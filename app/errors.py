@@ -1,21 +1,26 @@
-"""Every error that the API answers with; the docstring of a class is its default message.
+"""Every error that the API responds with. The docstring of a class is its default message.
 
 ApiError
-├── BadRequest 400 invalid_request
-│   └── MissingProject 400 · ProjectMismatch 400
-├── Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · RequestTimeout 408
-├── Conflict 409
-│   ├── UnknownState 409 · SessionRunning 409 · SessionStopping 409 · SessionBusy 409
-│   ├── RunExists 409 · RunActive 409 · RunEnded 409
-│   ├── IdempotencyKeyReused 409 · IdempotencyKeyInUse 409 · IdempotencyOutcomeUnknown 409 · ApprovalClosed 409
-│   └── CursorAhead 409
-├── PayloadTooLarge 413 · UnsupportedMediaType 415
-├── InvalidState 422
-│   └── NotRunning · AlreadyRunning · AlreadyEnded · TooManyLabels · NotSupported
-├── TooManyRequests 429 · HeadersTooLarge 431
-├── InternalError 500 · NotReady 503
-└── BackendError (status and text of the platform)
-    └── BackendUnavailable 502 · BackendTimeout 504 · StorageUnavailable 503 · StorageFull 507
+├── BadRequest 400: MissingProject, ProjectMismatch
+├── Unauthorized 401
+├── Forbidden 403
+├── NotFound 404: SessionNotFound, RunNotFound, ApprovalNotFound
+├── MethodNotAllowed 405
+├── RequestTimeout 408
+├── Conflict 409: UnknownState, SessionRunning, SessionStopping, SessionBusy, RunExists, RunActive, RunEnded,
+│                 IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyOutcomeUnknown, ApprovalClosed, CursorAhead
+├── PayloadTooLarge 413
+├── UnsupportedMediaType 415
+├── InvalidState 422: NotRunning, AlreadyRunning, AlreadyEnded, TooManyLabels, NotSupported
+├── TooManyRequests 429
+├── HeadersTooLarge 431
+├── InternalError 500
+├── BackendUnavailable 502
+├── NotReady 503
+├── StorageUnavailable 503
+├── BackendTimeout 504
+├── StorageFull 507
+└── BackendError, with the status and the text of the platform
 """
 
 from collections.abc import Sequence
@@ -25,14 +30,14 @@ import msgspec
 
 
 class Detail(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a request: where (`body.messages[0].role`) and what, never the value."""
+    """One problem of a request: where, such as `body.messages[0].role`, and which, without the value itself."""
 
     location: str
     message: str
 
 
 class ApiError(Exception):
-    """Internal server error."""
+    """The request failed."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -44,12 +49,12 @@ class ApiError(Exception):
 
     @property
     def http_status(self) -> int:
-        """The status of the answer."""
+        """Return the status of the response."""
         return self.status
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that the answer needs besides those of every answer: with what passes, when to come again."""
+        """Return the headers of the response that are particular to the error; a temporary one says when to retry."""
         return {"Retry-After": "1"} if self.http_status in {429, 503} else {}
 
 
@@ -73,32 +78,32 @@ class MissingProject(BadRequest):
 
 
 class ProjectMismatch(BadRequest):
-    """The X-Ambient-Project header names another project than the token."""
+    """The X-Ambient-Project header must name the token's own project, or be left out."""
 
     code = "project_mismatch"
 
 
 class Unauthorized(ApiError):
-    """A valid token is required."""
+    """A valid token is required: send it as Authorization: Bearer <token>."""
 
     status = 401
     code = "unauthorized"
 
     @property
     def headers(self) -> dict[str, str]:
-        """RFC 9110: a 401 names the scheme."""
+        """Return the scheme of the token, as RFC 9110 requires."""
         return {"WWW-Authenticate": "Bearer"}
 
 
 class Forbidden(ApiError):
-    """The token does not permit this."""
+    """This needs a token with another role or for another project."""
 
     status = 403
     code = "forbidden"
 
 
 class NotFound(ApiError):
-    """Not found."""
+    """Not found: check the path."""
 
     status = 404
     code = "not_found"
@@ -123,7 +128,7 @@ class ApprovalNotFound(NotFound):
 
 
 class MethodNotAllowed(ApiError):
-    """This method is not allowed here."""
+    """This path does not support this method; the Allow header lists those that it does."""
 
     status = 405
     code = "method_not_allowed"
@@ -134,19 +139,19 @@ class MethodNotAllowed(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """RFC 9110: a 405 lists all methods of the path."""
+        """Return all methods of the path, as RFC 9110 requires."""
         return {"Allow": self.allow}
 
 
 class RequestTimeout(ApiError):
-    """The request body did not arrive in time."""
+    """The request body did not arrive in time; send the request again."""
 
     status = 408
     code = "request_timeout"
 
 
 class Conflict(ApiError):
-    """The request conflicts with the present state."""
+    """The request conflicts with the current state."""
 
     status = 409
     code = "conflict"
@@ -171,49 +176,49 @@ class SessionStopping(Conflict):
 
 
 class RunExists(Conflict):
-    """A run with this run_id exists already."""
+    """A run with this run_id already exists; use another run_id."""
 
     code = "run_exists"
 
 
 class SessionBusy(Conflict):
-    """The session is busy with another run."""
+    """The session is busy with another run; wait for its end, or set on_busy to enqueue or interrupt."""
 
     code = "session_busy"
 
 
 class RunActive(Conflict):
-    """The run has begun; interrupt the session to end it."""
+    """The run has started; interrupt the session to end it."""
 
     code = "run_active"
 
 
 class RunEnded(Conflict):
-    """The run has ended already."""
+    """The run has already ended."""
 
     code = "run_ended"
 
 
 class IdempotencyKeyReused(Conflict):
-    """This Idempotency-Key was sent with another request before."""
+    """This Idempotency-Key was used for a different request; use a new key."""
 
     code = "idempotency_key_reused"
 
 
 class IdempotencyKeyInUse(Conflict):
-    """The first request with this Idempotency-Key is still under way; try again."""
+    """The first request with this Idempotency-Key is still in progress; try again."""
 
     code = "idempotency_key_in_use"
 
 
 class IdempotencyOutcomeUnknown(Conflict):
-    """The server was cut off from the first request with this Idempotency-Key; see what became of it."""
+    """The outcome of the first request with this Idempotency-Key is unknown; check it, then retry with a new key."""
 
     code = "idempotency_outcome_unknown"
 
 
 class ApprovalClosed(Conflict):
-    """The approval is answered already or has expired."""
+    """The approval has already been decided or has expired."""
 
     code = "approval_closed"
 
@@ -239,32 +244,32 @@ class UnsupportedMediaType(ApiError):
 
 
 class InvalidState(ApiError):
-    """The session's state does not permit this."""
+    """The session's state does not allow this."""
 
     status = 422
     code = "invalid_state"
 
 
 class NotRunning(InvalidState):
-    """The session is not running."""
+    """The session is not running; wait until it is, or start it."""
 
     code = "session_not_running"
 
 
 class AlreadyRunning(InvalidState):
-    """The session is running or about to run."""
+    """The session is already running or about to run."""
 
     code = "session_already_running"
 
 
 class AlreadyEnded(InvalidState):
-    """The session has ended already."""
+    """The session has already ended."""
 
     code = "session_already_ended"
 
 
 class TooManyLabels(InvalidState):
-    """The session would have more than 64 labels."""
+    """A session can have at most 64 labels; remove some first."""
 
     code = "too_many_labels"
 
@@ -276,7 +281,7 @@ class NotSupported(InvalidState):
 
 
 class TooManyRequests(ApiError):
-    """Too many requests; slow down."""
+    """Too many requests; wait for as long as Retry-After says."""
 
     status = 429
     code = "rate_limited"
@@ -287,19 +292,19 @@ class TooManyRequests(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Whole seconds until a request will be let through."""
+        """Return the whole seconds after which a request will be accepted."""
         return {"Retry-After": str(self.retry_after)}
 
 
 class HeadersTooLarge(ApiError):
-    """The request's target and headers are too large."""
+    """The request's target and headers are too large; at most 64 KiB are allowed."""
 
     status = 431
     code = "headers_too_large"
 
 
 class InternalError(ApiError):
-    """Internal server error."""
+    """Internal server error; report the request_id if it happens again."""
 
 
 class BackendError(ApiError):
@@ -313,26 +318,26 @@ class BackendError(ApiError):
 
     @property
     def http_status(self) -> int:
-        """The backend's own status."""
+        """Return the status of the backend."""
         return self.backend_status
 
 
 class BackendUnavailable(ApiError):
-    """The backend cannot be reached or gave no usable answer."""
+    """The backend is unreachable or its response was unusable; try again."""
 
     status = 502
     code = "backend_unavailable"
 
 
 class BackendTimeout(ApiError):
-    """The backend did not answer in time."""
+    """The backend did not respond in time; check whether the request took effect."""
 
     status = 504
     code = "backend_timeout"
 
 
 class StorageUnavailable(ApiError):
-    """The session store cannot be used right now; try again."""
+    """The session store is temporarily unavailable; try again."""
 
     status = 503
     code = "storage_unavailable"
@@ -346,7 +351,7 @@ class NotReady(ApiError):
 
 
 class StorageFull(ApiError):
-    """The session store is full."""
+    """The session store is full; delete sessions, or ask the operator for more space."""
 
     status = 507
     code = "storage_full"

@@ -1,4 +1,4 @@
-"""Approvals: what an agent asks for, and the answer to it."""
+"""Approvals: permissions that agents request, and the decisions on them."""
 
 from enum import StrEnum
 from typing import Any
@@ -9,7 +9,7 @@ from app.models.wire import WireModel
 
 
 class ApprovalPolicy(StrEnum):
-    """What happens when the agent asks before it does something."""
+    """How the approvals of a session are decided: by the client, or at once and always the same way."""
 
     ASK = "ask"
     ALLOW = "allow"
@@ -17,7 +17,7 @@ class ApprovalPolicy(StrEnum):
 
 
 class ApprovalStatus(StrEnum):
-    """Where an approval is; the last three are final."""
+    """The status of an approval; the last three are final."""
 
     PENDING = "pending"
     ALLOWED = "allowed"
@@ -26,14 +26,14 @@ class ApprovalStatus(StrEnum):
 
 
 class Decision(StrEnum):
-    """The answer to an approval."""
+    """The decision on an approval."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
 class ApprovalOption(WireModel):
-    """One of the answers that an agent offers."""
+    """One of the decisions that an agent offers."""
 
     id: str
     name: str | None = None
@@ -41,7 +41,7 @@ class ApprovalOption(WireModel):
 
 
 class Approval(WireModel):
-    """Something that the agent may do only once it is allowed; times are RFC 3339."""
+    """A permission that an agent has requested, and what has become of it."""
 
     id: str
     run_id: str
@@ -56,7 +56,7 @@ class Approval(WireModel):
 
 
 class ApprovalList(WireModel):
-    """What the agent of a session waits for, oldest first."""
+    """The pending approvals of a session, oldest first."""
 
     items: list[Approval]
 
@@ -69,7 +69,7 @@ class ApprovalAnswer(WireModel):
 
 
 class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an agent may do only once it is allowed; `options` are the answers that it offers."""
+    """A permission that an agent requests; `options` are the decisions that it offers."""
 
     message: str | None = None
     tool_name: str | None = None
@@ -79,7 +79,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class ApprovalDecision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether the agent may do what it asked for, and which of its options says so, if it offered one that does."""
+    """A decision as the agent gets it, with the id of its own option that says the same, if it has offered one."""
 
     allowed: bool
     option_id: str | None = None

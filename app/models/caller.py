@@ -1,4 +1,4 @@
-"""Who sends a request, and what they may do."""
+"""The sender of a request, and what they may do."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Role(StrEnum):
-    """What a token may do in its project: look, also create and control, also delete."""
+    """A role in a project: `view` reads, `edit` also creates and controls, `admin` also deletes."""
 
     VIEW = "view"
     EDIT = "edit"
@@ -14,21 +14,24 @@ class Role(StrEnum):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What a request says of its sender: the token, and the project if a header or the token names one."""
+    """The token of a request, and the project if a header or the token names one."""
 
     token: str
     project: str | None
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
-    """A request that takes effect once: SHA-256 of its Idempotency-Key with the caller, and of its input."""
+    """The identity of a request that takes effect once.
+
+    `key` is the SHA-256 of its Idempotency-Key with the caller, `fingerprint` that of its input.
+    """
 
     key: bytes
     fingerprint: bytes
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A sender whose project is settled and whose role, as far as the backend judges it, suffices."""
+    """A sender who may do what they request, as far as the backend knows before it does it."""
 
     token: str
     project: str

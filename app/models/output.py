@@ -1,4 +1,4 @@
-"""A session's log as clients read it. `msgspec.Raw` holds JSON that passes through byte for byte."""
+"""The log of a session as clients read it."""
 
 from enum import StrEnum
 from typing import Literal
@@ -9,7 +9,7 @@ from app.models.wire import WireModel
 
 
 class OutputFormat(StrEnum):
-    """How a session's log is read."""
+    """A format in which a log is read."""
 
     TRANSCRIPT = "transcript"
     COMPACT = "compact"
@@ -17,7 +17,7 @@ class OutputFormat(StrEnum):
 
 
 class ToolCall(WireModel):
-    """A tool call in a transcript; `duration` in ms."""
+    """A tool call in a transcript; `duration` is in milliseconds."""
 
     id: str
     name: str | None = None
@@ -28,7 +28,7 @@ class ToolCall(WireModel):
 
 
 class Message(WireModel):
-    """A message of the conversation; `timestamp` is RFC 3339."""
+    """A message in a transcript; `timestamp` is an RFC 3339 UTC string."""
 
     id: str
     role: str
@@ -40,7 +40,7 @@ class Message(WireModel):
 
 
 class Transcript(WireModel):
-    """A session's log read as a conversation."""
+    """A log as a conversation."""
 
     session_id: str
     format: Literal[OutputFormat.TRANSCRIPT]
@@ -51,7 +51,7 @@ EventFormat = Literal[OutputFormat.COMPACT, OutputFormat.EVENTS]
 
 
 class EventLog(WireModel):
-    """A session's log read as AG-UI events, as stored or compacted; `next_after` leads on where there is more."""
+    """A log as AG-UI events, as stored or compacted. `next_after` is where the next page begins, if there is one."""
 
     session_id: str
     format: EventFormat
@@ -60,7 +60,7 @@ class EventLog(WireModel):
 
 
 class LogPage(msgspec.Struct, frozen=True):
-    """Which part of a log: behind the position `after`, at most `limit` events and `max_bytes` bytes, at least one."""
+    """A part of a log: at least one event after the position `after`, at most `limit` events and `max_bytes` bytes."""
 
     after: int = 0
     limit: int | None = None

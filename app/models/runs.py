@@ -1,4 +1,4 @@
-"""Runs and messages; run times are integer milliseconds since 1970."""
+"""Runs and messages."""
 
 from enum import StrEnum
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from app.models.wire import WireModel
 
 
 class RunStatus(StrEnum):
-    """Where a run is; the last three are final."""
+    """The status of a run; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,12 +17,12 @@ class RunStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
+        """Return whether the run has ended."""
         return self not in {RunStatus.QUEUED, RunStatus.RUNNING}
 
 
 class OnBusy(StrEnum):
-    """What becomes of a new run while another one is active or waits."""
+    """How a run is accepted while another one is active or queued."""
 
     ENQUEUE = "enqueue"
     REJECT = "reject"
@@ -30,7 +30,7 @@ class OnBusy(StrEnum):
 
 
 class Usage(WireModel):
-    """What runs have used of language models, as far as their agents report it."""
+    """The use of language models, as far as agents report it."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -42,7 +42,10 @@ class Usage(WireModel):
 
 
 class InterruptResult(WireModel):
-    """What became of an interrupt: True its end was seen, False nothing was running, None not seen in time."""
+    """The result of an interrupt.
+
+    `interrupted` is True if the run has ended, False if none was running, None if its end was not seen in time.
+    """
 
     message: str
     interrupted: bool | None
@@ -64,7 +67,7 @@ class RunMessage(WireModel):
 
 
 class Resume(WireModel):
-    """The answer to one interrupt of an AG-UI agent."""
+    """The response to one interrupt of an AG-UI agent."""
 
     interrupt_id: str
     status: Literal["resolved", "cancelled"]
@@ -72,7 +75,7 @@ class Resume(WireModel):
 
 
 class RunCreate(WireModel):
-    """The body of create_run; `state` to `forwarded_props` and `resume` go to the agent as they are."""
+    """The body of create_run. The agent gets `state` to `forwarded_props`, and `resume`, unchanged."""
 
     messages: list[RunMessage]
     run_id: str | None = None
@@ -93,7 +96,7 @@ class AcceptedRun(WireModel):
 
 
 class RunSummary(WireModel):
-    """One run, as its events tell it; times in ms."""
+    """One run, summarised from its events."""
 
     run_id: str
     status: RunStatus

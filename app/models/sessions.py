@@ -1,8 +1,4 @@
-"""What crosses the port: plain values whose field names are the names on the wire.
-
-A field that is None is left out of an answer. Session times are RFC 3339 UTC strings, run and event times integer
-milliseconds since 1970. `msgspec.Raw` holds JSON that passes through byte for byte.
-"""
+"""Sessions."""
 
 from enum import StrEnum
 
@@ -12,7 +8,7 @@ from app.models.wire import WireModel
 
 
 class SessionStatus(StrEnum):
-    """Where a session is in its life."""
+    """The status of a session."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -54,7 +50,7 @@ class SessionCreate(WireModel):
 
 
 class SessionUpdate(WireModel):
-    """The body of update_session; what is None stays as it is, a label whose value is None goes."""
+    """The body of update_session. A field that is None is left unchanged; a label whose value is None is removed."""
 
     display_name: str | None = None
     labels: dict[str, str | None] | None = None
@@ -62,13 +58,13 @@ class SessionUpdate(WireModel):
 
 
 class WaitingFor(WireModel):
-    """The ids of the approvals that wait for an answer."""
+    """The ids of the pending approvals."""
 
     approvals: list[str]
 
 
 class Session(WireModel):
-    """One agent in one workspace."""
+    """One agent that works in one workspace."""
 
     id: str
     status: SessionStatus
@@ -90,13 +86,13 @@ class Session(WireModel):
 
 
 class CreatedSession(Session, kw_only=True):
-    """The answer to create_session."""
+    """The response to create_session."""
 
     message: str
 
 
 class SessionPage(WireModel):
-    """One page of a project's sessions, newest first; `total` counts all that match."""
+    """One page of a project's sessions, newest first; `total` counts all that match, not only the page."""
 
     items: list[Session]
     total: int

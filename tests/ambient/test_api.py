@@ -94,7 +94,7 @@ async def test_unusable_response_is_a_502(platform: FakePlatform, reaction: fail
     async with connected(platform.url) as backend:
         with pytest.raises(BackendUnavailable) as raised:
             await backend.get_session(CALLER, "s1")
-    assert raised.value.message == "The backend cannot be reached or gave no usable answer."
+    assert raised.value.message == "The backend is unreachable or its response was unusable; try again."
 
 
 @pytest.mark.parametrize(("call", "status"), [("get", 200), ("get", 500), ("export", 500)])

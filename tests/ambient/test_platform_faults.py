@@ -166,7 +166,7 @@ def assert_nothing_leaks(got: Answer, fake: FakePlatform) -> None:
 class TestEveryOperation:
     @pytest.mark.parametrize("reaction", UNUSABLE.values(), ids=UNUSABLE)
     def test_unusable_response_is_502(self, everywhere: Everywhere, reaction: Reaction) -> None:
-        text = "The backend cannot be reached or gave no usable answer."
+        text = "The backend is unreachable or its response was unusable; try again."
         assert errors_of(everywhere(reaction)) == dict.fromkeys(CALLS, (502, "backend_unavailable", text))
 
     @pytest.mark.parametrize("reaction", ODD.values(), ids=ODD)
@@ -223,7 +223,7 @@ def assert_timeout(stage: PlatformStage, operation: str, call: str, reaction: Re
         stage.platform.add_session(str(api.project), "s1", phase="Running")
         got = response_while(stage.platform, api, operation, call, reaction)
     assert got.error == (504, "backend_timeout")
-    assert got.body["error"] == "The backend did not answer in time."
+    assert got.body["error"] == "The backend did not respond in time; check whether the request took effect."
 
 
 class TestSlowPlatform:

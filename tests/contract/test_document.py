@@ -277,6 +277,14 @@ def test_an_error_example_has_a_code_of_that_status(operation_id: str) -> None:
             assert status == "default" or (resolve(example)["value"]["code"], status) in known
 
 
+def test_an_error_example_has_the_text_that_is_sent() -> None:
+    texts = {found.code: (found.__doc__ or "").splitlines()[0] for found in ERRORS}
+    examples = yaml.safe_load((spec.OPENAPI / "examples.yaml").read_text(encoding="utf-8"))
+    for name, example in examples.items():
+        if name in texts.keys() - {"invalid_request", "backend_error"}:  # those have texts of their own
+            assert example["value"]["error"] == texts[name]
+
+
 def test_the_manual_lists_every_error_code() -> None:
     listed = set(re.findall(r"^\| (?:\d+|any) \| `(\w+)` \|", DOCUMENT["info"]["description"], re.MULTILINE))
     assert listed == {found.code for found in ERRORS}

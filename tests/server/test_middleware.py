@@ -78,7 +78,11 @@ class TestErrors:
         answer = await Client(raising(Unauthorized())).get("/", ("X-Request-ID", "r1"))
 
         assert answer.status == 401
-        assert answer.json == {"error": "A valid token is required.", "code": "unauthorized", "request_id": "r1"}
+        assert answer.json == {
+            "error": "A valid token is required: send it as Authorization: Bearer <token>.",
+            "code": "unauthorized",
+            "request_id": "r1",
+        }
         assert answer.header("www-authenticate") == "Bearer"
         assert answer.header("content-type") == "application/json"
         assert answer.header("content-length") == str(len(answer.body))
@@ -96,7 +100,11 @@ class TestErrors:
         answer = await Client(raising(error)).get("/", ("X-Request-ID", "r1"))
 
         assert answer.status == 500
-        assert answer.json == {"error": "Internal server error.", "code": "internal_error", "request_id": "r1"}
+        assert answer.json == {
+            "error": "Internal server error; report the request_id if it happens again.",
+            "code": "internal_error",
+            "request_id": "r1",
+        }
         assert log.calls[0].args == ("unexpected_error",)
         assert log.calls[0].kwargs["exc_info"] is error
 
