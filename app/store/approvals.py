@@ -93,8 +93,8 @@ _OPEN_IDS = Statement(
     .where(in_json_array(APPROVALS.c.session, bindparam("sessions")), _is_open(bindparam("now", type_=INT64)))
     .order_by(APPROVALS.c.row_id)
 )
-_PENDING_IN_TURN = Statement(_rows(APPROVALS.c.run == bindparam("run_row_id"), _IS_PENDING, ~_IS_INTERRUPT))
-_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_row_id"), _is_open(bindparam("now", type_=INT64))))
+_PENDING_IN_TURN = Statement(_rows(APPROVALS.c.run == bindparam("run_"), _IS_PENDING, ~_IS_INTERRUPT))
+_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_"), _is_open(bindparam("now", type_=INT64))))
 
 
 def add(
@@ -132,7 +132,7 @@ def find(connection: Connection, session: int, approval_id: str) -> ApprovalRow:
 
 def open_approvals(connection: Connection, session: int) -> list[ApprovalRow]:
     """Return those of a session that are pending and have not expired, oldest first."""
-    return [_approval(row) for row in _OPEN(connection, session_row_id=session, now=now_ms())]
+    return [_approval(row) for row in _OPEN(connection, session_=session, now=now_ms())]
 
 
 def open_ids(connection: Connection, sessions: Iterable[int]) -> dict[int, list[str]]:
@@ -146,7 +146,7 @@ def open_ids(connection: Connection, sessions: Iterable[int]) -> dict[int, list[
 
 def pending_in_turn(connection: Connection, run: int) -> list[ApprovalRow]:
     """Return those that a run has requested within its turn and that are pending, expired ones too."""
-    return [_approval(row) for row in _PENDING_IN_TURN(connection, run_row_id=run)]
+    return [_approval(row) for row in _PENDING_IN_TURN(connection, run_=run)]
 
 
 def pending_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:

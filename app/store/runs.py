@@ -49,7 +49,7 @@ _SUMMARY = (
 )
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
-# Bound parameters have names that differ from the columns': SQLAlchemy takes those for values of an UPDATE.
+# The names of these parameters end with an underscore, since SQLAlchemy reserves those of columns for new values.
 _OF_SESSION = RUNS.c.session == bindparam("session_")
 _BY_ID = RUNS.c.run_id == bindparam("id_")
 _BY_ROW_ID = RUNS.c.row_id == bindparam("row_id_")

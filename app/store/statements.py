@@ -13,9 +13,10 @@ from sqlalchemy.engine import Connection, Dialect
 
 
 class Statement:
-    """A statement that is compiled on its first use for the dialect of the connection, which has to name parameters.
+    """A statement that is compiled on its first use for the dialect of the connection.
 
-    Values are the driver's own on the way in and out: nothing is converted, and rows are plain tuples.
+    The dialect's parameters have to be named ones. Values are the driver's own on the way in and out: nothing is
+    converted, and rows are plain tuples.
     """
 
     def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update) -> None:
@@ -32,7 +33,7 @@ class Statement:
         """Execute it once for each of these sets of values."""
         dialect = connection.dialect
         text, _ = self._compiled.get(dialect.name) or self._compile(dialect)
-        driver(connection).executemany(text, rows)
+        driver(connection).cursor().executemany(text, rows)
 
     def _compile(self, dialect: Dialect) -> tuple[str, dict[str, Any]]:
         """Return the text, with parameters by name, and the values of those that are literals of the statement."""

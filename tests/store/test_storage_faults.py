@@ -1,4 +1,4 @@
-"""A store that is full or locked for a while: clients are told so, and nothing that was accepted is lost."""
+"""A store that is full or locked for a while: clients get an error, and nothing that was accepted is lost."""
 
 import contextlib
 import sqlite3
@@ -24,8 +24,8 @@ LARGE = "x" * 100_000
 FINAL = ("completed", "error", "interrupted")
 
 
-class Place(NamedTuple):
-    """A server of its own, whose store can be made to fail."""
+class FaultyStore(NamedTuple):
+    """A server whose store can be made to fail."""
 
     api: Api
     backend: EmbeddedBackend
@@ -33,7 +33,7 @@ class Place(NamedTuple):
     database: Path
 
     def limit(self, pages: int) -> None:
-        """Let the store grow by so many pages from now on."""
+        """Let the store grow by so many pages and no more."""
 
         def limit(connection: Connection) -> None:
             present = connection.execute(text("PRAGMA page_count")).scalar_one()
@@ -55,7 +55,7 @@ class Place(NamedTuple):
         return session_id
 
     def busy_session(self) -> tuple[str, str]:
-        """A session and its run under way."""
+        """Return the ids of a session and of its active run."""
         session_id = self.running_session()
         run_id = self.api.send_message(session_id, "slow 3000").ok()["run_id"]
         self.api.wait_for_run(session_id, run_id, "running")
@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
 
 @pytest.fixture
-def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
+def store(loop: Background, tmp_path: Path) -> Iterator[FaultyStore]:
     chosen = settings(data_dir=tmp_path)
     assert chosen.database is not None
     with pytest.MonkeyPatch.context() as patch:
@@ -83,64 +83,64 @@ def place(loop: Background, tmp_path: Path) -> Iterator[Place]:
             serving(create_app(chosen, backend), loop) as url,
             Api(url, served_contract(url), token=key) as api,
         ):
-            yield Place(api, backend, loop, chosen.database)
+            yield FaultyStore(api, backend, loop, chosen.database)
 
 
-def test_a_full_store_answers_507_and_goes_on_where_it_was_once_there_is_room(place: Place) -> None:
-    session_id, active = place.busy_session()
-    place.limit(pages=200)
+def test_a_full_store_responds_with_507_and_continues_once_there_is_space(store: FaultyStore) -> None:
+    session_id, active = store.busy_session()
+    store.limit(pages=200)
     accepted = []
     for _ in range(100):
-        answer = place.api.send_message(session_id, LARGE)
-        if answer.status != 202:
+        response = store.api.send_message(session_id, LARGE)
+        if response.status != 202:
             break
-        accepted.append(answer.body["run_id"])
-    assert answer.error == (507, "storage_full")
+        accepted.append(response.body["run_id"])
+    assert response.error == (507, "storage_full")
     assert accepted
-    assert place.api.create_session(task=LARGE).error == (507, "storage_full")
-    assert place.api.list_sessions().body["total"] == 1
-    runs = place.api.list_runs(session_id).ok()["runs"]
+    assert store.api.create_session(task=LARGE).error == (507, "storage_full")
+    assert store.api.list_sessions().body["total"] == 1
+    runs = store.api.list_runs(session_id).ok()["runs"]
     assert [run["run_id"] for run in runs[1:]] == [active, *accepted]
-    place.limit(pages=100_000)
-    place.api.interrupt_session(session_id).ok()
+    store.limit(pages=100_000)
+    store.api.interrupt_session(session_id).ok()
     for run_id in (active, *accepted):
-        assert place.api.wait_for_run(session_id, run_id)["status"] in FINAL
-        assert len(place.ends(session_id, run_id)) == 1
-    place.api.say(session_id, "slow 0")
+        assert store.api.wait_for_run(session_id, run_id)["status"] in FINAL
+        assert len(store.ends(session_id, run_id)) == 1
+    store.api.say(session_id, "slow 0")
 
 
-def test_a_run_ends_once_when_the_store_was_full_at_its_end(place: Place) -> None:
-    session_id = place.running_session()
-    run_id = place.api.send_message(session_id, "slow 100").ok()["run_id"]
-    place.api.wait_for_run(session_id, run_id, "running")
-    place.limit(pages=0)
-    while place.api.send_message(session_id, "fill").status == 202:
+def test_a_run_ends_once_when_the_store_was_full_at_its_end(store: FaultyStore) -> None:
+    session_id = store.running_session()
+    run_id = store.api.send_message(session_id, "slow 100").ok()["run_id"]
+    store.api.wait_for_run(session_id, run_id, "running")
+    store.limit(pages=0)
+    while store.api.send_message(session_id, "fill").status == 202:
         pass
-    place.limit(pages=100_000)
-    assert place.api.wait_for_run(session_id, run_id)["status"] == "completed"
-    assert place.ends(session_id, run_id) == ["RUN_FINISHED"]
-    words = [message["content"] for message in place.api.output(session_id, run_id=run_id).ok()["messages"]]
+    store.limit(pages=100_000)
+    assert store.api.wait_for_run(session_id, run_id)["status"] == "completed"
+    assert store.ends(session_id, run_id) == ["RUN_FINISHED"]
+    words = [message["content"] for message in store.api.output(session_id, run_id=run_id).ok()["messages"]]
     assert words[-1] == "".join(f"tick {number} of 100\n" for number in range(1, 101))
 
 
-def test_a_locked_store_answers_503_to_changes_and_is_read_as_ever(place: Place) -> None:
-    session_id, active = place.busy_session()
-    waiting = place.api.send_message(session_id, "wait").ok()["run_id"]
-    with place.locked():
+def test_a_locked_store_responds_with_503_to_writes_and_can_still_be_read(store: FaultyStore) -> None:
+    session_id, active = store.busy_session()
+    waiting = store.api.send_message(session_id, "wait").ok()["run_id"]
+    with store.locked():
         refused = (503, "storage_unavailable")
-        answer = place.api.create_session(task="x")
-        assert (answer.error, answer.headers["Retry-After"]) == (refused, "1")
-        assert place.api.send_message(session_id, "x").error == refused
-        assert place.api.send_message(session_id, "x", on_busy="interrupt").error == refused
-        assert place.api.cancel_run(session_id, waiting).error == refused
-        assert place.api.stop_session(session_id).error == refused
-        assert place.api.delete_session(session_id).error == refused
-        assert place.api.get_session(session_id).ok()["status"] == "running"
-        assert place.api.get_run(session_id, active).ok()["status"] == "running"
-        assert place.api.output(session_id).status == 200
-    assert place.api.list_sessions().body["total"] == 1
-    assert len(place.api.list_runs(session_id).ok()["runs"]) == 3
-    assert place.api.send_message(session_id, "x", on_busy="interrupt").status == 202
+        response = store.api.create_session(task="x")
+        assert (response.error, response.headers["Retry-After"]) == (refused, "1")
+        assert store.api.send_message(session_id, "x").error == refused
+        assert store.api.send_message(session_id, "x", on_busy="interrupt").error == refused
+        assert store.api.cancel_run(session_id, waiting).error == refused
+        assert store.api.stop_session(session_id).error == refused
+        assert store.api.delete_session(session_id).error == refused
+        assert store.api.get_session(session_id).ok()["status"] == "running"
+        assert store.api.get_run(session_id, active).ok()["status"] == "running"
+        assert store.api.output(session_id).status == 200
+    assert store.api.list_sessions().body["total"] == 1
+    assert len(store.api.list_runs(session_id).ok()["runs"]) == 3
+    assert store.api.send_message(session_id, "x", on_busy="interrupt").status == 202
     for run_id in (active, waiting):
-        place.api.wait_for_run(session_id, run_id)
-        assert len(place.ends(session_id, run_id)) == 1
+        store.api.wait_for_run(session_id, run_id)
+        assert len(store.ends(session_id, run_id)) == 1
