@@ -1,65 +1,46 @@
-"""The commands about sessions, and what the client says when something is wrong."""
+"""`sessions`: one command for each operation, and the errors of the client."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from typer.testing import CliRunner, Result
 
 from app.cli import stream
 from app.cli.api import ApiClient
 from app.cli.errors import CliError
-from app.cli.main import main
+from tests.cli.conftest import Client
 from tests.contract.probe import service_account
 from tests.support.api import Api
 from tests.support.cutting import cutting
 from tests.support.server import Background, free_port, serving
 
-Invoke = Callable[..., Result]
 
-
-@pytest.fixture
-def invoke(embedded_api: Api, tmp_path: Path) -> Invoke:
-    """Run a command in this process, as the caller of `embedded_api`; the key is never shown."""
-    key = embedded_api.token or ""
-
-    def invoke(*arguments: str, said: str = "", **environment: str) -> Result:
-        env = {"AMBIENT_URL": embedded_api.url, "AMBIENT_KEY": key, "AMBIENT_PROJECT": None, "HOME": str(tmp_path)}
-        result = CliRunner().invoke(main, arguments, input=said, env={**env, **environment})
-        assert isinstance(result.exception, SystemExit | None), result.exception
-        assert key not in result.output
-        return result
-
-    return invoke
-
-
-def test_a_session_goes_through_its_life(invoke: Invoke, embedded_api: Api) -> None:
-    made = invoke("sessions", "create", "slow 3000", "--name", "Shop", "--wait")
+def test_a_session_is_created_stopped_started_and_deleted(client: Client, embedded_api: Api) -> None:
+    made = client("sessions", "create", "slow 3000", "--name", "Shop", "--wait")
     session = made.stdout.strip()
     assert (made.exit_code, made.stderr) == (0, "")
     [run] = embedded_api.list_runs(session).ok()["runs"]
     embedded_api.wait_for_run(session, run["run_id"], "running")
 
-    assert invoke("sessions", "interrupt", session).stdout == "Interrupted.\n"
-    assert invoke("sessions", "interrupt", session).stdout == "Nothing was running.\n"
-    assert "status: stopped\n" in invoke("sessions", "stop", session, "--wait").stdout
-    assert "status: running\n" in invoke("sessions", "start", session, "--wait").stdout
-    assert "display_name: Shop\n" in invoke("sessions", "show", session).stdout
-    deleted = invoke("sessions", "delete", session)
+    assert client("sessions", "interrupt", session).stdout == "Interrupted.\n"
+    assert client("sessions", "interrupt", session).stdout == "Nothing was running.\n"
+    assert "status: stopped\n" in client("sessions", "stop", session, "--wait").stdout
+    assert "status: running\n" in client("sessions", "start", session, "--wait").stdout
+    assert "display_name: Shop\n" in client("sessions", "show", session).stdout
+    deleted = client("sessions", "delete", session)
     assert (deleted.exit_code, deleted.output) == (0, "")
-    gone = invoke("sessions", "show", session)
+    gone = client("sessions", "show", session)
     assert (gone.exit_code, gone.stdout, gone.stderr) == (1, "", "Session not found.\n")
 
 
-def test_a_list_is_a_table_that_tells_of_its_next_page(invoke: Invoke, embedded_api: Api) -> None:
+def test_a_list_is_a_table_that_names_its_next_page(client: Client, embedded_api: Api) -> None:
     ids = [embedded_api.create_session(task="slow 0", display_name=name).ok()["id"] for name in ("a", "b\tb\x1b[2J")]
 
-    done = invoke("sessions", "list", "--limit", "1")
+    done = client("sessions", "list", "--limit", "1")
 
     head, row = (line.split("\t") for line in done.stdout.splitlines())
     assert head == ["id", "status", "created", "name"]
@@ -67,43 +48,43 @@ def test_a_list_is_a_table_that_tells_of_its_next_page(invoke: Invoke, embedded_
     assert done.stderr == "2 in total; --offset 1 shows the next page.\n"
 
 
-def test_no_line_of_a_value_passes_for_a_field(invoke: Invoke, embedded_api: Api) -> None:
+def test_no_line_of_a_value_looks_like_a_field(client: Client, embedded_api: Api) -> None:
     name, task = "ok\nstatus: failed", "slow 0\r\n\u2028id: other"
     session = embedded_api.create_session(task=task, display_name=name).ok()["id"]
 
-    lines = invoke("sessions", "show", session).stdout.splitlines()
+    lines = client("sessions", "show", session).stdout.splitlines()
 
     assert lines[lines.index("display_name: ok") + 1] == "  status: failed"
     assert lines[lines.index("task: slow 0") + 2] == "  id: other"
 
 
-def test_a_list_is_narrowed_by_text_and_status(invoke: Invoke, embedded_api: Api) -> None:
+def test_a_list_is_filtered_by_text_and_status(client: Client, embedded_api: Api) -> None:
     wanted = embedded_api.create_session(task="slow 0", display_name="wanted").ok()["id"]
     embedded_api.create_session(task="slow 0", display_name="other")
     embedded_api.wait_for_status(wanted, "running")
 
-    shown = invoke("sessions", "list", "--search", "wanted", "--status", "running", "--status", "failed", "--json")
+    shown = client("sessions", "list", "--search", "wanted", "--status", "running", "--status", "failed", "--json")
 
-    assert [each["id"] for each in json.loads(shown.stdout)["items"]] == [wanted]
+    assert [item["id"] for item in json.loads(shown.stdout)["items"]] == [wanted]
 
 
 @pytest.mark.parametrize("command", ["show", "stop", "start", "interrupt"])
-def test_an_answer_is_printed_as_json_when_it_is_asked_for(invoke: Invoke, embedded_api: Api, command: str) -> None:
+def test_a_response_is_printed_as_json_with_the_option(client: Client, embedded_api: Api, command: str) -> None:
     session = embedded_api.create_session(task="slow 0").ok()["id"]
     embedded_api.wait_for_status(session, "running")
     if command == "start":
         embedded_api.stop_session(session).ok()
         embedded_api.wait_for_status(session, "stopped")
 
-    [line] = invoke("sessions", command, session, "--json").stdout.splitlines()
+    [line] = client("sessions", command, session, "--json").stdout.splitlines()
 
     assert {"id", "message"} & set(json.loads(line))
 
 
-def test_a_session_is_made_of_options_environment_and_standard_input(invoke: Invoke) -> None:
+def test_a_session_is_created_from_options_environment_and_standard_input(client: Client) -> None:
     options = ("--model", "m1", "--repo", "https://example.invalid/shop.git#next", "--env", "TOKEN")
 
-    done = invoke("sessions", "create", "-", *options, "--json", said="slow 0\nslow 0\n", TOKEN="hidden")
+    done = client("sessions", "create", "-", *options, "--json", stdin="slow 0\nslow 0\n", TOKEN="hidden")
 
     made = json.loads(done.stdout)
     assert (made["task"], made["model"]) == ("slow 0\nslow 0", "m1")
@@ -112,7 +93,7 @@ def test_a_session_is_made_of_options_environment_and_standard_input(invoke: Inv
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "message"),
     [
         (("show", "nope"), {}, "Session not found."),
         (("show", ".."), {}, "A session's id is 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends."),
@@ -128,51 +109,51 @@ def test_a_session_is_made_of_options_environment_and_standard_input(invoke: Inv
         (("list", "--status", "tired"), {}, "query.status"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(
-    invoke: Invoke, arguments: tuple[str, ...], environment: dict[str, str], told: str
+def test_an_error_is_one_sentence(
+    client: Client, arguments: tuple[str, ...], environment: dict[str, str], message: str
 ) -> None:
-    done = invoke("sessions", *arguments, **environment)
+    done = client("sessions", *arguments, **environment)
 
     assert (done.exit_code, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
-    assert told in line
+    assert message in line
     assert "secret" not in line
 
 
 @pytest.mark.parametrize("environment", [{}, {"AMBIENT_KEY": service_account("shop"), "AMBIENT_PROJECT": "another"}])
 def test_the_variable_is_named_when_the_project_is_missing_or_not_the_tokens(
-    invoke: Invoke, platform_api: Api, environment: dict[str, str]
+    client: Client, platform_api: Api, environment: dict[str, str]
 ) -> None:
     platform = {"AMBIENT_URL": platform_api.url, "AMBIENT_KEY": platform_api.token or ""}
 
-    done = invoke("sessions", "list", **{**platform, **environment})
+    done = client("sessions", "list", **{**platform, **environment})
 
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.endswith(" Set AMBIENT_PROJECT or --project.\n")
 
 
-def test_an_answer_of_another_server_is_not_taken_for_the_apis(invoke: Invoke, loop: Background) -> None:
+def test_a_response_of_another_server_is_recognized(client: Client, loop: Background) -> None:
     async def welcome(_request: Request) -> Response:
         return PlainTextResponse("Welcome")
 
     site = Starlette(routes=[Route("/{path:path}", welcome, methods=["GET", "POST"])])
     with serving(site, loop) as url:
         for command in (("sessions", "list"), ("tail", "a"), ("sessions", "create", "slow 0")):
-            done = invoke(*command, AMBIENT_URL=url)
+            done = client(*command, AMBIENT_URL=url)
             assert (done.exit_code, done.stdout) == (1, "")
             assert done.stderr == f"{url} does not respond like this API (status 200).\n"
 
 
-def test_a_session_is_made_once_when_the_connection_is_cut_before_the_answer(invoke: Invoke, embedded_api: Api) -> None:
+def test_a_session_is_created_once_when_its_connection_breaks(client: Client, embedded_api: Api) -> None:
     with cutting(int(embedded_api.url.rpartition(":")[2]), 20, 250) as relay:
-        done = invoke("sessions", "create", "slow 0", AMBIENT_URL=relay.url)
+        done = client("sessions", "create", "slow 0", AMBIENT_URL=relay.url)
 
     assert done.exit_code == 0, done.stderr
-    assert [each["id"] for each in embedded_api.list_sessions().ok()["items"]] == [done.stdout.strip()]
+    assert [item["id"] for item in embedded_api.list_sessions().ok()["items"]] == [done.stdout.strip()]
 
 
-def test_a_variable_that_is_not_set_is_named(invoke: Invoke) -> None:
-    done = invoke("sessions", "create", "slow 0", "--env", "NOT_SET_ANYWHERE")
+def test_a_variable_that_is_not_set_is_named(client: Client) -> None:
+    done = client("sessions", "create", "slow 0", "--env", "NOT_SET_ANYWHERE")
 
     assert done.exit_code == 2
     assert "NOT_SET_ANYWHERE is not set" in done.stderr
@@ -188,8 +169,8 @@ def test_a_reader_gives_up_when_the_server_stays_away(embedded_api: Api, monkeyp
 
     def read() -> Iterator[stream.Frame]:
         with cutting(int(embedded_api.url.rpartition(":")[2])) as relay:
-            client = ApiClient(relay.url, key=embedded_api.token or "", project="")
-            frames = stream.follow(client, session, on_loss=messages.append)
+            api = ApiClient(relay.url, key=embedded_api.token or "", project="")
+            frames = stream.follow(api, session, on_loss=messages.append)
             yield next(frames)
         yield from frames
 

@@ -297,6 +297,14 @@ class Api:
         body = {"threadId": "t", "runId": str(uuid4()), "messages": []} | body
         return Stream(self.call("run_agent", session_id, body=body, stream=True).response)
 
+    def running_session(self, task: str = "slow 0") -> str:
+        """Create a session and return its id once its task's run has ended."""
+        session_id: str = self.create_session(task=task).ok()["id"]
+        self.wait_for_status(session_id, "running")
+        [run] = self.list_runs(session_id).ok()["runs"]
+        self.wait_for_run(session_id, run["run_id"])
+        return session_id
+
     def wait_for_status(self, session_id: str, *statuses: str) -> dict[str, Any]:
         """The session once it is in one of these states."""
         return eventually(lambda: self.get_session(session_id).ok(), lambda session: session["status"] in statuses)
