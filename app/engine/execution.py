@@ -34,7 +34,7 @@ from app.agui.run_recorder import (
     PROTOCOL_ERROR,
     RUN_TIMEOUT,
     SERVER_RESTARTED,
-    TOO_MANY_QUESTIONS,
+    TOO_MANY_APPROVALS,
     Failure,
     ProtocolError,
     RunOutcome,
@@ -192,7 +192,7 @@ class Execution:
             case CancelReason.TIMEOUT:
                 failure = RUN_TIMEOUT
             case CancelReason.TOO_MANY_APPROVALS:
-                failure = TOO_MANY_QUESTIONS
+                failure = TOO_MANY_APPROVALS
             case None:
                 failure = ENDED_EARLY
             case ProtocolError():

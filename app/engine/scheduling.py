@@ -8,7 +8,7 @@ class SessionSlots:
     """Slots for running sessions; `limit` None: as many as there are sessions.
 
     A session holds a slot from before its workspace is made until its agent has stopped. Sessions that wait get theirs
-    in the order in which they asked.
+    in the order of their requests.
     """
 
     def __init__(self, limit: int | None) -> None:

@@ -11,10 +11,11 @@ class Signals(ABC):
 
     Duties of an implementation:
 
-    * A signal says which session has changed, and the store says what is to be done. So a signal that is repeated does
-      no harm, and one that is lost with a crashing server is made up for at the next start.
+    * The work is recorded in the store, and a signal only says where. So a repeated signal does no harm, and the work
+      of one that is lost in a crash is resumed at the next start.
     * `wake`, `cancel_run`, `provision` and `stop` return at once and never raise; the work is done in the background.
-    * Work on one session is done in the order of its signals; a stop or a purge cancels unfinished provisioning.
+    * A session is provisioned, stopped and purged in the order of the signals, and each of them cancels provisioning
+      that has not finished.
 
     The engine that implements them in this process is `app.engine.engine.Engine`.
     """

@@ -1,13 +1,13 @@
 """Background work on sessions: provisioning, stopping, purging, and resuming all of it at a start.
 
-There is one task at a time for each session. A new one waits for the previous one to end, so a start that follows a
-stop does not meet the old agent; and it cancels provisioning that has not finished, since nobody wants that workspace
-any more. What a task has to do stands in the store before it begins: the status `pending` or `stopping`, or a row of a
-deletion. So a task that is cancelled by a shutdown, or dies with the process, is begun again by `recover`.
+There is one task at a time for each session. A new task waits until the previous one has ended, so that a start after
+a stop does not meet the old agent, and it cancels provisioning that has not finished. The work of a task is recorded
+in the store before the task begins: as the status `pending` or `stopping`, or as a deletion. So the work of a task that
+was cancelled by a shutdown, or died with the process, is resumed by `recover`.
 
-    create, start ──▶ pending ── _provision: slot, workspace ──▶ running, or failed
-    stop, idle    ──▶ stopping ── _stop: run, agent, slot ────▶ stopped
-    delete        ──▶ deleted ── _purge: the same, workspace, log
+    create, start ──▶ pending ──── _provision: get a slot, make the workspace ─────▶ running or failed
+    stop, idle    ──▶ stopping ─── _stop: end the run and the agent, free the slot ▶ stopped
+    delete        ──▶ deleted ──── _purge: the same, then remove workspace and log
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from app.store.log import StoredLog
 
 
 class EmbeddedOutput:
-    """Reads of what a session's agent has said and done."""
+    """Operations that read a session's log or its text log."""
 
     def __init__(self, database: Database, session_logs: SessionLogs) -> None:
         self._database = database

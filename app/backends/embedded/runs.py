@@ -46,10 +46,8 @@ class EmbeddedRuns:
         session = await self._database.read_one(sessions.find, caller.project, session_id)
         # Reading the thread takes as long as its log is long, so it is done before the transaction.
         known = await self._database.read_in_thread(agui_runs.known_messages, session.row_id, session.id)
-        accepted, row = await self._database.write(
-            agui_runs.create_agui_run, caller.project, session.id, run_input, known
-        )
-        self._signals.wake(row.row_id)
+        accepted = await self._database.write(agui_runs.create_agui_run, caller.project, session.id, run_input, known)
+        self._signals.wake(session.row_id)
 
         def follow(run_id: str, format: OutputFormat) -> Awaitable[EventStream]:
             return self._output.stream_session_events(caller, session.id, after=known.end, run_id=run_id, format=format)

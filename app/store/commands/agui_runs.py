@@ -34,7 +34,7 @@ def known_messages(connection: Connection, session: int, thread_id: str) -> Know
 
 def create_agui_run(
     connection: Connection, project: str, session_id: str, given: RunInput, known: KnownMessages
-) -> tuple[AcceptedRun, SessionRow]:
+) -> AcceptedRun:
     """Queue a run of the session's own thread with the messages of `given` that are new.
 
     `SessionNotFound`, `NotRunning`, `RunExists`.
@@ -55,7 +55,7 @@ def create_agui_run(
         input=run_input,
         user_message=last_user_message(run_input),
     )
-    return AcceptedRun(run_id=run_id, thread_id=session.id), session
+    return AcceptedRun(run_id=run_id, thread_id=session.id)
 
 
 def _unfinished_message_ids(connection: Connection, session: SessionRow) -> set[str]:
