@@ -28,7 +28,7 @@ from app.factory import create_app
 from app.models.caller import Role
 from app.settings import Settings
 from app.store.keys import AccessKeys
-from tests.support.contract import Answer, Sent, call, lifespan, settings
+from tests.support.contract import Response, Sent, call, lifespan, settings
 from tests.support.server import ROOT
 
 ROUNDS = 15  # how far the agent's first steps overlap differs
@@ -114,7 +114,7 @@ class Server:
     headers: tuple[tuple[str, str], ...]
     session_id: str = ""
 
-    async def send(self, method: str, path: str, body: Any = None) -> Answer:
+    async def send(self, method: str, path: str, body: Any = None) -> Response:
         """Send a request that has to succeed."""
         answer = await call(self.app, self._sent(method, path, body))
         assert answer.status < 300, answer

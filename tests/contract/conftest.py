@@ -10,7 +10,7 @@ from tests.support.stock import Pair
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give a test its name as id, and in a worker of pytest-xdist its group.
 
-    Schemathesis tells the tests of operations apart by their names only, and pytest-xdist writes the group to where
+    Schemathesis distinguishes the tests of operations by their names only, and pytest-xdist writes the group to where
     pytest 9.2 no longer looks for an id.
     """
     if item.parent is not None:

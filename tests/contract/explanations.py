@@ -1,4 +1,4 @@
-"""Why stock Connexion and the compiled contract answer some requests differently: one table."""
+"""Why stock Connexion and the compiled contract treat some requests differently: one table."""
 
 import json
 import re
@@ -20,7 +20,7 @@ REFUSED, ACCEPTED, MOVED, CRASHED = 4, 2, 3, 5  # classes of statuses
 
 
 class Explanation(NamedTuple):
-    """Why stock Connexion answers with one class of status and the compiled contract with another."""
+    """Why stock Connexion responds with one class of status and the compiled contract with another."""
 
     reason: str
     stock: int
@@ -107,7 +107,7 @@ EXPLANATIONS = [
         "another charset is refused", ACCEPTED, REFUSED, lambda sent: "charset" in "".join(header(sent, "Content-Type"))
     ),
     Explanation(
-        "a body that nobody asked for is refused", ACCEPTED, REFUSED, lambda sent: bodiless(sent) and bool(sent.body)
+        "a body where none is described is refused", ACCEPTED, REFUSED, lambda sent: bodiless(sent) and bool(sent.body)
     ),
     Explanation("names in a map follow x-key-pattern", ACCEPTED, REFUSED, strange_names),
     Explanation("a body has a limit", ACCEPTED, REFUSED, lambda sent: len(sent.body) > 1_048_576),
@@ -156,7 +156,7 @@ EXPLANATIONS = [
         lambda sent: bool(re.search(rb"\\u001[c-f]", sent.body)),
     ),
     Explanation("a header may be a number", REFUSED, ACCEPTED, lambda sent: bool(header(sent, "Last-Event-ID"))),
-    Explanation("OPTIONS answers", REFUSED, ACCEPTED, lambda sent: sent.method == "OPTIONS"),
+    Explanation("OPTIONS is served", REFUSED, ACCEPTED, lambda sent: sent.method == "OPTIONS"),
     Explanation("a path with a slash more is no path", MOVED, REFUSED, lambda sent: path(sent).endswith("/")),
     Explanation("there is no page at /v1/ui/", ACCEPTED, REFUSED, lambda sent: path(sent).startswith("/v1/ui")),
 ]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-SECRET = "sekr3t"  # part of values that an answer must not repeat
+SECRET = "sekr3t"  # part of values that a response must not repeat
 HOST = "Host: api.test"
 TOKEN = "Authorization: Bearer token-of-the-tests"
 PROJECT = "X-Ambient-Project: demo"
@@ -18,7 +18,7 @@ TOO_LARGE, LONG_HEAD = "payload_too_large", "headers_too_large"
 
 
 class Probe(NamedTuple):
-    """Bytes to send, the status and code of the answer, a word of its error, and headers that it must have."""
+    """Bytes to send, the status and code of the response, a word of its error, and headers that it must have."""
 
     name: str
     sent: bytes

@@ -111,7 +111,7 @@ def test_a_required_member_is_named_when_it_is_absent(content: bytes) -> None:
     assert problems(content) == [("body.task", "is required")]
 
 
-def test_every_problem_is_named_by_its_place_and_no_value_is_echoed() -> None:
+def test_every_problem_is_named_with_its_location_and_no_value_is_echoed() -> None:
     found = problems(b'{"task": "  ", "bogus": "secret", "repos": [{"url": "u"}, {"url": 7, "x": null}]}')
     assert sorted(found) == [
         ("body.bogus", "is not known here"),
@@ -158,7 +158,7 @@ def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes) ->
     assert to_refuse < 2 * to_read
 
 
-def test_deprecated_names_read_as_the_present_ones() -> None:
+def test_deprecated_names_read_as_the_current_ones() -> None:
     value = body().parse(b'{"task": "t", "activeWorkflow": {"gitUrl": "g"}}')
     assert value == {"task": "t", "active_workflow": {"git_url": "g"}}
 
@@ -179,11 +179,11 @@ def head(**headers: str) -> RequestContext:
 @pytest.mark.parametrize(
     "kind", ["application/json", "APPLICATION/JSON ; Charset=UTF-8", 'application/json;charset="utf-8"']
 )
-def test_json_is_taken_however_its_type_is_spelled(kind: str) -> None:
+def test_json_is_accepted_however_its_type_is_spelled(kind: str) -> None:
     check_media_type(head(content_type=kind))
 
 
-def test_a_body_without_a_type_is_taken_as_json() -> None:
+def test_a_body_without_a_type_is_read_as_json() -> None:
     check_media_type(head())
 
 
@@ -208,5 +208,5 @@ def test_a_body_with_a_coding_is_refused_for_it_whatever_its_type(coding: str) -
 
 
 @pytest.mark.parametrize("coding", ["", "identity"])
-def test_a_coding_that_is_none_is_taken(coding: str) -> None:
+def test_the_identity_coding_is_accepted(coding: str) -> None:
     check_media_type(head(content_encoding=coding))

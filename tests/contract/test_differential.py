@@ -129,7 +129,7 @@ def explanations(sent: Sent, found: tuple[int, int]) -> list[str]:
 @pytest.mark.parametrize(
     "sent", FIXED, ids=lambda sent: f"{sent.method} {sent.target} {sent.body[:40].decode('latin-1')}"
 )
-def test_a_request_is_answered_as_by_the_reference_or_differs_for_a_reason(pair: Pair, sent: Sent) -> None:
+def test_a_response_is_that_of_the_reference_or_differs_for_a_reason(pair: Pair, sent: Sent) -> None:
     found = difference(pair, sent)
     assert found is None or explanations(sent, found)
 
@@ -153,7 +153,7 @@ OPERATIONS = [SCHEMA[path][method] for path, item in DOCUMENT["paths"].items() f
 
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.definition.raw["operationId"])
-def test_whatever_is_generated_is_answered_alike_or_differs_for_a_reason(
+def test_the_response_to_a_generated_request_is_the_same_or_differs_for_a_reason(
     pair: Pair, operation: Any, mode: GenerationMode
 ) -> None:
     @given(st.data())

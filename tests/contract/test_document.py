@@ -1,4 +1,4 @@
-"""What the document promises of itself: complete, exact, used, and true to the types and errors of the code."""
+"""The document: complete, exact, used, and true to the types and errors of the code."""
 
 import re
 import tomllib
@@ -209,7 +209,7 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
 
 
 @each_operation
-def test_an_answer_has_its_headers_and_examples_and_a_failure_is_an_error(operation_id: str) -> None:
+def test_a_response_has_its_headers_and_examples_and_a_failure_is_an_error(operation_id: str) -> None:
     special = {
         "201": "Location",
         "401": "WWW-Authenticate",

@@ -1,4 +1,4 @@
-"""What the document lets in: bounds, absent values, names and ids, with the validator that the server uses."""
+"""Input that the document accepts: bounds, absent values, names and ids, by the validator that the server uses."""
 
 import re
 import uuid
@@ -123,7 +123,7 @@ def test_a_session_takes_one_spelling_of_a_field_not_two_and_null_is_none() -> N
 
 
 @each_request
-def test_what_is_no_object_breaks_one_rule(name: str) -> None:
+def test_a_value_that_is_no_object_breaks_one_rule(name: str) -> None:
     for value in ("x", 1, True, ["x"]):
         assert [error.validator for error in judge(SCHEMAS[name]).iter_errors(value)] == ["type"]
 
@@ -137,20 +137,20 @@ def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rule
                 new = current["properties"][successor]
                 found.append(field)
                 if "$ref" not in schema:
-                    told = {"description", "deprecated", "x-alias-of"}
-                    assert {key: old[key] for key in old.keys() - told} == {key: new[key] for key in new.keys() - told}
+                    own = {"description", "deprecated", "x-alias-of"}
+                    assert {key: old[key] for key in old.keys() - own} == {key: new[key] for key in new.keys() - own}
     assert found == ["activeWorkflow", "environmentVariables", "gitUrl"]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_uuid_is_taken_in_each_standard_spelling(spelling: str) -> None:
+def test_a_uuid_is_accepted_in_each_standard_spelling(spelling: str) -> None:
     assert uuid.UUID(spelling) == uuid.UUID(UUID)
     assert text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
     assert text(SCHEMAS["RunCreate"]["properties"]["run_id"]).is_valid(spelling)
 
 
 @pytest.mark.parametrize("spelling", NO_UUIDS)
-def test_what_is_no_uuid_is_refused(spelling: str) -> None:
+def test_anything_but_a_uuid_is_refused(spelling: str) -> None:
     assert not text(COMPONENTS["parameters"]["only_run"]["schema"]).is_valid(spelling)
     assert not text(SCHEMAS["RunCreate"]["properties"]["run_id"]).is_valid(spelling)
 
@@ -201,7 +201,7 @@ def test_a_label_to_filter_by_is_a_key_and_a_value() -> None:
     assert not any(label.is_valid(one) for one in ("", "a", "=a", "a==b", "a=b=c", "a!=b", "a=b\n", "a= b"))
 
 
-def test_a_map_says_in_words_which_names_it_takes() -> None:
+def test_a_map_has_words_for_the_names_that_it_accepts() -> None:
     maps = [node for node in nodes(DOCUMENT) if "x-key-pattern" in node]
     assert len(maps) > 3
     assert all("x-key-words" in found for found in maps)

@@ -1,4 +1,4 @@
-"""Reading again what may not have changed."""
+"""Conditional requests: data that has not changed is not sent again."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def read(api: Api, session_id: str, operation: str, query: dict[str, Any], *tags
 
 
 @pytest.mark.parametrize(("operation", "query"), READS)
-def test_what_has_not_changed_is_not_sent_again(
+def test_unchanged_data_is_not_sent_again(
     embedded_api: Api, session_id: str, operation: str, query: dict[str, Any]
 ) -> None:
     tag = read(embedded_api, session_id, operation, query).headers["ETag"]
@@ -44,14 +44,14 @@ def test_what_has_not_changed_is_not_sent_again(
 
 
 @pytest.mark.parametrize(("operation", "query"), READS)
-def test_what_has_changed_is_sent_with_another_tag(
+def test_changed_data_is_sent_with_another_tag(
     embedded_api: Api, session_id: str, operation: str, query: dict[str, Any]
 ) -> None:
     tag = read(embedded_api, session_id, operation, query).headers["ETag"]
     embedded_api.say(session_id, "and now?")
-    answer = read(embedded_api, session_id, operation, query, tag)
-    assert answer.status == 200
-    assert answer.headers["ETag"] != tag
+    response = read(embedded_api, session_id, operation, query, tag)
+    assert response.status == 200
+    assert response.headers["ETag"] != tag
 
 
 def test_every_read_has_a_tag_of_its_own(embedded_api: Api, session_id: str) -> None:
@@ -64,7 +64,7 @@ def test_a_tag_that_is_not_ours_changes_nothing(embedded_api: Api, session_id: s
     assert read(embedded_api, session_id, "list_runs", {}, known).status == 200
 
 
-def test_a_queued_run_that_is_taken_back_changes_the_runs(embedded: EmbeddedStage, embedded_api: Api) -> None:
+def test_a_cancelled_queued_run_changes_the_runs(embedded: EmbeddedStage, embedded_api: Api) -> None:
     session_id = embedded.session(embedded_api, "running")
     embedded.begin(embedded_api, session_id)
     before = embedded_api.list_runs(session_id).headers["ETag"]
@@ -75,11 +75,13 @@ def test_a_queued_run_that_is_taken_back_changes_the_runs(embedded: EmbeddedStag
     assert len({before, between, after}) == 3 or (before == after != between)
 
 
-def test_what_is_waited_for_has_no_tag(embedded_api: Api, session_id: str) -> None:
+def test_a_long_poll_has_no_tag(embedded_api: Api, session_id: str) -> None:
     [*_, run] = embedded_api.list_runs(session_id).ok()["runs"]
-    answer = embedded_api.call("get_run", session_id, run["run_id"], query={"wait": 1}, headers={"If-None-Match": "*"})
-    assert answer.status == 200
-    assert "ETag" not in answer.headers
+    response = embedded_api.call(
+        "get_run", session_id, run["run_id"], query={"wait": 1}, headers={"If-None-Match": "*"}
+    )
+    assert response.status == 200
+    assert "ETag" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -90,20 +92,20 @@ def test_what_is_waited_for_has_no_tag(embedded_api: Api, session_id: str) -> No
         ({"after": 1}, (400, "invalid_request")),
     ],
 )
-def test_what_is_refused_is_refused_whatever_the_client_has(
+def test_an_error_is_an_error_whatever_the_client_has(
     embedded_api: Api, session_id: str, query: dict[str, Any], error: tuple[int, str]
 ) -> None:
-    answer = embedded_api.call("get_session_output", session_id, query=query, headers={"If-None-Match": "*"})
-    assert answer.error == error
+    response = embedded_api.call("get_session_output", session_id, query=query, headers={"If-None-Match": "*"})
+    assert response.error == error
 
 
-def test_nothing_is_known_of_a_session_that_is_not_there(embedded_api: Api) -> None:
-    answer = embedded_api.call("list_runs", "nowhere", headers={"If-None-Match": "*"})
-    assert answer.error == (404, "session_not_found")
+def test_an_unknown_session_has_no_tag(embedded_api: Api) -> None:
+    response = embedded_api.call("list_runs", "nowhere", headers={"If-None-Match": "*"})
+    assert response.error == (404, "session_not_found")
 
 
-def test_the_platform_has_to_be_read_to_know(platform: PlatformStage, platform_api: Api) -> None:
+def test_the_platform_gives_no_tags(platform: PlatformStage, platform_api: Api) -> None:
     session_id = platform.session(platform_api, "running")
-    answer = platform_api.call("get_session_output", session_id, headers={"If-None-Match": "*"})
-    assert answer.status == 200
-    assert "ETag" not in answer.headers
+    response = platform_api.call("get_session_output", session_id, headers={"If-None-Match": "*"})
+    assert response.status == 200
+    assert "ETag" not in response.headers

@@ -11,7 +11,7 @@ from app.backend import Backend
 from app.errors import BackendUnavailable
 from app.models.caller import Caller
 from app.results import FileContent, StreamedBody
-from tests.support.contract import AUTH, Answer, Sent, call
+from tests.support.contract import AUTH, Response, Sent, call
 from tests.support.small_contract import BYTES, definition, parameter, responses, serve
 
 CONTENT = bytes(range(200)) * 5
@@ -63,23 +63,23 @@ def app() -> ASGIApp:
     )
 
 
-async def get(path: str = "/files/a", method: str = "GET", **headers: str) -> Answer:
+async def get(path: str = "/files/a", method: str = "GET", **headers: str) -> Response:
     reads.clear()
     more = [(name.replace("_", "-"), value) for name, value in headers.items()]
     return await call(app(), Sent(method, f"/v1{path}", (*AUTH.items(), *more)))
 
 
 async def test_a_file_is_sent_with_its_size_and_tag() -> None:
-    answer = await get()
-    assert (answer.status, answer.body) == (200, CONTENT)
-    assert answer.header("content-type") == "application/octet-stream"
-    assert [value for name, value in answer.headers if name == "content-length"] == [str(len(CONTENT))]
-    assert (answer.header("etag"), answer.header("accept-ranges")) == (TAG, "bytes")
+    response = await get()
+    assert (response.status, response.body) == (200, CONTENT)
+    assert response.header("content-type") == "application/octet-stream"
+    assert [value for name, value in response.headers if name == "content-length"] == [str(len(CONTENT))]
+    assert (response.header("etag"), response.header("accept-ranges")) == (TAG, "bytes")
 
 
 async def test_an_empty_file_has_no_part() -> None:
-    answer = await get("/files/empty")
-    assert (answer.status, answer.body, answer.header("content-length")) == (200, b"", "0")
+    response = await get("/files/empty")
+    assert (response.status, response.body, response.header("content-length")) == (200, b"", "0")
     assert (await get("/files/empty", Range="bytes=0-")).status == 416
 
 
@@ -96,18 +96,18 @@ async def test_an_empty_file_has_no_part() -> None:
     ],
 )
 async def test_a_part_is_sent_as_206(wanted: str, start: int, end: int) -> None:
-    answer = await get(Range=wanted)
-    assert (answer.status, answer.body) == (206, CONTENT[start:end])
-    assert answer.header("content-range") == f"bytes {start}-{end - 1}/1000"
-    assert [value for name, value in answer.headers if name == "content-length"] == [str(end - start)]
+    response = await get(Range=wanted)
+    assert (response.status, response.body) == (206, CONTENT[start:end])
+    assert response.header("content-range") == f"bytes {start}-{end - 1}/1000"
+    assert [value for name, value in response.headers if name == "content-length"] == [str(end - start)]
     assert reads == [(start, end)]
 
 
 @pytest.mark.parametrize("wanted", ["bytes=1000-", "bytes=5000-6000"])
 async def test_a_part_beyond_the_end_is_a_416_that_names_the_size(wanted: str) -> None:
-    answer = await get(Range=wanted)
-    assert (answer.status, answer.json()["code"]) == (416, "range_not_satisfiable")
-    assert answer.header("content-range") == "bytes */1000"
+    response = await get(Range=wanted)
+    assert (response.status, response.json()["code"]) == (416, "range_not_satisfiable")
+    assert response.header("content-range") == "bytes */1000"
     assert reads == []
 
 
@@ -125,7 +125,7 @@ async def test_a_part_beyond_the_end_is_a_416_that_names_the_size(wanted: str) -
         "bytes=" + "9" * 5000 + "-",
     ],
 )
-async def test_what_is_no_single_range_is_ignored(wanted: str) -> None:
+async def test_anything_but_a_single_range_is_ignored(wanted: str) -> None:
     assert (await get(Range=wanted)).status == 200
 
 
@@ -138,8 +138,8 @@ async def test_a_part_of_another_state_is_not_sent(condition: str, status: int) 
 
 @pytest.mark.parametrize("known", [TAG, 'W/"v7"', '"v6", "v7"'])
 async def test_a_file_that_the_client_has_is_not_sent_again(known: str) -> None:
-    answer = await get(If_None_Match=known, Range="bytes=0-0")
-    assert (answer.status, answer.body, answer.header("etag"), reads) == (304, b"", TAG, [])
+    response = await get(If_None_Match=known, Range="bytes=0-0")
+    assert (response.status, response.body, response.header("etag"), reads) == (304, b"", TAG, [])
 
 
 async def test_a_file_that_has_changed_is_sent() -> None:
@@ -147,22 +147,22 @@ async def test_a_file_that_has_changed_is_sent() -> None:
 
 
 async def test_head_reads_nothing() -> None:
-    answer = await get(method="HEAD", Range="bytes=0-0")
-    assert (answer.status, answer.body, answer.header("content-length")) == (200, b"", "1000")
+    response = await get(method="HEAD", Range="bytes=0-0")
+    assert (response.status, response.body, response.header("content-length")) == (200, b"", "1000")
     assert reads == []
 
 
 async def test_statuses_that_are_not_documented_are_not_sent() -> None:
-    answer = await get("/plain", Range="bytes=0-0", If_None_Match=TAG)
-    assert (answer.status, answer.body, answer.header("accept-ranges")) == (200, CONTENT, None)
+    response = await get("/plain", Range="bytes=0-0", If_None_Match=TAG)
+    assert (response.status, response.body, response.header("accept-ranges")) == (200, CONTENT, None)
 
 
 async def test_a_long_body_has_the_type_of_its_operation() -> None:
-    answer = await get("/archive")
-    assert (answer.status, answer.body) == (200, CONTENT * 2)
-    assert answer.header("content-type") == "application/octet-stream"
+    response = await get("/archive")
+    assert (response.status, response.body) == (200, CONTENT * 2)
+    assert response.header("content-type") == "application/octet-stream"
 
 
 async def test_an_error_before_the_first_chunk_is_an_error() -> None:
-    answer = await get("/archive?fails=yes")
-    assert (answer.status, answer.json()["code"]) == (502, "backend_unavailable")
+    response = await get("/archive?fails=yes")
+    assert (response.status, response.json()["code"]) == (502, "backend_unavailable")

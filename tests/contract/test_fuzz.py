@@ -33,7 +33,7 @@ from tests.support.server import Background, serving
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 UNLIMITED: dict[str, Any] = {"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000}
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# A state that does not permit what is asked is no fault of the data.
+# A state that does not permit a request is no fault of its data.
 ACCEPTANCE = ["2xx", "304", "401", "403", "404", "409", "422"]
 # Text that is too long for its field may be too large for a body first.
 REJECTION = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
@@ -41,7 +41,7 @@ CHECKS = {
     "positive_data_acceptance": {"expected-statuses": ACCEPTANCE},
     "negative_data_rejection": {"expected-statuses": REJECTION},
 }
-# The platform answers an interrupt with 502 where the session has no runner, and what it says is passed on.
+# The platform responds to an interrupt with 502 where the session has no runner, and what it says is passed on.
 NO_RUNNER = {
     "include-operation-id": "interrupt_session",
     "checks": {
@@ -57,8 +57,8 @@ FRAME = {
 
 
 def document() -> dict[str, Any]:
-    """The document, made stricter: without the `default` answers that would make any status a documented one, and with
-    limits on the names of maps said in words of JSON Schema. A stream is judged frame by frame."""
+    """The document, made stricter: without the `default` responses that would make any status a documented one, and
+    with the limits on the names of maps in keywords of JSON Schema. A stream is judged frame by frame."""
     document: dict[str, Any] = with_names_limited(spec.load())
     for item in document["paths"].values():
         for method in METHODS:
@@ -107,9 +107,9 @@ class Service(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ambient(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    answers = tmp_path_factory.mktemp("fuzz") / "idempotency.db"
+    file = tmp_path_factory.mktemp("fuzz") / "idempotency.db"
     with FakePlatform(auto=True) as platform:
-        backend = AmbientBackend(platform.url, 30, idempotency_file=answers, interrupt_timeout=2, poll_interval=0.05)
+        backend = AmbientBackend(platform.url, 30, idempotency_file=file, interrupt_timeout=2, poll_interval=0.05)
 
         def token(project: str) -> str:
             platform.tokens[f"token-{project}"] = (project, "admin")
@@ -192,10 +192,10 @@ class Client:
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         headers = self.headers | {"X-Ambient-Project": self.project}
-        answer: dict[str, Any] = requests.request(
+        response: dict[str, Any] = requests.request(
             method, self.service.url + path, headers=headers, timeout=30, **options
         ).json()
-        return answer
+        return response
 
 
 def is_valid(case: Case[Any]) -> bool:
@@ -248,7 +248,7 @@ def embedded_client(embedded: Service) -> Client:
 @pytest.mark.xdist_group("fuzz-ambient")
 @PLATFORM.parametrize()
 @examples
-def test_every_answer_fits_the_document_when_the_platform_runs_the_sessions(
+def test_every_response_fits_the_document_when_the_platform_runs_the_sessions(
     case: Case[Any], platform_client: Client
 ) -> None:
     fuzz(case, platform_client)
@@ -257,7 +257,7 @@ def test_every_answer_fits_the_document_when_the_platform_runs_the_sessions(
 @pytest.mark.xdist_group("fuzz-embedded")
 @EMBEDDED.parametrize()
 @examples
-def test_every_answer_fits_the_document_when_the_server_runs_the_sessions(
+def test_every_response_fits_the_document_when_the_server_runs_the_sessions(
     case: Case[Any], embedded_client: Client
 ) -> None:
     fuzz(case, embedded_client)

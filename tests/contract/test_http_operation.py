@@ -14,7 +14,7 @@ from app.errors import RunNotFound
 from app.models.caller import Caller
 from app.models.runs import AcceptedRun
 from app.results import FileWritten, Idempotent
-from tests.support.contract import AUTH, Answer, Sent, call
+from tests.support.contract import AUTH, Response, Sent, call
 from tests.support.small_contract import BYTES, TEXT, definition, parameter, responses, serve
 
 MAX_RAW = 5000
@@ -37,7 +37,7 @@ class Uploads:
         put = definition("put_file", parameter("name", "path"), requestBody=RAW, responses=responses(204))
         self.app = serve({"/files/{name}": {"put": put}}, put_file, max_body=10, max_raw_body=MAX_RAW)
 
-    async def put(self, body: bytes, *headers: tuple[str, str], chunked: bool = False) -> Answer:
+    async def put(self, body: bytes, *headers: tuple[str, str], chunked: bool = False) -> Response:
         return await call(self.app, Sent("PUT", "/v1/files/a", (*AUTH.items(), *headers), body, chunked=chunked))
 
 
@@ -49,8 +49,8 @@ def uploads() -> Uploads:
 @pytest.mark.parametrize("kind", ["application/octet-stream", "application/json", "text/html; charset=utf-16"])
 async def test_a_raw_body_reaches_the_handler_as_it_comes_whatever_its_type(uploads: Uploads, kind: str) -> None:
     body = bytes(range(256)) * 10
-    answer = await uploads.put(body, ("Content-Type", kind), chunked=True)
-    assert (answer.status, answer.header("etag"), answer.body) == (204, '"v1"', b"")
+    response = await uploads.put(body, ("Content-Type", kind), chunked=True)
+    assert (response.status, response.header("etag"), response.body) == (204, '"v1"', b"")
     assert len(uploads.chunks) == 2
     assert b"".join(uploads.chunks) == body
 
@@ -61,26 +61,26 @@ async def test_a_raw_body_may_be_empty_and_have_no_type(uploads: Uploads) -> Non
 
 async def test_a_raw_body_has_a_limit_of_its_own(uploads: Uploads) -> None:
     assert (await uploads.put(b"x" * MAX_RAW)).status == 204
-    answer = await uploads.put(b"x" * (MAX_RAW + 1))
-    assert (answer.status, answer.json()["code"]) == (413, "payload_too_large")
+    response = await uploads.put(b"x" * (MAX_RAW + 1))
+    assert (response.status, response.json()["code"]) == (413, "payload_too_large")
     assert uploads.calls == 1  # the second was refused by its Content-Length
 
 
 async def test_a_raw_body_without_a_length_is_refused_while_it_is_read(uploads: Uploads) -> None:
-    answer = await uploads.put(b"x" * (MAX_RAW + 1), chunked=True)
-    assert (answer.status, answer.json()["code"]) == (413, "payload_too_large")
+    response = await uploads.put(b"x" * (MAX_RAW + 1), chunked=True)
+    assert (response.status, response.json()["code"]) == (413, "payload_too_large")
     assert len(b"".join(uploads.chunks)) <= MAX_RAW
 
 
 async def test_a_raw_body_with_a_coding_is_refused(uploads: Uploads) -> None:
-    answer = await uploads.put(b"x", ("Content-Encoding", "gzip"))
-    assert (answer.status, uploads.calls) == (415, 0)
+    response = await uploads.put(b"x", ("Content-Encoding", "gzip"))
+    assert (response.status, uploads.calls) == (415, 0)
 
 
-async def test_what_is_wrong_with_a_raw_body_comes_after_who_sends_it(uploads: Uploads) -> None:
+async def test_a_token_is_checked_before_a_raw_body(uploads: Uploads) -> None:
     too_large = b"x" * (MAX_RAW + 1)
-    answer = await call(uploads.app, Sent("PUT", "/v1/files/a", (), too_large))
-    assert answer.status == 401
+    response = await call(uploads.app, Sent("PUT", "/v1/files/a", (), too_large))
+    assert response.status == 401
 
 
 async def test_one_operation_may_succeed_with_and_without_content() -> None:
@@ -94,19 +94,19 @@ async def test_one_operation_may_succeed_with_and_without_content() -> None:
     assert (missing.status, missing.body, missing.header("content-type")) == (204, b"", None)
 
 
-async def test_a_text_is_sent_as_it_is() -> None:
+async def test_a_text_is_sent_unchanged() -> None:
     async def read_log(backend: Backend, caller: Caller) -> str:
         return "a line\ncafé\n"
 
     app = serve({"/log": {"get": definition("read_log", responses=responses(200, content=TEXT))}}, read_log)
-    answer = await call(app, Sent("GET", "/v1/log"))
-    assert answer.body.decode() == "a line\ncafé\n"
-    assert answer.header("content-type") == "text/plain; charset=utf-8"
-    assert answer.header("content-length") == str(len(answer.body))
+    response = await call(app, Sent("GET", "/v1/log"))
+    assert response.body.decode() == "a line\ncafé\n"
+    assert response.header("content-type") == "text/plain; charset=utf-8"
+    assert response.header("content-length") == str(len(response.body))
 
 
 @pytest.mark.parametrize("replayed", [False, True])
-async def test_what_was_created_is_where_the_first_link_leads(replayed: bool) -> None:
+async def test_a_location_is_where_the_first_link_leads(replayed: bool) -> None:
     async def create_thing(backend: Backend, caller: Caller, *, room: str) -> Idempotent[AcceptedRun]:
         return Idempotent(AcceptedRun(run_id="a b/c", thread_id="t"), replayed=replayed)
 
@@ -128,9 +128,9 @@ async def test_what_was_created_is_where_the_first_link_leads(replayed: bool) ->
         "/rooms/{room}": {"post": definition("create_thing", room, responses={"201": created})},
         "/rooms/{room}/{thing}": {"get": definition("get_thing", room, thing)},
     }
-    answer = await call(serve(paths, create_thing, get_thing), Sent("POST", "/v1/rooms/r1"))
-    assert (answer.status, answer.header("location")) == (201, "/v1/rooms/r1/a%20b%2Fc")
-    assert answer.header("idempotency-replayed") == ("true" if replayed else None)
+    response = await call(serve(paths, create_thing, get_thing), Sent("POST", "/v1/rooms/r1"))
+    assert (response.status, response.header("location")) == (201, "/v1/rooms/r1/a%20b%2Fc")
+    assert response.header("idempotency-replayed") == ("true" if replayed else None)
 
 
 # Long polls
@@ -143,11 +143,11 @@ class Poll:
         self._app = app
         self.sent: list[Message] = []
         self.connection = SimpleNamespace(stopping=asyncio.Event(), request_complete=True)
-        self.gone = asyncio.Event()
+        self.disconnected = asyncio.Event()
 
     async def get(self, seconds: int) -> bytes:
         async def receive() -> Message:
-            await self.gone.wait()
+            await self.disconnected.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
@@ -188,26 +188,26 @@ def body(wait: int) -> bytes:
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-async def test_a_response_is_sent_once_it_is_there(seconds: int) -> None:
+async def test_a_long_poll_ends_with_its_result(seconds: int) -> None:
     runs = Runs()
     runs.ended.set()
     assert await Poll(runs.app).get(seconds) == body(seconds)
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_nobody_waits_when_the_server_stops_or_the_client_has_gone(end: str) -> None:
+async def test_a_long_poll_ends_when_the_server_stops_or_the_client_disconnects(end: str) -> None:
     runs = Runs()
     poll = Poll(runs.app)
-    answering = asyncio.create_task(poll.get(60))
+    polling = asyncio.create_task(poll.get(60))
     await runs.started.wait()
     assert poll.sent == []
-    (poll.connection.stopping if end == "server" else poll.gone).set()
-    assert await answering == body(0)
+    (poll.connection.stopping if end == "server" else poll.disconnected).set()
+    assert await polling == body(0)
     assert runs.cancelled
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-async def test_an_error_is_an_error_however_long_it_was_waited_for(seconds: int) -> None:
+async def test_a_long_poll_may_end_with_an_error(seconds: int) -> None:
     runs = Runs(error=RunNotFound())
     runs.ended.set()
     poll = Poll(runs.app)

@@ -31,7 +31,7 @@ def test_an_integer_is_refused_unless_it_is_plain_decimal(text: str) -> None:
     assert problem(LIMIT, text) == ("query.limit", "must be an integer in decimal digits")
 
 
-def test_bounds_are_the_documents() -> None:
+def test_bounds_are_those_of_the_document() -> None:
     assert LIMIT.parse(["100"]) == 100
     assert problem(LIMIT, "101") == ("query.limit", "must be at most 100")
     assert problem(LIMIT, "-1") == ("query.limit", "must be at least 1")
@@ -41,7 +41,7 @@ def test_a_scalar_is_refused_when_it_is_sent_twice() -> None:
     assert problem(LIMIT, "1", "1") == ("query.limit", "must be sent once")
 
 
-def test_a_repeatable_parameter_keeps_every_value_and_names_the_wrong_one() -> None:
+def test_a_repeatable_parameter_has_every_value_and_names_the_wrong_one() -> None:
     assert STATUS.parse(["a", "b"]) == ["a", "b"]
     assert problem(STATUS, "a", "z") == ("query.status[1]", "must be one of a, b")
 

@@ -19,7 +19,7 @@ from tests.support.server import ROOT, server_process
 pytestmark = pytest.mark.xdist_group("probe")
 
 PROBES = [*probe_lines.PROBES, *probe_headers.PROBES, *probe_bodies.PROBES]
-OF_THE_SESSION = {"session_not_found", "run_not_found"}  # errors that only the backend can tell
+OF_THE_SESSION = {"session_not_found", "run_not_found"}  # errors that only the backend finds
 INTERNAL = re.compile(
     re.escape(str(ROOT)) + r"|/(usr|home|root|opt|tmp|var)/|127\.0\.0\.1|::1|agentic-sessions|"
     r"Traceback|\.py\b|site-packages|[a-z]+\.[A-Z]\w+Error|<[a-z_.]+ object|"
@@ -34,7 +34,7 @@ class Service(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One answer as a strict parser reads it; names of headers in lower case."""
+    """One response as a strict parser reads it; names of headers in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -68,7 +68,7 @@ def exchange(port: int, sent: bytes) -> bytes:
 
 
 def parse(received: bytes, *methods: str) -> list[Reply]:
-    """The answers to requests of these methods, by a parser that refuses what is not well-formed HTTP."""
+    """The responses to requests of these methods, by a parser that refuses what is not well-formed HTTP."""
     replies: list[Reply] = []
     client = h11.Connection(h11.CLIENT)
     client.receive_data(received)
@@ -92,7 +92,7 @@ def parse(received: bytes, *methods: str) -> list[Reply]:
     return replies
 
 
-def answer(service: Service, probe: Probe) -> Reply:
+def response(service: Service, probe: Probe) -> Reply:
     method = "HEAD" if probe.sent.startswith(b"HEAD ") else "GET"
     [reply] = parse(exchange(service.port, probe.sent), method)
     return reply
@@ -104,9 +104,9 @@ def test_every_probe_has_its_own_name() -> None:
 
 
 @pytest.mark.parametrize("probe", [pytest.param(probe, id=probe.name) for probe in PROBES])
-def test_a_raw_request_gets_its_answer(service: Service, probe: Probe) -> None:
+def test_a_raw_request_gets_its_response(service: Service, probe: Probe) -> None:
     before = len(service.platform.requests)
-    reply = answer(service, probe)
+    reply = response(service, probe)
     assert reply.status == probe.status, reply.body
     for name, value in probe.headers.items():
         assert reply.header(name) == [value]
@@ -118,7 +118,7 @@ def test_a_raw_request_gets_its_answer(service: Service, probe: Probe) -> None:
 
 
 def check_manners(reply: Reply) -> None:
-    """What holds for every answer: one request id, and nothing that came in goes out again."""
+    """Check what holds for every response: one request id, and no value of the request."""
     [request_id] = reply.header("x-request-id")
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", request_id)
     assert not reply.header("server")
@@ -138,23 +138,23 @@ def check_error(reply: Reply, probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("probe", [pytest.param(probe, id=probe.name) for probe in probe_headers.UNLISTED])
-def test_an_unlisted_origin_hears_of_no_cross_origin_rights(service: Service, probe: Probe) -> None:
-    assert not [name for name, _ in answer(service, probe).headers if name.startswith("access-control")]
+def test_an_unlisted_origin_gets_no_cross_origin_rights(service: Service, probe: Probe) -> None:
+    assert not [name for name, _ in response(service, probe).headers if name.startswith("access-control")]
 
 
-def test_requests_in_a_row_are_answered_in_their_order(service: Service) -> None:
-    kept = [
+def test_pipelined_requests_get_their_responses_in_order(service: Service) -> None:
+    served = [
         get(f"/v1/sessions/{name}", f"X-Request-ID: id-{name}").replace(b"Connection: close\r\n", b"")
         for name in ("s1", "S1", "s2")
     ]
     wrong = post("/v1/sessions", b"{").replace(b"Connection: close\r\n", b"")
-    sent = b"".join([*kept, wrong, get("/v1/sessions/s1", "X-Request-ID: last")])
+    sent = b"".join([*served, wrong, get("/v1/sessions/s1", "X-Request-ID: last")])
     replies = parse(exchange(service.port, sent), "GET", "GET", "GET", "POST", "GET")
     assert [reply.status for reply in replies] == [200, 400, 200, 400, 200]
     assert [replies[n].header("x-request-id")[0] for n in (0, 1, 2, 4)] == ["id-s1", "id-S1", "id-s2", "last"]
 
 
-def test_what_follows_bytes_that_are_no_http_is_not_served(service: Service) -> None:
+def test_a_request_after_bytes_that_are_not_http_is_not_served(service: Service) -> None:
     before = len(service.platform.requests)
     [reply] = parse(exchange(service.port, b"nonsense\r\n\r\n" + get("/v1/sessions")), "GET")
     assert reply.status == 400
@@ -178,7 +178,7 @@ def test_a_smuggled_request_is_not_served(service: Service) -> None:
         (b"", 2_000_000, b"", 413),
     ],
 )
-def test_a_client_that_waits_to_send_is_told_to_go_on_only_when_its_body_is_wanted(
+def test_a_client_that_waits_for_100_continue_gets_it_only_when_its_body_is_read(
     service: Service, body: bytes, length: int, first: bytes, status: int
 ) -> None:
     head = post("/v1/sessions", b"", JSON, "Expect: 100-continue").replace(

@@ -25,7 +25,7 @@ def router() -> Router:
     return router
 
 
-def test_a_literal_goes_before_a_parameter_whatever_their_order(router: Router) -> None:
+def test_a_literal_takes_precedence_over_a_parameter_whatever_their_order(router: Router) -> None:
     mine, other = router.find(b"/v1/sessions/mine"), router.find(b"/v1/sessions/s1")
     assert mine is not None
     assert other is not None
@@ -59,7 +59,7 @@ def test_a_405_lists_every_method_of_the_path(router: Router) -> None:
     assert caught.value.headers == {"Allow": "DELETE, GET, HEAD, OPTIONS"}
 
 
-def test_head_is_answered_wherever_get_is(router: Router) -> None:
+def test_head_is_served_wherever_get_is(router: Router) -> None:
     found = router.find(b"/v1/sessions/s1")
     assert found is not None
     assert found[0].operation("HEAD") == operation("get")

@@ -26,20 +26,20 @@ def problems(schema: dict[str, Any], value: Any) -> list[tuple[str, str]]:
         ("maxProperties", dict.fromkeys("abcdefghi"), "member"),
     ],
 )
-def test_one_thing_is_not_called_many(keyword: str, wrong: Any, thing: str) -> None:
+def test_one_is_singular(keyword: str, wrong: Any, thing: str) -> None:
     bound = "least" if keyword.startswith("min") else "most"
     assert problems({keyword: 1}, wrong) == [("body", f"must have at {bound} 1 {thing}")]
     assert problems({keyword: 2}, wrong) == [("body", f"must have at {bound} 2 {thing}s")]
 
 
-def test_a_number_is_compared_in_figures() -> None:
+def test_bounds_of_numbers_are_in_figures() -> None:
     assert problems({"minimum": 1}, 0) == [("body", "must be at least 1")]
     assert problems({"maximum": 1}, 2) == [("body", "must be at most 1")]
 
 
 @pytest.fixture
-def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Once a validator has been asked for all errors, the number of errors that it made."""
+def all_errors(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of errors of each value for which all of them were made."""
     counts = []
     validator = jsonschema_rs.Draft4Validator
 
@@ -60,15 +60,15 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 ITEMS = {"type": "array", "items": {"type": "object", "required": ["a"]}}
 
 
-def test_up_to_twenty_problems_of_a_value_are_named(asked_for: list[int]) -> None:
+def test_up_to_twenty_problems_of_a_value_are_named(all_errors: list[int]) -> None:
     assert problems(ITEMS, [{}] * 500) == [(f"body[{index}].a", "is required") for index in range(MAX_DETAILS)]
-    assert asked_for == [500]
+    assert all_errors == [500]
 
 
 @pytest.mark.parametrize("value", [[{}] * 100_000, [[{}] * 1000] * 2, [dict.fromkeys(map(str, range(2000)))]])
-def test_only_one_problem_of_a_large_value_is_looked_for(asked_for: list[int], value: Any) -> None:
+def test_only_one_problem_of_a_large_value_is_looked_for(all_errors: list[int], value: Any) -> None:
     assert len(problems(ITEMS, value)) == 1
-    assert asked_for == []
+    assert all_errors == []
 
 
 def test_a_name_in_a_map_is_refused_in_the_words_of_the_map() -> None:

@@ -1,4 +1,4 @@
-"""Compressed answers, as clients that take zstd or gzip get them."""
+"""Compressed responses, as clients that take zstd or gzip get them."""
 
 import asyncio
 import gzip
@@ -31,14 +31,14 @@ def fetch(url: str, accepted: str | None, method: str = "GET") -> tuple[dict[str
         if accepted is not None:
             connection.putheader("Accept-Encoding", accepted)
         connection.endheaders()
-        answer = connection.getresponse()
-        return {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        response = connection.getresponse()
+        return {name.lower(): value for name, value in response.getheaders()}, response.read()
     finally:
         connection.close()
 
 
-def answering(*pieces: bytes, media_type: str = "application/json", error: Exception | None = None) -> ASGIApp:
-    """An app that answers in pieces, and then breaks off if it has an error."""
+def responding(*pieces: bytes, media_type: str = "application/json", error: Exception | None = None) -> ASGIApp:
+    """An app that responds in chunks, and then fails if it has an error."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,11 +85,11 @@ def unzipped(body: bytes) -> bytes:
         ("a" * 10_000 + ", gzip", "identity"),
     ],
 )
-def test_the_coding_is_the_one_that_the_client_likes_best(accepted: str, coding: str) -> None:
+def test_the_coding_is_the_one_that_the_client_prefers(accepted: str, coding: str) -> None:
     assert compression.preferred_coding(accepted) == coding
 
 
-def test_an_answer_is_the_same_in_every_coding(embedded: EmbeddedStage) -> None:
+def test_a_response_is_the_same_in_every_coding(embedded: EmbeddedStage) -> None:
     plain_headers, plain = fetch(embedded.url + DOCUMENT, None)
     gzip_headers, gzipped = fetch(embedded.url + DOCUMENT, "gzip")
     zstd_headers, zipped = fetch(embedded.url + DOCUMENT, "zstd, gzip;q=0.9")
@@ -120,12 +120,12 @@ def test_a_tag_of_a_page_claims_no_bytes_that_the_coding_changes(embedded: Embed
     assert "Content-Encoding" not in again.headers
 
 
-def test_a_short_answer_is_sent_as_it_is(embedded: EmbeddedStage, embedded_api: Api) -> None:
+def test_a_short_response_is_not_compressed(embedded: EmbeddedStage, embedded_api: Api) -> None:
     session_id = embedded.session(embedded_api, "running")
-    answer = embedded_api.call("get_session", session_id, headers={"Accept-Encoding": "gzip, zstd"})
+    response = embedded_api.call("get_session", session_id, headers={"Accept-Encoding": "gzip, zstd"})
 
-    assert answer.ok()["id"] == session_id
-    assert "Content-Encoding" not in answer.headers
+    assert response.ok()["id"] == session_id
+    assert "Content-Encoding" not in response.headers
 
 
 def test_output_is_compressed(embedded: EmbeddedStage, embedded_api: Api) -> None:
@@ -138,7 +138,7 @@ def test_output_is_compressed(embedded: EmbeddedStage, embedded_api: Api) -> Non
     assert zipped.ok() == plain.ok()
 
 
-def test_an_event_stream_is_sent_as_it_is(embedded: EmbeddedStage, embedded_api: Api) -> None:
+def test_an_event_stream_is_not_compressed(embedded: EmbeddedStage, embedded_api: Api) -> None:
     session_id = embedded.session(embedded_api, "running", task="say it " * 2000)
     [run] = embedded_api.list_runs(session_id).ok()["runs"]
     embedded_api.http.headers["Accept-Encoding"] = "gzip, zstd"
@@ -148,24 +148,24 @@ def test_an_event_stream_is_sent_as_it_is(embedded: EmbeddedStage, embedded_api:
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "zstd"])
-async def test_a_body_in_pieces_is_one_compressed_body(accepted: str) -> None:
+async def test_a_body_in_chunks_is_one_compressed_body(accepted: str) -> None:
     pieces = [random.Random(number).randbytes(number * 1000) for number in range(100)]  # noqa: S311 - any bytes
-    answer = await Client(answering(*pieces)).get("/", ("Accept-Encoding", accepted))
+    response = await Client(responding(*pieces)).get("/", ("Accept-Encoding", accepted))
 
-    assert answer.header("content-encoding") == accepted
-    assert (gzip.decompress if accepted == "gzip" else unzipped)(answer.body) == b"".join(pieces)
+    assert response.header("content-encoding") == accepted
+    assert (gzip.decompress if accepted == "gzip" else unzipped)(response.body) == b"".join(pieces)
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "zstd"])
-def test_a_body_that_breaks_off_does_not_look_whole(loop: Background, accepted: str) -> None:
+def test_an_aborted_body_does_not_look_complete(loop: Background, accepted: str) -> None:
     noise = random.Random(1).randbytes(1_000_000)  # noqa: S311 - bytes that do not compress
     app = RequestMiddleware(
-        answering(noise, error=RuntimeError("broken")), settings=Settings(), metrics=Metrics(), ready=nothing
+        responding(noise, error=RuntimeError("broken")), settings=Settings(), metrics=Metrics(), ready=nothing
     )
-    with serving(app, loop) as url, pytest.raises(IncompleteRead) as cut:
+    with serving(app, loop) as url, pytest.raises(IncompleteRead) as aborted:
         fetch(url, accepted)
 
-    assert len(cut.value.partial) > 100_000
+    assert len(aborted.value.partial) > 100_000
 
 
 async def test_others_have_their_turn_while_a_large_body_is_compressed() -> None:
@@ -178,15 +178,15 @@ async def test_others_have_their_turn_while_a_large_body_is_compressed() -> None
             await asyncio.sleep(0)
 
     other = asyncio.create_task(take_turns())
-    await Client(answering(b"x" * 10_000_000)).get("/", ("Accept-Encoding", "gzip"))
+    await Client(responding(b"x" * 10_000_000)).get("/", ("Accept-Encoding", "gzip"))
     other.cancel()
 
     assert turns >= 10_000_000 // compression.SLICE_BYTES
 
 
 @pytest.mark.parametrize("media_type", ["image/png", "text/event-stream", "application/octet-stream"])
-async def test_what_is_no_text_is_sent_as_it_is(media_type: str) -> None:
-    answer = await Client(answering(b"x" * 10_000, media_type=media_type)).get("/", ("Accept-Encoding", "gzip"))
+async def test_binary_content_is_not_compressed(media_type: str) -> None:
+    response = await Client(responding(b"x" * 10_000, media_type=media_type)).get("/", ("Accept-Encoding", "gzip"))
 
-    assert answer.header("content-encoding") is None
-    assert answer.body == b"x" * 10_000
+    assert response.header("content-encoding") is None
+    assert response.body == b"x" * 10_000

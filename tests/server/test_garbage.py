@@ -1,4 +1,4 @@
-"""What a request leaves behind: objects that only the garbage collector can free make the next requests slower."""
+"""The garbage of a request: objects that only the garbage collector can free make the next requests slower."""
 
 import gc
 from collections.abc import Iterator

@@ -15,7 +15,7 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
 
 class Sender:
-    """A client that sends its body in these chunks and then goes away or falls silent."""
+    """A client that sends its body in these chunks, and then disconnects or sends nothing more."""
 
     def __init__(self, *chunks: bytes, ends: str = "complete") -> None:
         self.messages: list[Message] = [
@@ -57,7 +57,7 @@ class TestReadBody:
         with pytest.raises(RequestTimeout):
             await read_body(request_context(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
 
-    async def test_a_client_that_goes_away_is_told_from_one_that_is_done(self) -> None:
+    async def test_a_client_that_disconnects_is_distinguished_from_one_that_is_done(self) -> None:
         with pytest.raises(ClientDisconnected):
             await read_body(request_context(), Sender(b"ab", ends="disconnect").receive, limit=4)
 
@@ -135,7 +135,7 @@ class TestClientAddress:
             ("fd00::1", ["::ffff:203.0.113.9"], "203.0.113.9"),
         ],
     )
-    def test_forwarded_addresses_count_only_behind_trusted_proxies(
+    def test_forwarded_addresses_count_only_from_trusted_proxies(
         self, peer: str, forwarded: list[str], address: str
     ) -> None:
         context = request_context(

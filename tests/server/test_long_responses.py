@@ -1,4 +1,4 @@
-"""Answers that are sent while they are still being read."""
+"""Responses that are sent while they are produced."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def events(*numbers: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("format", ["events", "compact"])
-def test_an_answer_is_cut_where_the_platform_breaks_off(
+def test_a_response_is_aborted_where_the_platform_breaks_off(
     platform: PlatformStage, platform_api: Api, format: str
 ) -> None:
     session_id = platform.session(platform_api, "running")
@@ -44,13 +44,13 @@ def test_an_answer_is_cut_where_the_platform_breaks_off(
     with closing(opened(platform, platform_api, session_id, format)) as connection:
         response = connection.getresponse()
         assert response.status == 200
-        with pytest.raises(http.client.IncompleteRead) as cut:
+        with pytest.raises(http.client.IncompleteRead) as aborted:
             response.read()
-    assert cut.value.partial.startswith(b'{"session_id":"%b"' % session_id.encode())
+    assert aborted.value.partial.startswith(b'{"session_id":"%b"' % session_id.encode())
 
 
 @pytest.mark.parametrize("format", ["events", "compact", "transcript"])
-def test_an_answer_of_which_nothing_can_be_read_is_an_error(
+def test_a_response_of_which_nothing_can_be_read_is_an_error(
     platform: PlatformStage, platform_api: Api, format: str
 ) -> None:
     session_id = platform.session(platform_api, "running")
@@ -72,7 +72,7 @@ def test_what_is_not_utf8_is_not_sent(
 
 
 @pytest.mark.parametrize("format", ["events", "compact"])
-def test_a_reader_that_leaves_lets_go_of_the_platform(platform: PlatformStage, platform_api: Api, format: str) -> None:
+def test_a_reader_that_leaves_releases_the_platform(platform: PlatformStage, platform_api: Api, format: str) -> None:
     session_id = platform.session(platform_api, "running")
     endless = fault.Endless(json.dumps(events(0)[0]).encode())
     platform.platform.always("export", endless)
@@ -81,7 +81,7 @@ def test_a_reader_that_leaves_lets_go_of_the_platform(platform: PlatformStage, p
     eventually(lambda: endless.closed)
 
 
-def test_a_reader_that_does_not_read_is_cut(
+def test_a_reader_that_does_not_read_is_disconnected(
     platform: PlatformStage, platform_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.2)

@@ -13,7 +13,7 @@ from app.observability.tracing import Tracing
 from app.server import body, error_response, health, middleware
 from app.server.body import ClientDisconnected, read_body
 from app.server.context import RequestContext
-from tests.support.asgi import Answer, Client
+from tests.support.asgi import Client, Response
 from tests.support.collector import collecting
 
 ORIGIN = "https://app.example.com"
@@ -50,18 +50,18 @@ def log(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
 
 
 class TestRequestId:
-    async def test_a_well_formed_id_is_taken(self) -> None:
-        answer = await Client(hello).get("/", ("X-Request-ID", "a.B_c-9"))
+    async def test_a_well_formed_id_is_used(self) -> None:
+        response = await Client(hello).get("/", ("X-Request-ID", "a.B_c-9"))
 
-        assert answer.header("x-request-id") == "a.B_c-9"
+        assert response.header("x-request-id") == "a.B_c-9"
 
     @pytest.mark.parametrize("given", [["a b"], ["x" * 129], [""], ["a", "b"], ["ä"], []])
     async def test_another_is_made_when_there_is_no_well_formed_one(self, given: list[str]) -> None:
-        answer = await Client(hello).get("/", *(("X-Request-ID", value) for value in given))
+        response = await Client(hello).get("/", *(("X-Request-ID", value) for value in given))
 
-        assert re.fullmatch("[0-9a-f]{32}", answer.header("x-request-id") or "")
+        assert re.fullmatch("[0-9a-f]{32}", response.header("x-request-id") or "")
 
-    async def test_the_app_finds_it_in_the_scope(self) -> None:
+    async def test_the_app_finds_it_in_the_context(self) -> None:
         seen = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,32 +75,30 @@ class TestRequestId:
 
 class TestErrors:
     async def test_an_error_is_json_with_its_headers_and_the_request_id(self) -> None:
-        answer = await Client(raising(Unauthorized())).get("/", ("X-Request-ID", "r1"))
+        response = await Client(raising(Unauthorized())).get("/", ("X-Request-ID", "r1"))
 
-        assert answer.status == 401
-        assert answer.json == {
+        assert response.status == 401
+        assert response.json == {
             "error": "A valid token is required: send it as Authorization: Bearer <token>.",
             "code": "unauthorized",
             "request_id": "r1",
         }
-        assert answer.header("www-authenticate") == "Bearer"
-        assert answer.header("content-type") == "application/json"
-        assert answer.header("content-length") == str(len(answer.body))
+        assert response.header("www-authenticate") == "Bearer"
+        assert response.header("content-type") == "application/json"
+        assert response.header("content-length") == str(len(response.body))
 
     async def test_details_say_where_the_fault_is(self) -> None:
-        answer = await Client(raising(BadRequest(details=[Detail("body.task", "is required")]))).get("/")
+        response = await Client(raising(BadRequest(details=[Detail("body.task", "is required")]))).get("/")
 
-        assert answer.json["details"] == [{"location": "body.task", "message": "is required"}]
+        assert response.json["details"] == [{"location": "body.task", "message": "is required"}]
 
-    async def test_an_unexpected_error_tells_the_client_nothing_and_the_log_everything(
-        self, log: CapturingLogger
-    ) -> None:
+    async def test_an_unexpected_error_is_logged_and_hidden_from_the_client(self, log: CapturingLogger) -> None:
         error = RuntimeError("secret of /the/server")
 
-        answer = await Client(raising(error)).get("/", ("X-Request-ID", "r1"))
+        response = await Client(raising(error)).get("/", ("X-Request-ID", "r1"))
 
-        assert answer.status == 500
-        assert answer.json == {
+        assert response.status == 500
+        assert response.json == {
             "error": "Internal server error; report the request_id if it happens again.",
             "code": "internal_error",
             "request_id": "r1",
@@ -121,7 +119,7 @@ class TestErrors:
             ),
             (ValueError("x" * 1000), f"ValueError: {'x' * 488}"),
         )
-        for cause, told in causes:
+        for cause, text in causes:
             log.calls.clear()
             error = BackendUnavailable()
             error.__cause__ = cause
@@ -129,14 +127,14 @@ class TestErrors:
             assert (await Client(raising(error)).get("/")).status == 502
 
             assert log.calls[0].args == ("request_failed",)
-            assert log.calls[0].kwargs == {"code": "backend_unavailable"} | ({"cause": told} if told else {})
+            assert log.calls[0].kwargs == {"code": "backend_unavailable"} | ({"cause": text} if text else {})
 
     async def test_a_lone_surrogate_in_a_message_is_replaced(self) -> None:
-        answer = await Client(raising(NotFound("odd \ud800 text"))).get("/")
+        response = await Client(raising(NotFound("odd \ud800 text"))).get("/")
 
-        assert answer.json["error"] == "odd ? text"
+        assert response.json["error"] == "odd ? text"
 
-    async def test_the_connection_is_cut_when_the_answer_has_begun(self) -> None:
+    async def test_the_connection_is_closed_when_the_response_has_started(self) -> None:
         error = BadRequest()
 
         with pytest.raises(BadRequest) as raised:
@@ -145,20 +143,18 @@ class TestErrors:
         assert raised.value is error
 
     @pytest.mark.parametrize(("level", "lines"), [("debug", 1), ("info", 1), ("warning", 0), ("error", 0)])
-    async def test_a_request_has_a_line_where_the_level_shows_it(
-        self, level: str, lines: int, log: CapturingLogger
-    ) -> None:
+    async def test_a_request_is_logged_at_the_level_info(self, level: str, lines: int, log: CapturingLogger) -> None:
         assert (await Client(hello, log_level=level).get("/")).status == 200
         assert [call.args for call in log.calls] == [("request",)] * lines
 
-    async def test_nobody_is_answered_when_the_client_is_gone(self, log: CapturingLogger) -> None:
-        answer = await Client(raising(ClientDisconnected())).get("/")
+    async def test_nothing_is_sent_when_the_client_has_disconnected(self, log: CapturingLogger) -> None:
+        response = await Client(raising(ClientDisconnected())).get("/")
 
-        assert answer.messages == []
+        assert response.messages == []
         assert log.calls[-1].kwargs["status"] == 499
 
     @pytest.mark.parametrize("headers", [[], [("Content-Length", "5")]])
-    async def test_a_request_that_the_stopping_server_gives_up_hears_of_it(
+    async def test_a_request_that_the_stopping_server_cancels_gets_a_503(
         self, monkeypatch: pytest.MonkeyPatch, headers: list[tuple[str, str]]
     ) -> None:
         monkeypatch.setattr(body, "_SMALL_SECONDS", 3600)
@@ -173,8 +169,8 @@ class TestErrors:
         await started.wait()
         task.cancel()
 
-        answer = await task
-        assert (answer.status, answer.json["code"], answer.header("retry-after")) == (503, "not_ready", "1")
+        response = await task
+        assert (response.status, response.json["code"], response.header("retry-after")) == (503, "not_ready", "1")
 
 
 class TestLimits:
@@ -182,32 +178,32 @@ class TestLimits:
         client = Client(hello)
         assert (await client.get("/", ("X-Large", "x" * 65_000))).status == 200
 
-        answer = await client.get("/", ("X-Large", "x" * 65_536))
+        response = await client.get("/", ("X-Large", "x" * 65_536))
 
-        assert (answer.status, answer.json["code"]) == (431, "headers_too_large")
+        assert (response.status, response.json["code"]) == (431, "headers_too_large")
 
-    async def test_a_client_that_is_too_quick_is_told_when_to_come_back(self) -> None:
+    async def test_a_client_over_its_rate_gets_a_time_to_retry(self) -> None:
         client = Client(hello, rate_limit_rps=1, rate_limit_burst=1)
         await client.get("/")
 
-        answer = await client.get("/")
+        response = await client.get("/")
 
-        assert (answer.status, answer.json["code"]) == (429, "rate_limited")
-        assert answer.header("retry-after") == "1"
+        assert (response.status, response.json["code"]) == (429, "rate_limited")
+        assert response.header("retry-after") == "1"
 
-    async def test_clients_behind_a_trusted_proxy_are_told_apart(self) -> None:
+    async def test_clients_of_a_trusted_proxy_are_distinguished(self) -> None:
         client = Client(hello, rate_limit_rps=1, rate_limit_burst=1, trusted_proxies="192.0.2.0/24")
 
-        answers = [await client.get("/", ("X-Forwarded-For", f"203.0.113.{number}")) for number in (1, 2, 1)]
+        responses = [await client.get("/", ("X-Forwarded-For", f"203.0.113.{number}")) for number in (1, 2, 1)]
 
-        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert [response.status for response in responses] == [200, 200, 429]
 
     async def test_a_forged_header_does_not_make_another_client(self) -> None:
         client = Client(hello, rate_limit_rps=1, rate_limit_burst=1)
 
-        answers = [await client.get("/", ("X-Forwarded-For", f"203.0.113.{number}")) for number in (1, 2)]
+        responses = [await client.get("/", ("X-Forwarded-For", f"203.0.113.{number}")) for number in (1, 2)]
 
-        assert [answer.status for answer in answers] == [200, 429]
+        assert [response.status for response in responses] == [200, 429]
 
     @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
     async def test_probes_are_never_refused(self, path: str) -> None:
@@ -216,21 +212,21 @@ class TestLimits:
         assert [(await client.get(path)).status for _ in range(5)] == [200] * 5
 
 
-class TestOwnRoutes:
+class TestOperationalRoutes:
     @pytest.mark.parametrize(("path", "status"), [("/health", "ok"), ("/ready", "ready")])
     async def test_probes_get_a_fixed_text(self, path: str, status: str) -> None:
-        answer = await Client(hello).get(path)
+        response = await Client(hello).get(path)
 
-        assert (answer.status, answer.body) == (200, b'{"status":"%s"}' % status.encode())
+        assert (response.status, response.body) == (200, b'{"status":"%s"}' % status.encode())
 
     async def test_not_ready_is_an_error_that_does_not_say_why(self) -> None:
         async def down() -> None:
             raise ConnectionError("http://internal:8080 refused")
 
-        answer = await Client(hello, ready=down).get("/ready")
+        response = await Client(hello, ready=down).get("/ready")
 
-        assert (answer.status, answer.json["code"]) == (503, "not_ready")
-        assert b"internal" not in answer.body
+        assert (response.status, response.json["code"]) == (503, "not_ready")
+        assert b"internal" not in response.body
 
     async def test_a_backend_that_hangs_is_not_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "READY_SECONDS", 0.01)
@@ -245,33 +241,33 @@ class TestOwnRoutes:
         await client.get("/v1/hello")
         await client.get("/health")
 
-        answer = await client.get("/metrics")
+        response = await client.get("/metrics")
 
-        assert (answer.header("content-type") or "").startswith("text/plain")
-        lines = answer.body.decode().splitlines()
+        assert (response.header("content-type") or "").startswith("text/plain")
+        lines = response.body.decode().splitlines()
         assert 'http_requests_total{method="GET",operation="say_hello",status="200"} 1.0' in lines
         assert 'http_requests_total{method="GET",operation="health",status="200"} 1.0' in lines
 
     @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
     async def test_other_methods_are_refused_with_all_that_are_allowed(self, path: str) -> None:
-        answer = await Client(hello).request("POST", path)
+        response = await Client(hello).request("POST", path)
 
-        assert (answer.status, answer.header("allow")) == (405, "GET, HEAD, OPTIONS")
-        assert answer.json["code"] == "method_not_allowed"
+        assert (response.status, response.header("allow")) == (405, "GET, HEAD, OPTIONS")
+        assert response.json["code"] == "method_not_allowed"
 
     @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
-    async def test_options_are_answered(self, path: str) -> None:
-        answer = await Client(hello).request("OPTIONS", path)
+    async def test_options_get_the_methods(self, path: str) -> None:
+        response = await Client(hello).request("OPTIONS", path)
 
-        assert (answer.status, answer.header("allow"), answer.body) == (204, "GET, HEAD, OPTIONS", b"")
+        assert (response.status, response.header("allow"), response.body) == (204, "GET, HEAD, OPTIONS", b"")
 
     @pytest.mark.parametrize("path", ["/health", "/metrics"])
-    async def test_head_is_answered_as_get(self, path: str) -> None:
-        answer = await Client(hello).request("HEAD", path)
+    async def test_head_is_served_as_get(self, path: str) -> None:
+        response = await Client(hello).request("HEAD", path)
 
-        assert answer.status == 200
+        assert response.status == 200
 
-    async def test_a_path_below_an_own_route_belongs_to_the_app(self) -> None:
+    async def test_a_path_below_an_operational_route_belongs_to_the_app(self) -> None:
         assert (await Client(hello).get("/health/")).body == b"hello"
 
 
@@ -282,19 +278,19 @@ class TestCors:
     @pytest.mark.parametrize(
         "origin", [ORIGIN, "https://a.example.org", "https://a.b.example.org", "http://localhost:3000"]
     )
-    async def test_a_listed_origin_may_read_the_answer(self, origin: str) -> None:
-        answer = await self.client().get("/", ("Origin", origin))
+    async def test_a_listed_origin_may_read_the_response(self, origin: str) -> None:
+        response = await self.client().get("/", ("Origin", origin))
 
-        assert answer.header("access-control-allow-origin") == origin
-        assert answer.header("access-control-allow-credentials") == "true"
-        exposed = answer.header("access-control-expose-headers") or ""
+        assert response.header("access-control-allow-origin") == origin
+        assert response.header("access-control-allow-credentials") == "true"
+        exposed = response.header("access-control-expose-headers") or ""
         assert set(exposed.split(", ")) == {"Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "ETag"}
-        assert answer.header("vary") == "Origin, Accept-Encoding"
+        assert response.header("vary") == "Origin, Accept-Encoding"
 
     async def test_a_listed_origin_may_read_an_error_too(self) -> None:
-        answer = await self.client(raising(RuntimeError())).get("/", ("Origin", ORIGIN))
+        response = await self.client(raising(RuntimeError())).get("/", ("Origin", ORIGIN))
 
-        assert (answer.status, answer.header("access-control-allow-origin")) == (500, ORIGIN)
+        assert (response.status, response.header("access-control-allow-origin")) == (500, ORIGIN)
 
     @pytest.mark.parametrize(
         "origin",
@@ -311,43 +307,43 @@ class TestCors:
         ],
     )
     async def test_an_unlisted_origin_is_served_without_cors_headers(self, origin: str) -> None:
-        answer = await self.client().get("/", ("Origin", origin))
+        response = await self.client().get("/", ("Origin", origin))
 
-        assert (answer.status, answer.body) == (200, b"hello")
-        assert not any(name.startswith(b"access-control") for name, _ in answer.messages[0]["headers"])
-        assert answer.header("vary") == "Origin, Accept-Encoding"
+        assert (response.status, response.body) == (200, b"hello")
+        assert not any(name.startswith(b"access-control") for name, _ in response.messages[0]["headers"])
+        assert response.header("vary") == "Origin, Accept-Encoding"
 
-    async def test_an_answer_varies_by_origin_and_coding_when_none_was_sent(self) -> None:
+    async def test_a_response_varies_by_origin_and_coding_when_none_was_sent(self) -> None:
         assert (await self.client().get("/")).header("vary") == "Origin, Accept-Encoding"
 
-    async def test_a_preflight_says_what_is_allowed(self) -> None:
-        asked = (
+    async def test_a_preflight_gets_what_is_allowed(self) -> None:
+        sent = (
             ("Origin", ORIGIN),
             ("Access-Control-Request-Method", "PATCH"),
             ("Access-Control-Request-Headers", "authorization,x-ambient-project"),
         )
 
-        answer = await self.client().request("OPTIONS", "/v1/sessions", *asked)
+        response = await self.client().request("OPTIONS", "/v1/sessions", *sent)
 
-        assert (answer.status, answer.body) == (204, b"")
-        assert answer.header("access-control-allow-origin") == ORIGIN
-        methods = (answer.header("access-control-allow-methods") or "").split(", ")
+        assert (response.status, response.body) == (204, b"")
+        assert response.header("access-control-allow-origin") == ORIGIN
+        methods = (response.header("access-control-allow-methods") or "").split(", ")
         assert {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} <= set(methods)
-        headers = (answer.header("access-control-allow-headers") or "").split(", ")
+        headers = (response.header("access-control-allow-headers") or "").split(", ")
         assert {"Authorization", "Content-Type", "X-Ambient-Project", "Idempotency-Key"} <= set(headers)
 
     async def test_a_preflight_is_not_an_error_when_it_asks_for_more(self) -> None:
-        asked = (("Origin", ORIGIN), ("Access-Control-Request-Method", "BREW"))
+        headers = (("Origin", ORIGIN), ("Access-Control-Request-Method", "BREW"))
 
-        assert (await self.client().request("OPTIONS", "/", *asked)).status == 204
+        assert (await self.client().request("OPTIONS", "/", *headers)).status == 204
 
     async def test_a_preflight_from_an_unlisted_origin_is_a_plain_options_request(self) -> None:
-        asked = (("Origin", "https://evil.com"), ("Access-Control-Request-Method", "GET"))
+        headers = (("Origin", "https://evil.com"), ("Access-Control-Request-Method", "GET"))
 
-        answer = await self.client().request("OPTIONS", "/health", *asked)
+        response = await self.client().request("OPTIONS", "/health", *headers)
 
-        assert (answer.status, answer.header("allow")) == (204, "GET, HEAD, OPTIONS")
-        assert not any(name.startswith(b"access-control") for name, _ in answer.messages[0]["headers"])
+        assert (response.status, response.header("allow")) == (204, "GET, HEAD, OPTIONS")
+        assert not any(name.startswith(b"access-control") for name, _ in response.messages[0]["headers"])
 
 
 class TestAccessLog:
@@ -367,14 +363,14 @@ class TestAccessLog:
             "client": "192.0.2.1",
         }
 
-    async def test_an_answer_that_was_cut_is_marked(self, log: CapturingLogger) -> None:
+    async def test_an_aborted_response_is_marked(self, log: CapturingLogger) -> None:
         with contextlib.suppress(RuntimeError):
             await Client(breaking(RuntimeError())).get("/")
 
         assert log.calls[-1].kwargs["cut"] is True
         assert (log.calls[-1].kwargs["status"], log.calls[-1].kwargs["bytes"]) == (200, 6)
 
-    async def test_an_endless_path_is_cut_short(self, log: CapturingLogger) -> None:
+    async def test_a_long_path_is_truncated(self, log: CapturingLogger) -> None:
         await Client(hello).get("/" + "a" * 10_000)
 
         assert len(log.calls[0].kwargs["path"]) == 256
@@ -386,21 +382,21 @@ async def test_the_body_passes_unchanged() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
-    answer = await Client(echo).request("POST", "/", ("Content-Length", "4"), body=b"ping")
+    response = await Client(echo).request("POST", "/", ("Content-Length", "4"), body=b"ping")
 
-    assert answer.body == b"ping"
+    assert response.body == b"ping"
 
 
 async def lifespan(client: Client) -> list[str]:
     """Start and stop the app; what it sent."""
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
-    answer = Answer()
+    response = Response()
 
     async def receive() -> Message:
         return next(messages)
 
-    await client.app({"type": "lifespan"}, receive, answer.send)
-    return [message["type"] for message in answer.messages]
+    await client.app({"type": "lifespan"}, receive, response.send)
+    return [message["type"] for message in response.messages]
 
 
 async def living(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""What the HTTP server does with bytes: sockets on loopback, the middleware around a small app."""
+"""The HTTP server byte by byte: sockets on loopback, and the middleware around a small app."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ MEGABYTES_50 = 50_000_000
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """/length answers with the body's length, /ignore reads none of it, /cut breaks off, the rest shows headers."""
+    """/length sends the body's length, /ignore reads none of it, /fail breaks off, else the headers."""
     if scope["type"] == "lifespan":
         for _ in range(2):
             await send({"type": f"{(await receive())['type']}.complete"})
@@ -35,7 +35,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     body = json.dumps(content).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body[:1], "more_body": True})
-    if scope["path"] == "/cut":
+    if scope["path"] == "/fail":
         raise RuntimeError("the source broke")
     await send({"type": "http.response.body", "body": body[1:]})
 
@@ -101,7 +101,7 @@ class Connection:
             self.socket.sendall(part)
 
     def reply(self) -> Reply:
-        """The next whole answer."""
+        """The next whole response."""
         status = int(self.file.readline().split()[1])
         headers: dict[str, str] = {}
         while (line := self.file.readline().strip()) != b"":
@@ -136,7 +136,7 @@ class TestBodiesNobodyReads:
 
         assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
-    def test_a_413_is_there_while_the_client_still_sends(self, connection: Connection) -> None:
+    def test_a_413_is_sent_while_the_client_still_sends(self, connection: Connection) -> None:
         connection.send(b"POST /length HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_50, b"x" * 100_000)
 
         reply = connection.reply()
@@ -146,12 +146,12 @@ class TestBodiesNobodyReads:
         assert reply.headers["connection"] == "close"
         assert connection.closed()
 
-    def test_a_client_that_waits_for_100_continue_hears_413_instead(self, connection: Connection) -> None:
+    def test_a_client_that_waits_for_100_continue_gets_413_instead(self, connection: Connection) -> None:
         connection.send(b"POST /length HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_50)
 
         assert connection.reply().status == 413
 
-    def test_a_client_that_waits_for_100_continue_is_told_when_the_body_is_wanted(self, connection: Connection) -> None:
+    def test_a_client_that_waits_for_100_continue_gets_it_when_the_body_is_read(self, connection: Connection) -> None:
         connection.send(b"POST /length HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert connection.file.readline() == b"HTTP/1.1 100 Continue\r\n"
         assert connection.file.readline() == b"\r\n"
@@ -160,7 +160,7 @@ class TestBodiesNobodyReads:
 
         assert connection.reply().body == b"2"
 
-    def test_the_connection_stays_in_use_when_a_small_body_was_ignored(self, connection: Connection) -> None:
+    def test_the_connection_stays_open_when_a_small_body_was_ignored(self, connection: Connection) -> None:
         connection.send(b"POST /ignore HTTP/1.1\r\nContent-Length: 5\r\n\r\n", b"he", b"llo")
         first = connection.reply()
         connection.send(b"GET /ignore HTTP/1.1\r\n\r\n")
@@ -168,7 +168,7 @@ class TestBodiesNobodyReads:
         assert (first.status, connection.reply().status) == (200, 200)
         assert "connection" not in first.headers
 
-    def test_the_connection_is_closed_when_the_ignored_body_does_not_come(
+    def test_the_connection_is_closed_when_the_ignored_body_does_not_arrive(
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(body, "_SMALL_SECONDS", 0.01)
@@ -180,7 +180,7 @@ class TestBodiesNobodyReads:
         assert (reply.status, reply.headers["connection"]) == (200, "close")
         assert connection.closed()
 
-    def test_the_farewell_ends_when_a_client_never_stops(
+    def test_the_lingering_close_ends_when_a_client_never_stops(
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(body, "_LINGER_BYTES", 1_000_000)
@@ -190,7 +190,7 @@ class TestBodiesNobodyReads:
         with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
             connection.send(*[b"x" * 1_000_000] * 1000)
 
-    def test_a_body_that_stalls_is_answered_with_408(self, connection: Connection) -> None:
+    def test_a_body_that_stalls_gets_408(self, connection: Connection) -> None:
         connection.send(b"POST /length HTTP/1.1\r\nContent-Length: 100000\r\n\r\nabc")
 
         reply = connection.reply()
@@ -199,7 +199,7 @@ class TestBodiesNobodyReads:
 
 
 class TestHeads:
-    def test_a_whole_head_over_64_kib_is_answered_with_431(self, connection: Connection) -> None:
+    def test_a_complete_head_over_64_kib_gets_431(self, connection: Connection) -> None:
         connection.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 66_000 + b"\r\n\r\n")
 
         reply = connection.reply()
@@ -207,7 +207,7 @@ class TestHeads:
         assert (reply.status, reply.code) == (431, "headers_too_large")
 
     @pytest.mark.parametrize("size", [65_534, 65_535, 65_536, 100_000])
-    def test_a_whole_target_over_64_kib_is_answered_with_431(self, connection: Connection, size: int) -> None:
+    def test_a_complete_target_over_64_kib_gets_431(self, connection: Connection, size: int) -> None:
         connection.send(b"GET /" + b"a" * size + b" HTTP/1.1\r\nHost: api.test\r\n\r\n")
 
         reply = connection.reply()
@@ -215,7 +215,7 @@ class TestHeads:
         assert (reply.status, reply.code) == (431, "headers_too_large")
 
     @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 9000])
-    def test_a_head_that_does_not_end_is_answered_with_431(self, connection: Connection, start: bytes) -> None:
+    def test_a_head_that_does_not_end_gets_431(self, connection: Connection, start: bytes) -> None:
         connection.send(start, b"a" * 10_000_000)
 
         reply = connection.reply()
@@ -226,7 +226,7 @@ class TestHeads:
         assert connection.closed()
 
     @pytest.mark.parametrize("nonsense", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n"])
-    def test_bytes_that_are_not_http_are_answered_in_json(self, connection: Connection, nonsense: bytes) -> None:
+    def test_bytes_that_are_not_http_get_an_error_in_json(self, connection: Connection, nonsense: bytes) -> None:
         connection.send(nonsense)
 
         reply = connection.reply()
@@ -235,7 +235,7 @@ class TestHeads:
         assert connection.closed()
 
     @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost"])
-    def test_a_head_that_does_not_come_ends_the_connection(
+    def test_a_head_that_does_not_arrive_closes_the_connection(
         self, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, sent: bytes
     ) -> None:
         monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
@@ -297,9 +297,9 @@ class TestUpgrades:
 
 
 class TestAnswers:
-    def test_an_answer_that_breaks_off_does_not_look_whole(self, url: str) -> None:
+    def test_an_aborted_response_does_not_look_complete(self, url: str) -> None:
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            _ = requests.get(f"{url}/cut", timeout=30).content
+            _ = requests.get(f"{url}/fail", timeout=30).content
 
     def test_head_has_no_body_and_the_length_of_get(self, connection: Connection) -> None:
         connection.send(b"HEAD /health HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n")
@@ -310,10 +310,10 @@ class TestAnswers:
         assert (status, length) == (b"HTTP/1.1 200 OK\r\n", b"content-length: 15\r\n")
         assert connection.reply().body == b'{"status":"ok"}'
 
-    def test_nothing_tells_what_the_server_is_made_of(self, url: str) -> None:
+    def test_no_header_names_the_software_of_the_server(self, url: str) -> None:
         assert "server" not in requests.get(f"{url}/health", timeout=30).headers
 
-    def test_a_forwarded_address_from_loopback_is_not_believed(self, url: str) -> None:
+    def test_a_forwarded_address_from_loopback_is_not_trusted(self, url: str) -> None:
         seen = requests.get(f"{url}/", headers={"X-Forwarded-For": "203.0.113.1"}, timeout=30).json()
 
         assert "x-forwarded-for" in seen

@@ -21,7 +21,7 @@ def ended(url: str) -> float:
     return sum(map(float, ENDED.findall(requests.get(f"{url}/metrics", timeout=10).text)))
 
 
-def test_a_reader_that_does_not_read_is_cut(platform: PlatformStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_does_not_read_is_disconnected(platform: PlatformStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.2)
     before = ended(platform.url)
     host, _, port = platform.url.removeprefix("http://").partition(":")

@@ -12,18 +12,18 @@ from tests.support.platform import FakePlatform
 
 
 @pytest.mark.parametrize(
-    ("path", "asked"), [("/v1/sessions/s1", "get"), ("/v1/sessions/s1/output?format=events", "export")]
+    ("path", "operation"), [("/v1/sessions/s1", "get"), ("/v1/sessions/s1/output?format=events", "export")]
 )
-async def test_a_call_of_the_platform_is_a_span_below_its_request(tmp_path: Path, path: str, asked: str) -> None:
+async def test_a_call_of_the_platform_is_a_span_below_its_request(tmp_path: Path, path: str, operation: str) -> None:
     with FakePlatform() as platform, collecting() as collector:
         platform.add_session("demo", "s1")
         traced = {"OTEL_ENABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         app = create_app(settings(tmp_path, BACKEND_URL=platform.url, **traced))
         async with lifespan(app):
-            answer = await call(app, Sent("GET", path))
+            response = await call(app, Sent("GET", path))
 
     [request] = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
     *_, backend = [span for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
-    assert answer.status == 200
+    assert response.status == 200
     assert (backend.trace_id, backend.parent_span_id) == (request.trace_id, request.span_id)
-    assert request.trace_id.hex() in platform.last(asked).headers["traceparent"]
+    assert request.trace_id.hex() in platform.last(operation).headers["traceparent"]

@@ -35,7 +35,7 @@ def request_context(
     return RequestContext(scope, trusted_proxies)
 
 
-class Answer:
+class Response:
     """What the app sent."""
 
     def __init__(self) -> None:
@@ -83,9 +83,9 @@ class Client:
         body: bytes | None = b"",
         query: bytes = b"",
         peer: str = "192.0.2.1",
-    ) -> Answer:
-        """The answer; a body of None never comes."""
-        answer = Answer()
+    ) -> Response:
+        """The response; a body of None never comes."""
+        response = Response()
         messages: list[Message] = [
             {"type": "http.request", "body": body, "more_body": False},
             {"type": "http.disconnect"},
@@ -107,10 +107,10 @@ class Client:
                 await asyncio.Event().wait()
             return next(received)
 
-        await self.app(scope, receive, answer.send)
-        return answer
+        await self.app(scope, receive, response.send)
+        return response
 
-    async def get(self, path: str, *headers: tuple[str, str], **options: Any) -> Answer:
+    async def get(self, path: str, *headers: tuple[str, str], **options: Any) -> Response:
         return await self.request("GET", path, *headers, **options)
 
 

@@ -1,4 +1,4 @@
-"""What the contract tests share: an ASGI app called byte by byte, its lifespan, and a backend with canned answers."""
+"""What the contract tests share: an ASGI app called byte by byte, its lifespan, and a backend with canned responses."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -61,7 +61,7 @@ class Sent(NamedTuple):
         }
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What came back; names of headers in lower case."""
 
     status: int
@@ -77,7 +77,7 @@ class Answer(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
-async def call(app: ASGIApp, sent: Sent) -> Answer:
+async def call(app: ASGIApp, sent: Sent) -> Response:
     """Send one request to an ASGI app."""
     half = len(sent.body) // 2
     parts = [sent.body[:half], sent.body[half:]] if sent.chunked else [sent.body]
@@ -99,7 +99,7 @@ async def call(app: ASGIApp, sent: Sent) -> Answer:
 
     await app(sent.scope(), receive, send)
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
-    return Answer(start["status"], headers, bytes(body))
+    return Response(start["status"], headers, bytes(body))
 
 
 @asynccontextmanager
@@ -131,7 +131,7 @@ async def _reported(outgoing: asyncio.Queue[Message], served: asyncio.Future[Non
 
 
 class CannedBackend(Backend):
-    """A backend that answers every operation with one fixed value and writes down which were called."""
+    """A backend that returns one fixed value for each operation, and records the calls."""
 
     session = Session(id="s1", status=SessionStatus.RUNNING)
     run = RunSummary(run_id=RUN, status=RunStatus.COMPLETED, event_count=0)
@@ -161,8 +161,8 @@ class CannedBackend(Backend):
         status: Sequence[SessionStatus],
         label: Sequence[str],
     ) -> SessionPage:
-        asked = {"limit": limit, "offset": offset, "search": search, "status": status, "label": label}
-        self._called("list_sessions", caller=caller, **asked)
+        query = {"limit": limit, "offset": offset, "search": search, "status": status, "label": label}
+        self._called("list_sessions", caller=caller, **query)
         return SessionPage(items=[self.session], total=1, limit=limit, offset=offset, has_more=False)
 
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:

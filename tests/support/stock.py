@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import spec
 from app.contract.middleware import METHODS
 from app.factory import create_app
-from tests.support.contract import Answer, CannedBackend, Sent, call, settings
+from tests.support.contract import CannedBackend, Response, Sent, call, settings
 from tests.support.server import Background
 
 
@@ -20,7 +20,7 @@ def token_info(token: str, **_: Any) -> dict[str, str]:
 
 
 def success(document: dict[str, Any], operation: dict[str, Any]) -> tuple[int, dict[str, str]]:
-    """Status and Content-Type of an operation's success, which stock Connexion wants to be told."""
+    """Status and Content-Type of an operation's success, which stock Connexion takes from the handler."""
     status, response = next(found for found in operation["responses"].items() if found[0] < "3")
     if "$ref" in response:
         response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
@@ -28,7 +28,7 @@ def success(document: dict[str, Any], operation: dict[str, Any]) -> tuple[int, d
 
 
 def stock_app() -> ASGIApp:
-    """The whole document served by an AsyncApp whose handlers answer each operation with its success."""
+    """The whole document served by an AsyncApp, each of whose handlers succeeds."""
     document = spec.load()
     schemes = document["components"]["securitySchemes"]
     schemes["bearer"]["x-bearerInfoFunc"] = schemes["forwarded_token"]["x-apikeyInfoFunc"] = f"{__name__}.token_info"
@@ -67,10 +67,10 @@ class Pair:
         self.backend = CannedBackend()
         self._ours = create_app(settings(directory), self.backend)
 
-    def stock(self, sent: Sent) -> Answer:
-        """What stock Connexion answers."""
+    def stock(self, sent: Sent) -> Response:
+        """The response of stock Connexion."""
         return self._loop.run(call(self._stock, sent))
 
-    def ours(self, sent: Sent) -> Answer:
-        """What the compiled contract answers."""
+    def ours(self, sent: Sent) -> Response:
+        """The response of the compiled contract."""
         return self._loop.run(call(self._ours, sent))
