@@ -1,4 +1,4 @@
-"""Fixtures of every test: one server for each backend, and a project of its own for each test."""
+"""Fixtures for all tests: one server for each backend, and a separate project for each test."""
 
 import subprocess
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def shared_embedded(loop: Background, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def platform(shared_platform: PlatformStage) -> Iterator[PlatformStage]:
-    """The platform's stage, with nothing left of what a test told the platform."""
+    """The platform's stage, reset after each test."""
     yield shared_platform
     shared_platform.reset()
 
@@ -56,7 +56,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 @pytest.fixture
 def api(stage: Stage) -> Iterator[Api]:
-    """An admin of a project that no other test uses."""
+    """A client with the role admin in a new project."""
     with stage.api() as api:
         yield api
 

@@ -23,7 +23,7 @@ from app.store import idempotency
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.server import Background
-from tests.support.stage import PlatformStage, before
+from tests.support.stage import PlatformStage, platform_server
 
 RESULT = AcceptedRun(run_id="r", thread_id="t")
 
@@ -182,7 +182,7 @@ def test_another_server_on_the_same_data_replays_the_first_response(loop: Backgr
     headers, body, responses = {"Idempotency-Key": "k"}, {"task": "Say hello"}, []
     with FakePlatform() as platform:
         for _ in range(2):
-            with before(platform, loop, 30, tmp_path / "idempotency.db") as stage, stage.api("demo") as api:
+            with platform_server(platform, loop, 30, tmp_path / "idempotency.db") as stage, stage.api("demo") as api:
                 responses.append(api.call("create_session", body=body, headers=headers).ok())
         assert responses[0] == responses[1]
         assert platform.operations().count("create") == 1

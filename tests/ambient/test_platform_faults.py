@@ -9,11 +9,11 @@ import requests
 
 from tests.backends.test_requests import OPERATIONS, request
 from tests.support import platform_failures as fault
-from tests.support.api import Answer, Api, check_error
+from tests.support.api import Api, ApiResponse, check_error
 from tests.support.platform import FakePlatform
 from tests.support.platform_failures import Reaction, error, respond
 from tests.support.server import Background, free_port
-from tests.support.stage import PlatformStage, before, platform_stage
+from tests.support.stage import PlatformStage, platform_server, platform_stage
 
 CALLS = [
     ("list_sessions", "list"),
@@ -115,23 +115,23 @@ def fake(platform: PlatformStage, platform_api: Api) -> FakePlatform:
     return fake
 
 
-def response_while(fake: FakePlatform, api: Api, operation: str, call: str, reaction: Reaction) -> Answer:
+def response_while(fake: FakePlatform, api: Api, operation: str, call: str, reaction: Reaction) -> ApiResponse:
     """Return the response to an operation while the platform reacts like this to one of its calls."""
     fake.set_phase(str(api.project), "s1", "Stopped" if operation == "start_session" else "Running")
     fake.always(call, reaction)
     got = request(api, operation)
-    assert isinstance(got, Answer)
+    assert isinstance(got, ApiResponse)
     return got
 
 
-Everywhere = Callable[[Reaction], dict[tuple[str, str], Answer]]
+Everywhere = Callable[[Reaction], dict[tuple[str, str], ApiResponse]]
 
 
 @pytest.fixture
 def everywhere(platform: PlatformStage, platform_api: Api, fake: FakePlatform) -> Everywhere:
     """Return the responses to all operations while the platform reacts like this to each of their calls."""
 
-    def answers(reaction: Reaction) -> dict[tuple[str, str], Answer]:
+    def answers(reaction: Reaction) -> dict[tuple[str, str], ApiResponse]:
         found = {}
         for operation, call in CALLS:
             platform.reset()
@@ -142,11 +142,11 @@ def everywhere(platform: PlatformStage, platform_api: Api, fake: FakePlatform) -
     return answers
 
 
-def errors_of(found: dict[tuple[str, str], Answer]) -> dict[tuple[str, str], tuple[int, str, str]]:
+def errors_of(found: dict[tuple[str, str], ApiResponse]) -> dict[tuple[str, str], tuple[int, str, str]]:
     return {where: (got.status, got.body["code"], got.body["error"]) for where, got in found.items()}
 
 
-def assert_nothing_leaks(got: Answer, fake: FakePlatform) -> None:
+def assert_nothing_leaks(got: ApiResponse, fake: FakePlatform) -> None:
     text = got.content.decode().replace(got.headers["X-Request-ID"], "")  # which may have the digits of the port
     port = fake.url.rpartition(":")[2]
     for internal in (
@@ -246,7 +246,7 @@ class TestSlowPlatform:
 def unreachable(loop: Background) -> Iterator[PlatformStage]:
     platform = FakePlatform()
     platform.url = f"http://127.0.0.1:{free_port()}"
-    with before(platform, loop, timeout=30) as stage:
+    with platform_server(platform, loop, timeout=30) as stage:
         yield stage
 
 
@@ -346,5 +346,5 @@ class TestUntrustedPlatform:
         assert not {name.lower() for name in identity} & set(fake.last("get").headers)
 
 
-def fake_name(got: Answer) -> str:
+def fake_name(got: ApiResponse) -> str:
     return got.headers["Location"].removeprefix("/v1/sessions/")

@@ -89,7 +89,7 @@ class TestMessages:
 
     def test_those_of_a_run_that_waits_are_known(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
-        embedded.begin(embedded_api, session_id)
+        embedded.begin_run(embedded_api, session_id)
         first = user("One")
         with (
             embedded_api.run_agent(session_id, messages=[first]) as one,
@@ -104,7 +104,7 @@ class TestMessages:
 
 class TestEnds:
     def test_a_deleted_session_ends_the_run_with_an_error(self, stage: Stage, api: Api, session_id: str) -> None:
-        stage.begin(api, session_id)
+        stage.begin_run(api, session_id)
         with api.as_(token=api.token, project=api.project) as client, client.run_agent(session_id) as stream:
             api.delete_session(session_id).ok()
             events = [frame.event for frame in stream]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.models.caller import Role
-from tests.support.api import Answer, Api
+from tests.support.api import Api, ApiResponse
 from tests.support.stage import Stage
 
 SAY = {"content": "list the files"}
@@ -18,11 +18,11 @@ creating = pytest.mark.parametrize(
 )
 
 
-def send(api: Api, operation: str, *path: str, key: str, **request: Any) -> Answer:
+def send(api: Api, operation: str, *path: str, key: str, **request: Any) -> ApiResponse:
     return api.call(operation, *path, headers={"Idempotency-Key": key}, **request)
 
 
-def replayed(answer: Answer) -> bool:
+def replayed(answer: ApiResponse) -> bool:
     return answer.headers.get("Idempotency-Replayed") == "true"
 
 
@@ -148,7 +148,7 @@ def test_an_answer_is_kept_when_what_it_tells_of_is_gone(stage: Stage, api: Api)
 
 
 def test_of_many_at_once_one_has_the_effect(api: Api) -> None:
-    def create(_number: int) -> Answer:
+    def create(_number: int) -> ApiResponse:
         with api.as_(token=api.token, project=api.project) as another:
             return send(another, "create_session", key="crowd", body={"task": "Say hello"})
 

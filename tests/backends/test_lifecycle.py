@@ -103,7 +103,7 @@ class TestStopSession:
 class TestInterruptSession:
     def test_the_active_run_ends_and_the_session_goes_on(self, stage: Stage, api: Api) -> None:
         session_id = stage.session(api, "running")
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         answer = api.interrupt_session(session_id)
         assert (answer.status, answer.body) == (200, {"message": SENT, "interrupted": True})
         assert api.get_run(session_id, run_id).ok()["status"] == stage.interrupted
@@ -137,7 +137,7 @@ class TestInterruptSession:
 
     def test_the_end_is_not_claimed_when_it_is_not_seen(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
-        run_id = platform.begin(platform_api, session_id)
+        run_id = platform.begin_run(platform_api, session_id)
         platform.platform.runner.obeys = False
         answer = platform_api.interrupt_session(session_id)
         assert (answer.status, answer.body) == (200, {"message": SENT, "interrupted": None})

@@ -26,7 +26,7 @@ class TestEmbedded:
         self, embedded: EmbeddedStage, embedded_api: Api, repository: str
     ) -> None:
         session_id = embedded.session(embedded_api, "running", repos=[{"url": repository, "branch": "main"}])
-        failed = embedded.fail(embedded_api, session_id)
+        failed = embedded.fail_run(embedded_api, session_id)
         embedded_api.stop_session(session_id).ok()
         embedded_api.wait_for_status(session_id, "stopped")
         lines = embedded_api.logs(session_id)

@@ -60,7 +60,7 @@ class TestTranscript:
         assert "assistant" in {message["role"] for message in messages if message.get("content")}
 
     def test_a_run_that_is_under_way_is_there(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         messages = api.output(session_id, run_id=run_id).ok()["messages"]
         assert messages[0]["role"] == "user"
 

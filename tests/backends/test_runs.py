@@ -76,7 +76,7 @@ class TestSendMessage:
         assert content in [message["content"] for message in api.output(session_id).ok()["messages"]]
 
     def test_a_failure_of_the_agent_is_told(self, stage: Stage, api: Api, session_id: str) -> None:
-        run = stage.fail(api, session_id)
+        run = stage.fail_run(api, session_id)
         assert run["status"] == "error"
         assert run["error"]
         assert api.get_session(session_id).ok()["status"] == "running"
@@ -164,13 +164,13 @@ class TestListRuns:
         assert answer.body == {"session_id": session_id, "runs": [ANY] * len(first) + runs}
 
     def test_status_keeps_the_runs_in_that_state(self, stage: Stage, api: Api, session_id: str) -> None:
-        good, bad = api.say(session_id, "Say hello"), stage.fail(api, session_id)
+        good, bad = api.say(session_id, "Say hello"), stage.fail_run(api, session_id)
         assert api.list_runs(session_id, status="error").ok()["runs"] == [bad]
         assert good in api.list_runs(session_id, status="completed").ok()["runs"]
         assert api.list_runs(session_id, status="queued").ok()["runs"] == []
 
     def test_the_active_run_is_running(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         [run] = api.list_runs(session_id, status="running").ok()["runs"]
         assert run["run_id"] == run_id
         assert "finished_at" not in run
@@ -213,7 +213,7 @@ class TestBusySessions:
         assert api.get_run(session_id, task["run_id"]).ok()["status"] == "completed"
 
     def test_a_busy_session_rejects_when_it_is_told_to(self, stage: Stage, api: Api, session_id: str) -> None:
-        stage.begin(api, session_id)
+        stage.begin_run(api, session_id)
         before = api.list_runs(session_id).ok()
         assert api.send_message(session_id, "Say hello", on_busy="reject").error == (409, "session_busy")
         assert api.create_run(session_id, messages=MESSAGES, on_busy="reject").error == (409, "session_busy")
@@ -222,14 +222,14 @@ class TestBusySessions:
         ]
 
     def test_a_known_run_id_is_told_before_the_session_is_busy(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         answer = api.create_run(session_id, messages=MESSAGES, run_id=run_id, on_busy="reject")
         assert answer.error == (409, "run_exists")
 
     def test_a_message_interrupts_the_active_run_when_it_is_told_to(
         self, stage: Stage, api: Api, session_id: str
     ) -> None:
-        active = stage.begin(api, session_id)
+        active = stage.begin_run(api, session_id)
         run_id = api.send_message(session_id, "Say hello", on_busy="interrupt").ok()["run_id"]
         assert api.wait_for_run(session_id, active)["status"] == stage.interrupted
         assert api.wait_for_run(session_id, run_id)["status"] == "completed"
@@ -244,7 +244,7 @@ class TestBusySessions:
 class TestCancelRunOnThePlatform:
     def test_it_is_not_supported(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
-        run_id = platform.begin(platform_api, session_id)
+        run_id = platform.begin_run(platform_api, session_id)
         assert platform_api.cancel_run(session_id, run_id).error == (422, "not_supported")
         assert platform_api.get_run(session_id, run_id).ok()["status"] == "running"
 
@@ -253,7 +253,7 @@ class TestCancelRun:
     @pytest.fixture
     def busy(self, embedded: EmbeddedStage, embedded_api: Api) -> str:
         session_id = embedded.session(embedded_api, "running")
-        embedded.begin(embedded_api, session_id)
+        embedded.begin_run(embedded_api, session_id)
         return session_id
 
     def test_a_queued_run_ends_as_interrupted_and_the_others_go_on(self, embedded_api: Api, busy: str) -> None:
@@ -305,7 +305,7 @@ class TestCancelRun:
 
 class TestWaiting:
     def test_the_answer_comes_with_the_end_of_the_run(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(stage.api(api.project).get_run, session_id, run_id, wait=60)
             with pytest.raises(FuturesTimeoutError):
@@ -321,11 +321,11 @@ class TestWaiting:
         assert embedded_api.get_run(session_id, run_id, wait=60).ok()["status"] == "completed"
 
     def test_a_run_that_goes_on_is_shown_as_it_is(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         assert api.get_run(session_id, run_id, wait=1).ok()["status"] == "running"
 
     def test_a_session_that_is_deleted_meanwhile_is_not_found(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(stage.api(api.project).get_run, session_id, run_id, wait=60)
             with pytest.raises(FuturesTimeoutError):
@@ -346,7 +346,7 @@ class TestTheQueue:
 
     def test_messages_wait_for_their_turn(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
-        active = embedded.begin(embedded_api, session_id)
+        active = embedded.begin_run(embedded_api, session_id)
         waiting = [embedded_api.send_message(session_id, f"Say {n}").ok()["run_id"] for n in range(2)]
         runs = embedded_api.list_runs(session_id).ok()["runs"]
         assert [(run["run_id"], run["status"]) for run in runs[-3:]] == [
@@ -360,7 +360,7 @@ class TestTheQueue:
 
     def test_what_interrupts_goes_before_what_waits(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
-        active = embedded.begin(embedded_api, session_id)
+        active = embedded.begin_run(embedded_api, session_id)
         waiting = embedded_api.send_message(session_id, "Say wait").ok()["run_id"]
         urgent = embedded_api.send_message(session_id, "slow 3000", on_busy="interrupt").ok()["run_id"]
         assert embedded_api.wait_for_run(session_id, active)["status"] == "interrupted"
@@ -385,7 +385,7 @@ class TestTheQueue:
 
     def test_a_stop_ends_the_active_run_and_those_that_wait(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
-        runs = [embedded.begin(embedded_api, session_id), embedded_api.send_message(session_id, "x").ok()["run_id"]]
+        runs = [embedded.begin_run(embedded_api, session_id), embedded_api.send_message(session_id, "x").ok()["run_id"]]
         embedded_api.stop_session(session_id).ok()
         embedded_api.wait_for_status(session_id, "stopped")
         for run_id in runs:

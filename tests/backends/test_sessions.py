@@ -282,7 +282,7 @@ class TestDeleteSession:
 
     def test_a_session_with_an_active_run_is_deleted_all_the_same(self, stage: Stage, api: Api) -> None:
         session_id = stage.session(api, "running")
-        stage.begin(api, session_id)
+        stage.begin_run(api, session_id)
         assert api.delete_session(session_id).status == 204
         assert api.output(session_id).error == (404, "session_not_found")
         assert api.list_runs(session_id).error == (404, "session_not_found")

@@ -96,7 +96,7 @@ class TestLive:
         assert ids == sorted(set(ids))
 
     def test_a_run_s_stream_ends_with_the_run(self, stage: Stage, api: Api, session_id: str) -> None:
-        run_id = stage.begin(api, session_id)
+        run_id = stage.begin_run(api, session_id)
         with api.stream(session_id, run_id=run_id) as stream:
             frames = iter(stream)
             assert next(frames).event["type"] in {"RUN_STARTED", "RAW"}
@@ -106,7 +106,7 @@ class TestLive:
         assert log_of(api, session_id, run_id=run_id).endswith(joined(rest))
 
     def test_a_session_s_stream_ends_when_it_is_deleted(self, stage: Stage, api: Api, session_id: str) -> None:
-        stage.begin(api, session_id)
+        stage.begin_run(api, session_id)
         with api.stream(session_id) as stream:
             frames = iter(stream)
             next(frames)
@@ -123,7 +123,7 @@ class TestLive:
         self, stage: Stage, api: Api, session_id: str
     ) -> None:
         cuts, chance = 0, random.Random(7)  # noqa: S311 - where to cut is no secret
-        with stage.chatter(api, session_id, 3_000) as run_id:
+        with stage.stream_run(api, session_id, 3_000) as run_id:
             seen: list[StreamFrame] = []
             while not seen or seen[-1].event["type"] != "RUN_FINISHED":
                 position = seen[-1].id if seen else None
@@ -200,7 +200,7 @@ class TestThePlatform:
 
     def test_a_run_that_broke_off_gets_its_end(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
-        run_id = platform.begin(platform_api, session_id)
+        run_id = platform.begin_run(platform_api, session_id)
         runner = platform.platform.runner
         ids = {"threadId": session_id, "runId": run_id}
         runner.append(session_id, {"type": "TEXT_MESSAGE_START", "messageId": "m1", "role": "assistant"} | ids)
@@ -219,7 +219,7 @@ class TestThePlatform:
 
     def test_a_run_that_another_has_overtaken_gets_its_end(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
-        run_id = platform.begin(platform_api, session_id)
+        run_id = platform.begin_run(platform_api, session_id)
         platform.platform.runner.kill(session_id)
         with platform_api.stream(session_id, run_id=run_id) as stream:
             frames = iter(stream)

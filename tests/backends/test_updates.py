@@ -223,7 +223,7 @@ class TestUpdateOnTheEmbeddedBackend:
     def test_the_active_run_is_told_while_it_lasts(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
         assert "active_run_id" not in embedded_api.get_session(session_id).ok()
-        run_id = embedded.begin(embedded_api, session_id)
+        run_id = embedded.begin_run(embedded_api, session_id)
         assert embedded_api.get_session(session_id).ok()["active_run_id"] == run_id
         assert [item["active_run_id"] for item in embedded_api.list_sessions().ok()["items"]] == [run_id]
         embedded_api.interrupt_session(session_id).ok()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Answer, Api
+from tests.support.api import Api, ApiResponse
 from tests.support.stage import EmbeddedStage, PlatformStage
 
 READS: list[tuple[str, dict[str, Any]]] = [
@@ -25,7 +25,7 @@ def session_id(embedded: EmbeddedStage, embedded_api: Api) -> str:
     return session_id
 
 
-def read(api: Api, session_id: str, operation: str, query: dict[str, Any], *tags: str) -> Answer:
+def read(api: Api, session_id: str, operation: str, query: dict[str, Any], *tags: str) -> ApiResponse:
     [*_, run] = api.list_runs(session_id).ok()["runs"]
     names = [run["run_id"]] if operation == "get_run" else []
     query = {name: value or run["run_id"] for name, value in query.items()}
@@ -66,7 +66,7 @@ def test_a_tag_that_is_not_ours_changes_nothing(embedded_api: Api, session_id: s
 
 def test_a_cancelled_queued_run_changes_the_runs(embedded: EmbeddedStage, embedded_api: Api) -> None:
     session_id = embedded.session(embedded_api, "running")
-    embedded.begin(embedded_api, session_id)
+    embedded.begin_run(embedded_api, session_id)
     before = embedded_api.list_runs(session_id).headers["ETag"]
     queued = embedded_api.send_message(session_id, "next").ok()["run_id"]
     between = embedded_api.list_runs(session_id).headers["ETag"]

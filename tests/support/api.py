@@ -1,4 +1,4 @@
-"""A small client of the API for tests: every answer that it hands out has been checked against the OpenAPI document."""
+"""A client of the API for tests, which checks every response against the OpenAPI document."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ ERROR_MEMBERS = {"error", "code", "request_id", "details"}
 
 
 class Contract:
-    """The OpenAPI document as a judge of answers."""
+    """The OpenAPI document, against which responses are checked."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
@@ -33,14 +33,14 @@ class Contract:
         self._validators: dict[str, OAS30ReadValidator] = {}
 
     def check(self, operation_id: str, response: requests.Response, *, bodiless: bool = False) -> None:
-        """Fail unless the document describes this answer of the operation: status, headers, type and body.
+        """Fail unless the document describes this response of the operation: status, headers, type and body.
 
-        Statuses of our own are documented one by one; `default` covers only what the platform refused.
+        `default` is accepted only for a refusal by the platform; all other statuses are documented one by one.
         """
         _, _, operation = self.operations[operation_id]
         responses, status = operation["responses"], str(response.status_code)
         if status not in responses:
-            assert response.json()["code"] == "backend_error", f"{operation_id} answered an undocumented {status}"
+            assert response.json()["code"] == "backend_error", f"{operation_id} sent an undocumented {status}"
             status = "default"
         described = self._resolved(responses[status])
         for name, header in described.get("headers", {}).items():
@@ -63,7 +63,7 @@ class Contract:
         media_type = response.headers["Content-Type"].partition(";")[0]
         assert media_type in content, f"{name} is {media_type}"
         if media_type == EVENT_STREAM:
-            return  # it is read as it comes
+            return  # it is read by Stream
         is_text = media_type == "text/plain"
         self._validate(content[media_type]["schema"], response.text if is_text else response.json())
         if not response.ok:
@@ -86,20 +86,20 @@ class Contract:
 
 
 def served_contract(url: str) -> Contract:
-    """The document that a server serves."""
+    """Return the document that a server serves."""
     return Contract(requests.get(f"{url}/v1/openapi.json", timeout=30).json())
 
 
 def check_error(response: requests.Response) -> None:
-    """Fail unless the body is the one shape of an error, with the request id of the header."""
+    """Fail unless the body has the shape of an error and the request id of the header."""
     body = response.json()
     assert set(body) <= ERROR_MEMBERS
     assert body["request_id"] == response.headers["X-Request-ID"]
     assert body["error"].strip()
 
 
-class Answer:
-    """One answer that fits the document."""
+class ApiResponse:
+    """A response that conforms to the document."""
 
     def __init__(self, response: requests.Response) -> None:
         self.status = response.status_code
@@ -108,32 +108,32 @@ class Answer:
 
     @cached_property
     def content(self) -> bytes:
-        """The body's bytes."""
+        """The body as bytes."""
         return self.response.content
 
     @cached_property
     def body(self) -> Any:
-        """The JSON body, None for an empty one."""
+        """The decoded JSON body, None if it is empty."""
         return json.loads(self.content) if self.content else None
 
     @property
     def error(self) -> tuple[int, str]:
-        """Status and code of an error."""
+        """The status and the code of an error."""
         return self.status, self.body["code"]
 
     @property
     def faults(self) -> list[str]:
-        """The locations that a 400 names."""
+        """The locations in the details of a 400."""
         return [detail["location"] for detail in self.body["details"]]
 
     def ok(self) -> Any:
-        """The body of a success; fails with the error otherwise."""
+        """Return the body of a success; fail with the error otherwise."""
         assert self.status < 300, f"{self.status}: {self.content[:500]!r}"
         return self.body
 
 
 class StreamFrame(NamedTuple):
-    """One event of a stream; `id` is None where the frame has none."""
+    """An event of a stream; `id` is None if the frame has none."""
 
     id: int | None
     data: bytes
@@ -145,7 +145,7 @@ class StreamFrame(NamedTuple):
 
 
 class Stream:
-    """An open stream of events; iterating ends with the stream."""
+    """An open event stream; iterating over it ends with the stream."""
 
     def __init__(self, response: requests.Response) -> None:
         assert response.headers["Content-Type"] == EVENT_STREAM, response.text
@@ -161,7 +161,7 @@ class Stream:
         self.response.close()
 
     def __iter__(self) -> Iterator[StreamFrame]:
-        """Every whole frame; a connection that is cut raises what requests raises."""
+        """Yield every complete frame; an aborted connection raises the exception of requests."""
         unread = b""
         for chunk in self.response.iter_content(None):
             *blocks, unread = (unread + chunk).split(b"\n\n")
@@ -174,12 +174,12 @@ class Stream:
                 if data:
                     yield StreamFrame(ids[0] if ids else None, b"\n".join(data))
                 else:
-                    assert not ids, "a frame without event moves the position"
+                    assert not ids, "a frame without an event has an id"
         assert unread == b""
 
 
 class Api:
-    """One caller in one project; the methods are the operations, what they take is sent as it is."""
+    """A caller in a project. Each method is an operation; its arguments are sent unchanged."""
 
     def __init__(self, url: str, contract: Contract, *, token: str | None = None, project: str | None = None) -> None:
         self.url = url
@@ -197,7 +197,7 @@ class Api:
         self.http.close()
 
     def as_(self, *, token: str | None = None, project: str | None = None) -> "Api":
-        """Another caller of the same server."""
+        """Return another caller of the same server."""
         return type(self)(self.url, self.contract, token=token, project=project)
 
     def call(
@@ -209,8 +209,8 @@ class Api:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         **options: Any,
-    ) -> Answer:
-        """Send a request of an operation; `body` is JSON, `options` go to requests; the answer has been checked."""
+    ) -> ApiResponse:
+        """Send a request of an operation and check the response; `options` are passed to requests."""
         its_method, template, _ = self.contract.operations[operation_id]
         response = self.http.request(
             method or its_method,
@@ -225,75 +225,75 @@ class Api:
         self.contract.check(operation_id, response, bodiless=method == "HEAD")
         if sent := (headers or {}).get("X-Request-ID"):
             assert response.headers["X-Request-ID"] == sent
-        return Answer(response)
+        return ApiResponse(response)
 
     def _identity(self) -> dict[str, str]:
         sent = {"Authorization": f"Bearer {self.token}" if self.token else None, "X-Ambient-Project": self.project}
         return {name: value for name, value in sent.items() if value is not None}
 
-    def list_sessions(self, **query: Any) -> Answer:
+    def list_sessions(self, **query: Any) -> ApiResponse:
         return self.call("list_sessions", query=query)
 
-    def create_session(self, **body: Any) -> Answer:
+    def create_session(self, **body: Any) -> ApiResponse:
         return self.call("create_session", body=body)
 
-    def get_session(self, session_id: str) -> Answer:
+    def get_session(self, session_id: str) -> ApiResponse:
         return self.call("get_session", session_id)
 
-    def update_session(self, session_id: str, **body: Any) -> Answer:
+    def update_session(self, session_id: str, **body: Any) -> ApiResponse:
         return self.call("update_session", session_id, body=body)
 
-    def delete_session(self, session_id: str) -> Answer:
+    def delete_session(self, session_id: str) -> ApiResponse:
         return self.call("delete_session", session_id)
 
-    def start_session(self, session_id: str) -> Answer:
+    def start_session(self, session_id: str) -> ApiResponse:
         return self.call("start_session", session_id)
 
-    def stop_session(self, session_id: str) -> Answer:
+    def stop_session(self, session_id: str) -> ApiResponse:
         return self.call("stop_session", session_id)
 
-    def interrupt_session(self, session_id: str) -> Answer:
+    def interrupt_session(self, session_id: str) -> ApiResponse:
         return self.call("interrupt_session", session_id)
 
-    def send_message(self, session_id: str, content: str, **more: Any) -> Answer:
+    def send_message(self, session_id: str, content: str, **more: Any) -> ApiResponse:
         return self.call("send_message", session_id, body={"content": content, **more})
 
-    def create_run(self, session_id: str, **body: Any) -> Answer:
+    def create_run(self, session_id: str, **body: Any) -> ApiResponse:
         return self.call("create_run", session_id, body=body)
 
-    def list_runs(self, session_id: str, **query: Any) -> Answer:
+    def list_runs(self, session_id: str, **query: Any) -> ApiResponse:
         return self.call("list_runs", session_id, query=query)
 
-    def get_run(self, session_id: str, run_id: str, **query: Any) -> Answer:
+    def get_run(self, session_id: str, run_id: str, **query: Any) -> ApiResponse:
         return self.call("get_run", session_id, run_id, query=query)
 
-    def cancel_run(self, session_id: str, run_id: str) -> Answer:
+    def cancel_run(self, session_id: str, run_id: str) -> ApiResponse:
         return self.call("cancel_run", session_id, run_id)
 
-    def list_approvals(self, session_id: str) -> Answer:
+    def list_approvals(self, session_id: str) -> ApiResponse:
         return self.call("list_approvals", session_id)
 
-    def answer_approval(self, session_id: str, approval_id: str, decision: str, **more: Any) -> Answer:
+    def answer_approval(self, session_id: str, approval_id: str, decision: str, **more: Any) -> ApiResponse:
         return self.call("answer_approval", session_id, approval_id, body={"decision": decision, **more})
 
-    def output(self, session_id: str, **query: Any) -> Answer:
+    def output(self, session_id: str, **query: Any) -> ApiResponse:
         return self.call("get_session_output", session_id, query=query)
 
     def logs(self, session_id: str, **query: Any) -> list[str]:
-        """The lines of the session's log."""
-        answer = self.call("get_session_logs", session_id, query=query)
-        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
-        return answer.content.decode().splitlines()
+        """Return the lines of the session log."""
+        response = self.call("get_session_logs", session_id, query=query)
+        assert (response.status, response.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+        return response.content.decode().splitlines()
 
     def stream(self, session_id: str, *, last_event_id: int | None = None, **query: Any) -> "Stream":
-        """A stream of events, read as it comes; to be closed."""
+        """Open the session's event stream. The caller closes it."""
         headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
         return Stream(
             self.call("stream_session_events", session_id, query=query, headers=headers, stream=True).response
         )
 
     def run_agent(self, session_id: str, **body: Any) -> "Stream":
-        """The stream of a run, as an AG-UI client starts it; to be closed."""
+        """Start a run like an AG-UI client and open its stream. The caller closes it."""
         body = {"threadId": "t", "runId": str(uuid4()), "messages": []} | body
         return Stream(self.call("run_agent", session_id, body=body, stream=True).response)
 
@@ -306,25 +306,25 @@ class Api:
         return session_id
 
     def wait_for_status(self, session_id: str, *statuses: str) -> dict[str, Any]:
-        """The session once it is in one of these states."""
+        """Wait until the session is in one of these states, and return it."""
         return eventually(lambda: self.get_session(session_id).ok(), lambda session: session["status"] in statuses)
 
     def wait_for_run(self, session_id: str, run_id: str, *statuses: str) -> dict[str, Any]:
-        """The run once it is in one of these states; without any, once it has ended."""
-        wanted = statuses or ("completed", "error", "interrupted")
-        return eventually(lambda: self.get_run(session_id, run_id).ok(), lambda run: run["status"] in wanted)
+        """Wait until the run is in one of these states, by default a final one, and return it."""
+        expected = statuses or ("completed", "error", "interrupted")
+        return eventually(lambda: self.get_run(session_id, run_id).ok(), lambda run: run["status"] in expected)
 
     def say(self, session_id: str, content: str) -> dict[str, Any]:
-        """Send a message and wait for the end of its run; the run's summary."""
+        """Send a message, wait for the end of its run, and return the run's summary."""
         return self.wait_for_run(session_id, self.send_message(session_id, content).ok()["run_id"])
 
 
 def fill(template: str, *path: str) -> str:
-    """A path template with its parameters, percent-encoded, in order."""
+    """Return a path template with its parameters, percent-encoded and in order."""
     values = iter(path)
     return "/".join(quote(next(values), safe="") if part.startswith("{") else part for part in template.split("/"))
 
 
 def unique_project(stem: str = "project") -> str:
-    """A project that no other test uses."""
+    """Return the name of a new project."""
     return f"{stem}-{uuid4().hex[:12]}"

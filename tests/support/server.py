@@ -1,4 +1,4 @@
-"""The real server for tests: in this process on a loopback port, and as the process that operators start."""
+"""The real server: in this process on a loopback port, or as a process of its own."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ LOCALHOST = "127.0.0.1"
 
 
 class Background:
-    """An event loop in a thread of its own, for what has to go on while a test waits."""
+    """An event loop in its own thread, for work that continues while a test waits."""
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
@@ -39,15 +39,15 @@ class Background:
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Begin to run `work` there."""
+        """Start `work` in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns there."""
+        """Run `work` in the loop and return its result."""
         return self.start(work).result(timeout=60)
 
     def close(self) -> None:
-        """End the loop and its thread."""
+        """Stop the loop and its thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
@@ -56,7 +56,7 @@ class Background:
 
 @contextmanager
 def background() -> Iterator[Background]:
-    """A loop for the time of a block."""
+    """Yield a loop that runs during the block."""
     loop = Background()
     try:
         yield loop
@@ -66,7 +66,7 @@ def background() -> Iterator[Background]:
 
 @contextmanager
 def serving(app: ASGIApp, loop: Background) -> Iterator[str]:
-    """Serve `app` over HTTP, its lifespan included; the URL of the server."""
+    """Serve `app` over HTTP, including its lifespan, and yield the server's URL."""
     with listening() as listener:
         config = uvicorn.Config(
             app, lifespan="on", http=BoundedProtocol, ws="none", proxy_headers=False, access_log=False, log_config=None
@@ -84,13 +84,13 @@ def serving(app: ASGIApp, loop: Background) -> Iterator[str]:
 
 @contextmanager
 def listening() -> Iterator[socket.socket]:
-    """A listening socket on a free loopback port; whoever connects to it waits until somebody accepts."""
+    """Yield a listening socket on a free loopback port. Clients that connect wait until they are accepted."""
     with socket.create_server((LOCALHOST, 0)) as listener:
         yield listener
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with listening() as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -130,50 +130,50 @@ class ServerProcess:
 
     @property
     def output(self) -> str:
-        """What it wrote to standard output so far."""
+        """The text of standard output so far."""
         return self._stdout.read_text()
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """What it wrote to standard error so far; every line has to be a JSON object."""
+        """The lines of standard error so far, each of which must be a JSON object."""
         lines = [json.loads(line) for line in self.errors.splitlines()]
         assert all(isinstance(line, dict) for line in lines)
         return lines
 
     @property
     def errors(self) -> str:
-        """The text of standard error."""
+        """The text of standard error so far."""
         return self._stderr.read_text()
 
     def wait_until_healthy(self) -> None:
-        """Return once /health answers; fail at once when the process ends."""
+        """Wait until /health responds; fail if the process ends."""
         eventually(self._healthy)
 
     def _healthy(self) -> bool:
         assert self._process.poll() is None, f"the server ended: {self.errors}"
-        with contextlib.suppress(requests.ConnectionError, requests.Timeout):  # it listens before it is up
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):  # it listens before it serves
             return requests.get(f"{self.url}/health", timeout=5).ok
         return False
 
     def terminate(self) -> None:
-        """Ask it to end, as a service manager does."""
+        """Send SIGTERM, like a service manager."""
         self._process.send_signal(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Let it neither read nor answer from now on; it keeps its connections."""
+        """Suspend the process; its connections stay open."""
         self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the process, like a crash."""
         self._process.kill()
         self._process.wait()
 
     def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait for the end of the process and return its exit status."""
         return self._process.wait(timeout=30)
 
     def close(self) -> None:
-        """End it and whatever it started, if it still runs."""
+        """Kill the process and its descendants if they still run."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -187,7 +187,7 @@ def server_process(
     launcher: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[ServerProcess]:
-    """A healthy server process for the time of a block; `launcher` is a command that becomes the one it is given."""
+    """Yield a healthy server process; `launcher` is a command that executes the one in its arguments."""
     process = ServerProcess(directory, *arguments, port=port, launcher=launcher, **environment)
     try:
         process.wait_until_healthy()
@@ -218,10 +218,10 @@ def create_key(directory: Path, project: str = "demo", role: Role = Role.ADMIN) 
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of the server, with this interpreter."""
+    """Return a command line of the program, with this interpreter."""
     return [sys.executable, "-m", "app", *arguments]
 
 
 def environ(directory: Path, **environment: str) -> dict[str, str]:
-    """An environment that holds nothing of the tests' own."""
+    """Return an environment without the variables of the tests."""
     return {"PATH": os.environ["PATH"], "HOME": str(directory), "DATA_DIR": str(directory / "data"), **environment}

@@ -1,4 +1,4 @@
-"""The two backends as tests meet them: one running server each, and sessions in whatever state a test needs."""
+"""Stages: a running server for each backend, with sessions in any state that a test needs."""
 
 import threading
 import time
@@ -24,21 +24,21 @@ from tests.support.platform_backend import NO_FILE
 from tests.support.server import Background, listening, serving
 
 STATES = ("pending", "running", "stopped", "failed")
-"""What a session can be made to stay in on every backend."""
+"""The states in which a session can be kept on every backend."""
 
 TASK = "Say hello"
 
 
 class Stage(ABC):
-    """A running server over one backend, shared by tests that each work in a project of their own."""
+    """A running server with one backend, shared by tests that each use a project of their own."""
 
     name: str
     defaults: ClassVar[dict[str, Any]]
-    """What a session shows besides what the client said."""
+    """The fields of a new session beside those that the client sent."""
     usage: ClassVar[dict[str, Any]]
-    """What a run that has ended shows of its use of models."""
+    """The usage fields of a run that has ended."""
     interrupted: str
-    """The status of a run that an interrupt has ended."""
+    """The status of an interrupted run."""
     task = TASK
 
     def __init__(self, url: str, contract: Contract) -> None:
@@ -46,41 +46,41 @@ class Stage(ABC):
         self.contract = contract
 
     def api(self, project: str | None = None, role: Role = Role.ADMIN) -> Api:
-        """A caller with a role in a project, a new one if none is named."""
+        """Return a client with a role in a project; default: a new project."""
         project = project or unique_project()
         return Api(self.url, self.contract, token=self.token(project, role), project=project)
 
     @abstractmethod
     def token(self, project: str, role: Role) -> str:
-        """A token that has the role in the project."""
+        """Return a token with the role in the project."""
 
     @abstractmethod
     def session(self, api: Api, status: str, *, task: str = TASK, **body: Any) -> str:
-        """The id of a new session that stays in `status`; in a running one the task's run has ended."""
+        """Create a session that stays in `status` and return its id. If it is running, its task's run has ended."""
 
     @abstractmethod
     def settle(self, api: Api, session_id: str, status: str) -> None:
-        """Let a session come to where it is going, which is `status`."""
+        """Wait until the session has reached `status`."""
 
     @abstractmethod
-    def begin(self, api: Api, session_id: str) -> str:
-        """The id of a new run that stays active until it is interrupted."""
+    def begin_run(self, api: Api, session_id: str) -> str:
+        """Start a run that stays active until it is interrupted, and return its id."""
 
     @abstractmethod
-    def fail(self, api: Api, session_id: str) -> dict[str, Any]:
-        """The summary of a new run that the agent has ended with an error."""
+    def fail_run(self, api: Api, session_id: str) -> dict[str, Any]:
+        """Start a run that the agent ends with an error, and return its summary."""
 
     @abstractmethod
-    def chatter(self, api: Api, session_id: str, deltas: int) -> AbstractContextManager[str]:
-        """The id of a new run that sends so many deltas, a few at a time, and then ends."""
+    def stream_run(self, api: Api, session_id: str, deltas: int) -> AbstractContextManager[str]:
+        """Start a run that sends that many deltas, a few at a time, and ends; yield its id."""
 
     @abstractmethod
     def nothing_happens(self, api: Api) -> AbstractContextManager[None]:
-        """Fail if what is done in the block reaches the backend."""
+        """Fail if the block changes anything in the backend."""
 
 
 class PlatformStage(Stage):
-    """The Ambient backend before a fake platform."""
+    """The platform backend in front of a fake platform."""
 
     name = "ambient"
     defaults: ClassVar[dict[str, Any]] = {"model": "sonnet"}
@@ -117,14 +117,14 @@ class PlatformStage(Stage):
         return session_id
 
     def in_phase(self, api: Api, phase: str | None) -> str:
-        """The id of a new session in any phase of the platform, or without one."""
+        """Create a session with a phase of the platform, or without one, and return its id."""
         session_id: str = api.create_session(task=TASK).ok()["id"]
         if phase is not None:
             self._resource(api, session_id)["status"] = {"phase": phase}
         return session_id
 
     def reset(self) -> None:
-        """Take back all that a test has told the platform to do."""
+        """Reset the behaviour of the platform."""
         self.platform._next.clear()
         self.platform._always.clear()
         self.platform.tokens.clear()
@@ -135,14 +135,14 @@ class PlatformStage(Stage):
         self.platform.settle()
         assert api.get_session(session_id).ok()["status"] == status
 
-    def begin(self, api: Api, session_id: str) -> str:
+    def begin_run(self, api: Api, session_id: str) -> str:
         self.platform.runner.pace = "open"
         run_id: str = api.send_message(session_id, "Take your time").ok()["run_id"]
         self.platform.runner.pace = "finish"
         return run_id
 
-    def fail(self, api: Api, session_id: str) -> dict[str, Any]:
-        run_id = self.begin(api, session_id)
+    def fail_run(self, api: Api, session_id: str) -> dict[str, Any]:
+        run_id = self.begin_run(api, session_id)
         ids = {"threadId": session_id, "runId": run_id}
         self.platform.runner.append(session_id, {"type": "RUN_ERROR", "message": "The model is overloaded"} | ids)
         self.platform.runner.kill(session_id)
@@ -150,14 +150,14 @@ class PlatformStage(Stage):
         return run
 
     @contextmanager
-    def chatter(self, api: Api, session_id: str, deltas: int) -> Iterator[str]:
-        run_id = self.begin(api, session_id)
-        talk = threading.Thread(target=self._talk, args=(session_id, run_id, deltas))
-        talk.start()
+    def stream_run(self, api: Api, session_id: str, deltas: int) -> Iterator[str]:
+        run_id = self.begin_run(api, session_id)
+        writer = threading.Thread(target=self._append_deltas, args=(session_id, run_id, deltas))
+        writer.start()
         yield run_id
-        talk.join()
+        writer.join()
 
-    def _talk(self, session_id: str, run_id: str, deltas: int) -> None:
+    def _append_deltas(self, session_id: str, run_id: str, deltas: int) -> None:
         delta = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m1", "runId": run_id, "threadId": session_id}
         for number in range(deltas):
             self.platform.runner.append(session_id, delta | {"delta": f"{number} "})
@@ -175,7 +175,7 @@ class PlatformStage(Stage):
 
 
 class EmbeddedStage(Stage):
-    """The embedded backend with the demo agent; `stuck_url` is a git server that never answers."""
+    """The embedded backend with the demo agent; `stuck_url` is a git server that never responds."""
 
     name = "embedded"
     defaults: ClassVar[dict[str, Any]] = {"approval_policy": "ask"}
@@ -213,64 +213,66 @@ class EmbeddedStage(Stage):
     def settle(self, api: Api, session_id: str, status: str) -> None:
         api.wait_for_status(session_id, status)
 
-    def begin(self, api: Api, session_id: str) -> str:
+    def begin_run(self, api: Api, session_id: str) -> str:
         run_id: str = api.send_message(session_id, "slow 3000").ok()["run_id"]
         eventually(lambda: api.get_run(session_id, run_id).ok(), lambda run: run["event_count"] > 0)
         return run_id
 
-    def fail(self, api: Api, session_id: str) -> dict[str, Any]:
+    def fail_run(self, api: Api, session_id: str) -> dict[str, Any]:
         return api.say(session_id, "fail")
 
     @contextmanager
-    def chatter(self, api: Api, session_id: str, deltas: int) -> Iterator[str]:
+    def stream_run(self, api: Api, session_id: str, deltas: int) -> Iterator[str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(demo, "TICK_SECONDS", 0.001)
             yield api.send_message(session_id, f"slow {deltas}").ok()["run_id"]
 
     @contextmanager
     def nothing_happens(self, api: Api) -> Iterator[None]:
-        before = self._everything(api)
+        before = self._contents(api)
         yield
-        assert self._everything(api) == before
+        assert self._contents(api) == before
 
-    def _everything(self, api: Api) -> list[tuple[Any, Any]]:
+    def _contents(self, api: Api) -> list[tuple[Any, Any]]:
         sessions = api.list_sessions(limit=100).ok()["items"]
         return [(session, api.list_runs(session["id"]).ok()) for session in sessions]
 
 
 def settings(**chosen: Any) -> Settings:
-    """Settings with a rate that no test reaches."""
+    """Return settings with a rate limit that no test reaches."""
     return Settings.model_validate({"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000, **chosen})
 
 
 @contextmanager
 def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[PlatformStage]:
-    """A server before a fake platform, for which it waits `timeout` seconds."""
+    """Yield a server in front of a fake platform, with a timeout of that many seconds."""
     with (
         FakePlatform() as platform,
         TemporaryDirectory() as data,
-        before(platform, loop, timeout, Path(data) / "idempotency.db") as stage,
+        platform_server(platform, loop, timeout, Path(data) / "idempotency.db") as stage,
     ):
         yield stage
 
 
 @contextmanager
-def before(
-    platform: FakePlatform, loop: Background, timeout: float, answers: Path = NO_FILE
+def platform_server(
+    platform: FakePlatform, loop: Background, timeout: float, idempotency_file: Path = NO_FILE
 ) -> Iterator[PlatformStage]:
-    """A server before a platform that may be up or down; `answers` is the server's own file."""
-    backend = AmbientBackend(platform.url, timeout, idempotency_file=answers, interrupt_timeout=2, poll_interval=0.05)
+    """Yield a server in front of a platform, which may be down, with a file for idempotency keys."""
+    backend = AmbientBackend(
+        platform.url, timeout, idempotency_file=idempotency_file, interrupt_timeout=2, poll_interval=0.05
+    )
     with serving(create_app(settings(backend_url=platform.url), backend), loop) as url:
         yield PlatformStage(url, served_contract(url), platform)
 
 
 @contextmanager
 def embedded_stage(loop: Background, directory: Path, **chosen: Any) -> Iterator[EmbeddedStage]:
-    """A server with its data in `directory`, whose demo agent does not pause between words."""
-    these = settings(data_dir=directory, git_protocols="https,http,file", **chosen)
-    assert these.database is not None
+    """Yield a server with its data in `directory`, whose demo agent does not pause between words."""
+    chosen_settings = settings(data_dir=directory, git_protocols="https,http,file", **chosen)
+    assert chosen_settings.database is not None
     with pytest.MonkeyPatch.context() as patch, listening() as stuck:
         patch.setattr(demo, "WORD_SECONDS", 0)
-        with serving(create_app(these), loop) as url:
+        with serving(create_app(chosen_settings), loop) as url:
             stuck_url = f"http://127.0.0.1:{stuck.getsockname()[1]}/stuck.git"
-            yield EmbeddedStage(url, served_contract(url), these.database, stuck_url)
+            yield EmbeddedStage(url, served_contract(url), chosen_settings.database, stuck_url)
