@@ -86,13 +86,13 @@ def test_loading_twice_gives_the_same_bytes() -> None:
     assert spec.as_json(spec.load()) == spec.as_json(spec.load())
 
 
-def test_json_and_yaml_say_the_same_as_the_document() -> None:
+def test_json_and_yaml_are_the_same_document() -> None:
     document = spec.load()
     assert json.loads(spec.as_json(document)) == document
     assert yaml.safe_load(spec.as_yaml(document)) == document
 
 
-def test_yaml_keeps_texts_of_several_lines_and_repeats_instead_of_anchoring(tmp_path: Path) -> None:
+def test_yaml_has_texts_of_several_lines_as_blocks_and_no_anchors(tmp_path: Path) -> None:
     document = spec.load(write(tmp_path))
     shared = {"a": 1}
     text = spec.as_yaml(document | {"x-one": shared, "x-two": shared})

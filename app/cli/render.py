@@ -17,7 +17,7 @@ class Renderer:
     """Writes events to a screen, one by one. Any member of an event may be missing or have an unexpected type."""
 
     def __init__(self, screen: Screen, *, show_users: bool) -> None:
-        """`show_users` shows users' messages too; whoever types them has already seen them."""
+        """`show_users` shows users' messages too. The person who types them has already seen them."""
         self._screen = screen
         self._show_users = show_users
         self._calls: dict[str, tuple[str, list[str]]] = {}

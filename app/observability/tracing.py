@@ -17,7 +17,7 @@ _EXPORT_TIMEOUT_SECONDS = 2  # short, because an unreachable collector must not 
 
 
 class TracingNotInstalled(Exception):
-    """OTEL_ENABLED=true needs the OpenTelemetry packages: pip install 'ambient-public-api[otel]'"""
+    """OTEL_ENABLED=true needs the extra otel: pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"""
 
 
 class Tracing:

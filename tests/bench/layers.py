@@ -29,7 +29,14 @@ SHOWN = 12
 LOOP = "event loop and sockets"
 EMPTY = (small.STORE, small.LIST)  # a store with one log has no list to speak of
 LOG = Log("10 MB", "log-10", lambda: exports.log(10))
-STARTERS = ("app/__main__.py", "app/server/run.py", "typer/", "uvicorn/server.py", "uvicorn/_compat.py")
+STARTERS = (
+    "app/__main__.py",
+    "app/cli/serve.py",
+    "app/server/run.py",
+    "typer/",
+    "uvicorn/server.py",
+    "uvicorn/_compat.py",
+)
 _FRAME = re.compile(r"\((?P<file>[^()]*?)(?::\d+)?\)$")
 
 

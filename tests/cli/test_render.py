@@ -19,23 +19,23 @@ def shown(capsys: pytest.CaptureFixture[str], *events: dict[str, Any], show_user
     return capsys.readouterr()
 
 
-def said(text: Any, message: Any = "m1", kind: str = "TEXT_MESSAGE_CONTENT") -> dict[str, Any]:
+def delta(text: Any, message: Any = "m1", kind: str = "TEXT_MESSAGE_CONTENT") -> dict[str, Any]:
     return {"type": kind, "messageId": message, "delta": text}
 
 
 def test_a_message_grows_and_the_next_one_begins_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    out, _ = shown(capsys, said("a\t"), said("b"), said("c", "m2"), {"type": "TEXT_MESSAGE_END"})
+    out, _ = shown(capsys, delta("a\t"), delta("b"), delta("c", "m2"), {"type": "TEXT_MESSAGE_END"})
     assert out == "a\tb\nc\n"
 
 
-def test_what_a_user_said_is_shown_unless_the_user_is_the_reader(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_users_message_is_shown_unless_the_user_is_the_reader(capsys: pytest.CaptureFixture[str]) -> None:
     messages = [{"role": "user", "content": "old"}, {"role": "user", "content": [{"type": "text", "text": "new"}]}]
     started = {"type": "RUN_STARTED", "input": {"messages": messages}}
     assert shown(capsys, started).out == "> new\n"
     assert shown(capsys, started, show_users=False).out == ""
 
 
-def test_a_tool_call_is_one_line_and_a_long_result_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tool_call_is_one_line_and_a_long_result_is_shortened(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = shown(
         capsys,
         {"type": "TOOL_CALL_START", "toolCallId": "1", "toolCallName": "look"},
@@ -49,11 +49,11 @@ def test_a_tool_call_is_one_line_and_a_long_result_is_cut(capsys: pytest.Capture
     assert result == [*(f"  {letter}" for letter in "abcdefgh"), "  … and 3 more lines"]
 
 
-def test_a_run_that_left_only_a_snapshot_shows_its_last_answer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_stored_only_a_snapshot_shows_its_last_message(capsys: pytest.CaptureFixture[str]) -> None:
     roles = [("user", "1"), ("assistant", "2"), ("user", "3"), ("assistant", "4")]
     snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": [{"role": role, "content": text} for role, text in roles]}
     assert shown(capsys, {"type": "RUN_STARTED"}, snapshot).out == "4\n"
-    assert shown(capsys, {"type": "RUN_STARTED"}, said("4"), snapshot).out == "4\n"
+    assert shown(capsys, {"type": "RUN_STARTED"}, delta("4"), snapshot).out == "4\n"
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_a_run_that_left_only_a_snapshot_shows_its_last_answer(capsys: pytest.Ca
         ({"type": "CUSTOM", "name": "approval.resolved", "value": {"id": "a"}}, ""),
     ],
 )
-def test_an_end_that_is_no_success_is_told_beside_the_answer(
+def test_an_end_other_than_success_is_noted_on_standard_error(
     capsys: pytest.CaptureFixture[str], event: dict[str, Any], note: str
 ) -> None:
-    assert shown(capsys, said("so far"), event) == ("so far\n", note)
+    assert shown(capsys, delta("so far"), event) == ("so far\n", note)
 
 
-def test_what_is_written_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = shown(capsys, said("\x1b[2J\x07a\u202eb\x9b1m"), {"type": "RUN_ERROR", "message": "\x1b]0;x\x07"})
+def test_the_output_does_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = shown(capsys, delta("\x1b[2J\x07a\u202eb\x9b1m"), {"type": "RUN_ERROR", "message": "\x1b]0;x\x07"})
     assert (out, err) == ("[2Jab1m\n", "The run failed: ]0;x\n")
 
 
@@ -87,12 +87,12 @@ def test_what_is_written_does_not_steer_the_terminal(capsys: pytest.CaptureFixtu
     "kind", ["RUN_STARTED", "TEXT_MESSAGE_START", "TOOL_CALL_END", "MESSAGES_SNAPSHOT", "NEW", None]
 )
 @pytest.mark.parametrize("value", [None, 1, "text", [1], {"messages": [1, {"role": "user", "content": 1}]}])
-def test_members_of_any_type_are_passed_over(capsys: pytest.CaptureFixture[str], kind: Any, value: Any) -> None:
+def test_members_of_any_type_are_ignored(capsys: pytest.CaptureFixture[str], kind: Any, value: Any) -> None:
     names = ("input", "messages", "content", "role", "delta", "messageId", "toolCallId", "outcome", "result")
-    shown(capsys, {"type": kind, **dict.fromkeys(names, value)}, said(value, value))
+    shown(capsys, {"type": kind, **dict.fromkeys(names, value)}, delta(value, value))
 
 
-def test_json_stays_the_same_json_without_characters_that_steer() -> None:
+def test_printable_json_is_the_same_json_without_control_characters() -> None:
     text = '{"a":\n"\u009b1m\u202e",\t"n": 12345678901234567890}'
     safe = printable_json(text)
     assert json.loads(safe) == json.loads(text)

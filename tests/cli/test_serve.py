@@ -103,7 +103,7 @@ def test_a_start_that_shall_trace_says_what_to_install(tmp_path: Path, monkeypat
 
     assert (done.exit_code, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
-    assert "pip install 'ambient-public-api[otel]'" in line
+    assert "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http" in line
 
 
 class TestFirstSteps:
@@ -115,7 +115,7 @@ class TestFirstSteps:
         assert export == "export AMBIENT_KEY=ak_x"
         assert chat.endswith(" chat")
 
-    def test_the_client_is_told_an_address_that_is_not_the_default(self) -> None:
+    def test_an_address_other_than_the_default_is_exported_too(self) -> None:
         assert "export AMBIENT_URL=http://127.0.0.1:9000 AMBIENT_KEY=ak_x" in serve.first_steps(
             "127.0.0.1", 9000, "ak_x"
         )

@@ -83,9 +83,7 @@ def test_a_run_is_interrupted_and_the_conversation_continues(environment: dict[s
     assert "Traceback" not in shown.text
 
 
-def test_an_approval_requested_by_the_end_of_a_run_is_decided_at_the_prompt(
-    environment: dict[str, str], api: Api
-) -> None:
+def test_an_approval_at_the_end_of_a_run_is_decided_at_the_prompt(environment: dict[str, str], api: Api) -> None:
     session = api.running_session()
     with terminal("chat", session, **environment) as shown:
         shown.wait_for("> ")

@@ -114,5 +114,5 @@ def test_tracing_names_the_extra_that_it_needs(installed: Installed) -> None:
     done = installed.run("serve", OTEL_ENABLED="true")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("pip install 'ambient-public-api[otel]'\n")
+    assert done.stderr.endswith("pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http\n")
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Logs are JSON lines without secrets, whoever writes them."""
+"""Logs are JSON lines without secrets, those of libraries too."""
 
 import json
 import subprocess

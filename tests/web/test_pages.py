@@ -61,7 +61,7 @@ async def test_the_reference_needs_nothing_from_elsewhere(client: Client) -> Non
     assert [(await client.get(file)).status for file in page.files] == [200] * 5
 
 
-async def test_the_reference_keeps_to_a_strict_policy(client: Client) -> None:
+async def test_the_reference_has_a_strict_policy(client: Client) -> None:
     answer = await client.get("/v1/docs")
     policy = answer.header("content-security-policy") or ""
 
@@ -93,7 +93,7 @@ async def test_the_console_needs_nothing_from_elsewhere(client: Client) -> None:
     assert {"/static/console/console.css", "/static/console/stream.js", "/static/vendor/purify.js"} <= seen
 
 
-async def test_the_console_keeps_to_a_stricter_policy(client: Client) -> None:
+async def test_the_console_has_a_stricter_policy(client: Client) -> None:
     answer = await client.get("/")
     policy = answer.header("content-security-policy") or ""
 
@@ -134,7 +134,7 @@ NO_PAGES += ["/index.html", "/static/console/", "/static/console/purify.js", "/s
 
 
 @pytest.mark.parametrize("path", NO_PAGES)
-async def test_what_is_no_page_is_the_apis_404(client: Client, path: str) -> None:
+async def test_any_other_path_is_the_apis_404(client: Client, path: str) -> None:
     answer = await client.get(path)
 
     assert (answer.status, answer.json["code"]) == (404, "not_found")
