@@ -1,91 +1,80 @@
-"""Which messages a log knows already, by all the ids that a client may give them."""
+"""The stream of a run for AG-UI clients, which accept less than the log contains.
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import partial
+The official client rejects an event with a null member and a run that ends in the middle of a message, and takes a
+stream that ends early for a success. So the log stays as the agent wrote it, and the client gets a `StrictStream`.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from app.agui.events import Event, decode_one
-from app.agui.lenient import Json, Lenient, members, reader
+from app.agui.lenient import Json, members, reader
 from app.agui.lifecycle_events import OpenParts, run_error, run_started
-from app.agui.messages import StoredMessage, input_messages, snapshot_messages
-from app.agui.outcome import outcome
+from app.agui.message_ids import GeneratedIds
+from app.agui.messages import snapshot_messages
+from app.agui.outcome import final_status
 from app.clock import now_ms
 from app.errors import ApiError
 from app.models.output import OutputFormat
 from app.models.runs import AcceptedRun
 from app.results import EventStream, StreamEvent
 
-_STEMS = frozenset({"REASONING", "REASONING_MESSAGE", "TEXT_MESSAGE"})
-
-
-class GeneratedIds:
-    """Makes them for the events of one run, taken in order."""
-
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        self._count = 0
-        self._made: dict[str, str] = {}
-
-    def missing(self, event: Event) -> str | None:
-        """The message id that the event ought to have; None if it has one or is no part of a message."""
-        stem, _, step = (event.type or "").rpartition("_")
-        if event.message_id is not None or stem not in _STEMS:
-            return None
-        if step == "START":
-            self._count += 1
-            self._made[stem] = f"{self._run_id}-{self._count}"
-        return self._made.get(stem)
-
-
-class _KnownCall(msgspec.Struct, gc=False):
-    parent_id: str | None = msgspec.field(name="parentMessageId", default=None)
-
-
-_known_call = Lenient(_KnownCall)
-
-
-def known_ids(events: Iterable[Event]) -> set[str]:
-    """The ids of the messages that these events say, restate or were given.
-
-    A message without an id has the one that `Names` makes. A client that is not told in which message a tool call
-    stands makes one with the id of the call.
-    """
-    names: dict[str, GeneratedIds] = {}
-    return {id for event in events for id in _known_ids(event, names) if id}
-
-
-def _known_ids(event: Event, names: dict[str, GeneratedIds]) -> Iterator[str | None]:
-    yield event.message_id
-    if event.run_id:
-        yield names.setdefault(event.run_id, GeneratedIds(event.run_id)).missing(event)
-    if event.type == "TOOL_CALL_START":
-        yield event.tool_call_id
-        call = _known_call(event.raw)
-        yield call.parent_id if call else None
-    for message in _known_messages(event):
-        yield message.id
-
-
-def _known_messages(event: Event) -> list[StoredMessage]:
-    if event.type == "MESSAGES_SNAPSHOT":
-        return snapshot_messages(event.raw)
-    return input_messages(event.raw) if event.type == "RUN_STARTED" else []
-
-
 _encode = msgspec.json.encode
-_NAMES_ITS_RUN = frozenset({"RUN_STARTED", "RUN_FINISHED"})
 _list: Callable[[Json], list[msgspec.Raw] | None] = reader(list[msgspec.Raw])
+
+# The only events in which the protocol has the ids of thread and run; the log adds them to all others.
+_WITH_IDS = frozenset({"RUN_STARTED", "RUN_FINISHED"})
+_ADDED_IDS = frozenset({"threadId", "runId", "thread_id", "run_id"})
+
+_NO_END = ("The events of the run ended before the run did.", "run_broke_off")
+_SHUTDOWN = ("The server is shutting down. Read the run later to see how it ended.", "server_restarted")
+
+
+def client_stream(
+    run: AcceptedRun,
+    thread_id: str,
+    follow: Callable[[str, OutputFormat], Awaitable[EventStream]],
+    conversation: Sequence[dict[str, Any]] = (),
+) -> EventStream:
+    """Return the stream of an accepted run for a client that calls the thread `thread_id`.
+
+    `follow(run_id, format)` opens the run's own stream. It is called once the client reads, when it is too late for an
+    HTTP error: from then on every failure is a RUN_ERROR. For `conversation` see `StrictStream`.
+    """
+    stream = StrictStream(thread_id, run.run_id, conversation)
+
+    async def pages() -> AsyncGenerator[list[StreamEvent], None]:
+        try:
+            source = (await follow(run.run_id, OutputFormat.EVENTS)).pages
+            try:
+                async for page in source:
+                    yield [sent for each in page for sent in _sent(stream.feed(each.event, now_ms()), each.position)]
+                    if stream.ended:
+                        return
+            finally:
+                await source.aclose()
+            yield _sent(stream.abort(*_NO_END, now_ms()))
+        except ApiError as error:
+            yield _sent(stream.abort(str(error), error.code, now_ms()))
+
+    return EventStream(pages(), on_shutdown=lambda: _sent(stream.abort(*_SHUTDOWN, now_ms())))
+
+
+def _sent(events: list[bytes], position: int | None = None) -> list[StreamEvent]:
+    """Return events to send, the last of them with the position of the log's event for which they are sent."""
+    return [StreamEvent(event) for event in events[:-1]] + [StreamEvent(event, position) for event in events[-1:]]
 
 
 class StrictStream:
-    """The events of one run, made such that a strict client takes them: `thread_id` is the client's own.
+    """The events of one run as a strict client accepts them; `thread_id` is the client's name for the thread.
 
-    RUN_STARTED comes first, nothing starts in the middle of a message, no member is null, what is open is closed before
-    the run ends, and exactly one terminal event, after which `ended` is True, ends it. A client takes a snapshot of the
-    messages for all there is: where agents restate only their run, `conversation` is what the client knew before. Times
-    in ms.
+    RUN_STARTED comes first. Nothing continues or ends a message that is not open, and no member is null. Open parts are
+    closed before the run ends. Exactly one terminal event ends it, after which `ended` is True.
+
+    A client takes a snapshot of the messages for the whole conversation. Where agents put only their run into it,
+    `conversation` has the messages that the client knew before. Times are in ms.
     """
 
     def __init__(self, thread_id: str, run_id: str, conversation: Sequence[dict[str, Any]] = ()) -> None:
@@ -96,120 +85,87 @@ class StrictStream:
         self._started = False
         self._early: list[bytes] = []
         self._parts = OpenParts()
-        self._names = GeneratedIds(run_id)
+        self._ids = GeneratedIds(run_id)
 
     def feed(self, raw: Json, now: int) -> list[bytes]:
-        """What the client gets for the run's next event; nothing for one that has no place where it stands."""
-        event = decode_one(raw, 0)
-        values = members(raw)
+        """Return the events that the client gets for the run's next event, none if it does not fit where it is."""
+        event, values = decode_one(raw, 0), members(raw)
         if self.ended or event is None or values is None or not event.type:
             return []
-        starts = event.type == "RUN_STARTED"
-        if starts and self._started:
-            return []
+        if event.type == "RUN_STARTED":
+            if self._started:
+                return []
+            self._started = True
+            return [self._adapt(event, values), *self._early]
         if event.type == "RAW" and not self._started:
-            self._early.append(_encode(_plain(values, event.type)))
+            self._early.append(self._adapt(event, values))
             return []
-        news = [] if starts else self._opening(now)
-        self._started = True
-        present = _plain(values, event.type)
-        changes = self._ids(event, present) | self._message(event) | self._snapshot(event, present)
+        before = self._start(now)
+        adapted = self._adapt(event, values)
         if not self._parts.fits(event):
-            return news
+            return before
         self._parts.observe(event)
-        if outcome(event):
-            news += self._closing(now)
+        if final_status(event):
+            before += self._close_parts(now)
             self.ended = True
-        changes = {name: value for name, value in changes.items() if bytes(present.get(name, b"")) != _encode(value)}
-        news.append(_encode(present | changes) if changes or len(present) < len(values) else bytes(raw))
-        return [*news, *self._early] if starts else news
+        return [*before, adapted]
 
     def abort(self, message: str, code: str, now: int) -> list[bytes]:
-        """The end for a client that will not see that of the run; nothing if it has."""
+        """Return RUN_ERROR and what has to come before it, or nothing if the stream has ended."""
         if self.ended:
             return []
         self.ended = True
         error = run_error(self._thread_id, self._run_id, message, code, now)
-        return [*self._opening(now), *self._closing(now), _encode(_plain(members(error) or {}, "RUN_ERROR"))]
+        return [*self._start(now), *self._close_parts(now), _without_ids(error)]
 
-    def _opening(self, now: int) -> list[bytes]:
+    def _start(self, now: int) -> list[bytes]:
         if self._started:
             return []
         self._started = True
         return [run_started(self._thread_id, self._run_id, None, now), *self._early]
 
-    def _closing(self, now: int) -> list[bytes]:
-        closing = self._parts.close(self._thread_id, self._run_id, now)
-        return [_encode(_plain(members(event) or {}, None)) for event in closing]
+    def _close_parts(self, now: int) -> list[bytes]:
+        return [_without_ids(event) for event in self._parts.close(self._thread_id, self._run_id, now)]
 
-    def _ids(self, event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """The client's own ids where the protocol has them."""
-        if event.type not in _NAMES_ITS_RUN:
-            return {}
+    def _adapt(self, event: Event, values: dict[str, msgspec.Raw]) -> bytes:
+        """Return an event as the client accepts it, byte for byte if nothing has to change."""
+        present = _present(values, event.type)
+        if event.type in _WITH_IDS:
+            changes = self._client_ids(event, present)
+        elif event.type == "MESSAGES_SNAPSHOT":
+            changes = self._whole_conversation(event, present)
+        else:
+            changes = self._message_members(event)
+        changes = {name: value for name, value in changes.items() if bytes(present.get(name, b"")) != _encode(value)}
+        return _encode(present | changes) if changes or len(present) < len(values) else bytes(event.raw)
+
+    def _client_ids(self, event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
         ids = {"threadId": self._thread_id, "runId": self._run_id}
-        told = members(values.get("input", b"")) if event.type == "RUN_STARTED" else None
-        return ids if told is None else {**ids, "input": {**told, **ids}}
+        run_input = members(values.get("input", b"")) if event.type == "RUN_STARTED" else None
+        return ids if run_input is None else {**ids, "input": {**run_input, **ids}}
 
-    def _message(self, event: Event) -> dict[str, Any]:
-        """An id for a message that has none, as the thoughts of some agents; the role that thoughts must have."""
-        changes: dict[str, Any] = {"role": "reasoning"} if event.type == "REASONING_MESSAGE_START" else {}
-        if made := self._names.missing(event):
-            event.message_id = changes["messageId"] = made
-        return changes
-
-    def _snapshot(self, event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """The messages of a snapshot behind those of the conversation that it does not restate."""
-        restated = _list(values.get("messages", b"")) if event.type == "MESSAGES_SNAPSHOT" else None
-        if restated is None:
+    def _whole_conversation(self, event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        """Return the messages of a snapshot after those of the conversation that it does not repeat."""
+        messages = _list(values.get("messages", b""))
+        if messages is None:
             return {}
         ids = {message.id for message in snapshot_messages(event.raw)}
         before = [message for message in self._conversation if message["id"] not in ids]
-        return {"messages": [*before, *restated]} if before else {}
+        return {"messages": [*before, *messages]} if before else {}
+
+    def _message_members(self, event: Event) -> dict[str, Any]:
+        """Return the id of a message that has none, as the reasoning of some agents, and the role of reasoning."""
+        changes: dict[str, Any] = {"role": "reasoning"} if event.type == "REASONING_MESSAGE_START" else {}
+        if generated := self._ids.generate(event):
+            event.message_id = changes["messageId"] = generated
+        return changes
 
 
-def _plain(values: dict[str, msgspec.Raw], type_: str | None) -> dict[str, msgspec.Raw]:
-    """The members of an event without null ones, and without the run's ids where the log adds them to the protocol."""
-    added = () if type_ in _NAMES_ITS_RUN else ("threadId", "runId", "thread_id", "run_id")
+def _present(values: dict[str, msgspec.Raw], type_: str | None) -> dict[str, msgspec.Raw]:
+    """Return the members of an event that are not null, without the ids that the log has added."""
+    added = () if type_ in _WITH_IDS else _ADDED_IDS
     return {name: value for name, value in values.items() if name not in added and bytes(value) != b"null"}
 
 
-_ABORTED = ("The events of the run ended before the run did.", "run_broke_off")
-_STOPS = ("The server stops; what becomes of the run can be read later.", "server_restarted")
-
-
-def client_stream(
-    run: AcceptedRun,
-    thread_id: str,
-    follow: Callable[..., Awaitable[EventStream]],
-    conversation: Sequence[dict[str, Any]] = (),
-) -> EventStream:
-    """The stream of an accepted run for a client that calls the thread `thread_id`; for both see `WellFormed`.
-
-    `follow` opens the stream of a `run_id` in a `format`. It is called once the client reads, when it is too late for
-    an HTTP error: from then on what goes wrong is a RUN_ERROR.
-    """
-    form = StrictStream(thread_id, run.run_id, conversation)
-    events = partial(follow, run_id=run.run_id, format=OutputFormat.EVENTS)
-    return EventStream(_pages(form, events), on_shutdown=lambda: _frames(form.abort(*_STOPS, now_ms())))
-
-
-async def _pages(
-    form: StrictStream, follow: Callable[[], Awaitable[EventStream]]
-) -> AsyncGenerator[list[StreamEvent], None]:
-    try:
-        pages = (await follow()).pages
-        try:
-            async for page in pages:
-                yield [frame for each in page for frame in _frames(form.feed(each.event, now_ms()), each.position)]
-                if form.ended:
-                    return
-        finally:
-            await pages.aclose()
-        yield _frames(form.abort(*_ABORTED, now_ms()))
-    except ApiError as error:
-        yield _frames(form.abort(str(error), error.code, now_ms()))
-
-
-def _frames(events: list[bytes], position: int | None = None) -> list[StreamEvent]:
-    """The last of the events is the one at that position."""
-    return [StreamEvent(event) for event in events[:-1]] + [StreamEvent(event, position) for event in events[-1:]]
+def _without_ids(event: bytes) -> bytes:
+    return _encode(_present(members(event) or {}, None))

@@ -18,7 +18,7 @@ from app.agui.messages import (
     json_text,
     read_call,
 )
-from app.agui.outcome import merge_outcomes
+from app.agui.outcome import merge_statuses
 from app.agui.times import millis, rfc3339
 from app.models.output import Message, ToolCall
 from app.models.runs import RunStatus
@@ -104,7 +104,7 @@ class Conversation:
 
     def end_run(self, run: Run, outcome: RunStatus) -> None:
         """Apply a terminal event of the run."""
-        run.outcome = merge_outcomes(run.outcome, outcome)
+        run.outcome = merge_statuses(run.outcome, outcome)
 
     def apply_snapshot(self, run: Run, messages: list[StoredMessage]) -> None:
         """Add the messages of a snapshot, which replace those that the run's events have described so far."""

@@ -1,39 +1,28 @@
-"""The events that the engine itself writes, so that every run has a beginning, closed parts and one end."""
+"""Events that the server itself writes, so that every run has a beginning, no open parts, and one end."""
 
 from typing import Any
 
 import msgspec
 
-from app.agui.events import Event
+from app.agui.events import Event, encode_event
 from app.agui.lenient import Lenient
 
-_encode = msgspec.json.encode
 
-
-def run_started(
-    thread_id: str,
-    run_id: str,
-    input: Any,  # noqa: A002  the member's own name
-    timestamp: int,
-) -> bytes:
-    """RUN_STARTED with the RunAgentInput that began it, if any (a dict, or JSON as `msgspec.Raw`); time in ms."""
-    return _event("RUN_STARTED", thread_id, run_id, timestamp, input=input)
+def run_started(thread_id: str, run_id: str, run_input: Any, timestamp: int) -> bytes:
+    """Return RUN_STARTED with the run's input, if any (a dict, or JSON as `msgspec.Raw`); `timestamp` in ms."""
+    return encode_event("RUN_STARTED", threadId=thread_id, runId=run_id, timestamp=timestamp, input=run_input)
 
 
 def run_error(thread_id: str, run_id: str, message: str, code: str | None, timestamp: int) -> bytes:
-    """RUN_ERROR with a sentence for a person and, if there is one, a stable code; `timestamp` in ms."""
+    """Return RUN_ERROR with a sentence for a person and a stable code, if any; `timestamp` in ms."""
     message = message.encode(errors="replace").decode()  # half a surrogate pair must not keep a run from ending
-    return _event("RUN_ERROR", thread_id, run_id, timestamp, message=message, code=code)
+    return encode_event("RUN_ERROR", threadId=thread_id, runId=run_id, timestamp=timestamp, message=message, code=code)
 
 
 def run_cancelled(thread_id: str, run_id: str, timestamp: int) -> bytes:
-    """RUN_FINISHED for a run that was interrupted; `timestamp` in ms."""
-    return _event("RUN_FINISHED", thread_id, run_id, timestamp, outcome={"type": "cancelled"})
-
-
-def _event(type_: str, thread_id: str, run_id: str, timestamp: int, **fields: Any) -> bytes:
-    present = {key: value for key, value in fields.items() if value is not None}
-    return _encode({"type": type_, "threadId": thread_id, "runId": run_id, "timestamp": timestamp, **present})
+    """Return RUN_FINISHED for a run that was interrupted; `timestamp` in ms."""
+    outcome = {"type": "cancelled"}
+    return encode_event("RUN_FINISHED", threadId=thread_id, runId=run_id, timestamp=timestamp, outcome=outcome)
 
 
 class _PartKey(msgspec.Struct, gc=False):
@@ -44,7 +33,7 @@ class _PartKey(msgspec.Struct, gc=False):
 
 _part_key = Lenient(_PartKey)
 
-# What opens a part, what closes it, and the member that both name it by.
+# The event that opens a part, the one that closes it, and the member by which both identify it.
 _PARTS = {
     "STEP_STARTED": ("STEP_FINISHED", "stepName"),
     "REASONING_START": ("REASONING_END", "messageId"),
@@ -57,7 +46,7 @@ _PARTS = {
 }
 _KEYS = dict(_PARTS.values())
 
-# What goes on with a part, or ends it another way, by what closes it.
+# The event that continues a part, or ends it in another way, and the one that closes the part.
 _CONTINUES = {
     "REASONING_MESSAGE_CONTENT": "REASONING_MESSAGE_END",
     "THINKING_TEXT_MESSAGE_CONTENT": "THINKING_TEXT_MESSAGE_END",
@@ -70,47 +59,48 @@ _CONTINUES = {
 class OpenParts:
     """The messages, tool calls, thoughts and steps that a run has begun and not ended.
 
-    A run may end only when nothing is open: a reader would take the rest of a message for still to come.
+    A run may end only when nothing is open, or a reader would wait for more of a message.
     """
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str | None], None] = {}
 
     def observe(self, event: Event) -> None:
-        """Take the run's next event."""
+        """Apply the run's next event."""
         kind = event.type or ""
         if kind in _PARTS:
             closing, key = _PARTS[kind]
-            self._open[closing, _name(event, key)] = None
+            self._open[closing, _identify(event, key)] = None
         elif kind in _KEYS:
-            self._open.pop((kind, _name(event, _KEYS[kind])), None)
+            self._open.pop((kind, _identify(event, _KEYS[kind])), None)
         elif kind == "SUBAGENT_ERROR":
-            self._open.pop((_CONTINUES[kind], _name(event, "subagentRunId")), None)
+            self._open.pop((_CONTINUES[kind], _identify(event, "subagentRunId")), None)
 
     def fits(self, event: Event) -> bool:
-        """Whether the event begins what is not open, or goes on with or ends what is; True for all that do neither.
+        """Return whether the event begins what is not open, or continues or ends what is; True if it does neither.
 
-        A part whose name is missing does not fit, except where its type has no names.
+        An event of a part that does not identify it does not fit, unless its type has no such member.
         """
         kind = event.type or ""
         closing = _PARTS[kind][0] if kind in _PARTS else _CONTINUES.get(kind, kind)
         if closing not in _KEYS:
             return True
-        name = _name(event, _KEYS[closing])
-        if name is None and not closing.startswith("THINKING"):
+        identity = _identify(event, _KEYS[closing])
+        if identity is None and not closing.startswith("THINKING"):
             return False
-        return ((closing, name) in self._open) is not (kind in _PARTS)
+        return ((closing, identity) in self._open) is not (kind in _PARTS)
 
     def close(self, thread_id: str, run_id: str, timestamp: int) -> list[bytes]:
-        """The events that end whatever is open, what was begun last first; nothing is open afterwards."""
+        """Return the events that end all open parts, the last one opened first; nothing is open afterwards."""
         closing = [
-            _event(kind, thread_id, run_id, timestamp, **{_KEYS[kind]: name}) for kind, name in reversed(self._open)
+            encode_event(kind, threadId=thread_id, runId=run_id, timestamp=timestamp, **{_KEYS[kind]: identity})
+            for kind, identity in reversed(self._open)
         ]
         self._open.clear()
         return closing
 
 
-def _name(event: Event, key: str) -> str | None:
+def _identify(event: Event, key: str) -> str | None:
     if key == "messageId":
         return event.message_id
     if key == "toolCallId":

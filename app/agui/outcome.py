@@ -1,13 +1,35 @@
-"""What the events that end a run say about it."""
+"""How a run ended, read from its terminal event: RUN_FINISHED or RUN_ERROR."""
 
 from typing import Any
 
 import msgspec
 
-from app.agui.events import Event, EventHeader
-from app.agui.lenient import Json, Lenient, members, plain
+from app.agui.events import EventHeader
+from app.agui.lenient import Lenient, plain
 from app.agui.times import millis
-from app.models.runs import RunStatus
+from app.agui.usage import usage
+from app.models.runs import RunStatus, Usage
+
+_NO_MESSAGE = "The agent reported an error."
+
+
+class Interrupt(msgspec.Struct, gc=False):
+    """Something that an agent wants decided before it goes on with the next run; `expires_at` in ms."""
+
+    id: str = ""
+    message: str | None = None
+    tool_call_id: str | None = msgspec.field(name="toolCallId", default=None)
+    response_schema: dict[str, Any] | None = msgspec.field(name="responseSchema", default=None)
+    expires_at: int | None = msgspec.field(name="expiresAt", default=None)
+
+
+class RunOutcome(msgspec.Struct, frozen=True):
+    """The end of a run: its final status, its error if it has that status, open interrupts, use of language models."""
+
+    status: RunStatus
+    error: str | None = None
+    interrupts: tuple[Interrupt, ...] = ()
+    usage: Usage | None = None
 
 
 class _Terminal(msgspec.Struct, gc=False):
@@ -20,19 +42,30 @@ class _Result(msgspec.Struct, gc=False):
     is_error: bool | None = None
 
 
-class _RunOutcome(msgspec.Struct, gc=False):
+class _Outcome(msgspec.Struct, gc=False):
     type: str | None = None
+    interrupts: list[msgspec.Raw] = []
 
 
 _terminal = Lenient(_Terminal)
 _result = Lenient(_Result)
-_run_outcome = Lenient(_RunOutcome)
+_outcome = Lenient(_Outcome)
+_interrupt = Lenient(Interrupt, expires_at=plain(millis))
 
 
-def outcome(event: EventHeader) -> RunStatus | None:
-    """How this event ends its run; None for an event that ends none.
+def read_outcome(event: EventHeader) -> RunOutcome | None:
+    """Return how this event ends its run, or None if it is not a terminal event."""
+    status = final_status(event)
+    if status is None:
+        return None
+    error = (error_message(event) or _NO_MESSAGE) if status is RunStatus.ERROR else None
+    return RunOutcome(status, error, tuple(_interrupts(event)), usage(event))
 
-    An outcome of `interrupt` is a completed turn: the agent waits for an answer, which begins the next run.
+
+def final_status(event: EventHeader) -> RunStatus | None:
+    """Return the status in which this event leaves its run, or None if it is not a terminal event.
+
+    A run that ends with interrupts is completed: the decisions on them begin the next run.
     """
     if event.type == "RUN_ERROR":
         return RunStatus.ERROR
@@ -40,11 +73,12 @@ def outcome(event: EventHeader) -> RunStatus | None:
         return None
     if (result := _result(terminal.result)) and result.is_error:
         return RunStatus.ERROR
-    return RunStatus.INTERRUPTED if _outcome_type(terminal.outcome) == "cancelled" else RunStatus.COMPLETED
+    outcome = _outcome(terminal.outcome)
+    return RunStatus.INTERRUPTED if outcome and outcome.type == "cancelled" else RunStatus.COMPLETED
 
 
-def merge_outcomes(one: RunStatus | None, other: RunStatus | None) -> RunStatus | None:
-    """What a run with both endings counts as: one error makes an error, one cancellation an interruption."""
+def merge_statuses(one: RunStatus | None, other: RunStatus | None) -> RunStatus | None:
+    """Return the status of a run with two terminal events: an error wins, then an interruption."""
     for status in (RunStatus.ERROR, RunStatus.INTERRUPTED):
         if status in {one, other}:
             return status
@@ -52,42 +86,15 @@ def merge_outcomes(one: RunStatus | None, other: RunStatus | None) -> RunStatus 
 
 
 def error_message(event: EventHeader) -> str | None:
-    """The agent's or platform's own words in a RUN_ERROR, not cleaned."""
+    """Return the message of a RUN_ERROR as the agent or the platform wrote it, not yet fit for clients."""
     terminal = _terminal(event.raw) if event.type == "RUN_ERROR" else None
     return terminal.message if terminal else None
 
 
-def _outcome_type(raw: Json) -> str | None:
-    outcome = _run_outcome(raw)
-    return outcome.type if outcome else None
-
-
-_Schema = dict[str, Any]
-
-
-class Interrupt(msgspec.Struct, gc=False):
-    """One question; `expires_at` in ms."""
-
-    id: str = ""
-    message: str | None = None
-    tool_call_id: str | None = msgspec.field(name="toolCallId", default=None)
-    response_schema: _Schema | None = msgspec.field(name="responseSchema", default=None)
-    expires_at: int | None = msgspec.field(name="expiresAt", default=None)
-
-
-class _InterruptOutcome(msgspec.Struct, gc=False):
-    type: str | None = None
-    interrupts: list[msgspec.Raw] = []
-
-
-_interrupt = Lenient(Interrupt, expires_at=plain(millis))
-_interrupt_outcome = Lenient(_InterruptOutcome)
-
-
-def interrupts_of(event: Event) -> list[Interrupt]:
-    """The questions that a run ends with; those without an id cannot be answered and are left out."""
-    values = members(event.raw) if event.type == "RUN_FINISHED" else None
-    outcome = _interrupt_outcome(values["outcome"]) if values and "outcome" in values else None
+def _interrupts(event: EventHeader) -> list[Interrupt]:
+    """Return the interrupts with which a run ends; nobody can decide on one without an id."""
+    terminal = _terminal(event.raw) if event.type == "RUN_FINISHED" else None
+    outcome = _outcome(terminal.outcome) if terminal else None
     if outcome is None or outcome.type != "interrupt":
         return []
     found = [_interrupt(raw) for raw in outcome.interrupts]

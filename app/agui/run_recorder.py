@@ -1,54 +1,46 @@
-"""What goes into the log of one run: the agent's events, made whole, up to exactly one terminal event.
+"""The log of one run: the agent's events, completed so that there is one beginning and exactly one terminal event.
 
-The `input` that RUN_STARTED gets holds only the messages that are new with this run: the earlier ones are in the log
-already, and to repeat them in each run would make a log grow with the square of the conversation.
+The input that RUN_STARTED gets holds only the messages that are new with this run. The log has the earlier ones, and
+repeating them in every run would make it grow with the square of the conversation.
 """
 
 from collections.abc import Iterable
 
 import msgspec
 
-from app.agui.events import Event, decode
+from app.agui.events import Event, decode, decode_one
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
-from app.agui.outcome import Interrupt, error_message, interrupts_of, outcome
+from app.agui.outcome import RunOutcome, read_outcome
 from app.agui.stamp import with_ids
-from app.agui.usage import usage
-from app.models.runs import RunStatus, Usage
+from app.models.runs import RunStatus
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why the engine ends a run with RUN_ERROR: a stable code and a sentence for the client."""
+    """The reason for which the engine ends a run with RUN_ERROR: a stable code and a sentence for the client."""
 
     code: str
     message: str
 
 
-PROTOCOL_ERROR = Failure("agent_protocol_error", "The agent sent something that is no AG-UI event.")
-ENDED_EARLY = Failure("agent_ended_early", "The agent ended without saying how the run ended.")
+PROTOCOL_ERROR = Failure("agent_protocol_error", "The agent sent something that is not an AG-UI event.")
+ENDED_EARLY = Failure("agent_ended_early", "The agent ended without a terminal event.")
 RUN_TIMEOUT = Failure("run_timeout", "The run took longer than it may and was ended.")
-TOO_MANY_APPROVALS = Failure("too_many_questions", "The agent asked more than it may in one run.")
+TOO_MANY_APPROVALS = Failure("too_many_questions", "The agent requested more approvals than it may in one run.")
 SERVER_RESTARTED = Failure("server_restarted", "The server was restarted during the run.")
 INTERNAL_ERROR = Failure("internal_error", "The run ended because of an internal error.")
-REPORTED = "The agent reported an error."
-
-
-class RunOutcome(msgspec.Struct, frozen=True):
-    """How a run ended: a final status, an error's text, what the agent asks at the end, what was used of models."""
-
-    status: RunStatus
-    error: str | None = None
-    interrupts: tuple[Interrupt, ...] = ()
-    usage: Usage | None = None
 
 
 class ProtocolError(Exception):
-    """The agent sent something that is no AG-UI event."""
+    """The agent sent something that is not an AG-UI event."""
 
 
 class RunRecorder:
-    """The state of one run's log; `ending` is set once the terminal event is in it."""
+    """The state of one run's log; `outcome` is set once it has a terminal event.
 
-    def __init__(self, run_id: str, thread_id: str, run_input: bytes, stored: Iterable[msgspec.Raw] = ()) -> None:
+    `stored` are the events that it has already. Times are in ms. Each method returns the events to add to the log.
+    """
+
+    def __init__(self, run_id: str, thread_id: str, run_input: msgspec.Raw, stored: Iterable[msgspec.Raw] = ()) -> None:
         self.outcome: RunOutcome | None = None
         self._run_id = run_id
         self._thread_id = thread_id
@@ -59,78 +51,66 @@ class RunRecorder:
             self._observe(event)
 
     def record(self, raw: bytes, now: int) -> list[bytes]:
-        """What an event of the agent adds to the log at `now` (ms); nothing once the run has ended.
+        """Add an event of the agent, with this run's ids and a time; nothing once the run has ended.
 
-        Ids are ours, a missing timestamp is `now`; RUN_STARTED comes first and once; what is open is closed before
-        the run ends. `ProtocolError` if `raw` is no event.
+        RUN_STARTED comes before it if the agent has not sent one, and is added only once. Open parts are closed before
+        a terminal event. Raises ProtocolError if `raw` is not an event.
         """
         if self.outcome:
             return []
-        event = _parsed(raw)
-        news: list[bytes] = []
+        event = _parse(raw)
         starts = event.type == "RUN_STARTED"
         if starts and self._started:
             return []
-        if not starts:
-            news += self._opening(now)
+        before = [] if starts else self._start(now)
         if event.type in {"RUN_FINISHED", "RUN_ERROR"}:
-            news += self._closing(now)
+            before += self._close_parts(now)
         self._observe(event)
-        input_ = self._input if starts else None
-        return [*news, with_ids(raw, self._run_id, self._thread_id, now, input_)]
+        return [*before, with_ids(raw, self._run_id, self._thread_id, now, self._input if starts else None)]
 
     def fail(self, failure: Failure, now: int) -> list[bytes]:
         """End the run with RUN_ERROR; nothing if it has ended."""
         if self.outcome:
             return []
         self.outcome = RunOutcome(RunStatus.ERROR, failure.message)
-        error = run_error(
-            thread_id=self._thread_id,
-            run_id=self._run_id,
-            message=failure.message,
-            code=failure.code,
-            timestamp=now,
-        )
-        return [*self._opening(now), *self._closing(now), error]
+        error = run_error(self._thread_id, self._run_id, failure.message, failure.code, now)
+        return [*self._start(now), *self._close_parts(now), error]
 
     def interrupt(self, now: int) -> list[bytes]:
         """End the run as interrupted; nothing if it has ended."""
         if self.outcome:
             return []
         self.outcome = RunOutcome(RunStatus.INTERRUPTED)
-        finished = run_cancelled(thread_id=self._thread_id, run_id=self._run_id, timestamp=now)
-        return [*self._opening(now), *self._closing(now), finished]
+        return [*self._start(now), *self._close_parts(now), run_cancelled(self._thread_id, self._run_id, now)]
 
     def cancel_queued(self, now: int) -> list[bytes]:
         """End a run that never began as interrupted; its messages do not become part of the conversation."""
         self._started = True
-        started = run_started(thread_id=self._thread_id, run_id=self._run_id, input=None, timestamp=now)
-        return [started, *self.interrupt(now)]
+        return [run_started(self._thread_id, self._run_id, None, now), *self.interrupt(now)]
 
-    def _opening(self, now: int) -> list[bytes]:
+    def _start(self, now: int) -> list[bytes]:
         if self._started:
             return []
         self._started = True
-        return [run_started(thread_id=self._thread_id, run_id=self._run_id, input=self._input, timestamp=now)]
+        return [run_started(self._thread_id, self._run_id, self._input, now)]
 
-    def _closing(self, now: int) -> list[bytes]:
+    def _close_parts(self, now: int) -> list[bytes]:
         return self._parts.close(self._thread_id, self._run_id, now)
 
     def _observe(self, event: Event) -> None:
         self._parts.observe(event)
         if event.type == "RUN_STARTED":
             self._started = True
-        elif status := outcome(event):
-            error = (error_message(event) or REPORTED) if status is RunStatus.ERROR else None
-            self.outcome = RunOutcome(status, error, tuple(interrupts_of(event)), usage(event))
+        elif outcome := read_outcome(event):
+            self.outcome = outcome
 
 
-def _parsed(raw: bytes) -> Event:
+def _parse(raw: bytes) -> Event:
     try:
         raw.decode()
     except UnicodeDecodeError as error:
         raise ProtocolError from error
-    event = next(decode([raw]), None)
+    event = decode_one(raw, 1)
     if event is None or not event.type:
         raise ProtocolError
     return event

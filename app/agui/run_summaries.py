@@ -9,7 +9,7 @@ import msgspec
 from app.agui.events import EventHeader
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
-from app.agui.outcome import error_message, merge_outcomes, outcome
+from app.agui.outcome import error_message, final_status, merge_statuses
 from app.agui.run_filter import normalize_run_id
 from app.agui.usage import cost_delta, usage
 from app.models.runs import RunStatus, RunSummary, Usage
@@ -73,8 +73,8 @@ class _Run(msgspec.Struct, eq=False):
             self.text_message = (content_text(said.content) or None) if said and said.role == "user" else None
         elif event.type == "MESSAGES_SNAPSHOT" and self.input_message is None and self.text_message is None:
             self.snapshot_message = last_user_text(snapshot_messages(event.raw))
-        elif status := outcome(event):
-            self.outcome = merge_outcomes(self.outcome, status)
+        elif status := final_status(event):
+            self.outcome = merge_statuses(self.outcome, status)
             self.finished_at = self.last_at
             self.error = error_message(event) or self.error
             self.usage = usage(event) or self.usage

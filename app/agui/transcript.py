@@ -9,7 +9,7 @@ from app.agui.conversation import Conversation, Run
 from app.agui.events import FullEvent
 from app.agui.json_strings import escape, escaped, join_strings
 from app.agui.messages import content_text, error_text, input_messages, json_text, normalize_keys
-from app.agui.outcome import outcome
+from app.agui.outcome import final_status
 from app.models.output import Message
 
 _TEXT, _REASONING, _CALL = "text", "reasoning", "call"
@@ -59,7 +59,7 @@ class TranscriptBuilder:
             self._conversation.add(run, input_messages(event.raw), streamed=True)
         elif event.type == "MESSAGES_SNAPSHOT":
             self._conversation.apply_snapshot(run, [normalize_keys(message) for message in event.messages or ()])
-        elif status := outcome(event):
+        elif status := final_status(event):
             self._conversation.end_run(run, status)
 
     def _apply_text(self, event: FullEvent, run: Run, delta: bytes | None, kind: str, step: str) -> None:

@@ -28,6 +28,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 import structlog
 
 from app.agents.port import Agent, AgentError, RequestApproval, Turn
+from app.agui.outcome import RunOutcome
 from app.agui.run_recorder import (
     ENDED_EARLY,
     INTERNAL_ERROR,
@@ -37,7 +38,6 @@ from app.agui.run_recorder import (
     TOO_MANY_APPROVALS,
     Failure,
     ProtocolError,
-    RunOutcome,
     RunRecorder,
 )
 from app.clock import now_ms

@@ -140,5 +140,5 @@ def test_the_approval_of_an_agent_that_is_killed_is_closed(api: Api, session_id:
 def test_an_agent_that_requests_permission_endlessly_is_stopped(stage: EmbeddedStage, api: Api) -> None:
     session_id = stage.session(api, "running", approval_policy="allow")
     run = api.say(session_id, "careful 1000000")
-    assert (run["status"], run["error"]) == ("error", "The agent asked more than it may in one run.")
+    assert (run["status"], run["error"]) == ("error", "The agent requested more approvals than it may in one run.")
     assert api.say(session_id, "hello")["status"] == "completed"

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agui.client_stream import StrictStream, known_ids
+from app.agui.client_stream import StrictStream
 from app.agui.events import decode
+from app.agui.message_ids import known_ids
 
 START = {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
 CONTENT = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"}

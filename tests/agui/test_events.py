@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.agui.compaction import compact
 from app.agui.events import decode
 from app.agui.lifecycle_events import OpenParts
-from app.agui.outcome import outcome
+from app.agui.outcome import read_outcome
 from app.agui.run_filter import normalize_run_id, of_run
 from app.agui.run_summaries import summaries
 from app.agui.transcript import transcript
@@ -98,7 +98,7 @@ def test_no_reader_raises_whatever_the_log_holds(raws: list[bytes]) -> None:
     parts = OpenParts()
     for event in events:
         parts.observe(event)
-        outcome(event)
+        read_outcome(event)
     msgspec.json.encode([transcript(events), summaries(events, session_running=True)])
     msgspec.json.decode(msgspec.json.encode([parts.close("t", "r", 1)]))
     assert all(_is_object(entry) for entry in bytes_of(compact(events)))

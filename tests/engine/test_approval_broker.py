@@ -277,7 +277,7 @@ class TestBounds:
             end = (await harness.log(session_id))[-1]
             assert (end["code"], end["message"]) == (
                 "too_many_questions",
-                "The agent asked more than it may in one run.",
+                "The agent requested more approvals than it may in one run.",
             )
         assert [decision.allowed for decision in decisions[:6]] == [True] * 5 + [False]
 

@@ -12,7 +12,7 @@ import msgspec
 from app.agui.compaction import DeltaMerger
 from app.agui.events import Event
 from app.agui.lifecycle_events import OpenParts, run_error
-from app.agui.outcome import outcome
+from app.agui.outcome import final_status
 from app.agui.page import STREAM_EVENTS, STREAM_PAGE, cut, stream_events
 from app.agui.run_filter import normalize_run_id
 from app.agui.run_summaries import summaries
@@ -50,7 +50,7 @@ class RunFollower:
             self._has_events = True
             self._run_id, self._thread_id = event.run_id, event.thread_id or self._thread_id
             self._parts.observe(event)
-            self._has_ended = self._has_ended or outcome(event) is not None
+            self._has_ended = self._has_ended or final_status(event) is not None
         return own
 
     async def end(self, log: LogSnapshot) -> list[bytes] | None:

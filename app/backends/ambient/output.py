@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 
-from app.agui.client_stream import client_stream, known_ids
+from app.agui.client_stream import client_stream
+from app.agui.message_ids import known_ids
 from app.agui.run_filter import of_run
 from app.agui.run_input import RunInput, normalize_run_input
 from app.agui.run_summaries import summaries

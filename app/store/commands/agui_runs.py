@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from app import lifecycle
-from app.agui.client_stream import known_ids
 from app.agui.events import decode
+from app.agui.message_ids import known_ids
 from app.agui.run_filter import normalize_run_id
 from app.agui.run_input import RunInput, last_user_message, normalize_run_input
 from app.errors import RunExists

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from app import lifecycle
+from app.agui.outcome import RunOutcome
 from app.agui.run_filter import normalize_run_id
 from app.agui.run_input import build_run_input, last_user_message
-from app.agui.run_recorder import SERVER_RESTARTED, Failure, RunOutcome, RunRecorder
+from app.agui.run_recorder import SERVER_RESTARTED, Failure, RunRecorder
 from app.clock import now_ms
 from app.errors import RunActive, RunEnded, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action
