@@ -1,5 +1,6 @@
 """The document: complete, exact, used, and true to the types and errors of the code."""
 
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
@@ -283,6 +284,13 @@ def test_an_error_example_has_the_text_that_is_sent() -> None:
     for name, example in examples.items():
         if name in texts.keys() - {"invalid_request", "backend_error"}:  # those have texts of their own
             assert example["value"]["error"] == texts[name]
+
+
+def test_an_error_example_has_the_message_of_the_error() -> None:
+    messages = {inspect.cleandoc(found.__doc__ or "").splitlines()[0] for found in ERRORS}
+    specific = {"invalid_request", "content_encoding", "backend_error"}
+    for name, example in COMPONENTS["examples"].items():
+        assert name in specific or example["value"]["error"] in messages, name
 
 
 def test_the_manual_lists_every_error_code() -> None:
