@@ -13,6 +13,7 @@ from app.server.context import RequestContext
 from app.server.streaming import RawHeaders, send_chunks
 
 
+# Not in app.errors, whose codes are all in the document, until an operation documents this one.
 class RangeNotSatisfiable(ApiError):
     """The file has no bytes in this range; Content-Range gives its size."""
 
@@ -25,7 +26,7 @@ class RangeNotSatisfiable(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the size of the file, as RFC 9110 wants it."""
+        """Return the size of the file, as RFC 9110 recommends."""
         return {"Content-Range": f"bytes */{self.size}"}
 
 
@@ -38,9 +39,9 @@ async def send_file(
     documented: Collection[int],
     headers: RawHeaders,
 ) -> None:
-    """Send a file with 200, 206 or 304, or raise `RangeNotSatisfiable`; only with statuses that are documented.
+    """Send a file with 200, 206 or 304, or raise `RangeNotSatisfiable`. Only documented statuses are used.
 
-    Among headers is the Content-Type.
+    `headers` has the Content-Type.
     """
     tag = (b"etag", b'"%b"' % file.etag.encode())
     if HTTPStatus.NOT_MODIFIED in documented and is_current(context, file.etag):

@@ -24,8 +24,8 @@ _encode = msgspec.json.Encoder().encode
 class Responses:
     """The successful responses of one operation.
 
-    A result with content gets the first documented success that has content, with its media type; a result without
-    content gets the first that has none. A file may get 206, 304 and 416 as well, if they are documented.
+    A result with content gets the first documented success that has content, with its media type; one without content
+    gets the first that has none. A file may get 206, 304 and 416 as well, if they are documented.
     """
 
     def __init__(self, definition: dict[str, Any], paths: Mapping[str, str]) -> None:
@@ -53,13 +53,11 @@ class Responses:
         arguments: Mapping[str, Any],
         headers: RawHeaders,
     ) -> None:
-        """Send the result of an operation for these arguments. Headers are added to its own."""
+        """Send the result of an operation for these arguments, with these headers and its own."""
         if isinstance(result, Idempotent):
             if result.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
             result = result.value
-        if self._location:
-            headers.append((b"location", self._location.path(arguments, result).encode("ascii")))
         content_type = (b"content-type", self._content_type.encode())
         if isinstance(result, EventStream):
             await send_event_stream(context, receive, send, self._status, result)
@@ -72,12 +70,15 @@ class Responses:
                 context, receive, send, result, documented=self._documented, headers=[*headers, content_type]
             )
         elif result is None or isinstance(result, FileWritten):
-            tag = [(b"etag", b'"%b"' % result.etag.encode())] if result else []
-            await send({"type": "http.response.start", "status": self._empty_status, "headers": [*headers, *tag]})
+            if result is not None:
+                headers.append((b"etag", b'"%b"' % result.etag.encode()))
+            await send({"type": "http.response.start", "status": self._empty_status, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
         else:
-            content = result.encode() if isinstance(result, str) else _encode(result)
-            headers = [*headers, content_type, (b"content-length", b"%d" % len(content))]
+            if self._location:
+                headers.append((b"location", self._location.path(arguments, result).encode("ascii")))
+            content = _encode(result) if self.is_json else result.encode()
+            headers += [content_type, (b"content-length", b"%d" % len(content))]
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             await send({"type": "http.response.body", "body": content})
 

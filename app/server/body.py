@@ -10,7 +10,7 @@ from app.server.context import RequestContext
 
 STALL_SECONDS = 30.0  # how long a client may pause within a body
 
-# Nearly all of a small body has arrived already: to wait for its end keeps the connection usable.
+# Nearly all of a small body has arrived already. Waiting for its end keeps the connection usable.
 _SMALL_BYTES = 65_536
 _SMALL_SECONDS = 0.5
 _LINGER_BYTES = 128 * 2**20
