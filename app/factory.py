@@ -50,7 +50,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> ASGIApp:
         CompiledContract, handlers=find_handlers(), backend=backend, max_body=settings.max_body_bytes
     )
     api = ConnexionMiddleware(
-        web.create_app(document),
+        web.create_app(spec.published(document)),
         middlewares=[contract, LifespanMiddleware],
         lifespan=lifespan,
         security_map=security.SECURITY_MAP,

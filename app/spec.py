@@ -1,4 +1,4 @@
-"""Bundle the files under openapi/ into the one document that is loaded, served and published."""
+"""Bundle the files under openapi/ into the one document that the server is built from and that is published."""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
 """Where the files are; the wheel has them beside `app/` too."""
 
 _ROOT = "openapi.yaml"
+_SERVER_ONLY = {"x-aliases", "x-pattern-words", "x-key-words"}
+"""Extensions that only this server reads: they are no part of the published document."""
 _KINDS = ("schemas", "parameters", "headers", "responses", "examples", "links")
 
 
@@ -30,6 +32,21 @@ def load(directory: Path = OPENAPI) -> dict[str, Any]:
     order of the files, and the components of a kind are sorted by name. Raises `SpecError`.
     """
     return _Bundle(directory.resolve()).document()
+
+
+def published(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document as clients get it: without the extensions that only this server reads."""
+    stripped: dict[str, Any] = _strip(document)
+    return stripped
+
+
+def _strip(node: Any) -> Any:
+    match node:
+        case dict():
+            return {key: _strip(value) for key, value in node.items() if key not in _SERVER_ONLY}
+        case list():
+            return [_strip(item) for item in node]
+    return node
 
 
 def version() -> str:

@@ -19,5 +19,5 @@ def print_spec(
     """Print the OpenAPI document that the server serves."""
     from app import spec
 
-    document = spec.load()
+    document = spec.published(spec.load())
     typer.echo(spec.as_yaml(document) if form is SpecFormat.YAML else spec.as_json(document))

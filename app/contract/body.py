@@ -65,7 +65,7 @@ class JsonBody:
         value = _normalize(value, self._schema, "body")
         if not self._validator.is_valid(value):
             raise self._validator.error(value, "body")
-        return _resolve_aliases(value, self._schema)
+        return value
 
 
 class RawBody:
@@ -149,13 +149,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
 
 
-# What reads as absent, and deprecated names
+# Leniencies that the document does not show: what reads as absent, and other names of a member
 
 
 def _normalize(value: Any, schema: dict[str, Any], location: str) -> Any:
-    """Drop what reads as absent: a known member that is null, or an optional string that is empty.
+    """Rename the members that the document knows by another name (`x-aliases`), and drop what reads as absent.
 
-    Sizes are checked first of all, since everything that follows takes time and memory for each item and member.
+    That is a known member that is null, or an optional string that is empty. Sizes are checked first of all, since
+    everything that follows takes time and memory for each item and member.
     """
     if isinstance(value, list) and "items" in schema:
         _check_size(value, "maxItems", schema.get("maxItems", MAX_ITEMS), location)
@@ -166,16 +167,15 @@ def _normalize(value: Any, schema: dict[str, Any], location: str) -> Any:
     _check_size(value, "maxProperties", schema.get("maxProperties", None if known is None else MAX_MEMBERS), location)
     if known is None:
         return value
-    required = schema.get("required", ())
-    present = {
-        name: _normalize(item, known.get(name, {}), f"{location}.{name}")
-        for name, item in value.items()
-        if not (name in known and (item is None or (item == "" and _is_optional_string(name, known, required))))
-    }
-    for name in present:
-        current = _current_name(name, known)
-        if current != name and current in present:
-            raise _error(f"is the deprecated name of {current}: send one of them", f"{location}.{name}")
+    required, aliases = schema.get("required", ()), schema.get("x-aliases", {})
+    present: dict[str, Any] = {}
+    for given, item in value.items():
+        name = aliases.get(given, given)
+        if name in known and (item is None or (item == "" and _is_optional_string(name, known, required))):
+            continue
+        if name in present:
+            raise _error("must be given under one name only", f"{location}.{name}")
+        present[name] = _normalize(item, known.get(name, {}), f"{location}.{name}")
     return present
 
 
@@ -186,21 +186,6 @@ def _check_size(value: list[Any] | dict[str, Any], keyword: str, limit: int | No
 
 def _is_optional_string(name: str, known: dict[str, Any], required: list[str]) -> bool:
     return name not in required and known[name].get("type") == "string"
-
-
-def _resolve_aliases(value: Any, schema: dict[str, Any]) -> Any:
-    """Rename the members that the document marks as deprecated with `x-alias-of`."""
-    if isinstance(value, list) and "items" in schema:
-        return [_resolve_aliases(item, schema["items"]) for item in value]
-    known = schema.get("properties")
-    if not isinstance(value, dict) or known is None:
-        return value
-    return {_current_name(name, known): _resolve_aliases(item, known.get(name, {})) for name, item in value.items()}
-
-
-def _current_name(name: str, known: dict[str, Any]) -> str:
-    current: str = known.get(name, {}).get("x-alias-of", name)
-    return current
 
 
 def _error(message: str, location: str = "body") -> BadRequest:

@@ -77,7 +77,7 @@ class Validator:
             types = value if isinstance(value, list) else [value]
             yield Detail(where, "must be " + " or ".join(_TYPES[name] for name in types if name != "null"))
         elif kind == "enum":
-            yield Detail(where, "must be one of " + ", ".join(str(option) for option in value if option is not None))
+            yield Detail(where, "must be one of " + ", ".join(map(str, value)))
         else:
             yield Detail(where, bound_in_words(kind, value))
 
@@ -98,7 +98,7 @@ def bound_in_words(keyword: str, bound: Any) -> str:
 def draft4(schema: Any) -> Any:
     """Return the JSON Schema (draft 4) of an OpenAPI 3.0 schema whose references are resolved.
 
-    `nullable` becomes a type or an alternative. `x-key-pattern` limits the names of a map, for which OpenAPI 3.0 has no
+    `nullable` becomes one of two types. `x-key-pattern` limits the names of a map, for which OpenAPI 3.0 has no
     keyword; `x-key-words` tells a client how.
     """
     if isinstance(schema, list):
@@ -116,15 +116,8 @@ def draft4(schema: Any) -> Any:
         converted["patternProperties"] = {pattern: converted["additionalProperties"]}
         converted["additionalProperties"] = False
     if schema.get("nullable"):
-        return {"anyOf": [{"type": "null"}, converted]} if "type" not in schema else _or_null(converted)
+        converted["type"] = [schema["type"], "null"]
     return converted
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    schema["type"] = [schema["type"], "null"]
-    if "enum" in schema and None not in schema["enum"]:
-        schema["enum"] = [*schema["enum"], None]
-    return schema
 
 
 def _is_large(value: Any) -> bool:

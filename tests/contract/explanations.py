@@ -85,6 +85,15 @@ def utf8(text: str) -> bool:
     return True
 
 
+def null_in_a_field(sent: Sent) -> bool:
+    body = value(sent)
+    return isinstance(body, dict) and bool(re.search(r": ?null", json.dumps(body)))
+
+
+def other_names(sent: Sent) -> bool:
+    return any(name in sent.body for name in (b'"activeWorkflow"', b'"environmentVariables"', b'"gitUrl"'))
+
+
 def strange_names(sent: Sent) -> bool:
     body = value(sent)
     if not isinstance(body, dict):
@@ -110,6 +119,8 @@ EXPLANATIONS = [
         "a body where none is described is refused", ACCEPTED, REFUSED, lambda sent: bodiless(sent) and bool(sent.body)
     ),
     Explanation("names in a map follow x-key-pattern", ACCEPTED, REFUSED, strange_names),
+    Explanation("a null in a field reads as absent", REFUSED, ACCEPTED, null_in_a_field),
+    Explanation("a field has other names", REFUSED, ACCEPTED, other_names),
     Explanation("a body has a limit", ACCEPTED, REFUSED, lambda sent: len(sent.body) > 1_048_576),
     Explanation(
         "integers are plain decimal",

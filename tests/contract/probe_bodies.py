@@ -139,15 +139,25 @@ SESSION = [
     Probe("an unknown field", session(prompt=SECRET), 400, BAD, "body.prompt is not known here"),
     Probe("a field in camelCase", session(displayName=SECRET), 400, BAD, "body.displayName is not known here"),
     Probe("an inherited name", session(__proto__={"x": SECRET}), 400, BAD, "body.__proto__"),
-    Probe("two spellings", session(active_workflow={"git_url": "u"}, activeWorkflow={"gitUrl": "u"}), 400, BAD),
+    Probe(
+        "two spellings",
+        session(active_workflow={"git_url": "u"}, activeWorkflow={"gitUrl": "u"}),
+        400,
+        BAD,
+        "body.active_workflow must be given under one name only",
+    ),
     Probe("two spellings, one null", session(environment_variables=None, environmentVariables={}), 201),
     Probe("one repository", session(repos={"url": SECRET}), 400, BAD, "body.repos must be an array"),
     Probe("a repository without URL", session(repos=[{}]), 400, BAD, "body.repos[0].url is required"),
     Probe("a repository of another shape", session(repos=[{"input": {"url": "u"}}]), 400, BAD, "body.repos[0].input"),
     Probe("a workflow in half", session(active_workflow={"path": SECRET}), 400, BAD, "body.active_workflow.git_url"),
-    Probe("a workflow in mixed spelling", session(active_workflow={"gitUrl": SECRET}), 400, BAD, "gitUrl"),
+    Probe("a workflow in mixed spelling", session(active_workflow={"gitUrl": "https://h/r"}), 201),
     Probe(
-        "an older workflow in half", session(activeWorkflow={"path": SECRET}), 400, BAD, "body.activeWorkflow.gitUrl"
+        "a workflow in half under its other name",
+        session(activeWorkflow={"path": SECRET}),
+        400,
+        BAD,
+        "body.active_workflow.git_url",
     ),
     Probe(
         "a bad environment name", session(environment_variables={"A-B": SECRET}), 400, BAD, "A-B must have a name of"
@@ -161,7 +171,7 @@ SESSION = [
         session(environmentVariables={"A": f"{SECRET}\0"}),
         400,
         BAD,
-        "environmentVariables.A",
+        "environment_variables.A",
     ),
     Probe("a status to begin with", session(status="running"), 400, BAD, "body.status"),
 ]

@@ -16,29 +16,27 @@ SCHEMA = {
     "additionalProperties": False,
     "properties": {
         "task": {"type": "string", "pattern": r"\S", "x-pattern-words": "must not be blank"},
-        "display_name": {"type": "string", "nullable": True},
-        "state": {"nullable": True},
+        "display_name": {"type": "string"},
+        "state": {},
         "repos": {
             "type": "array",
             "maxItems": 100,
-            "nullable": True,
             "items": {
                 "type": "object",
                 "required": ["url"],
                 "additionalProperties": False,
-                "properties": {"url": {"type": "string"}, "branch": {"type": "string", "nullable": True}},
+                "properties": {"url": {"type": "string"}, "branch": {"type": "string"}},
             },
         },
         "notes": {"type": "array", "items": {"type": "object", "required": ["text"]}},
         "tags": {"type": "object", "maxProperties": 50, "additionalProperties": {"type": "string"}},
-        "active_workflow": {"type": "object", "nullable": True, "properties": {"git_url": {"type": "string"}}},
-        "activeWorkflow": {
+        "active_workflow": {
             "type": "object",
-            "nullable": True,
-            "x-alias-of": "active_workflow",
-            "properties": {"gitUrl": {"type": "string", "x-alias-of": "git_url"}},
+            "x-aliases": {"gitUrl": "git_url"},
+            "properties": {"git_url": {"type": "string", "minLength": 2}},
         },
     },
+    "x-aliases": {"activeWorkflow": "active_workflow"},
 }
 
 
@@ -158,14 +156,18 @@ def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes) ->
     assert to_refuse < 2 * to_read
 
 
-def test_deprecated_names_read_as_the_current_ones() -> None:
-    value = body().parse(b'{"task": "t", "activeWorkflow": {"gitUrl": "g"}}')
-    assert value == {"task": "t", "active_workflow": {"git_url": "g"}}
+def test_a_member_has_its_documented_name_whatever_name_it_was_sent_under() -> None:
+    value = body().parse(b'{"task": "t", "activeWorkflow": {"gitUrl": "url"}}')
+    assert value == {"task": "t", "active_workflow": {"git_url": "url"}}
+    assert problems(b'{"task": "t", "activeWorkflow": {"gitUrl": "u"}}') == [
+        ("body.active_workflow.git_url", "must have at least 2 characters")
+    ]
 
 
-def test_both_spellings_of_one_member_are_refused() -> None:
+def test_a_member_under_two_names_is_refused_unless_one_reads_as_absent() -> None:
     found = problems(b'{"task": "t", "activeWorkflow": {}, "active_workflow": {}}')
-    assert found == [("body.activeWorkflow", "is the deprecated name of active_workflow: send one of them")]
+    assert found == [("body.active_workflow", "must be given under one name only")]
+    assert body().parse(b'{"task": "t", "activeWorkflow": null, "active_workflow": {}}')["active_workflow"] == {}
 
 
 def test_an_optional_body_may_be_missing() -> None:

@@ -25,11 +25,8 @@ REQUESTS = [
     "ApprovalAnswer",
     "Repo",
     "Workflow",
-    "DeprecatedWorkflow",
 ]
 MAPS = ["Labels", "LabelChanges"]
-WORKFLOW = {"git_url": "https://github.com/example/workflows"}
-OLD_WORKFLOW = {"gitUrl": "https://github.com/example/workflows"}
 
 UUID = "0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11"
 PLAIN = UUID.replace("-", "").upper()
@@ -71,15 +68,6 @@ def query(name: str) -> dict[str, Any]:
     return next(node["schema"] for node in nodes(DOCUMENT) if node.get("name") == name and node.get("in") == "query")
 
 
-@each_request
-def test_an_optional_field_takes_null_and_if_it_is_a_text_the_empty_one(name: str) -> None:
-    schema = SCHEMAS[name]
-    for field in set(schema["properties"]) - set(schema.get("required", [])):
-        assert judge(schema["properties"][field]).is_valid(None), field
-        if schema["properties"][field].get("type") == "string":
-            assert text(schema["properties"][field]).is_valid(""), field
-
-
 @pytest.mark.parametrize("name", REQUESTS + MAPS)
 def test_texts_and_collections_are_bounded_and_a_text_holds_no_nul(name: str) -> None:
     for schema in inside(SCHEMAS[name]):
@@ -100,7 +88,6 @@ def test_texts_and_collections_are_bounded_and_a_text_holds_no_nul(name: str) ->
         ("RunMessage", "content"),
         ("Repo", "url"),
         ("Workflow", "git_url"),
-        ("DeprecatedWorkflow", "gitUrl"),
     ],
 )
 def test_a_required_text_is_not_blank(name: str, field: str) -> None:
@@ -111,35 +98,20 @@ def test_a_required_text_is_not_blank(name: str, field: str) -> None:
         assert not rules.is_valid(value)
 
 
-def test_a_session_takes_one_spelling_of_a_field_not_two_and_null_is_none() -> None:
-    session = judge(SCHEMAS["SessionCreate"])
-    variables = {"A": "1"}
-    assert session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "environmentVariables": variables})
-    assert session.is_valid({"task": "x", "active_workflow": WORKFLOW, "environment_variables": variables})
-    assert session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "active_workflow": None})
-    assert session.is_valid({"task": "x", "environmentVariables": None, "environment_variables": variables})
-    assert not session.is_valid({"task": "x", "activeWorkflow": OLD_WORKFLOW, "active_workflow": WORKFLOW})
-    assert not session.is_valid({"task": "x", "environmentVariables": {}, "environment_variables": variables})
-
-
 @each_request
 def test_a_value_that_is_no_object_breaks_one_rule(name: str) -> None:
     for value in ("x", 1, True, ["x"]):
         assert [error.validator for error in judge(SCHEMAS[name]).iter_errors(value)] == ["type"]
 
 
-def test_an_older_spelling_is_deprecated_and_leads_to_a_field_with_the_same_rules() -> None:
+def test_an_other_name_leads_to_a_member_and_is_none_itself() -> None:
     found = []
-    for name, current in (("SessionCreate", SCHEMAS["SessionCreate"]), ("DeprecatedWorkflow", SCHEMAS["Workflow"])):
-        for field, schema in SCHEMAS[name]["properties"].items():
-            old = SCHEMAS[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
-            if successor := old.get("x-alias-of"):
-                new = current["properties"][successor]
-                found.append(field)
-                if "$ref" not in schema:
-                    own = {"description", "deprecated", "x-alias-of"}
-                    assert {key: old[key] for key in old.keys() - own} == {key: new[key] for key in new.keys() - own}
-    assert found == ["activeWorkflow", "environmentVariables", "gitUrl"]
+    for name, schema in SCHEMAS.items():
+        for other, member in schema.get("x-aliases", {}).items():
+            found.append(f"{name}.{other}")
+            assert member in schema["properties"]
+            assert other not in schema["properties"]
+    assert found == ["SessionCreate.activeWorkflow", "SessionCreate.environmentVariables", "Workflow.gitUrl"]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -203,7 +175,7 @@ def test_a_label_to_filter_by_is_a_key_and_a_value() -> None:
 
 def test_a_map_has_words_for_the_names_that_it_accepts() -> None:
     maps = [node for node in nodes(DOCUMENT) if "x-key-pattern" in node]
-    assert len(maps) > 3
+    assert len(maps) == 3
     assert all("x-key-words" in found for found in maps)
 
 

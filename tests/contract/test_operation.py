@@ -20,9 +20,9 @@ MESSAGE = {
     "additionalProperties": False,
     "properties": {
         "content": {"type": "string", "pattern": r"\S"},
-        "on_busy": {"type": "string", "enum": ["enqueue", "reject"], "nullable": True},
-        "onBusy": {"type": "string", "x-alias-of": "on_busy"},
+        "on_busy": {"type": "string", "enum": ["enqueue", "reject"]},
     },
+    "x-aliases": {"onBusy": "on_busy"},
 }
 KEY = parameter("Idempotency-Key", "header", minLength=1)
 
