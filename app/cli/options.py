@@ -1,4 +1,4 @@
-"""Options and arguments that the client's commands share, and the connection made from them."""
+"""Shared by the client's commands: options and arguments, the connection made from them, and standard input."""
 
 import sys
 from collections.abc import Iterator

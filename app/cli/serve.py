@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.options import DEFAULT_URL
 from app.cli.program import program
 from app.cli.startup import exit_on_store_error, fail, load_settings, open_keys
 from app.models.caller import Role
@@ -16,8 +17,6 @@ DEMO_PROJECT = "demo"
 DEMO_KEY = "make run"
 DEMO_KEY_OVERLAP = datetime.timedelta(hours=24)
 """How long the key of an earlier start stays valid, so that open tabs and exported variables go on working."""
-
-_DEFAULT_PORT = 8081
 
 
 class ServeCommand(typer.core.TyperCommand):
@@ -63,6 +62,7 @@ def serve(
         except TracingNotInstalled as error:
             fail(str(error), status=2)
         if settings.database is not None:
+            # Opened in any case, so that a store that cannot be used ends the start with one line.
             _ensure_unlocked(settings.database)
             with open_keys(settings.database) as keys:
                 if demo_key:
@@ -74,7 +74,7 @@ def serve(
 def first_steps(host: str, port: int, key: str) -> str:
     """Return what to do with a new key, as lines that work when they are pasted."""
     url = _local_url(host, port)
-    where = "" if url == _local_url("127.0.0.1", _DEFAULT_PORT) else f"AMBIENT_URL={url} "
+    where = "" if url == DEFAULT_URL else f"AMBIENT_URL={url} "
     return "\n".join(
         [
             f"Console: {url}/#key={key}",
