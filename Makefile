@@ -21,11 +21,11 @@ REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/npx 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: .venv/.runtime ## make .venv with what the server needs
+install: .venv/.runtime ## create .venv with the server's dependencies
 
-install-dev: .venv/.dev ## make .venv with what the tests need too
+install-dev: .venv/.dev ## create .venv with the development dependencies too
 
-run: install ## serve the embedded backend on http://127.0.0.1:8081 and print a curl line that works
+run: install ## serve the embedded backend on http://127.0.0.1:8081 and print the next steps
 	@$(BIN)/python -m app serve --demo-key
 
 test: install-dev $(THIRD_PARTY) ## run every test but the slow ones and those in a browser; TESTS=path runs some
@@ -34,11 +34,11 @@ test: install-dev $(THIRD_PARTY) ## run every test but the slow ones and those i
 test-slow: install-dev $(OPENCODE) ## run what make test leaves out: opencode (176 MB from npm), an installed wheel, the benchmarks' own tests
 	@$(PYTEST) -m slow tests
 
-test-browser: install-dev .venv/axe ## drive the console with a real Chromium, which apt installs where it is missing
+test-browser: install-dev .venv/axe ## test the console in Chromium, which apt installs if it is missing
 	$(call apt-install,chromium)
 	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest tests/browser
 
-check: install-dev ## lint, types, import rules, dependencies, the OpenAPI document; changes nothing
+check: install-dev ## check style, types, import rules, dependencies and the OpenAPI document; change nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -47,31 +47,32 @@ check: install-dev ## lint, types, import rules, dependencies, the OpenAPI docum
 	@$(BIN)/python -m app spec > .venv/openapi.yaml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(REDOCLY) lint .venv/openapi.yaml
 
-fix: install-dev ## format, and mend what the linter can mend
+fix: install-dev ## format the code and fix what the linter can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation, before each backend
+fuzz: install-dev ## send FUZZ_EXAMPLES (200) new requests to each operation of each backend
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) --timeout 0 tests/contract/test_fuzz.py
 
-crash: install-dev ## kill a busy server CRASHES (200) times and see that nothing acknowledged is lost
+crash: install-dev ## kill a busy server CRASHES (200) times and check that nothing acknowledged is lost
 	@CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/e2e/test_crashes.py
 
-bench: install-dev ## measure the server beside others that do the same, with wrk, which apt installs; BENCH=small measures a part
+bench: install-dev ## run the benchmarks, with wrk, which apt installs if it is missing; BENCH=small runs a part
 	$(call apt-install,wrk)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-coverage: install-dev $(THIRD_PARTY) ## run the tests of make test and fail below the coverage that pyproject.toml asks for
+coverage: install-dev $(THIRD_PARTY) ## run the tests of make test and fail below the coverage limit in pyproject.toml
 	@$(PYTEST) -m "not slow" --cov --cov-report term --cov-report html tests
 
 spec: install ## print the OpenAPI document
 	@$(BIN)/python -m app spec
 
-lock: install-dev ## resolve the lock files anew from pyproject.toml
+lock: install-dev ## resolve the lock files from pyproject.toml again
 	@$(UV_COMPILE) --upgrade --extra otel -o requirements.lock pyproject.toml
 	@$(UV_COMPILE) --upgrade --extra otel -c requirements.lock --group dev -o requirements-dev.lock pyproject.toml
 
-# A stamp is touched last. Until then .venv/.unfinished names the make at work; one that was broken off is made anew.
+# A stamp is touched last. Until then .venv/.unfinished has the process id of the make at work; an unfinished .venv is
+# created again.
 
 .venv/.runtime: requirements.lock
 	$(make-venv)
@@ -87,7 +88,7 @@ $(AGUI_CLIENT) $(OPENCODE): %/node_modules: %/package-lock.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-# Its examples are in the SDK's source only.
+# Only the SDK's source distribution has its examples.
 .venv/acp-sdk: .venv/.dev
 	@rm -rf $@ $@.part && mkdir -p $@.part
 	@version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("agent-client-protocol"))') && \
