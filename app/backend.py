@@ -1,4 +1,4 @@
-"""The port: what the API needs of whatever runs the sessions."""
+"""The port: everything that the API needs of a backend that runs sessions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,18 +23,16 @@ from app.results import EventStream, Idempotent, StreamedBody
 
 
 class Backend(ABC):
-    """Runs sessions, on this machine or elsewhere.
+    """A place where sessions run.
 
-    What an implementation can rely on: names, ids and bodies have passed the validation of the document.
+    Names, ids and bodies have passed the validation of the document before a method is called. An implementation must:
 
-    What it promises:
-
-    * Every method raises only errors of `app.errors`, and any may raise those of its connections: `BackendError`,
-      `BackendUnavailable`, `BackendTimeout`, `StorageUnavailable`, `StorageFull`. The docstrings name the others.
-    * Every method that takes a session id raises `SessionNotFound` if the caller's project has no such session.
-    * What a method has returned is stored. The result for a caller's idempotency key (`Idempotent`) is returned again
-      for the same request. `IdempotencyKeyReused` is raised for a different one, and `IdempotencyOutcomeUnknown` if the
-      first request did not get to its end.
+    * raise only errors of `app.errors`: those that a docstring names, and in any method `BackendError`,
+      `BackendUnavailable`, `BackendTimeout`, `StorageUnavailable` and `StorageFull`;
+    * raise `SessionNotFound` for a session id that is not one of the caller's project;
+    * have stored a change durably when its method returns;
+    * store the result for a caller's idempotency key (`Idempotent`) and return it again for the same request; a
+      different one raises `IdempotencyKeyReused`, and `IdempotencyOutcomeUnknown` if the first one was not finished.
     """
 
     # The server's start and end
@@ -191,7 +189,7 @@ class Backend(ABC):
         Raises `NotSupported` if there is none.
         """
 
-    # What a backend may leave out
+    # Optional methods
 
     async def version(
         self,

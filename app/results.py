@@ -1,4 +1,4 @@
-"""Results of operations that are more than a value: streams, files, and what was created or replayed.
+"""Results of operations that are more than a plain value: replays, streams and files.
 
 Handlers return what the port returns. A plain value is one of `app.models`, a text, or None.
 """

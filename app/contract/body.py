@@ -149,11 +149,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
 
 
-# Leniencies that the document does not show: what reads as absent, and other names of a member
+# Leniencies that the document does not show: absent members, and other names of a member
 
 
 def _normalize(value: Any, schema: dict[str, Any], location: str) -> Any:
-    """Rename the members that the document knows by another name (`x-aliases`), and drop what reads as absent.
+    """Rename the members that the document knows by another name (`x-aliases`), and drop members that read as absent.
 
     That is a known member that is null, or an optional string that is empty. Sizes are checked first of all, since
     everything that follows takes time and memory for each item and member.

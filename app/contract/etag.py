@@ -1,4 +1,4 @@
-"""Entity tags: what identifies the state of a resource, and whether a client already has that state."""
+"""Entity tags: they identify the state of a resource, so that a client need not get a state that it already has."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ def etag(version: str, operation_id: str, arguments: Mapping[str, Any]) -> str:
 
 
 def is_current(context: RequestContext, tag: str) -> bool:
-    """Return whether the client has the state that a tag identifies. What is not a list of tags is ignored.
+    """Return whether the client has the state that a tag identifies. A header that is not a list of tags is ignored.
 
-    `*` is ignored too: it asks whether the resource exists, which is not known before the response is made.
+    `*` is ignored too, since it depends on whether the resource exists, which is not known yet.
     """
     if HEADER.lower() not in context.headers:
         return False

@@ -66,7 +66,7 @@ async def send_file(
 
 
 def _requested_range(context: RequestContext, file: FileContent) -> tuple[int, int] | None:
-    """Return start and end of the part that is asked for, None for the whole file.
+    """Return start and end of the requested part, None for the whole file.
 
     A Range that is malformed, in other units or of several parts is ignored, and so is one for another state (If-Range)
     or with another method than GET.

@@ -1,4 +1,4 @@
-"""Operations over HTTP: a request is decoded, checked and answered in the order that the document promises."""
+"""Operations over HTTP: requests are decoded and checked in the order that the document promises."""
 
 import asyncio
 from collections.abc import Mapping

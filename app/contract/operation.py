@@ -27,7 +27,7 @@ class ContractError(Exception):
 class Operation:
     """One operation of the document: its arguments, the role that it needs, and its handler.
 
-    Whoever does not come over HTTP calls it with credentials and plain JSON values:
+    Callers that do not use HTTP pass credentials and plain JSON values:
 
         run = await operation(credentials, {"session_id": "s1", "body": {"content": "hello"}})
 
@@ -77,7 +77,7 @@ class Operation:
     ) -> Any:
         """Return the result of the handler for plain JSON values by the names of its arguments.
 
-        Raises what `authorize`, `bind` and `invoke` raise, in this order.
+        Raises the errors of `authorize`, `bind` and `invoke`, in this order.
         """
         caller = await self.authorize(credentials)
         return await self.invoke(caller, self.bind(values), idempotency_key=idempotency_key)

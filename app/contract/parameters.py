@@ -24,7 +24,7 @@ class Parameter:
     parameter in errors. All methods raise `BadRequest`.
     """
 
-    def __init__(self, definition: dict[str, Any], type: Any = None) -> None:  # noqa: A002 - what it is
+    def __init__(self, definition: dict[str, Any], type: Any = None) -> None:  # noqa: A002 - the plain word
         self.name: str = definition["name"]
         self.place: str = definition["in"]
         self.location = f"{self.place}.{self.name}"

@@ -15,7 +15,7 @@ from app.server.context import RequestContext
 from app.server.streaming import RawHeaders, send_chunks, send_event_stream
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # what needs no quoting, which takes longer than all the rest
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # needs no quoting, which would take most of the time
 _EXPRESSION = re.compile(r"\$request\.path\.(\w+)|\$response\.body#/(\w+)", re.ASCII)
 
 _encode = msgspec.json.Encoder().encode
@@ -84,7 +84,7 @@ class Responses:
 
 
 class _Location:
-    """The path of what was created: where the first link of the response leads."""
+    """The path of the resource that was created: the target of the response's first link."""
 
     def __init__(self, response: dict[str, Any], paths: Mapping[str, str]) -> None:
         link = next(iter(response["links"].values()))

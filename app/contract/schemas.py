@@ -12,7 +12,7 @@ MAX_DETAILS = 20
 MAX_NAME = 100
 
 # jsonschema-rs makes all errors of a value, each with a copy of its part of the value, before the first can be looked
-# at: 4 KB and 7 µs for each. So all are asked for only of a value of at most so many items and members.
+# at: 4 KB and 7 µs for each. So all errors are made only for a value of at most so many items and members.
 _MAX_LISTED = 1_000
 
 _TYPES = {
@@ -99,7 +99,7 @@ def draft4(schema: Any) -> Any:
     """Return the JSON Schema (draft 4) of an OpenAPI 3.0 schema whose references are resolved.
 
     `nullable` becomes one of two types. `x-key-pattern` limits the names of a map, for which OpenAPI 3.0 has no
-    keyword; `x-key-words` tells a client how.
+    keyword; `x-key-words` explains it to a client.
     """
     if isinstance(schema, list):
         return [draft4(item) for item in schema]

@@ -41,7 +41,7 @@ class ApprovalOption(WireModel):
 
 
 class Approval(WireModel):
-    """A permission that an agent has requested, and what has become of it."""
+    """A permission that an agent has requested, with its status."""
 
     id: str
     run_id: str

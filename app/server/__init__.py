@@ -1,1 +1,1 @@
-"""The HTTP server, and what every request needs whatever its operation is."""
+"""The HTTP server, and everything around a request that does not depend on its operation."""

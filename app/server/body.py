@@ -10,7 +10,7 @@ from app.server.context import RequestContext
 
 STALL_SECONDS = 30.0  # how long a client may pause within a body
 
-# Nearly all of a small body has arrived already. Waiting for its end keeps the connection usable.
+# Nearly all of a small body has arrived already. After its end the connection can be used again.
 _SMALL_BYTES = 65_536
 _SMALL_SECONDS = 0.5
 _LINGER_BYTES = 128 * 2**20
@@ -40,7 +40,7 @@ async def read_body(context: RequestContext, receive: Receive, *, limit: int, st
 def stream_body(
     context: RequestContext, receive: Receive, *, limit: int, stall: float = STALL_SECONDS
 ) -> AsyncGenerator[bytes, None]:
-    """Return the chunks of a body. Raises as `read_body`: for Content-Length now, for the rest while it is read."""
+    """Return the chunks of a body. Raises as `read_body`: for Content-Length now, else while it is read."""
     _check_content_length(context, limit)
 
     async def chunks() -> AsyncGenerator[bytes, None]:

@@ -32,10 +32,10 @@ class ClientConnection(Protocol):
 
 
 class RequestContext:
-    """One HTTP request: its head, read once, and what is learned about it on the way to a response.
+    """One HTTP request: its head, read once, and facts that are added on the way to a response.
 
     `RequestMiddleware` attaches it to the ASGI scope, and everything below finds it there by `RequestContext.of`.
-    Whoever recognises the path sets `operation_id` and `allow`, the path's value of an `Allow` header.
+    The app that recognises the path sets `operation_id` and `allow`, the path's value of an `Allow` header.
 
     `headers` has the first value of each header, and `repeated` all values of those that were sent more than once.
     Names of headers are in lower case. `query` is still encoded. `head_bytes` is the size of target and headers.
@@ -109,7 +109,7 @@ class RequestContext:
         """Return the address that trusted proxies name in X-Forwarded-For, else the peer's.
 
         Each proxy appends the address it was called from. So the list is read from its end, as long as the address
-        reached so far is a trusted proxy; what an untrusted address has written is not believed.
+        reached so far is a trusted proxy; the header of an untrusted address is ignored.
         """
         forwarded = self.combined("x-forwarded-for").split(",")
         address = parse_address(peer)

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which web pages may call the API, and the headers that tell their browsers."""
+"""Cross-origin requests: which web pages may call the API, and the response headers for their browsers."""
 
 import re
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 VARY = (b"vary", b"Origin, Accept-Encoding")
-"""On every response, so that caches keep the responses to different origins apart."""
+"""On every response, so that a cache does not mix up the responses to different origins."""
 
 _REQUEST_HEADERS = (
     "Authorization",

@@ -1,4 +1,4 @@
-"""The outermost middleware: whatever a request needs before its operation is known and after its response is sent.
+"""The outermost middleware: everything around a request that does not depend on its operation.
 
 One layer does it all, since each further ASGI layer would read the headers and wrap `send` once more.
 """
@@ -97,7 +97,7 @@ class RequestMiddleware:
             await Response(body, status, headers)(scope, _receive_nothing, send)
 
     def _route(self, context: RequestContext) -> ASGIApp:
-        """Return what serves a request; raise `HeadersTooLarge` or `TooManyRequests`."""
+        """Return the app that serves a request; raise `HeadersTooLarge` or `TooManyRequests`."""
         if context.head_bytes > MAX_HEAD_BYTES:
             raise HeadersTooLarge
         if context.path in self._operational.paths:
@@ -135,7 +135,7 @@ class RequestMiddleware:
 
 
 class ResponseRecorder:
-    """The `send` of one request: adds `headers` to the response, and records what became of it.
+    """The `send` of one request: adds `headers` to the response, and records its outcome.
 
     `size` is in bytes of the body. `complete` is true once all of the response has been sent.
     """

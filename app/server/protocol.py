@@ -52,7 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         """Start to serve, and to wait for the first head."""
         super().connection_made(transport)
-        self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]  # it delegates the rest
+        self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]  # it delegates all else
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse data; refuse a client that keeps sending without finishing a head, a chunk or a trailer."""
+        """Parse data; refuse a client that sends on and on without finishing a head, a chunk or a trailer."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -168,7 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         # The base class's annotation omits that there is no cycle before the first request.
         if bool(self.cycle):
-            self.cycle.disconnected = True  # the rest of this request's body cannot be read
+            self.cycle.disconnected = True  # no more of this request's body can be read
             self.cycle.message_event.set()
         request_id = token_hex(16)
         status, headers, body = error_response(error, request_id)

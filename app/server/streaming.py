@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class SlowReader(Exception):
-    """The client does not read what is sent to it."""
+    """The client does not read its response."""
 
 
 # Event streams
