@@ -27,7 +27,7 @@ async def view(cache: LogCache, key: str, log: bytes = LONG, *, view_size: int =
     async def read(view: list[bytes], hasher: PrefixHasher) -> None:
         text = log + b"]"
         if hasher.more is None:
-            text = hasher.rest(text)
+            text = hasher.skip_known(text)
         if hasher.more is None:
             raise LogRewritten
         if new := text.removesuffix(b"]"):
