@@ -1,1 +1,1 @@
-"""Pure functions over AG-UI logs: nothing here reads, writes or waits."""
+"""AG-UI events and logs as values: nothing in this package does input or output, or waits."""

@@ -12,20 +12,20 @@ T = TypeVar("T", bound=msgspec.Struct)
 Json = msgspec.Raw | bytes
 UNREADABLE = (ValueError, RecursionError)  # msgspec's own errors and bad UTF-8 are ValueErrors
 
-# An escaped surrogate pair, an escaped surrogate without its other half, any other escape.
+# An escaped surrogate pair, an escaped surrogate without its other half (in a group), any other escape.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
 
 
 def reader(kind: Any) -> Callable[[Json], Any]:
-    r"""A function that decodes one JSON value as `kind`, or gives None.
+    r"""Return a function that decodes one JSON value as `kind`, or returns None if it is not of that type.
 
-    Half a surrogate pair that stands alone (`"\ud83d"`, what is left of an emoji that was cut in two) reads as U+FFFD,
-    and so do bytes that are not UTF-8: neither is a character, and msgspec refuses the whole document.
+    An unpaired surrogate (`"\ud83d"`, which is left of an emoji that was split) reads as U+FFFD, and so do bytes that
+    are not UTF-8: neither is a character, and msgspec rejects the whole document.
     """
     decode = msgspec.json.Decoder(kind).decode
 
     def read(raw: Json) -> Any:
-        if not raw:  # a member that is absent: what is asked for most
+        if not raw:  # an absent member, which is the most frequent case
             return None
         try:
             return decode(raw)
@@ -34,14 +34,14 @@ def reader(kind: Any) -> Callable[[Json], Any]:
         except UNREADABLE:
             pass
         try:
-            return decode(_ESCAPE.sub(_whole, bytes(raw).decode(errors="replace").encode()))
+            return decode(_ESCAPE.sub(_replace_unpaired, bytes(raw).decode(errors="replace").encode()))
         except UNREADABLE:
             return None
 
     return read
 
 
-def _whole(escape: re.Match[bytes]) -> bytes:
+def _replace_unpaired(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if escape[1] else escape[0]
 
 
@@ -50,20 +50,20 @@ _plain: Callable[[Json], object] = reader(Any)
 
 
 def members(raw: Json) -> dict[str, msgspec.Raw] | None:
-    """The members of a JSON object, values byte for byte; None if `raw` is no JSON object."""
+    """Return the members of a JSON object, values byte for byte, or None if `raw` is not a JSON object."""
     return _members(raw)
 
 
 def plain(read: Callable[[object], Any]) -> Callable[[Json], Any]:
-    """`read` for the plain value of a member."""
+    """Return `read` for JSON: it gets the decoded value."""
     return lambda raw: read(_plain(raw))
 
 
 class Lenient(Generic[T]):
-    """Decodes JSON objects as `struct`, all of whose fields have defaults.
+    """Decoder of JSON objects as `struct`, all of whose fields have defaults.
 
-    The common case costs one typed decode. When that fails each member is tried alone; `readers` (by field name) get a
-    member that has another type than the field and return what stands for it, or None.
+    The common case takes one typed decode. If that fails, each member is decoded by itself, and one of another type
+    than its field keeps the default. `readers`, by field name, are called with such a member and return the value.
     """
 
     def __init__(self, struct: type[T], **readers: Callable[[Json], Any]) -> None:
@@ -75,7 +75,7 @@ class Lenient(Generic[T]):
         ]
 
     def __call__(self, raw: Json) -> T | None:
-        """The object, or None if `raw` is no JSON object."""
+        """Return the object, or None if `raw` is not a JSON object."""
         if not raw:
             return None
         try:

@@ -1,4 +1,4 @@
-"""The messages that snapshots and run inputs carry, in every shape that agents write them."""
+"""Messages and tool calls of snapshots and run inputs, in every shape in which agents write them."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ CallStatus = Literal["pending", "running", "completed", "error"]
 
 
 class StoredCall(msgspec.Struct, gc=False):
-    """A tool call: name and arguments nested in `function` or flat, where result, status and duration may follow."""
+    """A tool call: name and arguments are in `function` or beside the id; some agents add the result to the call."""
 
     id: str | None = None
     name: str | None = None
@@ -27,7 +27,7 @@ class StoredCall(msgspec.Struct, gc=False):
 
 
 class StoredMessage(msgspec.Struct, gc=False):
-    """A message as stored; heavy members undecoded. `normalize_keys` brings the spellings of its keys together."""
+    """A message as an agent wrote it; the content stays JSON. `normalize_keys` merges the spellings of its keys."""
 
     id: str | None = None
     role: str | None = None
@@ -52,11 +52,11 @@ class _Part(msgspec.Struct, gc=False):
     text: str | None = None
 
 
-def _whole(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     return int(value) if isinstance(value, float) and value >= 0 else None
 
 
-_call = Lenient(StoredCall, duration=plain(_whole))
+_call = Lenient(StoredCall, duration=plain(_integer))
 _message = Lenient(StoredMessage)
 _carrier = Lenient(_Carrier)
 _part = Lenient(_Part)
@@ -64,27 +64,27 @@ _content: Callable[[Json], str | list[msgspec.Raw] | None] = reader(str | list[m
 
 
 def snapshot_messages(raw: Json) -> list[StoredMessage]:
-    """The messages of a MESSAGES_SNAPSHOT that can be read."""
+    """Return the messages of a MESSAGES_SNAPSHOT that are JSON objects."""
     carrier = _carrier(raw)
     raws = (carrier.messages or []) if carrier else []
     return [normalize_keys(message) for raw in raws if (message := _message(raw))]
 
 
 def input_messages(raw: Json) -> list[StoredMessage]:
-    """The messages of a RUN_STARTED's input that can be read."""
+    """Return the messages of a RUN_STARTED's input that are JSON objects."""
     carrier = _carrier(raw)
     return snapshot_messages(carrier.input) if carrier else []
 
 
 def normalize_keys(message: StoredMessage) -> StoredMessage:
-    """The message with its members in whatever spelling they are."""
+    """Return the message with its camelCase members filled in from those in snake_case."""
     message.tool_calls = message.tool_calls or message.snake_tool_calls
     message.tool_call_id = message.tool_call_id or message.snake_tool_call_id or None
     return message
 
 
 def read_call(raw: Json) -> StoredCall | None:
-    """One tool call with what `function` holds lifted to the top; None if `raw` is no object."""
+    """Return a tool call with the members of `function` moved to the top, or None if `raw` is not a JSON object."""
     call = _call(raw)
     if call is None:
         return None
@@ -96,7 +96,7 @@ def read_call(raw: Json) -> StoredCall | None:
 
 
 def content_text(raw: Json) -> str | None:
-    """A message's content as text: a string, or the texts of its parts joined; None for anything else."""
+    """Return a message's content as text: a string, or the texts of its parts joined; None for anything else."""
     content = _content(raw)
     return "".join(_part_text(part) for part in content) if isinstance(content, list) else content
 
@@ -109,7 +109,7 @@ def _part_text(raw: Json) -> str:
 
 
 def json_text(raw: Json) -> str | None:
-    """A string as it is, any other value as its own JSON text, None for null or nothing."""
+    """Return a string as it is, any other value as its own JSON text, and None if it is null or absent."""
     text = _content(raw)
     if isinstance(text, str):
         return text
@@ -118,18 +118,18 @@ def json_text(raw: Json) -> str | None:
 
 
 def failed(message: StoredMessage) -> bool:
-    """Whether a tool message says that its call failed."""
+    """Return whether a tool message reports that its call failed."""
     return bool(message.is_error or message.camel_is_error or error_text(message.error))
 
 
 def error_text(raw: Json) -> str | None:
-    """What an `error` member says; None where it is missing, null, false or empty."""
+    """Return an `error` member as text, or None if it is absent, null, false or empty."""
     text = json_text(raw)
     return None if text in {None, "", "false"} else text
 
 
 def last_user_text(messages: list[StoredMessage]) -> str | None:
-    """What the user said last."""
+    """Return the text of the last user message that has any."""
     for message in reversed(messages):
         if message.role == "user" and (text := content_text(message.content)):
             return text

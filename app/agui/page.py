@@ -14,10 +14,10 @@ STREAM_PAGE = LogPage(limit=STREAM_EVENTS, max_bytes=1 << 18)
 """The bounds of one page of a stream; `after` is left to whoever reads the log."""
 
 
-def cut(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
-    """The first of `events`, which begin behind `page.after`, up to the page's limits; one at least, whatever its size.
+def first_page(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
+    """Yield events, which begin after `page.after`, up to the page's limits, and at least one whatever its size.
 
-    No more of `events` is consumed than it takes to see that a limit is reached.
+    Consumes no more of `events` than it takes to see that a limit is reached.
     """
     count = size = 0
     for event in events:
@@ -35,31 +35,31 @@ def stream_events(events: Iterable[Event]) -> list[StreamEvent]:
 
 
 class PageBuilder:
-    """A page that is filled from a log's events as they come; `full` says that more of them change nothing."""
+    """A page that is filled from a log that arrives in batches; once it is `full`, more events change nothing."""
 
     def __init__(self, page: LogPage, *, compacted: bool) -> None:
         self.full = False
         self._page = page
-        self._joiner = DeltaMerger() if compacted else None
-        self._found: list[Event] = []
-        self._end = 0
+        self._merger = DeltaMerger() if compacted else None
+        self._events: list[Event] = []
+        self._last_position = 0
 
     def feed(self, events: Iterable[Event]) -> bool:
-        """Go on with these events; True once the page is full."""
-        behind = [event for event in events if event.position > self._page.after]
-        if behind:
-            self._end = behind[-1].position
-            self._found += self._joiner.feed(behind) if self._joiner else behind
-            self.full = len(self._page_of_found()) < len(self._found)
+        """Add the next events of the log, and return whether the page is full."""
+        after = [event for event in events if event.position > self._page.after]
+        if after:
+            self._last_position = after[-1].position
+            self._events += self._merger.feed(after) if self._merger else after
+            self.full = len(self._first_page()) < len(self._events)
         return self.full
 
     def finish(self) -> tuple[list[msgspec.Raw], int | None]:
-        """The events of the page, and the position behind which the log goes on if it does."""
-        if self._joiner:
-            self._found += self._joiner.finish()
-        found = self._page_of_found()
-        more = bool(found) and found[-1].position < self._end
-        return [event.raw for event in found], found[-1].position if more else None
+        """Return the events of the page, and the position after which the next page begins if there is one."""
+        if self._merger:
+            self._events += self._merger.finish()
+        events = self._first_page()
+        more = bool(events) and events[-1].position < self._last_position
+        return [event.raw for event in events], events[-1].position if more else None
 
-    def _page_of_found(self) -> list[Event]:
-        return list(cut(self._found, self._page))
+    def _first_page(self) -> list[Event]:
+        return list(first_page(self._events, self._page))

@@ -12,7 +12,7 @@ import msgspec
 from app.agui.compaction import DeltaMerger
 from app.agui.events import EVENTS, FULL_EVENTS, HEADERS, OPAQUE, EventBatch, EventDecoder, EventHeader
 from app.agui.run_filter import RunFilter
-from app.agui.run_summaries import Runs
+from app.agui.run_summaries import SummaryBuilder
 from app.agui.transcript import TranscriptBuilder
 from app.models.output import EventFormat, EventLog, OutputFormat, Transcript
 from app.models.runs import RunSummary
@@ -28,19 +28,19 @@ class RunSummarizer:
 
     def __init__(self) -> None:
         self._filter = RunFilter()
-        self._runs = Runs()
+        self._builder = SummaryBuilder()
 
     def feed(self, batch: EventBatch[Any]) -> None:
         """Add the next entries of the log."""
-        self._runs.feed(self._filter.feed(batch))
+        self._builder.feed(self._filter.feed(batch))
 
     def has(self, run_id: str) -> bool:
         """Return whether the log has an event of the run."""
-        return self._runs.has(run_id)
+        return self._builder.has(run_id)
 
     def summaries(self, *, session_running: bool) -> list[RunSummary]:
         """Return a summary of each run so far."""
-        return self._runs.summaries(session_running=session_running)
+        return self._builder.summaries(session_running=session_running)
 
 
 class TranscriptWriter:

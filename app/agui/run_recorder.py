@@ -11,7 +11,7 @@ import msgspec
 from app.agui.events import Event, decode, decode_one
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
 from app.agui.outcome import RunOutcome, read_outcome
-from app.agui.stamp import with_ids
+from app.agui.stamp import stamp_event
 from app.models.runs import RunStatus
 
 
@@ -66,7 +66,7 @@ class RunRecorder:
         if event.type in {"RUN_FINISHED", "RUN_ERROR"}:
             before += self._close_parts(now)
         self._observe(event)
-        return [*before, with_ids(raw, self._run_id, self._thread_id, now, self._input if starts else None)]
+        return [*before, stamp_event(raw, self._run_id, self._thread_id, now, self._input if starts else None)]
 
     def fail(self, failure: Failure, now: int) -> list[bytes]:
         """End the run with RUN_ERROR; nothing if it has ended."""

@@ -1,4 +1,4 @@
-"""What became of each run, from its events."""
+"""Summaries of the runs in a log of the platform, which has no table of runs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -22,12 +22,16 @@ class _TextMessage(msgspec.Struct, gc=False):
 
 _text_message = Lenient(_TextMessage)
 
-# What other events tell of a run is that it had them, and when.
+# Of all other events only the number and the times count.
 _SUMMARIZED = frozenset({"RUN_STARTED", "TEXT_MESSAGE_START", "MESSAGES_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR"})
 
 
 class _Run(msgspec.Struct, eq=False):
-    """A run so far; `begun` is the position of its RUN_STARTED, or of the first event that only a run at work sends."""
+    """A run so far; times are in ms.
+
+    `first` is the position of its first event. `begun` is that of RUN_STARTED, or until there is one of the first
+    event that is not RAW: the platform writes RAW events of runs that have not begun.
+    """
 
     run_id: str
     first: int
@@ -38,7 +42,7 @@ class _Run(msgspec.Struct, eq=False):
     finished_at: int | None = None
     last_at: int | None = None
     event_count: int = 0
-    outcome: RunStatus | None = None
+    final_status: RunStatus | None = None
     error: str | None = None
     usage: Usage | None = None
     input_message: str | None = None
@@ -46,7 +50,7 @@ class _Run(msgspec.Struct, eq=False):
     snapshot_message: str | None = None
 
     def feed(self, events: Sequence[EventHeader]) -> None:
-        """Add some events of the run; nearly all of them are deltas, which are not looked at one by one."""
+        """Add adjacent events of the run; nearly all of them are deltas, which are not looked at one by one."""
         self.event_count += len(events)
         if self.thread_id is None:
             self.thread_id = next((event.thread_id for event in events if event.thread_id), None)
@@ -54,14 +58,14 @@ class _Run(msgspec.Struct, eq=False):
             self.begun = next((event.position for event in events if event.type != "RAW"), None)
         if self.started_at is None:
             self.started_at = _first_time(events)
-        seen = 0
+        done = 0
         for index in [index for index, event in enumerate(events) if event.type in _SUMMARIZED]:
-            self._pass(events[seen : index + 1])
+            self._set_time(events[done : index + 1])
             self._observe(events[index])
-            seen = index + 1
-        self._pass(events[seen:])
+            done = index + 1
+        self._set_time(events[done:])
 
-    def _pass(self, events: Sequence[EventHeader]) -> None:
+    def _set_time(self, events: Sequence[EventHeader]) -> None:
         if (time := _first_time(reversed(events))) is not None:
             self.last_at = time
 
@@ -69,12 +73,12 @@ class _Run(msgspec.Struct, eq=False):
         if event.type == "RUN_STARTED":
             self._start(event)
         elif event.type == "TEXT_MESSAGE_START" and self.input_message is None and self.text_message is None:
-            said = _text_message(event.raw)
-            self.text_message = (content_text(said.content) or None) if said and said.role == "user" else None
+            message = _text_message(event.raw)
+            self.text_message = (content_text(message.content) or None) if message and message.role == "user" else None
         elif event.type == "MESSAGES_SNAPSHOT" and self.input_message is None and self.text_message is None:
             self.snapshot_message = last_user_text(snapshot_messages(event.raw))
         elif status := final_status(event):
-            self.outcome = merge_statuses(self.outcome, status)
+            self.final_status = merge_statuses(self.final_status, status)
             self.finished_at = self.last_at
             self.error = error_message(event) or self.error
             self.usage = usage(event) or self.usage
@@ -97,18 +101,18 @@ def _first_time(events: Iterable[EventHeader]) -> int | None:
 
 
 def summaries(events: Iterable[EventHeader], *, session_running: bool) -> list[RunSummary]:
-    """One summary for each run of a log of the platform, in the order of their start; error texts are as it has them.
+    """Return a summary of each run in the order in which they began; error texts are not yet fit for clients.
 
-    A run without a terminal event is running only while its session is and no later run of its thread has begun; any
-    other such run broke off and counts as an error. Events without a run id belong to no run.
+    A run without a terminal event is running only while its session is and no later run of its thread has begun. Any
+    other such run was aborted and counts as an error. Events without a run id belong to no run.
     """
-    runs = Runs()
-    runs.feed(list(events))
-    return runs.summaries(session_running=session_running)
+    builder = SummaryBuilder()
+    builder.feed(events)
+    return builder.summaries(session_running=session_running)
 
 
-class Runs:
-    """What `summaries` does, for events that come one by one."""
+class SummaryBuilder:
+    """`summaries` for events that arrive in batches."""
 
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
@@ -125,17 +129,17 @@ class Runs:
             run.feed(adjacent)
 
     def has(self, run_id: str) -> bool:
-        """Whether there is an event of the run."""
+        """Return whether there is an event of the run."""
         return normalize_run_id(run_id) in map(normalize_run_id, self._runs)
 
     def summaries(self, *, session_running: bool) -> list[RunSummary]:
-        """One summary for each run as far as they have been told."""
+        """Return a summary of each run so far."""
         ordered = sorted(self._runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
         last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
         return [
             RunSummary(
                 run_id=run.run_id,
-                status=run.outcome
+                status=run.final_status
                 or _status_without_end(run, last_begun.get(run.thread_id), session_running=session_running),
                 event_count=run.event_count,
                 thread_id=run.thread_id,
@@ -143,21 +147,21 @@ class Runs:
                 finished_at=run.finished_at,
                 user_message=run.user_message,
                 error=run.error,
-                usage=used,
+                usage=run_usage,
             )
-            for run, used in zip(ordered, _apart(ordered), strict=True)
+            for run, run_usage in zip(ordered, _usage_by_run(ordered), strict=True)
         ]
 
 
-def _apart(runs: Iterable[_Run]) -> Iterator[Usage | None]:
-    """What each run used: in order, each has cost what it adds to the total of its thread, which the runner tells."""
+def _usage_by_run(runs: Iterable[_Run]) -> Iterator[Usage | None]:
+    """Yield the usage of each of the runs in order, with the cost of it alone: the log has the total of its thread."""
     totals: dict[str | None, float] = {}
     for run in runs:
-        used = run.usage
-        if used and (total := used.cost_usd) is not None:
-            used = msgspec.structs.replace(used, cost_usd=cost_delta(totals.get(run.thread_id, 0.0), total))
+        run_usage = run.usage
+        if run_usage and (total := run_usage.cost_usd) is not None:
+            run_usage = msgspec.structs.replace(run_usage, cost_usd=cost_delta(totals.get(run.thread_id, 0.0), total))
             totals[run.thread_id] = total
-        yield used
+        yield run_usage
 
 
 def _status_without_end(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:

@@ -1,4 +1,4 @@
-"""An agent's event made one of ours: ids and time put into its bytes, the rest left as the agent wrote it."""
+"""Stamps an agent's event with the ids of its run and a time, and leaves its other bytes as the agent wrote them."""
 
 from typing import Any
 
@@ -9,18 +9,12 @@ from app.agui.lenient import Json, members, reader
 _string = reader(str)
 
 
-def with_ids(
-    raw: Json,
-    run_id: str,
-    thread_id: str,
-    timestamp: int,
-    input: Any = None,  # noqa: A002  the member's own name
-) -> bytes:
-    """The event with our ids, with a timestamp (ms) if it has none, and RUN_STARTED with an input if it has none.
+def stamp_event(raw: Json, run_id: str, thread_id: str, timestamp: int, run_input: Any = None) -> bytes:
+    """Return the event with these ids, with `timestamp` (ms) if it has none, and RUN_STARTED with an input.
 
-    `input` is a RunAgentInput: a dict, or JSON as `msgspec.Raw`. Every other member keeps its bytes and its place (half
-    a surrogate pair becomes U+FFFD); an event that needs no change is returned as it is. Raises ValueError if `raw` is
-    no JSON object in UTF-8.
+    `run_input`, a dict or JSON as `msgspec.Raw`, goes into a RUN_STARTED without one. Every other member keeps its
+    bytes and its place (but an unpaired surrogate becomes U+FFFD), and an event that needs no change keeps all of them.
+    Raises ValueError if `raw` is not a JSON object in UTF-8.
     """
     event = bytes(raw)
     event.decode()
@@ -28,18 +22,18 @@ def with_ids(
     if values is None:
         raise ValueError("not a JSON object")
     changes: dict[str, Any] = {}
-    for ours, name, snake_name in ((run_id, "runId", "run_id"), (thread_id, "threadId", "thread_id")):
-        if name not in values or _string(values[name]) != ours:
-            changes[name] = ours
-        if snake_name in values and _string(values[snake_name]) != ours:
-            changes[snake_name] = ours
+    for id_, name, snake_name in ((run_id, "runId", "run_id"), (thread_id, "threadId", "thread_id")):
+        if name not in values or _string(values[name]) != id_:
+            changes[name] = id_
+        if snake_name in values and _string(values[snake_name]) != id_:
+            changes[snake_name] = id_
     if _absent(values, "timestamp"):
         changes["timestamp"] = timestamp
-    if input is not None and _absent(values, "input") and _string(values.get("type", b"")) == "RUN_STARTED":
-        changes["input"] = input
+    if run_input is not None and _absent(values, "input") and _string(values.get("type", b"")) == "RUN_STARTED":
+        changes["input"] = run_input
     return msgspec.json.encode({**values, **changes}) if changes else event
 
 
 def _absent(values: dict[str, msgspec.Raw], name: str) -> bool:
-    # The official client refuses an event with a null, so one that is there is no value to keep.
+    # The official client rejects an event with a null member, so null counts as absent.
     return name not in values or bytes(values[name]) == b"null"

@@ -1,4 +1,4 @@
-"""Times in logs: integers, floats and ISO 8601 strings on the way in, milliseconds and RFC 3339 on the way out."""
+"""Times in logs: read from integers, floats and ISO 8601 strings, written as RFC 3339."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -9,30 +9,30 @@ _EPOCH_OF_UTC = _EPOCH.replace(tzinfo=None)
 
 
 def millis(value: object) -> int | None:
-    """Milliseconds since 1970 from a number of them or an ISO 8601 string (UTC where it names no zone), else None."""
+    """Return milliseconds since 1970 from a number of them or an ISO 8601 string (UTC if it has no zone), else None."""
     if isinstance(value, str):
-        return _parsed(value)
+        return _parse(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
         return None
     return int(value)
 
 
 def rfc3339(value: object) -> str | None:
-    """The same instant as `2026-03-09T13:00:00.389Z`; None for what `millis` cannot read."""
+    """Return a time that `millis` can read like `2026-03-09T13:00:00.389Z`, any other as None."""
     ms = millis(value)
     if ms is None:
         return None
-    minute, rest = divmod(ms, 60_000)
-    return f"{_minute(minute)}:{rest // 1000:02}.{rest % 1000:03}Z"
+    minute, within = divmod(ms, 60_000)
+    return f"{_minute(minute)}:{within // 1000:02}.{within % 1000:03}Z"
 
 
 @lru_cache(maxsize=1024)
 def _minute(number: int) -> str:
-    """Remembered, since what is written has mostly happened in the same minutes."""
+    """Return a minute since 1970 in ISO 8601; cached, since most times of a response are in the same minutes."""
     return (_EPOCH_OF_UTC + timedelta(minutes=number)).isoformat(timespec="minutes")
 
 
-def _parsed(text: str) -> int | None:
+def _parse(text: str) -> int | None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from app.agui.compaction import DeltaMerger
 from app.agui.events import Event, decode_one
-from app.agui.page import STREAM_PAGE, cut, stream_events
+from app.agui.page import STREAM_PAGE, first_page, stream_events
 from app.results import EventStream, StreamEvent
 from app.store import events
 from app.store.database import Database
@@ -59,7 +59,7 @@ def _read_step(connection: Connection, session: int, after: int, run_id: str | N
     run = events.run_range(connection, session, run_id) if run_id else None
     rows = events.events_after(connection, session, after, run)
     log = (Event(source=msgspec.Raw(raw), position=position) for position, raw in rows)
-    found = list(cut(log, STREAM_PAGE))
+    found = list(first_page(log, STREAM_PAGE))
     reaches_end = (found[-1].position if found else after) >= (run.last if run else last)
     return _Step(found, reaches_end, is_last=reaches_end and run is not None and run.status.is_final)
 

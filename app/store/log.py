@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.agui.compaction import compact
 from app.agui.events import E, Event, EventBatch, EventDecoder, decode_one
-from app.agui.page import cut
+from app.agui.page import first_page
 from app.agui.renderers import EventLogWriter, TranscriptWriter
 from app.agui.run_filter import RunFilter
 from app.errors import CursorAhead, RunNotFound, SessionNotFound
@@ -55,7 +55,7 @@ def read_page(
         log = compact(event for position, raw in rows if (event := decode_one(raw, position)))
     else:
         log = (Event(source=msgspec.Raw(raw), position=position) for position, raw in rows)
-    found = list(cut(log, page))
+    found = list(first_page(log, page))
     has_more = bool(found) and found[-1].position < last
     return EventLog(
         session_id=session.id,

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from app.agui.lenient import members
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
-from app.agui.stamp import with_ids
+from app.agui.stamp import stamp_event
 from tests.support.agui_samples import dict_of, json_values, log, raw
 
 NOW = 1773061200389
@@ -95,12 +95,12 @@ def test_a_thought_without_an_id_is_closed_without_one() -> None:
 
 def test_an_event_is_returned_as_it_is_when_nothing_is_missing() -> None:
     entry = b' { "timestamp":1.5e3 ,"runId":"r", "x":12345678901234567890,"threadId":"\\u0074"}\n'
-    assert with_ids(entry, "r", "t", NOW) == entry
+    assert stamp_event(entry, "r", "t", NOW) == entry
 
 
 def test_ids_are_ours_and_the_rest_is_the_agents_when_they_differ() -> None:
     entry = b'{"zeta":12345678901234567890,"run_id":"x","runId":"x","type":"RAW","event":{"b":1.0e5 ,"runId":"x"}}'
-    assert with_ids(entry, "r", "t", NOW) == (
+    assert stamp_event(entry, "r", "t", NOW) == (
         b'{"zeta":12345678901234567890,"run_id":"r","runId":"r","type":"RAW","event":{"b":1.0e5 ,"runId":"x"},'
         b'"threadId":"t","timestamp":1773061200389}'
     )
@@ -109,25 +109,25 @@ def test_ids_are_ours_and_the_rest_is_the_agents_when_they_differ() -> None:
 @pytest.mark.parametrize("missing", ["", ',"timestamp":null,"input":null'])
 def test_run_started_gets_its_input_when_it_has_none(missing: str) -> None:
     entry = b'{"type":"RUN_STARTED"%b}' % missing.encode()
-    assert dict_of(with_ids(entry, "r", "t", NOW, run_input)) == {"type": "RUN_STARTED", **ours, "input": run_input}
+    assert dict_of(stamp_event(entry, "r", "t", NOW, run_input)) == {"type": "RUN_STARTED", **ours, "input": run_input}
 
 
 def test_an_input_is_kept_when_the_agent_sent_one_or_the_event_takes_none() -> None:
-    assert b'"input":{"messages":[ ]}' in with_ids(
+    assert b'"input":{"messages":[ ]}' in stamp_event(
         b'{"type":"RUN_STARTED","input":{"messages":[ ]}}', "r", "t", NOW, run_input
     )
-    assert b"input" not in with_ids(b'{"type":"CUSTOM"}', "r", "t", NOW, run_input)
-    assert b"input" not in with_ids(b'{"type":"RUN_STARTED"}', "r", "t", NOW)
+    assert b"input" not in stamp_event(b'{"type":"CUSTOM"}', "r", "t", NOW, run_input)
+    assert b"input" not in stamp_event(b'{"type":"RUN_STARTED"}', "r", "t", NOW)
 
 
 @pytest.mark.parametrize("entry", [b"", b"[]", b'"x"', b"{", b'{"a":NaN}', b"{}{}", b'{"a":"\xff"}'])
 def test_what_is_no_json_object_is_refused(entry: bytes) -> None:
     with pytest.raises(ValueError, match=r"JSON object|utf-8"):
-        with_ids(entry, "r", "t", NOW)
+        stamp_event(entry, "r", "t", NOW)
 
 
 def test_an_event_gets_its_ids_when_an_emoji_in_it_was_cut_in_two() -> None:
-    assert dict_of(with_ids(rb'{"delta":"a\ud83d"}', "r", "t", NOW)) == {**ours, "delta": "a\ufffd"}
+    assert dict_of(stamp_event(rb'{"delta":"a\ud83d"}', "r", "t", NOW)) == {**ours, "delta": "a\ufffd"}
 
 
 @given(
@@ -138,7 +138,7 @@ def test_other_members_keep_bytes_and_order_whatever_they_are(
     fields: dict[str, Any], separators: tuple[str, str]
 ) -> None:
     entry = json.dumps(fields, separators=separators).encode()
-    spliced = with_ids(entry, "r", "t", NOW, run_input)
+    spliced = stamp_event(entry, "r", "t", NOW, run_input)
     before, after = members(entry), members(spliced)
     assert before is not None
     assert after is not None
@@ -149,4 +149,4 @@ def test_other_members_keep_bytes_and_order_whatever_they_are(
     }
     assert (dict_of(spliced)["runId"], dict_of(spliced)["threadId"]) == ("r", "t")
     assert dict_of(spliced)["timestamp"] == (NOW if fields.get("timestamp") is None else fields["timestamp"])
-    assert with_ids(spliced, "r", "t", NOW + 1, run_input) == spliced
+    assert stamp_event(spliced, "r", "t", NOW + 1, run_input) == spliced

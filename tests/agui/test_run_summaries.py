@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.agui.run_summaries import Runs, summaries
+from app.agui.run_summaries import SummaryBuilder, summaries
 from tests.support.agui_samples import PLATFORM_RUN, R1, R2, THREAD, UNREACHABLE, built, log, raw
 
 
@@ -169,7 +169,7 @@ def test_what_has_been_summed_up_can_be_summed_up_again() -> None:
     ends = [
         raw("RUN_FINISHED", runId=run_id, result={"total_cost_usd": total}) for run_id, total in (("a", 1), ("b", 3))
     ]
-    runs = Runs()
+    runs = SummaryBuilder()
     runs.feed(log(*ends))
     for _ in range(2):
         summed_up = runs.summaries(session_running=False)

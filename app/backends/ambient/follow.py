@@ -13,7 +13,7 @@ from app.agui.compaction import DeltaMerger
 from app.agui.events import Event
 from app.agui.lifecycle_events import OpenParts, run_error
 from app.agui.outcome import final_status
-from app.agui.page import STREAM_EVENTS, STREAM_PAGE, cut, stream_events
+from app.agui.page import STREAM_EVENTS, STREAM_PAGE, first_page, stream_events
 from app.agui.run_filter import normalize_run_id
 from app.agui.run_summaries import summaries
 from app.backends.ambient.poller import LogPoller, LogSnapshot
@@ -89,7 +89,7 @@ async def follow(
     if run:
         await asyncio.to_thread(run.feed, log.events[:after])
     while len(log.events) >= after and (not after or bytes(log.events[after - 1].raw) == bytes(last)):
-        while page := list(cut(log.events[after : after + STREAM_EVENTS], STREAM_PAGE)):
+        while page := list(first_page(log.events[after : after + STREAM_EVENTS], STREAM_PAGE)):
             after, last = page[-1].position, page[-1].raw
             found = run.feed(page) if run else page
             yield stream_events(merger.feed(found) if compacted else found)

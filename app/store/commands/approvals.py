@@ -21,7 +21,7 @@ from app import lifecycle
 from app.agui.events import FULL_EVENTS, decode, encode_event
 from app.agui.outcome import Interrupt
 from app.agui.run_input import build_resume_input, is_allowed, resume_entry
-from app.agui.stamp import with_ids
+from app.agui.stamp import stamp_event
 from app.agui.transcript import transcript
 from app.clock import now_ms
 from app.errors import ApprovalClosed, BadRequest, Detail
@@ -145,7 +145,7 @@ def _resolved(approval: ApprovalRow, status: ApprovalStatus, decision: ApprovalD
     if decision and decision.option_id is not None:
         value["option_id"] = decision.option_id
     event = encode_event("CUSTOM", name="approval.resolved", value=value)
-    return with_ids(event, approval.run_id, approval.thread_id, now_ms(), None)
+    return stamp_event(event, approval.run_id, approval.thread_id, now_ms(), None)
 
 
 # Between turns
