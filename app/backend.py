@@ -169,17 +169,17 @@ class Backend(ABC):
         """Return the log of a session, or of one of its runs. (GET /v1/sessions/{session_id}/output)
 
         Without a page it is the whole log; a transcript has no pages. `run_id` is a UUID in any spelling. Raises
-        `RunNotFound`, and `CursorAhead` for a page that begins after the end of the log.
+        `RunNotFound`, and `CursorExpired` for a page after a cursor that the log does not have.
         """
 
     @abstractmethod
     async def stream_session_events(
-        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+        self, caller: Caller, session_id: str, *, after: str | None, run_id: str | None, format: OutputFormat
     ) -> EventStream:
-        """Stream the events after a position, and then those to come. (GET /v1/sessions/{session_id}/events)
+        """Stream the events after a cursor, and then those to come. (GET /v1/sessions/{session_id}/events)
 
-        With `run_id`, a UUID in any spelling, the stream ends after that run. The format is not `transcript`. Raises
-        `CursorAhead`, `RunNotFound`.
+        Without a cursor it begins with the log. With `run_id`, a UUID in any spelling, it ends after that run. The
+        format is not `transcript`. Raises `CursorExpired`, `RunNotFound`.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ ApiError
 ├── MethodNotAllowed 405
 ├── RequestTimeout 408
 ├── Conflict 409: UnknownState, SessionRunning, SessionStopping, SessionBusy, RunExists, RunActive, RunEnded,
-│                 IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyOutcomeUnknown, ApprovalClosed, CursorAhead
+│                 IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyOutcomeUnknown, ApprovalClosed, CursorExpired
 ├── PayloadTooLarge 413
 ├── UnsupportedMediaType 415
 ├── InvalidState 422: NotRunning, AlreadyRunning, AlreadyEnded, TooManyLabels, NotSupported
@@ -223,10 +223,10 @@ class ApprovalClosed(Conflict):
     code = "approval_closed"
 
 
-class CursorAhead(Conflict):
-    """The log ends before this position; read it from the start."""
+class CursorExpired(Conflict):
+    """The session's log does not have this cursor, or no longer; read the log from its start."""
 
-    code = "cursor_ahead"
+    code = "cursor_expired"
 
 
 class PayloadTooLarge(ApiError):

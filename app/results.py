@@ -19,10 +19,10 @@ class Idempotent(msgspec.Struct, Generic[T], frozen=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One event of a stream in JSON, with its position in the session's log; None for an event outside of the log."""
+    """One event of a stream in JSON, with the cursor after it; None for an event outside of the session's log."""
 
     event: bytes | msgspec.Raw
-    position: int | None = None
+    cursor: str | None = None
 
 
 class EventStream(msgspec.Struct, frozen=True):

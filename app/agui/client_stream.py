@@ -50,7 +50,7 @@ def client_stream(
             source = (await follow(run.run_id, OutputFormat.EVENTS)).pages
             try:
                 async for page in source:
-                    yield [sent for each in page for sent in _sent(stream.feed(each.event, now_ms()), each.position)]
+                    yield [sent for each in page for sent in _sent(stream.feed(each.event, now_ms()), each.cursor)]
                     if stream.ended:
                         return
             finally:
@@ -62,9 +62,9 @@ def client_stream(
     return EventStream(pages(), on_shutdown=lambda: _sent(stream.abort(*_SHUTDOWN, now_ms())))
 
 
-def _sent(events: list[bytes], position: int | None = None) -> list[StreamEvent]:
-    """Return events to send, the last of them with the position of the log's event for which they are sent."""
-    return [StreamEvent(event) for event in events[:-1]] + [StreamEvent(event, position) for event in events[-1:]]
+def _sent(events: list[bytes], cursor: str | None = None) -> list[StreamEvent]:
+    """Return events to send, the last of them with the cursor after the log's event for which they are sent."""
+    return [StreamEvent(event) for event in events[:-1]] + [StreamEvent(event, cursor) for event in events[-1:]]
 
 
 class StrictStream:

@@ -5,17 +5,18 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from app.agui.compaction import DeltaMerger
+from app.agui.cursors import to_cursor
 from app.agui.events import Event
 from app.models.output import LogPage
 from app.results import StreamEvent
 
 STREAM_EVENTS = 256
 STREAM_PAGE = LogPage(limit=STREAM_EVENTS, max_bytes=1 << 18)
-"""The bounds of one page of a stream; `after` is left to whoever reads the log."""
+"""The bounds of one page of a stream."""
 
 
 def first_page(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
-    """Yield events, which begin after `page.after`, up to the page's limits, and at least one whatever its size.
+    """Yield events, which begin where the page does, up to the page's limits, and at least one whatever its size.
 
     Consumes no more of `events` than it takes to see that a limit is reached.
     """
@@ -30,36 +31,40 @@ def first_page(events: Iterable[Event], page: LogPage) -> Iterator[Event]:
 
 
 def stream_events(events: Iterable[Event]) -> list[StreamEvent]:
-    """Return events as a stream sends them, each with its position."""
-    return [StreamEvent(event.raw, event.position) for event in events]
+    """Return events as a stream sends them, each with its cursor."""
+    return [StreamEvent(event.raw, to_cursor(event.position)) for event in events]
 
 
 class PageBuilder:
-    """A page that is filled from a log that arrives in batches; once it is `full`, more events change nothing."""
+    """A page that is filled from a log that arrives in batches; once it is `full`, more events change nothing.
 
-    def __init__(self, page: LogPage, *, compacted: bool) -> None:
+    It begins after the position `after`.
+    """
+
+    def __init__(self, page: LogPage, after: int, *, compacted: bool) -> None:
         self.full = False
         self._page = page
+        self._after = after
         self._merger = DeltaMerger() if compacted else None
         self._events: list[Event] = []
         self._last_position = 0
 
     def feed(self, events: Iterable[Event]) -> bool:
         """Add the next events of the log, and return whether the page is full."""
-        after = [event for event in events if event.position > self._page.after]
+        after = [event for event in events if event.position > self._after]
         if after:
             self._last_position = after[-1].position
             self._events += self._merger.feed(after) if self._merger else after
             self.full = len(self._first_page()) < len(self._events)
         return self.full
 
-    def finish(self) -> tuple[list[msgspec.Raw], int | None]:
-        """Return the events of the page, and the position after which the next page begins if there is one."""
+    def finish(self) -> tuple[list[msgspec.Raw], str | None]:
+        """Return the events of the page, and the cursor of the next page if there is one."""
         if self._merger:
             self._events += self._merger.finish()
         events = self._first_page()
         more = bool(events) and events[-1].position < self._last_position
-        return [event.raw for event in events], events[-1].position if more else None
+        return [event.raw for event in events], to_cursor(events[-1].position) if more else None
 
     def _first_page(self) -> list[Event]:
         return list(first_page(self._events, self._page))

@@ -68,9 +68,9 @@ class ApiClient:
         """Send a DELETE. Raises `CliError`."""
         self._send("DELETE", path)
 
-    def stream(self, *path: str, after: int, **query: Any) -> requests.Response:
-        """Return an open stream of the events after a position; to be closed. Raises `CliError`."""
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+    def stream(self, *path: str, after: str | None, **query: Any) -> requests.Response:
+        """Return an open stream of the events after a cursor or of all events; to be closed. Raises `CliError`."""
+        headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
         response = self._send("GET", path, query=query, headers=headers, seconds=STREAM_SECONDS, stream=True)
         if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
             response.close()

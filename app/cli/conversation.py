@@ -24,13 +24,13 @@ Decide = Callable[[dict[str, Any]], bool | None]
 
 
 class Conversation:
-    """A session and the position in its log up to which it has been shown."""
+    """A session and the cursor up to which its log has been shown."""
 
     def __init__(self, client: ApiClient, screen: Screen, decide: Decide = lambda _approval: None) -> None:
         self._client = client
         self._screen = screen
         self._decide = decide
-        self._position = 0
+        self._cursor: str | None = None
         self.session_id: str | None = None
         """None until the first message creates a session or `attach` names one."""
 
@@ -97,8 +97,8 @@ class Conversation:
         renderer = Renderer(self._screen, show_users=show_users)
         self._screen.busy("Waiting for the agent")
         with self._interrupt_on_ctrl_c(session_id, run_id):
-            for frame in follow(self._client, session_id, after=self._position, run=run_id, on_loss=self._screen.note):
-                self._position = frame.position or self._position
+            for frame in follow(self._client, session_id, after=self._cursor, run=run_id, on_loss=self._screen.note):
+                self._cursor = frame.cursor or self._cursor
                 renderer.show(frame.event)
                 if approval_id := requested_approval(frame.event):
                     self._screen.idle()

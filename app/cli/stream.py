@@ -22,9 +22,9 @@ _UNFINISHED = frozenset({"queued", "running"})
 
 
 class Frame(NamedTuple):
-    """An AG-UI event as it was sent, and its position in the session's log if it has one."""
+    """An AG-UI event as it was sent, and the cursor after it if it has one."""
 
-    position: int | None
+    cursor: str | None
     text: str
 
     @property
@@ -38,9 +38,14 @@ class Frame(NamedTuple):
 
 
 def follow(
-    client: ApiClient, session_id: str, *, after: int = 0, run: str | None = None, on_loss: Callable[[str], None]
+    client: ApiClient,
+    session_id: str,
+    *,
+    after: str | None = None,
+    run: str | None = None,
+    on_loss: Callable[[str], None],
 ) -> Iterator[Frame]:
-    """Yield the events after a position, stored ones first; with `run` (its id) only those of this run, to its end.
+    """Yield the events after a cursor or all events, stored ones first; with `run` (its id) only its own, to its end.
 
     Each event is yielded once, however often the connection breaks; `on_loss` is called with a message for each break.
     Raises `CliError` if the first connection fails, the server refuses to continue, or it is unreachable for too long.
@@ -54,7 +59,7 @@ def follow(
         try:
             with response:
                 for frame in _read_frames(response):
-                    after = after if frame.position is None else frame.position
+                    after = after if frame.cursor is None else frame.cursor
                     seen_end = seen_end or (run is not None and frame.event.get("type") in _TERMINAL_EVENTS)
                     yield frame
         except requests.RequestException:
@@ -71,29 +76,30 @@ def follow(
         response = _reconnect(client, session_id, after, query, delay)
 
 
-def stored(client: ApiClient, session_id: str, *, after: int = 0, run: str | None = None) -> Iterator[Frame]:
-    """Yield the stored events after a position; with `run` (its id) only those of this run. Raises `CliError`."""
+def stored(client: ApiClient, session_id: str, *, after: str | None = None, run: str | None = None) -> Iterator[Frame]:
+    """Yield the stored events after a cursor or all; with `run` (its id) only its own. Raises `CliError`."""
     query = {} if run is None else {"run_id": run}
-    position: int | None = after
-    while position is not None:
-        page = client.get("sessions", session_id, "output", format="events", after=position, limit=PAGE_EVENTS, **query)
+    has_more = True
+    while has_more:
+        page = client.get("sessions", session_id, "output", format="events", after=after, limit=PAGE_EVENTS, **query)
         yield from (Frame(None, json.dumps(event)) for event in page["events"])
-        position = page.get("next_after")
+        after = page.get("next_after")
+        has_more = after is not None
 
 
 def _read_frames(response: requests.Response) -> Iterator[Frame]:
-    position, data = None, []
+    cursor, data = None, []
     for line in response.iter_lines(chunk_size=None):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"id":
-            position = int(value) if value.isdigit() else None
+            cursor = value.decode(errors="replace") or None
         elif field == b"data":
             data.append(value)
         elif not line:
             if data:
-                yield Frame(position, b"\n".join(data).decode(errors="replace"))
-            position, data = None, []
+                yield Frame(cursor, b"\n".join(data).decode(errors="replace"))
+            cursor, data = None, []
 
 
 def _is_over(client: ApiClient, session_id: str, run: str) -> bool:
@@ -107,7 +113,7 @@ def _is_over(client: ApiClient, session_id: str, run: str) -> bool:
 
 
 def _reconnect(
-    client: ApiClient, session_id: str, after: int, query: dict[str, str], delay: float
+    client: ApiClient, session_id: str, after: str | None, query: dict[str, str], delay: float
 ) -> requests.Response:
     """Return a new stream, after trying for RECONNECT_SECONDS at most."""
     deadline = time.monotonic() + RECONNECT_SECONDS

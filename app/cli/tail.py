@@ -11,7 +11,7 @@ def tail(
     session: SessionId,
     *,
     run: Annotated[str | None, typer.Option(help="Show only this run (its id), and end with it.")] = None,
-    after: Annotated[int, typer.Option(min=0, help="Show only events after this position of the log.")] = 0,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Show only events after this cursor.")] = None,
     follow: Annotated[bool, typer.Option(help="Show new events as they arrive, until Ctrl-C.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the events themselves, one per line.")] = False,
     url: Url = DEFAULT_URL,

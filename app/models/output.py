@@ -51,17 +51,17 @@ EventFormat = Literal[OutputFormat.COMPACT, OutputFormat.EVENTS]
 
 
 class EventLog(WireModel):
-    """A log as AG-UI events, as stored or compacted. `next_after` is where the next page begins, if there is one."""
+    """A log as AG-UI events, as stored or compacted. `next_after` is the cursor of the next page, if there is one."""
 
     session_id: str
     format: EventFormat
     events: list[msgspec.Raw]
-    next_after: int | None = None
+    next_after: str | None = None
 
 
 class LogPage(msgspec.Struct, frozen=True):
-    """A part of a log: at least one event after the position `after`, at most `limit` events and `max_bytes` bytes."""
+    """A part of a log: at least one event after the cursor `after`, at most `limit` events and `max_bytes` bytes."""
 
-    after: int = 0
+    after: str | None = None
     limit: int | None = None
     max_bytes: int = 1 << 20

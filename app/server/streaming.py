@@ -107,7 +107,7 @@ def encode_events(events: Iterable[StreamEvent]) -> bytes:
     return b"".join(
         b"%b%b\n"
         % (
-            b"" if event.position is None else b"id: %d\n" % event.position,
+            b"" if event.cursor is None else b"id: %b\n" % event.cursor.encode(),
             b"".join(b"data: %b\n" % line for line in bytes(event.event).splitlines()),
         )
         for event in events

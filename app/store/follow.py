@@ -23,13 +23,15 @@ class _Step(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-async def follow(database: Database, session: int, after: int, run_id: str | None, *, compacted: bool) -> EventStream:
-    """Return the events after a position as a stream, which ends with its run and once its session is deleted.
+async def follow(
+    database: Database, session: int, after: str | None, run_id: str | None, *, compacted: bool
+) -> EventStream:
+    """Return the events after a cursor as a stream, which ends with its run and once its session is deleted.
 
-    `SessionNotFound`, `RunNotFound`, `CursorAhead`.
+    `SessionNotFound`, `RunNotFound`, `CursorExpired`.
     """
-    await database.read(locate, session, run_id, after)
-    return EventStream(_pages(database, session, after, run_id, compacted=compacted))
+    start = await database.read(locate, session, run_id, after)
+    return EventStream(_pages(database, session, start.after, run_id, compacted=compacted))
 
 
 async def _pages(

@@ -6,16 +6,18 @@ slice is one short read and one short turn on the event loop.
 """
 
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
 
 from app.agui.compaction import compact
+from app.agui.cursors import to_cursor, to_position
 from app.agui.events import E, Event, EventBatch, EventDecoder, decode_one
 from app.agui.page import first_page
 from app.agui.renderers import EventLogWriter, TranscriptWriter
 from app.agui.run_filter import RunFilter
-from app.errors import CursorAhead, RunNotFound, SessionNotFound
+from app.errors import CursorExpired, RunNotFound, SessionNotFound
 from app.fair_turns import Batches, Turns
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
 from app.models.sessions import SessionStatus
@@ -29,28 +31,34 @@ SLICE_BYTES = 1 << 17
 """Bytes of events that are read and decoded at once: enough that the cost of a query does not matter."""
 
 
-def locate(connection: Connection, session: int, run_id: str | None, after: int = 0) -> tuple[int, RunRange | None]:
-    """Return the last position of the log that is read, and where it is if it is one run's.
+class Location(NamedTuple):
+    """The part of a log that is read: after one position to another one, and only one run's if there is a run."""
 
-    `SessionNotFound`, `RunNotFound`; `CursorAhead` if the session's log has no position `after` yet.
-    """
+    after: int
+    last: int
+    run: RunRange | None
+
+
+def locate(connection: Connection, session: int, run_id: str | None, after: str | None = None) -> Location:
+    """Return where the log, or that of one run, is read. `SessionNotFound`, `RunNotFound`, `CursorExpired`."""
     last = events.last_position(connection, session)
     if last is None:
         raise SessionNotFound
     run = events.run_range(connection, session, run_id) if run_id else None
     if run_id and run is None:
         raise RunNotFound
-    if after > last:
-        raise CursorAhead
-    return run.last if run else last, run
+    position = to_position(after)
+    if position > last:
+        raise CursorExpired
+    return Location(position, run.last if run else last, run)
 
 
 def read_page(
     connection: Connection, session: SessionRow, format: EventFormat, run_id: str | None, page: LogPage
 ) -> EventLog:
     """Return a page of the log; the errors of `locate`."""
-    last, run = locate(connection, session.row_id, run_id, page.after)
-    rows = events.events_after(connection, session.row_id, page.after, run)
+    after, last, run = locate(connection, session.row_id, run_id, page.after)
+    rows = events.events_after(connection, session.row_id, after, run)
     if format is OutputFormat.COMPACT:
         log = compact(event for position, raw in rows if (event := decode_one(raw, position)))
     else:
@@ -61,7 +69,7 @@ def read_page(
         session_id=session.id,
         format=format,
         events=[event.raw for event in found],
-        next_after=found[-1].position if has_more else None,
+        next_after=to_cursor(found[-1].position) if has_more else None,
     )
 
 
@@ -91,8 +99,7 @@ class StoredLog:
             yield piece
 
     async def _batches(self, session: int, run_id: str | None, decoder: EventDecoder[E]) -> Batches[E]:
-        last, run = await self._database.read(locate, session, run_id)
-        after = 0
+        after, last, run = await self._database.read(locate, session, run_id)
         while after < last:
             async with self._turns:
                 after, array = await self._database.read_one(_read_slice, session, after, last, run)

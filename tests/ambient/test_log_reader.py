@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from app.agui.cursors import to_cursor, to_position
 from app.agui.events import EventBatch
 from app.agui.run_filter import RunFilter
 from app.backends.ambient.backend import AmbientBackend
-from app.errors import CursorAhead, RunNotFound
+from app.errors import CursorExpired, RunNotFound
 from app.models.output import EventLog, LogPage, Message, OutputFormat
 from app.models.runs import RunSummary
 from app.results import StreamedBody
@@ -72,7 +73,7 @@ async def runs(backend: AmbientBackend) -> list[RunSummary]:
 async def page(
     backend: AmbientBackend, after: int, run_id: str | None = None, format: OutputFormat = OutputFormat.EVENTS
 ) -> EventLog:
-    wanted = LogPage(after=after, limit=100)
+    wanted = LogPage(after=to_cursor(after), limit=100)
     found = await backend.get_session_output(CALLER, "s1", format=format, run_id=run_id, page=wanted)
     assert isinstance(found, EventLog)
     return found
@@ -147,7 +148,7 @@ async def test_page_is_read_from_near_its_start(
         pages += 1
         if next_page.next_after is None:
             break
-        after = next_page.next_after
+        after = to_position(next_page.next_after)
     assert sum(decoded) < len(LINES) + 600 * pages
     assert found == [bytes(event) for event in await stored_events(backend, CALLER, "s1", format)]
 
@@ -174,7 +175,7 @@ async def test_refused_page_does_not_drop_the_checkpoints(
     platform.runner.logs["s1"] = LINES
     await page(backend, len(LINES))
     for after in (len(LINES) + 1, len(LINES) + 2):
-        with pytest.raises(CursorAhead):
+        with pytest.raises(CursorExpired):
             await page(backend, after)
     decoded.clear()
     assert not (await page(backend, len(LINES))).events
@@ -204,7 +205,7 @@ async def test_page_of_a_rewritten_log_is_that_of_the_new_log(
         for after in (HALF, HALF - 500, 0):
             try:
                 expected = await uncached_page(platform, after, run_id)
-            except (CursorAhead, RunNotFound) as error:
+            except (CursorExpired, RunNotFound) as error:
                 with pytest.raises(type(error)):
                     await page(backend, after, run_id)
             else:

@@ -216,7 +216,7 @@ class TestListRuns:
         await backend.send_message(CALLER, "s1", HELLO)
         second = (await backend.send_message(CALLER, "s1", HELLO)).value
         stream = await backend.stream_session_events(
-            CALLER, "s1", after=0, run_id=second.run_id, format=OutputFormat.EVENTS
+            CALLER, "s1", after=None, run_id=second.run_id, format=OutputFormat.EVENTS
         )
         monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
         assert [run.status for run in await runs(backend)] == [RunStatus.RUNNING, RunStatus.QUEUED]
@@ -231,7 +231,7 @@ class TestListRuns:
         platform.runner.pace = "wait"
         lost = (await backend.send_message(CALLER, "s1", HELLO)).value
         stream = await backend.stream_session_events(
-            CALLER, "s1", after=0, run_id=lost.run_id, format=OutputFormat.EVENTS
+            CALLER, "s1", after=None, run_id=lost.run_id, format=OutputFormat.EVENTS
         )
         monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
         types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]

@@ -1,14 +1,14 @@
 """The output of a session on every backend: transcript, compact events, events."""
 
 from collections.abc import Callable
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 from unittest.mock import ANY
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.api import UNKNOWN_CURSORS, Api
 from tests.support.stage import PlatformStage, Stage
 
 FORMATS = ("transcript", "compact", "events")
@@ -144,37 +144,51 @@ class TestPages:
         assert [event for page in pages for event in page["events"]] == whole["events"]
         assert narrowed is not (second in {event.get("runId") for event in whole["events"]})
 
-    def test_a_position_is_that_of_the_session_s_log_whatever_is_asked(self, api: Api, session_id: str) -> None:
-        events = api.output(session_id, format="events").ok()["events"]
+    def test_a_cursor_belongs_to_the_session_s_log_whatever_is_asked(self, api: Api, session_id: str) -> None:
         run_id = api.say(session_id, "Second")["run_id"]
         own = api.output(session_id, format="events", run_id=run_id).ok()["events"]
         page = api.output(session_id, format="events", run_id=run_id, limit=1).ok()
-        assert (page["events"], page["next_after"]) == (own[:1], len(events) + 1)
-        after = api.output(session_id, format="events", run_id=run_id, after=len(events) + 1).ok()
-        assert (after["events"], "next_after" in after) == (own[1:], False)
+        with api.stream(session_id, run_id=run_id) as stream:
+            assert page["next_after"] == next(iter(stream)).id
+        whole = api.output(session_id, format="events").ok()["events"]
+        for query in ({}, {"run_id": run_id}):
+            after = api.output(session_id, format="events", after=page["next_after"], **query).ok()
+            assert (after["events"], "next_after" in after) == (own[1:], False)
+        assert whole[-len(own) :] == own
+
+    def test_cursors_of_the_embedded_backend_are_positions_in_decimal(self, embedded_api: Api) -> None:
+        session_id = embedded_api.running_session()
+        with embedded_api.stream(session_id) as stream:
+            assert [frame.id for frame in islice(stream, 3)] == ["1", "2", "3"]
+        pages = [embedded_api.output(session_id, format="events", limit=1, after=after).ok() for after in ("0", "1")]
+        assert [page["next_after"] for page in pages] == ["1", "2"]
 
     def test_a_page_of_a_message_s_deltas_holds_all_of_them(self, api: Api, session_id: str) -> None:
         events = api.output(session_id, format="events").ok()["events"]
         types = [event["type"] for event in events]
         first = types.index("TEXT_MESSAGE_CONTENT")
         last = first + sum(1 for _ in next(iter(groupby(types[first:])))[1])
-        page = api.output(session_id, format="compact", after=first, limit=1).ok()
-        assert (text_of(page["events"]), page["next_after"]) == (text_of(events[first:last]), last)
+        with api.stream(session_id) as stream:
+            cursors = [frame.id for frame in islice(stream, last)]
+        page = api.output(session_id, format="compact", after=cursors[first - 1], limit=1).ok()
+        assert (text_of(page["events"]), page["next_after"]) == (text_of(events[first:last]), cursors[-1])
 
-    def test_the_end_of_the_log_is_an_empty_page_and_what_is_behind_it_is_refused(
-        self, stage: Stage, api: Api, session_id: str
+    @pytest.mark.parametrize("format", ["events", "compact"])
+    def test_the_end_of_the_log_is_an_empty_page_and_an_unknown_cursor_is_refused(
+        self, stage: Stage, api: Api, session_id: str, format: str
     ) -> None:
-        end = len(api.output(session_id, format="events").ok()["events"])
         run_id = api.list_runs(session_id).ok()["runs"][0]["run_id"]
+        with api.stream(session_id, run_id=run_id) as stream:
+            *_, last = stream
+        empty = api.output(session_id, format=format, after=last.id)
+        assert empty.body == {"session_id": session_id, "format": format, "events": []}
         pending = stage.session(api, "pending")
-        for format in ("events", "compact"):
-            empty = api.output(session_id, format=format, after=end)
-            assert empty.body == {"session_id": session_id, "format": format, "events": []}
-            assert api.output(pending, format=format, after=0).body == empty.body | {"session_id": pending}
-            for behind in (end + 1, 2**53):
-                ahead = api.output(session_id, format=format, after=behind, run_id=run_id)
-                assert ahead.error == (409, "cursor_ahead")
-        unknown = api.output(session_id, format="events", after=end + 1, run_id=str(uuid4()))
+        assert api.output(pending, format=format, limit=1).body == empty.body | {"session_id": pending}
+        assert api.output(pending, format=format, after=last.id).error == (409, "cursor_expired")
+        for cursor in UNKNOWN_CURSORS:
+            refused = api.output(session_id, format=format, after=cursor, run_id=run_id)
+            assert refused.error == (409, "cursor_expired")
+        unknown = api.output(session_id, format=format, after="9999", run_id=str(uuid4()))
         assert unknown.error == (404, "run_not_found")
 
     def test_a_page_ends_before_a_mebibyte_but_holds_one_event(
@@ -183,8 +197,8 @@ class TestPages:
         session_id = platform.session(platform_api, "stopped")
         for size in (2**20, 2**19, 2**18):
             platform.platform.runner.append(session_id, {"type": "CUSTOM", "value": "x" * size})
-        pages = [platform_api.output(session_id, format="events", after=after).ok() for after in (0, 1)]
-        assert [(len(page["events"]), page.get("next_after")) for page in pages] == [(1, 1), (2, None)]
+        pages = [platform_api.output(session_id, format="events", after=after).ok() for after in ("0", "1")]
+        assert [(len(page["events"]), page.get("next_after")) for page in pages] == [(1, "1"), (2, None)]
         assert len(platform_api.output(session_id, format="events").ok()["events"]) == 3
 
 
@@ -238,10 +252,10 @@ class TestEveryFormat:
             ("runId=0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11", "query.runId"),
             ("after=1", "query.after"),
             ("limit=1&format=transcript", "query.limit"),
-            ("format=events&after=-1", "query.after"),
+            ("format=events&after=1,2", "query.after"),
             ("format=events&after=", "query.after"),
-            ("format=events&after=1.0", "query.after"),
-            ("format=events&after=9007199254740993", "query.after"),
+            ("format=events&after=a%20b", "query.after"),
+            (f"format=events&after={'a' * 65}", "query.after"),
             ("format=events&after=1&after=1", "query.after"),
             ("format=events&limit=0", "query.limit"),
             ("format=events&limit=10001", "query.limit"),

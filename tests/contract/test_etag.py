@@ -88,7 +88,7 @@ def test_a_long_poll_has_no_tag(embedded_api: Api, session_id: str) -> None:
     ("query", "error"),
     [
         ({"run_id": "0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11"}, (404, "run_not_found")),
-        ({"format": "events", "after": 1000}, (409, "cursor_ahead")),
+        ({"format": "events", "after": 1000}, (409, "cursor_expired")),
         ({"after": 1}, (400, "invalid_request")),
     ],
 )

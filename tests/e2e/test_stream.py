@@ -44,4 +44,4 @@ def test_a_reader_goes_on_after_a_restart(tmp_path: Path, crash: bool) -> None:
         events = api.output(session_id, format="events").ok()["events"]
         whole: list[StreamFrame] = seen + rest
         assert [json.loads(frame.data) for frame in whole] == events
-        assert [frame.id for frame in whole] == list(range(1, len(events) + 1))
+        assert [frame.id for frame in whole] == [str(position) for position in range(1, len(events) + 1)]

@@ -73,14 +73,14 @@ class Pages:
 
 
 def test_an_event_is_an_id_and_data_line_by_line() -> None:
-    frames = [StreamEvent(b'{"a":1}', 7), StreamEvent(b'{\n"b":\r\n2\r}'), StreamEvent(b'{"c":"\xe2\x80\xa8"}', 8)]
+    frames = [StreamEvent(b'{"a":1}', "7"), StreamEvent(b'{\n"b":\r\n2\r}'), StreamEvent(b'{"c":"\xe2\x80\xa8"}', "8")]
     assert streaming.encode_events(frames) == (
         b'id: 7\ndata: {"a":1}\n\ndata: {\ndata: "b":\ndata: 2\ndata: }\n\nid: 8\ndata: {"c":"\xe2\x80\xa8"}\n\n'
     )
 
 
 async def test_a_stream_that_ends_is_complete() -> None:
-    line, pages = Line(), Pages([StreamEvent(b"{}", 1)], [], [StreamEvent(b"{}", 2)], end=True)
+    line, pages = Line(), Pages([StreamEvent(b"{}", "1")], [], [StreamEvent(b"{}", "2")], end=True)
     await line.send_stream(pages())
     assert (line.body, line.complete) == (b"id: 1\ndata: {}\n\nid: 2\ndata: {}\n\n", True)
     assert (b"content-type", b"text/event-stream") in line.head["headers"]
@@ -88,14 +88,14 @@ async def test_a_stream_that_ends_is_complete() -> None:
 
 
 async def test_head_starts_no_stream() -> None:
-    line, pages = Line(), Pages([StreamEvent(b"{}", 1)])
+    line, pages = Line(), Pages([StreamEvent(b"{}", "1")])
     await line.send_stream(pages(), "HEAD")
     assert (line.head["status"], line.body, line.complete, pages.started) == (200, b"", True, False)
 
 
 async def test_silence_is_filled_with_comments_that_have_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "HEARTBEAT_SECONDS", 0.01)
-    line, pages = Line(), Pages([StreamEvent(b"{}", 1)])
+    line, pages = Line(), Pages([StreamEvent(b"{}", "1")])
     task = asyncio.create_task(line.send_stream(pages()))
     async with asyncio.timeout(10):
         while line.body.count(b"\n\n") < 4:  # noqa: ASYNC110 - nothing signals it
@@ -118,19 +118,19 @@ async def test_a_reader_that_left_costs_nothing_after() -> None:
 
 async def test_a_reader_that_reads_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.01)
-    line, pages = Line(stuck=True), Pages([StreamEvent(b"{}", 1)], [StreamEvent(b"{}", 2)])
+    line, pages = Line(stuck=True), Pages([StreamEvent(b"{}", "1")], [StreamEvent(b"{}", "2")])
     await line.send_stream(pages())
     assert (line.aborted, line.complete, pages.closed) == (True, False, True)
 
 
 async def test_a_source_that_fails_aborts_the_connection() -> None:
-    line, pages = Line(), Pages([StreamEvent(b"{}", 1)], then=BackendUnavailable())
+    line, pages = Line(), Pages([StreamEvent(b"{}", "1")], then=BackendUnavailable())
     await line.send_stream(pages())
     assert (line.body, line.aborted, line.complete) == (b"id: 1\ndata: {}\n\n", True, False)
 
 
 async def test_a_server_that_stops_says_goodbye() -> None:
-    line, pages = Line(), Pages([StreamEvent(b"{}", 1)])
+    line, pages = Line(), Pages([StreamEvent(b"{}", "1")])
     task = asyncio.create_task(line.send_stream(pages()))
     await pages.waiting.wait()
     line.stopping.set()

@@ -35,7 +35,7 @@ class Reader:
 
 async def reader(harness: Harness, session_id: str, format: OutputFormat, run_id: str | None = None) -> Reader:
     return Reader(
-        await harness.backend.stream_session_events(CALLER, session_id, after=0, run_id=run_id, format=format)
+        await harness.backend.stream_session_events(CALLER, session_id, after=None, run_id=run_id, format=format)
     )
 
 
@@ -81,5 +81,5 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
         await harness.backend.delete_session(CALLER, session_id)
         await asyncio.gather(compact.task, *(each.task for each in readers))
         assert all(each.deltas == ["first", "second"] for each in followers)
-        assert [each.position for each in readers[0].events] == list(range(1, 7))
+        assert [each.cursor for each in readers[0].events] == list("123456")
         assert compact.deltas == ["firstsecond"]

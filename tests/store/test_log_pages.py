@@ -31,10 +31,10 @@ def steps(file: Path, length: int, format: EventFormat) -> int:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         raw.set_progress_handler(step, 1)
-        found = log.read_page(connection, session, format, None, LogPage(after=length // 2, limit=20))
+        found = log.read_page(connection, session, format, None, LogPage(after=str(length // 2), limit=20))
         raw.set_progress_handler(None, 1)
         assert len(found.events) == 20
-        assert found.next_after == length // 2 + 20
+        assert found.next_after == str(length // 2 + 20)
     engine.dispose()
     return count
 

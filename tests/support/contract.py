@@ -236,7 +236,7 @@ class CannedBackend(Backend):
         return EventLog(session_id=session_id, format=format, events=[])
 
     async def stream_session_events(
-        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+        self, caller: Caller, session_id: str, *, after: str | None, run_id: str | None, format: OutputFormat
     ) -> EventStream:
         arguments = {"after": after, "run_id": run_id, "format": format}
         self._called("stream_session_events", caller=caller, session_id=session_id, **arguments)

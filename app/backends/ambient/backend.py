@@ -167,7 +167,7 @@ class AmbientBackend(Backend):
         return await self._output.get_session_output(caller, session_id, format, run_id, page)
 
     async def stream_session_events(
-        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+        self, caller: Caller, session_id: str, *, after: str | None, run_id: str | None, format: OutputFormat
     ) -> EventStream:
         """See `AmbientOutput`."""
         return await self._output.stream_session_events(caller, session_id, after=after, run_id=run_id, format=format)

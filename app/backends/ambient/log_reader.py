@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from app.agui.cursors import to_position
 from app.agui.events import EVENTS, OPAQUE, E, Event, EventBatch, EventDecoder, OpaqueEvent
 from app.agui.export_splitter import ExportSplitter
 from app.agui.lenient import require_utf8
@@ -16,7 +17,7 @@ from app.agui.run_filter import RunFilter, normalize_run_id
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.errors import sanitize, translate_errors
 from app.backends.ambient.log_cache import Checkpoint, Checkpoints, LogCache
-from app.errors import CursorAhead
+from app.errors import CursorExpired
 from app.fair_turns import Batches, Turns
 from app.models.caller import Caller
 from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
@@ -78,12 +79,13 @@ class LogReader:
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool
     ) -> EventLog:
-        """Return a page of the events; `CursorAhead` if it begins after the end of the log."""
+        """Return a page of the events; `CursorExpired` if the log does not have its cursor."""
+        after = to_position(page.after)
 
         async def build(checkpoints: Checkpoints) -> PageBuilder:
-            builder = PageBuilder(page, compacted=format is OutputFormat.COMPACT)
+            builder = PageBuilder(page, after, compacted=format is OutputFormat.COMPACT)
             events = RunFilter(run_id, accepted=accepted)
-            await self._read_page(caller, session_id, builder, events, checkpoints, after=page.after)
+            await self._read_page(caller, session_id, builder, events, checkpoints, after=after)
             return builder
 
         with self._cache.checkpoints(_key("page", caller, session_id, run_id, accepted=accepted)) as checkpoints:
@@ -143,7 +145,7 @@ class LogReader:
         if not builder.full:
             events.finish()
             if after > events.end:
-                raise CursorAhead
+                raise CursorExpired
 
     async def _transcript(
         self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool

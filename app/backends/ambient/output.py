@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 
 from app.agui.client_stream import client_stream
+from app.agui.cursors import to_cursor, to_position
 from app.agui.message_ids import known_ids
 from app.agui.run_filter import of_run
 from app.agui.run_input import RunInput, normalize_run_input
@@ -14,7 +15,7 @@ from app.backends.ambient.log_reader import LogReader
 from app.backends.ambient.pending_runs import PendingRuns
 from app.backends.ambient.poller import LogPollers, LogSnapshot
 from app.backends.ambient.runs import AmbientRuns
-from app.errors import CursorAhead, NotRunning, RunExists, RunNotFound
+from app.errors import CursorExpired, NotRunning, RunExists, RunNotFound
 from app.models.caller import Caller
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.results import EventStream, StreamedBody, StreamEvent
@@ -45,17 +46,19 @@ class AmbientOutput:
         return self._logs.events(caller, session_id, format, run_id, accepted=pending)
 
     async def stream_session_events(
-        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+        self, caller: Caller, session_id: str, *, after: str | None, run_id: str | None, format: OutputFormat
     ) -> EventStream:
-        """Stream the events after a position, read by polling the log.
+        """Stream the events after a cursor, read by polling the log.
 
-        If a run ended without a terminal event, one is added, without a position.
+        If a run ended without a terminal event, one is added, without a cursor.
         """
         log = await self._pollers.read(caller, session_id)
         run = await self._run_follower(caller, session_id, run_id, log) if run_id else None
-        if after > len(log.events):
-            raise CursorAhead
-        return EventStream(self._pages(caller, session_id, log, after, run, compacted=format is OutputFormat.COMPACT))
+        position = to_position(after)
+        if position > len(log.events):
+            raise CursorExpired
+        pages = self._pages(caller, session_id, log, position, run, compacted=format is OutputFormat.COMPACT)
+        return EventStream(pages)
 
     async def run_agent(self, caller: Caller, session_id: str, run_input: RunInput) -> EventStream:
         """Start a run with the messages that its log does not have, and stream its events."""
@@ -69,7 +72,8 @@ class AmbientOutput:
         accepted = await self._runs.submit(caller, session_id, normalized)
 
         def follow_run(run_id: str, format: OutputFormat) -> Awaitable[EventStream]:
-            return self.stream_session_events(caller, session_id, after=len(log.events), run_id=run_id, format=format)
+            end = to_cursor(len(log.events))
+            return self.stream_session_events(caller, session_id, after=end, run_id=run_id, format=format)
 
         return client_stream(accepted, run_input["threadId"], follow_run, run_input["messages"])
 

@@ -32,9 +32,9 @@ class EmbeddedOutput:
         return self._stored_log.events(session, format, run_id)
 
     async def stream_session_events(
-        self, caller: Caller, session_id: str, *, after: int, run_id: str | None, format: OutputFormat
+        self, caller: Caller, session_id: str, *, after: str | None, run_id: str | None, format: OutputFormat
     ) -> EventStream:
-        """Return the events after a position as a stream that goes on with new ones."""
+        """Return the events after a cursor as a stream that goes on with new ones."""
         session = (await self._database.read_one(sessions.find, caller.project, session_id)).row_id
         run_id = run_id and normalize_run_id(run_id)
         return await follow(self._database, session, after, run_id, compacted=format is OutputFormat.COMPACT)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from app.agui.client_stream import client_stream
+from app.agui.cursors import to_cursor
 from app.agui.run_filter import normalize_run_id
 from app.backends.embedded.output import EmbeddedOutput
 from app.engine.signals import Signals
@@ -50,7 +51,9 @@ class EmbeddedRuns:
         self._signals.wake(session.row_id)
 
         def follow(run_id: str, format: OutputFormat) -> Awaitable[EventStream]:
-            return self._output.stream_session_events(caller, session.id, after=known.end, run_id=run_id, format=format)
+            return self._output.stream_session_events(
+                caller, session.id, after=to_cursor(known.end), run_id=run_id, format=format
+            )
 
         return client_stream(accepted, run_input["threadId"], follow)
 

@@ -11,7 +11,7 @@ const LONGEST_PAUSE = 8_000;
  * aborted. `onReset` is called if the log starts again from the beginning. Throws ApiError if reconnecting is of no use.
  */
 export async function follow(session, { signal, onEvent, onState, onReset }) {
-  let position = 0;
+  let cursor = "";
   let pause = FIRST_PAUSE;
   let again = false;
   onState("connecting");
@@ -20,21 +20,20 @@ export async function follow(session, { signal, onEvent, onState, onReset }) {
     const stop = () => attempt.abort();
     signal.addEventListener("abort", stop, { once: true });
     try {
-      const headers = { Accept: "text/event-stream", ...(position && { "Last-Event-ID": String(position) }) };
+      const headers = { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) };
       const path = `/v1/sessions/${session}/events`;
       const response = await open("GET", path, { headers, signal: attempt.signal, quiet: again });
       again = true;
       onState("live");
       for await (const frame of frames(response.body.getReader(), stop)) {
         pause = FIRST_PAUSE;
-        if (frame.id <= position) continue;
-        position = frame.id;
+        cursor = frame.id;
         onEvent(frame.event);
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.code === "cursor_ahead") {
-        position = 0;
+      if (error instanceof ApiError && error.code === "cursor_expired") {
+        cursor = "";
         onReset();
       } else if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) {
         throw error;
@@ -53,16 +52,16 @@ export async function follow(session, { signal, onEvent, onState, onReset }) {
 /** Yield the complete frames of a body that have an id. */
 async function* frames(reader, stop) {
   const decoder = new TextDecoder();
-  let id = 0;
+  let id = "";
   let data = "";
   for await (const line of lines(reader, decoder, stop)) {
     if (line === "") {
       const event = id && data ? parsed(data) : null;
       if (event) yield { id, event };
-      id = 0;
+      id = "";
       data = "";
     } else if (line.startsWith("id:")) {
-      id = Number(line.slice(3));
+      id = line.slice(3).trim();
     } else if (line.startsWith("data:")) {
       data += line.slice(5);
     }
