@@ -23,7 +23,7 @@ SMALL_DISK = (
     *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
     """
     mkdir "$DATA_DIR" && mount -t tmpfs -o size=24m tmpfs "$DATA_DIR" || exit
-    "$1" -m app keys create --project demo --role admin
+    "$1" -m app keys create --new-store --project demo --role admin
     "$@"
     "$@"
     """,
