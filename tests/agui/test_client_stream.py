@@ -1,4 +1,4 @@
-"""A run's events as a strict AG-UI client takes them."""
+"""The stream of a run for strict AG-UI clients, and the ids under which they know its messages."""
 
 import json
 from typing import Any
@@ -34,11 +34,11 @@ KEYS = {"TOOL": "toolCallId", "STEP": "stepName"}
 
 
 def streamed(*events: dict[str, Any], conversation: Any = (), broken: bool = False) -> list[dict[str, Any]]:
-    """What a client gets of a run that these events are the log of."""
-    form = StrictStream("mine", "r", conversation)
-    out = [event for each in events for event in form.feed(json.dumps(each).encode(), 1)]
-    if broken or not form.ended:
-        out += form.abort("It broke.", "broken", 1)
+    """Return the events that a client gets of a run whose log these events are."""
+    stream = StrictStream("mine", "r", conversation)
+    out = [event for each in events for event in stream.feed(json.dumps(each).encode(), 1)]
+    if broken or not stream.ended:
+        out += stream.abort("It broke.", "broken", 1)
     return [json.loads(event) for event in out]
 
 
@@ -46,37 +46,37 @@ def types(events: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in events]
 
 
-def test_a_sound_run_comes_as_it_is_but_for_the_thread() -> None:
+def test_a_well_formed_run_is_unchanged_but_for_its_thread() -> None:
     events = streamed(STARTED, START, CONTENT, END, FINISHED)
     assert events == [STARTED | {"threadId": "mine"}, START, CONTENT, END, FINISHED | {"threadId": "mine"}]
 
 
 def test_an_event_that_needs_no_change_keeps_its_bytes() -> None:
-    form = StrictStream("mine", "r")
-    form.feed(json.dumps(STARTED).encode(), 1)
+    stream = StrictStream("mine", "r")
+    stream.feed(json.dumps(STARTED).encode(), 1)
     raw = b'{ "type":"CUSTOM", "name":"n","value":12345678901234567890.10}'
-    assert form.feed(raw, 1) == [raw]
+    assert stream.feed(raw, 1) == [raw]
 
 
-def test_null_members_and_the_log_s_own_ids_are_left_out() -> None:
+def test_null_members_and_ids_added_by_the_log_are_removed() -> None:
     log = START | {"name": None, "threadId": "t", "runId": "r", "thread_id": "t", "run_id": "r"}
     assert streamed(STARTED, log)[1] == START
 
 
-def test_a_run_without_a_beginning_gets_one_and_what_comes_too_early_follows_it() -> None:
+def test_a_run_without_run_started_gets_one_and_earlier_raw_events_follow_it() -> None:
     raw = {"type": "RAW", "event": {}}
     assert types(streamed(raw, STARTED, FINISHED)) == ["RUN_STARTED", "RAW", "RUN_FINISHED"]
     assert types(streamed(raw, START, END, FINISHED))[:3] == ["RUN_STARTED", "RAW", "TEXT_MESSAGE_START"]
     assert types(streamed(STARTED, STARTED, FINISHED)) == ["RUN_STARTED", "RUN_FINISHED"]
 
 
-def test_nothing_follows_the_first_end() -> None:
+def test_nothing_follows_the_first_terminal_event() -> None:
     error = {"type": "RUN_ERROR", "message": "no"}
     assert types(streamed(STARTED, error, FINISHED, broken=True)) == ["RUN_STARTED", "RUN_ERROR"]
     assert types(streamed(STARTED, FINISHED, error, START)) == ["RUN_STARTED", "RUN_FINISHED"]
 
 
-def test_what_is_open_is_closed_before_the_end() -> None:
+def test_open_parts_are_closed_before_the_terminal_event() -> None:
     subagent = {"type": "SUBAGENT_STARTED", "subagentRunId": "s", "name": "n"}
     for end in (FINISHED, {"type": "RUN_ERROR", "message": "no"}):
         events = streamed(STARTED, subagent, START, end)
@@ -85,14 +85,14 @@ def test_what_is_open_is_closed_before_the_end() -> None:
     assert types(streamed(STARTED, subagent, failed, FINISHED))[2:] == ["SUBAGENT_ERROR", "RUN_FINISHED"]
 
 
-def test_a_stream_that_breaks_off_ends_with_the_error() -> None:
+def test_an_aborted_stream_ends_with_run_error() -> None:
     events = streamed(STARTED, START)
     assert types(events)[2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
     assert (events[-1]["message"], events[-1]["code"]) == ("It broke.", "broken")
     assert types(streamed()) == ["RUN_STARTED", "RUN_ERROR"]
 
 
-def test_thoughts_without_an_id_get_one_that_the_conversation_knows() -> None:
+def test_reasoning_without_an_id_gets_one_that_is_recognised_later() -> None:
     thoughts = [
         {"type": "REASONING_START", "runId": "r"},
         {"type": "REASONING_MESSAGE_START", "role": "assistant", "runId": "r"},
@@ -107,7 +107,7 @@ def test_thoughts_without_an_id_get_one_that_the_conversation_knows() -> None:
     assert known_ids(decode(json.dumps(each).encode() for each in thoughts * 2)) == {"r-1", "r-2", "r-3", "r-4"}
 
 
-def test_a_snapshot_of_one_run_comes_behind_what_the_client_knew() -> None:
+def test_a_snapshot_of_one_run_comes_after_the_messages_that_the_client_knew() -> None:
     old, new = {"id": "1", "role": "user", "content": "One"}, {"id": "2", "role": "user", "content": "Two"}
     snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": [new]}
     assert streamed(STARTED, snapshot, conversation=[old, new])[1]["messages"] == [old, new]
@@ -115,7 +115,7 @@ def test_a_snapshot_of_one_run_comes_behind_what_the_client_knew() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"1", b"{", b"\xff", b'{"type":1}', b"{}"])
-def test_what_is_no_event_is_left_out(raw: bytes) -> None:
+def test_entries_that_are_not_events_are_dropped(raw: bytes) -> None:
     assert StrictStream("mine", "r").feed(raw, 1) == []
 
 
@@ -131,8 +131,8 @@ EVENTS = st.one_of(
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_whatever_the_log_has_the_stream_is_well_formed(log: list[dict[str, Any]]) -> None:
-    """The rules of the official client's verifier."""
+def test_the_stream_of_any_log_is_well_formed(log: list[dict[str, Any]]) -> None:
+    """Check the rules of the official client's verifier."""
     events = streamed(*log)
     assert types(events)[0] == "RUN_STARTED"
     assert [kind in {"RUN_FINISHED", "RUN_ERROR"} for kind in types(events)] == [False] * (len(events) - 1) + [True]
@@ -151,7 +151,7 @@ def test_whatever_the_log_has_the_stream_is_well_formed(log: list[dict[str, Any]
     assert not open_parts
 
 
-def test_every_id_that_a_client_may_give_a_message_is_known() -> None:
+def test_every_id_that_a_client_may_use_for_a_message_is_known() -> None:
     log = [
         STARTED | {"input": {"messages": [{"id": "u"}]}},
         START,

@@ -1,4 +1,4 @@
-"""Compaction: adjacent deltas become one event, everything else stays what it was."""
+"""Compaction: adjacent deltas become one event, every other event is unchanged."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tests.support.agui_samples import PLATFORM_RUN, bytes_of, deltas, dict_of, 
 TEXT, ARGS, REASONING = "TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS", "REASONING_MESSAGE_CONTENT"
 
 
-def test_deltas_are_joined_when_they_are_adjacent() -> None:
+def test_adjacent_deltas_are_joined() -> None:
     events = log(
         raw("RUN_STARTED"),
         raw(TEXT, messageId="m", delta="Hel"),
@@ -29,20 +29,20 @@ def test_deltas_are_joined_when_they_are_adjacent() -> None:
     assert [event.position for event in compacted] == [1, 4, 6, 8]
 
 
-def test_the_first_event_keeps_its_bytes_when_deltas_are_joined() -> None:
+def test_members_of_the_first_event_keep_their_bytes() -> None:
     first = b'{"zeta":12345678901234567890,"messageId":"m","delta":"a\\u003c","x":[1.0e5 , null],"type":"%b"}'
     events = log(first % TEXT.encode(), b'{"type":"%b","messageId":"m","delta":"b\\/","timestamp":1}' % TEXT.encode())
     assert bytes_of(compact(events)) == [first.replace(b'u003c"', b'u003cb\\/"') % TEXT.encode()]
 
 
-def test_an_emoji_is_whole_when_its_escaped_bytes_are_joined() -> None:
+def test_an_escaped_emoji_survives_joining() -> None:
     events = log(
         *(rb'{"type":"%b","messageId":"m","delta":%b}' % (TEXT.encode(), d) for d in (rb'"\ud83d\ude00"', b'"!"'))
     )
     assert [dict_of(event)["delta"] for event in compact(events)] == ["\U0001f600!"]
 
 
-def test_deltas_stay_apart_when_they_differ_or_something_stands_between() -> None:
+def test_deltas_of_other_parts_or_separated_deltas_are_not_joined() -> None:
     raws = [
         raw(TEXT, messageId="m", delta="1"),
         raw(TEXT, messageId="n", delta="2"),
@@ -58,7 +58,7 @@ def test_deltas_stay_apart_when_they_differ_or_something_stands_between() -> Non
     assert bytes_of(compact(log(*raws))) == raws
 
 
-def test_deltas_stay_apart_when_they_have_no_id() -> None:
+def test_deltas_without_an_id_are_not_joined() -> None:
     raws = [
         raw(TEXT, delta="1"),
         raw(TEXT, delta="2"),
@@ -70,12 +70,12 @@ def test_deltas_stay_apart_when_they_have_no_id() -> None:
     assert bytes_of(compact(log(*raws))) == raws
 
 
-def test_deltas_stay_apart_when_one_is_no_string() -> None:
+def test_deltas_that_are_not_strings_are_not_joined() -> None:
     raws = [raw(TEXT, messageId="m", delta=delta) for delta in ("1", 2, ["3"], None, {"a": 4}, "5")]
     assert bytes_of(compact(log(*raws))) == raws
 
 
-def test_a_lone_delta_keeps_its_bytes() -> None:
+def test_a_single_delta_keeps_its_bytes() -> None:
     assert bytes_of(compact(log(*PLATFORM_RUN))) == PLATFORM_RUN
 
 
@@ -88,28 +88,28 @@ def test_one_message_of_37000_deltas_becomes_one_event() -> None:
 
 
 @given(st.lists(deltas | hostile_events, max_size=25))
-def test_texts_and_all_other_events_are_kept_whatever_the_log_holds(raws: list[bytes]) -> None:
+def test_no_text_and_no_other_event_is_lost_in_any_log(raws: list[bytes]) -> None:
     events = log(*raws)
     before = bytes_of(events)
     compacted = list(compact(events))
-    assert _told(compacted) == _told(events)
-    assert len(compacted) == len(_told(events))
+    assert _reference(compacted) == _reference(events)
+    assert len(compacted) == len(_reference(events))
     assert [event.position for event in compacted] == sorted({event.position for event in compacted})
     assert bytes_of(events) == before
 
 
-def _told(events: Sequence[Event]) -> list[tuple[object, str]]:
-    """What a log says, each stretch of deltas as one text: a second, plain way to the same end."""
-    told: list[tuple[object, str]] = []
+def _reference(events: Sequence[Event]) -> list[tuple[object, str]]:
+    """Return a log's events with adjacent deltas as one text: a plain reference implementation."""
+    expected: list[tuple[object, str]] = []
     for event in events:
         named = event.tool_call_id if event.type == ARGS else event.message_id
         delta = dict_of(event).get("delta")
         if event.type not in {TEXT, ARGS, REASONING} or named is None or not isinstance(delta, str):
-            told.append((event.position, bytes(event.raw).decode()))
+            expected.append((event.position, bytes(event.raw).decode()))
             continue
         key, text = (event.type, event.run_id, named), re.sub("[\ud800-\udfff]", "\ufffd", delta)
-        if told and told[-1][0] == key:
-            told[-1] = (key, told[-1][1] + text)
+        if expected and expected[-1][0] == key:
+            expected[-1] = (key, expected[-1][1] + text)
         else:
-            told.append((key, text))
-    return told
+            expected.append((key, text))
+    return expected

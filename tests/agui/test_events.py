@@ -1,4 +1,4 @@
-"""Decoding logs: keys in every spelling, nothing raised, nothing lost."""
+"""Decoding of logs: keys in every spelling, and no entry that raises or loses anything."""
 
 import json
 
@@ -17,19 +17,19 @@ from app.agui.transcript import transcript
 from tests.support.agui_samples import PLATFORM_RUN, R1, THREAD, bytes_of, hostile_events, json_values, log, raw
 
 
-def test_keys_are_read_when_the_platform_wrote_them_twice() -> None:
+def test_an_event_with_keys_in_both_spellings_is_read() -> None:
     event = log(PLATFORM_RUN[7])[0]
     assert (event.type, event.run_id, event.thread_id) == ("TOOL_CALL_RESULT", R1, THREAD)
     assert (event.message_id, event.tool_call_id) == ("toolu_1-result", "toolu_1")
     assert event.timestamp == 1773061200401
 
 
-def test_snake_case_ids_are_read_when_camel_case_is_missing_or_empty() -> None:
+def test_snake_case_ids_are_read_if_camel_case_is_missing_or_empty() -> None:
     event = log(b'{"runId":"","run_id":"r","thread_id":"t","message_id":"m","tool_call_id":"c"}')[0]
     assert (event.run_id, event.thread_id, event.message_id, event.tool_call_id) == ("r", "t", "m", "c")
 
 
-def test_camel_case_wins_when_both_are_there() -> None:
+def test_camel_case_wins_over_snake_case() -> None:
     assert log(b'{"run_id":"snake","runId":"camel"}')[0].run_id == "camel"
 
 
@@ -52,47 +52,47 @@ def test_camel_case_wins_when_both_are_there() -> None:
         ("[1]", None),
     ],
 )
-def test_a_timestamp_is_milliseconds_or_absent_when_stored_as(stored: str, ms: int | None) -> None:
+def test_a_timestamp_is_milliseconds_or_absent(stored: str, ms: int | None) -> None:
     event = log(b'{"runId":"r","timestamp":%b}' % stored.encode())[0]
     assert (event.timestamp, event.run_id) == (ms, "r")
 
 
-def test_wrong_types_are_absent_when_others_are_right() -> None:
+def test_members_of_wrong_types_are_absent_and_others_are_read() -> None:
     event = log(b'{"type":7,"runId":{"a":1},"run_id":"r","messageId":null,"toolCallId":["x"],"threadId":"t"}')[0]
     assert (event.type, event.run_id, event.message_id, event.tool_call_id) == (None, "r", None, None)
     assert event.thread_id == "t"
 
 
-def test_entries_are_dropped_and_not_counted_when_they_are_no_json_object() -> None:
+def test_entries_that_are_not_json_objects_have_no_position() -> None:
     junk = [b"[1]", b'"text"', b"null", b"1", b"{", b"", b'{"a":NaN}', b"{} {}", b'{"a":' + b"[" * 10**5 + b"]" * 10**5]
     events = log(junk[0], raw("A"), *junk[1:], raw("B"))
     assert [(event.type, event.position) for event in events] == [("A", 1), ("B", 2)]
 
 
-def test_positions_go_on_when_a_page_begins_later() -> None:
+def test_positions_continue_in_the_middle_of_a_log() -> None:
     assert [event.position for event in decode([raw(), raw()], first=41)] == [41, 42]
 
 
-def test_members_named_like_our_own_fields_do_no_harm() -> None:
+def test_members_named_like_fields_of_the_struct_are_ignored() -> None:
     entry = b'{"raw":"x","position":"y","type":"A","runId":"r"}'
     event = log(entry)[0]
     assert (bytes(event.raw), event.position, event.type, event.run_id) == (entry, 1, "A", "r")
 
 
-def test_an_event_is_kept_when_an_emoji_in_it_was_cut_in_two() -> None:
+def test_an_event_with_an_unpaired_surrogate_is_read() -> None:
     entry = rb'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"\\ud83d \ud83d","runId":"r"}'
     event = log(entry)[0]
     assert (bytes(event.raw), event.message_id, event.run_id) == (entry, "m", "r")
     assert transcript([event])[0].content == "\\ud83d \ufffd"
 
 
-def test_bytes_are_kept_when_integers_are_long_and_keys_unordered() -> None:
+def test_long_integers_and_unordered_keys_keep_their_bytes() -> None:
     entry = b'{"zeta" : 12345678901234567890,"alpha":1.0e5 ,"type":"NEVER_HEARD_OF","runId":"r","\\u0062":"\\u003c"}'
     assert bytes_of(log(entry)) == [entry]
 
 
 @given(st.lists(hostile_events | st.binary(max_size=20) | json_values.map(lambda value: json.dumps(value).encode())))
-def test_no_reader_raises_whatever_the_log_holds(raws: list[bytes]) -> None:
+def test_no_log_makes_a_reader_raise(raws: list[bytes]) -> None:
     events = log(*raws)
     assert len(events) == sum(_is_object(entry) for entry in raws)
     parts = OpenParts()
@@ -124,7 +124,7 @@ def _is_object(entry: bytes) -> bool:
         f"{{{R1.replace('-', '')}}}",
     ],
 )
-def test_a_run_is_found_when_its_uuid_is_spelled(spelling: str) -> None:
+def test_a_run_is_found_by_any_spelling_of_its_uuid(spelling: str) -> None:
     events = log(*PLATFORM_RUN, raw("CUSTOM", run=None), raw("CUSTOM", run="other"))
     assert bytes_of(of_run(events, spelling)) == PLATFORM_RUN
     assert bytes_of(of_run(log(raw("A", run=spelling)), R1)) == [raw("A", run=spelling)]
@@ -144,9 +144,9 @@ def test_a_run_is_found_when_its_uuid_is_spelled(spelling: str) -> None:
         "",
     ],
 )
-def test_an_id_that_is_no_uuid_is_compared_as_it_is(free: str) -> None:
+def test_an_id_that_is_not_a_uuid_is_not_normalized(free: str) -> None:
     assert normalize_run_id(free) == free
 
 
-def test_nothing_is_found_when_the_run_is_unknown() -> None:
+def test_an_unknown_run_has_no_events() -> None:
     assert list(of_run(log(*PLATFORM_RUN, raw("META", run=None)), "legacy-migration")) == []

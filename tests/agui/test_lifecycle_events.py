@@ -1,4 +1,4 @@
-"""The events that the engine writes, and what it puts into an agent's."""
+"""Events that the server writes itself, and what it adds to those of an agent."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ run_input = {
 }  # fmt: skip
 
 
-def test_a_run_is_framed_by_events_that_the_protocol_knows() -> None:
+def test_lifecycle_events_are_valid_in_the_protocol() -> None:
     written = [
         run_started("t", "r", run_input, NOW),
         run_error("t", "r", "The agent broke off.", "agent_failed", NOW),
@@ -41,17 +41,17 @@ def test_a_run_is_framed_by_events_that_the_protocol_knows() -> None:
         agui.validate_json(entry)
 
 
-def test_a_run_ends_when_its_error_is_no_unicode() -> None:
+def test_a_run_with_an_invalid_unicode_error_ends() -> None:
     assert dict_of(run_error("t", "r", "cut \ud83d", None, NOW))["message"] == "cut ?"
 
 
-def test_an_input_keeps_its_bytes_when_it_is_raw() -> None:
+def test_an_encoded_input_keeps_its_bytes() -> None:
     assert b'"input":{"b":12345678901234567890 }' in run_started(
         "t", "r", msgspec.Raw(b'{"b":12345678901234567890 }'), 1
     )
 
 
-def test_open_parts_are_closed_last_first_when_a_run_ends_early() -> None:
+def test_open_parts_are_closed_in_reverse_order() -> None:
     parts = OpenParts()
     for event in log(
         raw("STEP_STARTED", stepName="s0"),
@@ -83,7 +83,7 @@ def test_open_parts_are_closed_last_first_when_a_run_ends_early() -> None:
     assert parts.close("t", "r", NOW) == []
 
 
-def test_a_thought_without_an_id_is_closed_without_one() -> None:
+def test_reasoning_without_an_id_is_closed_without_one() -> None:
     parts = OpenParts()
     for event in log(raw("THINKING_START"), raw("THINKING_TEXT_MESSAGE_START")):
         parts.observe(event)
@@ -93,12 +93,12 @@ def test_a_thought_without_an_id_is_closed_without_one() -> None:
     ]
 
 
-def test_an_event_is_returned_as_it_is_when_nothing_is_missing() -> None:
+def test_an_event_that_lacks_nothing_keeps_its_bytes() -> None:
     entry = b' { "timestamp":1.5e3 ,"runId":"r", "x":12345678901234567890,"threadId":"\\u0074"}\n'
     assert stamp_event(entry, "r", "t", NOW) == entry
 
 
-def test_ids_are_ours_and_the_rest_is_the_agents_when_they_differ() -> None:
+def test_ids_of_the_agent_are_replaced_and_nothing_else() -> None:
     entry = b'{"zeta":12345678901234567890,"run_id":"x","runId":"x","type":"RAW","event":{"b":1.0e5 ,"runId":"x"}}'
     assert stamp_event(entry, "r", "t", NOW) == (
         b'{"zeta":12345678901234567890,"run_id":"r","runId":"r","type":"RAW","event":{"b":1.0e5 ,"runId":"x"},'
@@ -107,12 +107,12 @@ def test_ids_are_ours_and_the_rest_is_the_agents_when_they_differ() -> None:
 
 
 @pytest.mark.parametrize("missing", ["", ',"timestamp":null,"input":null'])
-def test_run_started_gets_its_input_when_it_has_none(missing: str) -> None:
+def test_run_started_without_an_input_gets_one(missing: str) -> None:
     entry = b'{"type":"RUN_STARTED"%b}' % missing.encode()
     assert dict_of(stamp_event(entry, "r", "t", NOW, run_input)) == {"type": "RUN_STARTED", **ours, "input": run_input}
 
 
-def test_an_input_is_kept_when_the_agent_sent_one_or_the_event_takes_none() -> None:
+def test_an_input_is_added_to_nothing_but_a_run_started_without_one() -> None:
     assert b'"input":{"messages":[ ]}' in stamp_event(
         b'{"type":"RUN_STARTED","input":{"messages":[ ]}}', "r", "t", NOW, run_input
     )
@@ -121,12 +121,12 @@ def test_an_input_is_kept_when_the_agent_sent_one_or_the_event_takes_none() -> N
 
 
 @pytest.mark.parametrize("entry", [b"", b"[]", b'"x"', b"{", b'{"a":NaN}', b"{}{}", b'{"a":"\xff"}'])
-def test_what_is_no_json_object_is_refused(entry: bytes) -> None:
+def test_an_event_that_is_not_a_json_object_is_rejected(entry: bytes) -> None:
     with pytest.raises(ValueError, match=r"JSON object|utf-8"):
         stamp_event(entry, "r", "t", NOW)
 
 
-def test_an_event_gets_its_ids_when_an_emoji_in_it_was_cut_in_two() -> None:
+def test_an_event_with_an_unpaired_surrogate_gets_its_ids() -> None:
     assert dict_of(stamp_event(rb'{"delta":"a\ud83d"}', "r", "t", NOW)) == {**ours, "delta": "a\ufffd"}
 
 
@@ -134,9 +134,7 @@ def test_an_event_gets_its_ids_when_an_emoji_in_it_was_cut_in_two() -> None:
     st.dictionaries(st.text() | st.sampled_from(["runId", "thread_id", "timestamp", "type", "input"]), json_values),
     st.sampled_from([(",", ":"), (" , ", ": ")]),
 )
-def test_other_members_keep_bytes_and_order_whatever_they_are(
-    fields: dict[str, Any], separators: tuple[str, str]
-) -> None:
+def test_other_members_keep_their_bytes_and_order(fields: dict[str, Any], separators: tuple[str, str]) -> None:
     entry = json.dumps(fields, separators=separators).encode()
     spliced = stamp_event(entry, "r", "t", NOW, run_input)
     before, after = members(entry), members(spliced)

@@ -1,4 +1,4 @@
-"""Logs that have been read before: only what is new is given, and what has changed is noticed."""
+"""Logs that have been read before: only new entries are decoded, and a rewritten log is recognised."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,13 +25,13 @@ def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(text: bytes, sizes: list[int], known: LogPrefix | None = None) -> tuple[list[bytes], LogPrefix | None]:
-    """What is given of an export that comes in pieces of these sizes, and what is known then."""
-    trail = PrefixHasher(known)
-    splitter, found = ExportSplitter(OPAQUE, trail), []
+    """Return the entries of an export that arrives in pieces of these sizes, and the prefix that has been read."""
+    hasher = PrefixHasher(known)
+    splitter, found = ExportSplitter(OPAQUE, hasher), []
     for piece in pieces(text, sizes):
         found += [bytes(raw) for part in splitter.feed(piece) for raw in part.raws()]
     found += [bytes(raw) for raw in splitter.finish().raws()]
-    return found, trail.prefix
+    return found, hasher.prefix
 
 
 def pieces(text: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -53,46 +53,46 @@ def raws(text: bytes) -> list[bytes]:
 
 
 @given(LOGS, LOGS, st.integers(-1, 2), SIZES, SIZES)
-def test_behind_what_is_known_only_the_new_is_read(
-    before: list[Any], news: list[Any], indent: int, sizes: list[int], others: list[int]
+def test_only_entries_after_the_known_prefix_are_read(
+    before: list[Any], added: list[Any], indent: int, sizes: list[int], others: list[int]
 ) -> None:
-    first, second = written(before, indent), written(before + news, indent, date=12)
+    first, second = written(before, indent), written(before + added, indent, date=12)
     found, known = read(first, sizes)
     assert found == raws(first)
-    behind, grown = read(second, others, known)
-    assert behind == raws(second)[len(before) :]
-    assert grown == read(second, sizes)[1]
+    after, prefix = read(second, others, known)
+    assert after == raws(second)[len(before) :]
+    assert prefix == read(second, sizes)[1]
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=6), LOGS, st.data(), SIZES)
-def test_a_log_that_begins_otherwise_is_noticed(
-    before: list[Any], news: list[Any], data: st.DataObject, sizes: list[int]
+def test_a_log_that_begins_in_another_way_is_rewritten(
+    before: list[Any], added: list[Any], data: st.DataObject, sizes: list[int]
 ) -> None:
     _, known = read(written(before, 0), sizes)
     place = data.draw(st.integers(0, len(before) - 1))
     changed = [*before[:place], *data.draw(st.sampled_from([[], [{"type": "OTHER"}]])), *before[place + 1 :]]
-    if changed == before[: len(changed)] + news and len(changed) >= len(before):
+    if changed == before[: len(changed)] + added and len(changed) >= len(before):
         return
     with pytest.raises(LogRewritten):
         read(written(changed, 0), sizes, known)
 
 
 @pytest.mark.parametrize("now", [export(b"12"), export(b"1.5"), export(), b'{"aguiEvents":null}', b"{}", b""])
-def test_the_last_entry_is_known_to_its_end(now: bytes) -> None:
+def test_a_longer_last_entry_is_not_taken_for_the_known_one(now: bytes) -> None:
     _, known = read(export(b"1"), [5])
     assert read(export(b"1", b"2"), [5], known)[0] == [b"2"]
     with pytest.raises(LogRewritten):
         read(now, [5], known)
 
 
-@pytest.mark.parametrize("behind", [b"", b",", b"}", b",]", b"] 1", b',{"type":"A"}'])
-def test_what_is_broken_behind_what_is_known_is_refused(behind: bytes) -> None:
+@pytest.mark.parametrize("after", [b"", b",", b"}", b",]", b"] 1", b',{"type":"A"}'])
+def test_an_export_that_is_invalid_after_the_known_prefix_is_rejected(after: bytes) -> None:
     _, known = read(export(b'{"type":"A"}'), [7])
     with pytest.raises((msgspec.DecodeError, LogRewritten)):
-        read(b'{"sessionId":"s","aguiEvents":[{"type":"A"}' + behind, [7], known)
+        read(b'{"sessionId":"s","aguiEvents":[{"type":"A"}' + after, [7], known)
 
 
-def test_white_space_without_end_is_not_waited_for() -> None:
+def test_endless_white_space_is_not_accumulated() -> None:
     _, known = read(export(b"1"), [60])
     with pytest.raises(LogRewritten):
         read(b'{"sessionId":"s","aguiEvents":[1' + b" " * 200_000, [60, 10_000], known)

@@ -1,4 +1,4 @@
-"""Transcripts as they are sent: in pieces, their texts as the log has them."""
+"""Output as it is sent: the same for any batches, and transcripts in pieces with their texts as the log has them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -20,25 +20,25 @@ from tests.support.agui_samples import PLATFORM_RUN, deltas, hostile_events, raw
 whole_events = hostile_events.filter(lambda entry: rb"\ud83d" not in entry)  # such an export is no JSON to the decoder
 
 
-def told(*raws: bytes, run_id: str | None = None) -> list[bytes]:
-    """The pieces of a transcript, of which each entry came by itself."""
-    telling = TranscriptWriter("s1", RunFilter(run_id), session_running=False)
+def transcript_pieces(*raws: bytes, run_id: str | None = None) -> list[bytes]:
+    """Return the pieces of a transcript whose entries arrived one by one."""
+    writer = TranscriptWriter("s1", RunFilter(run_id), session_running=False)
     for entry in raws:
-        telling.feed(EventBatch(b"[%b]" % entry, FULL_EVENTS))
-    return list(telling.pieces())
+        writer.feed(EventBatch(b"[%b]" % entry, FULL_EVENTS))
+    return list(writer.pieces())
 
 
-def said(*texts: str) -> Iterable[bytes]:
+def chunks(*texts: str) -> Iterable[bytes]:
     return (raw("TEXT_MESSAGE_CHUNK", messageId=f"m{number}", delta=text) for number, text in enumerate(texts))
 
 
 @pytest.mark.parametrize(("size", "together"), [(1, 1), (150, 2), (1 << 17, 1000)])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_the_pieces_of_a_transcript_are_the_whole(
+def test_the_pieces_of_a_transcript_are_one_document(
     size: int, together: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renderers, "PIECE", size)
-    pieces = told(*said(*["x" * 60] * count))
+    pieces = transcript_pieces(*chunks(*["x" * 60] * count))
     messages = [Message(id=f"m{number}", role="assistant", content="x" * 60) for number in range(count)]
     whole = Transcript(session_id="s1", format=OutputFormat.TRANSCRIPT, messages=messages)
     assert b"".join(pieces) == msgspec.json.encode(whole)
@@ -46,45 +46,45 @@ def test_the_pieces_of_a_transcript_are_the_whole(
     assert len(pieces) == count // together + 1
 
 
-def test_an_unknown_run_is_an_error_before_the_first_piece() -> None:
+def test_an_unknown_run_raises_before_the_first_piece() -> None:
     with pytest.raises(RunNotFound):
-        told(*PLATFORM_RUN, run_id="never heard of")
+        transcript_pieces(*PLATFORM_RUN, run_id="never heard of")
 
 
-def written(format: OutputFormat, raws: list[bytes], sizes: list[int], run_id: str | None) -> object:
-    """What an answer tells whose entries come in slices of these sizes, the last of them again and again."""
-    events = RunFilter(run_id, accepted=True)
+def output(format: OutputFormat, raws: list[bytes], sizes: list[int], run_id: str | None) -> object:
+    """Return the output for a log that arrives in batches of these sizes; the last size is repeated."""
+    run_filter = RunFilter(run_id, accepted=True)
     if format is OutputFormat.TRANSCRIPT:
-        told = TranscriptWriter("s1", events, session_running=True)
-        for entries in slices(raws, sizes, told.decoder):
-            told.feed(entries)
-        return json.loads(b"".join(told.pieces()))
-    answer = EventLogWriter("s1", format, events)
-    pieces = [answer.feed([entries]) for entries in slices(raws, sizes, answer.decoder)]
-    return json.loads(b"".join([*pieces, *answer.finish()]))
+        transcript = TranscriptWriter("s1", run_filter, session_running=True)
+        for batch in batches(raws, sizes, transcript.decoder):
+            transcript.feed(batch)
+        return json.loads(b"".join(transcript.pieces()))
+    writer = EventLogWriter("s1", format, run_filter)
+    pieces = [writer.feed([batch]) for batch in batches(raws, sizes, writer.decoder)]
+    return json.loads(b"".join([*pieces, *writer.finish()]))
 
 
-def slices(raws: list[bytes], sizes: list[int], reading: EventDecoder[Any]) -> Iterator[EventBatch[Any]]:
-    rest, sizes = list(raws), list(sizes)
-    while rest:
+def batches(raws: list[bytes], sizes: list[int], decoder: EventDecoder[Any]) -> Iterator[EventBatch[Any]]:
+    raws, sizes = list(raws), list(sizes)
+    while raws:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        yield EventBatch(b"[%b]" % b",".join(rest[:size]), reading)
-        rest = rest[size:]
+        yield EventBatch(b"[%b]" % b",".join(raws[:size]), decoder)
+        raws = raws[size:]
 
 
 @pytest.mark.parametrize("run_id", [None, "r1"])
 @pytest.mark.parametrize("format", [OutputFormat.TRANSCRIPT, OutputFormat.COMPACT, OutputFormat.EVENTS])
 @given(st.lists(deltas | whole_events, max_size=25), st.lists(st.integers(1, 8), min_size=1, max_size=4))
-def test_an_answer_is_the_same_in_whatever_slices_its_log_comes(
+def test_output_does_not_depend_on_the_batches_in_which_the_log_arrives(
     format: OutputFormat, run_id: str | None, raws: list[bytes], sizes: list[int]
 ) -> None:
-    assert written(format, raws, sizes, run_id) == written(format, raws, [1], run_id)
+    assert output(format, raws, sizes, run_id) == output(format, raws, [1], run_id)
 
 
-def test_texts_stay_as_they_are_written() -> None:
+def test_texts_keep_their_escapes() -> None:
     written = rb"\u003cb\u003e \/ \"caf\u00e9\" \ud83d\ude80 " + "é🚀".encode()
     message = b'{"id":"m","role":"user","content":"%b","toolCalls":[{"id":"c","args":"%b","result":"%b"}]}'
     snapshot = b'{"type":"MESSAGES_SNAPSHOT","messages":[%b]}' % (message % (written, written, written))
-    (piece,) = told(snapshot)
+    (piece,) = transcript_pieces(snapshot)
     assert piece.count(b'"%b"' % written) == 3
     assert msgspec.json.decode(piece)["messages"][0]["content"] == '<b> / "café" 🚀 é🚀'

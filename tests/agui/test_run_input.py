@@ -63,7 +63,7 @@ def test_a_resuming_run_has_no_messages() -> None:
     assert run_input.keys() == build_run_input(RunCreate([]), run_id="r", thread_id="t").keys() | {"resume"}
 
 
-def test_a_clients_input_gets_our_thread_and_loses_known_messages() -> None:
+def test_the_input_of_a_client_gets_our_thread_and_loses_known_messages() -> None:
     old, new = {"id": "1", "role": "user", "content": "One"}, {"id": "2", "role": "user", "content": [{"text": "Two"}]}
     sent = {"threadId": "mine", "runId": "r", "messages": [old, new], "state": 1, "extra": None}
     ours = normalize_run_input(sent, thread_id="s", known={"1"})

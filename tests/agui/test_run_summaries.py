@@ -12,7 +12,7 @@ def statuses(*raws: bytes, session_running: bool = True) -> dict[str, str]:
     return {run.run_id: run.status.value for run in summaries(log(*raws), session_running=session_running)}
 
 
-def test_the_platforms_runs_are_summed_up() -> None:
+def test_the_runs_of_the_platform_are_summarized() -> None:
     assert [built(run) for run in summaries(log(*PLATFORM_RUN, *UNREACHABLE), session_running=True)] == [
         {
             "run_id": R1, "status": "completed", "event_count": 10, "thread_id": THREAD,
@@ -44,33 +44,33 @@ def test_the_platforms_runs_are_summed_up() -> None:
     ],
 )
 @pytest.mark.parametrize("session_running", [True, False])
-def test_a_terminal_event_settles_the_status(ends: list[bytes], status: str, session_running: bool) -> None:
+def test_a_terminal_event_decides_the_status(ends: list[bytes], status: str, session_running: bool) -> None:
     assert statuses(raw("RUN_STARTED"), *ends, session_running=session_running) == {"r1": status}
 
 
-def test_a_run_without_an_end_is_running_only_while_its_session_is() -> None:
+def test_an_unfinished_run_is_running_only_while_its_session_is() -> None:
     assert statuses(raw("RUN_STARTED"), session_running=True) == {"r1": "running"}
     assert statuses(raw("RUN_STARTED"), session_running=False) == {"r1": "error"}
 
 
-def test_a_run_without_an_end_is_an_error_when_a_later_run_of_its_thread_has_begun() -> None:
+def test_an_unfinished_run_is_an_error_once_a_later_run_of_its_thread_has_begun() -> None:
     later = raw("RUN_STARTED", run="r2")
     assert statuses(raw("RUN_STARTED"), later) == {"r1": "error", "r2": "running"}
     assert statuses(raw("RUN_STARTED"), later, raw("RUN_FINISHED", run="r2")) == {"r1": "error", "r2": "completed"}
 
 
-def test_runs_of_two_threads_go_on_side_by_side() -> None:
+def test_runs_of_two_threads_are_independent() -> None:
     other = raw("RUN_STARTED", run="r2", thread="t2")
     assert statuses(raw("RUN_STARTED"), other, raw("TEXT_MESSAGE_END")) == {"r1": "running", "r2": "running"}
 
 
-def test_a_run_that_waits_for_its_turn_overtakes_nobody() -> None:
+def test_a_waiting_run_does_not_end_the_one_before() -> None:
     waiting = raw("RAW", run="r2", event={"hidden": True})
     assert statuses(raw("RUN_STARTED"), waiting) == {"r1": "running", "r2": "running"}
     assert statuses(waiting, raw("RUN_STARTED")) == {"r2": "running", "r1": "running"}
 
 
-def test_runs_stand_in_the_order_of_their_start_when_one_announced_itself_early() -> None:
+def test_runs_are_in_the_order_in_which_they_began() -> None:
     early = raw("RAW", run="r2", event={})
     runs = summaries(log(early, raw("RUN_STARTED"), raw("RUN_STARTED", run="r2")), session_running=True)
     assert [(run.run_id, run.event_count) for run in runs] == [("r1", 1), ("r2", 2)]
@@ -130,11 +130,11 @@ def message(role: str, content: Any) -> dict[str, Any]:
         ([raw("RUN_STARTED")], None),
     ],
 )
-def test_the_user_message_is_found_when_the_log_has_it_anywhere(raws: list[bytes], text: str | None) -> None:
+def test_the_user_message_is_found_anywhere_in_the_log(raws: list[bytes], text: str | None) -> None:
     assert [run.user_message for run in summaries(log(*raws), session_running=True)] == [text]
 
 
-def test_times_come_from_the_nearest_event_when_the_ends_have_none() -> None:
+def test_missing_times_are_those_of_the_nearest_event() -> None:
     (run,) = summaries(
         log(
             raw("RUN_STARTED"),
@@ -148,7 +148,7 @@ def test_times_come_from_the_nearest_event_when_the_ends_have_none() -> None:
     assert (run.started_at, run.finished_at) == (1773061200000, 1773061201000)
 
 
-def test_the_last_end_counts_when_an_error_came_in_the_middle() -> None:
+def test_the_last_terminal_event_counts_after_an_error_in_between() -> None:
     (run,) = summaries(
         log(
             raw("RUN_STARTED", timestamp=1),
@@ -160,12 +160,12 @@ def test_the_last_end_counts_when_an_error_came_in_the_middle() -> None:
     assert (run.status.value, run.error, run.finished_at) == ("error", "too large", 3)
 
 
-def test_a_run_that_broke_off_has_no_end_time() -> None:
+def test_an_aborted_run_has_no_end_time() -> None:
     (run,) = summaries(log(raw("RUN_STARTED", timestamp=1)), session_running=False)
     assert (run.status.value, run.finished_at) == ("error", None)
 
 
-def test_what_has_been_summed_up_can_be_summed_up_again() -> None:
+def test_summaries_can_be_made_again_after_more_events() -> None:
     ends = [
         raw("RUN_FINISHED", runId=run_id, result={"total_cost_usd": total}) for run_id, total in (("a", 1), ("b", 3))
     ]

@@ -1,4 +1,4 @@
-"""Transcripts: snapshots merged, live runs shown, every shape of message and tool call read."""
+"""Transcripts: merged snapshots, streamed runs, and messages and tool calls of every shape."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def snapshot(*messages: Any, run: str = "r1") -> bytes:
     return raw("MESSAGES_SNAPSHOT", run=run, messages=list(messages))
 
 
-def said(id: str | None, *deltas: str, run: str = "r1", kind: str = "TEXT_MESSAGE", **fields: Any) -> list[bytes]:
+def streamed(id: str | None, *deltas: str, run: str = "r1", kind: str = "TEXT_MESSAGE", **fields: Any) -> list[bytes]:
     return [
         raw(f"{kind}_START", run=run, messageId=id, **fields),
         *(raw(f"{kind}_CONTENT", run=run, messageId=id, delta=delta) for delta in deltas),
@@ -51,7 +51,7 @@ CALL = {
 }  # fmt: skip
 
 
-def test_the_platforms_run_is_read_from_its_snapshot() -> None:
+def test_a_run_of_the_platform_is_read_from_its_snapshot() -> None:
     assert read(*PLATFORM_RUN) == [
         {"id": "u1", "role": "user", "content": "hello", "timestamp": "2026-03-09T13:00:00.389Z"},
         {"id": "d1", "role": "developer", "content": "Let me think\u2026"},
@@ -66,7 +66,7 @@ def test_the_platforms_run_is_read_from_its_snapshot() -> None:
     ]  # fmt: skip
 
 
-def test_the_platforms_run_is_read_from_its_events_while_it_has_no_snapshot() -> None:
+def test_a_run_of_the_platform_without_a_snapshot_is_read_from_its_events() -> None:
     assert read(*PLATFORM_RUN[:8]) == [
         {"id": "u1", "role": "user", "content": "hello"},
         {"id": f"{R1}:reasoning-1", "role": "reasoning", "content": "Let me think\u2026"},
@@ -93,40 +93,40 @@ def test_snapshots_of_runs_are_merged_in_order_of_first_appearance() -> None:
     ) == [("u1", "1"), ("a1", "final"), ("u2", "2"), ("a2", "3")]
 
 
-def test_a_running_run_shows_its_texts_when_a_snapshot_opened_it() -> None:
+def test_a_running_run_that_began_with_a_snapshot_shows_its_texts() -> None:
     opening = [started(user("u1", "hi")), snapshot(user("u1", "hi"))]
-    assert texts(*opening, *said("a1", "He", "llo")) == [("u1", "hi"), ("a1", "Hello")]
+    assert texts(*opening, *streamed("a1", "He", "llo")) == [("u1", "hi"), ("a1", "Hello")]
 
 
-def test_a_snapshot_replaces_what_the_events_of_its_run_told() -> None:
+def test_a_snapshot_replaces_the_streamed_messages_of_its_run() -> None:
     assert texts(
         started(user("u1", "hi")),
-        *said(None, "hm", kind="REASONING_MESSAGE"),
-        *said("streamed", "notice", role="system"),
-        *said("a1", "Hel"),
+        *streamed(None, "hm", kind="REASONING_MESSAGE"),
+        *streamed("streamed", "notice", role="system"),
+        *streamed("a1", "Hel"),
         snapshot(user("u1", "hi"), {"id": "d1", "role": "developer", "content": "hm"}, assistant("a1", "Hello")),
     ) == [("u1", "hi"), ("d1", "hm"), ("a1", "Hello")]
 
 
-def test_a_message_goes_on_when_a_snapshot_came_in_its_middle() -> None:
+def test_a_message_continues_after_a_snapshot_in_its_middle() -> None:
     assert texts(
         started(user("u1", "hi")),
-        *said("a1", "Hel")[:2],
+        *streamed("a1", "Hel")[:2],
         snapshot(user("u1", "hi"), assistant("a1", "Hel")),
         raw("TEXT_MESSAGE_CONTENT", messageId="a1", delta="lo"),
     ) == [("u1", "hi"), ("a1", "Hello")]
 
 
-def test_a_killed_run_keeps_its_texts_when_others_have_snapshots() -> None:
+def test_a_killed_run_has_its_texts_although_others_have_snapshots() -> None:
     assert texts(
         started(user("u1", "1")),
-        *said("a1", "half")[:2],
+        *streamed("a1", "half")[:2],
         started(user("u2", "2"), run="r2"),
         snapshot(user("u2", "2"), assistant("a2", "two"), run="r2"),
     ) == [("u1", "1"), ("a1", "half"), ("u2", "2"), ("a2", "two")]
 
 
-def test_runs_that_take_turns_in_the_log_are_told_apart() -> None:
+def test_runs_that_alternate_in_the_log_are_separate() -> None:
     assert texts(
         started(user("u1", "1")),
         started(user("u2", "2"), run="r2", thread="t2"),
@@ -137,14 +137,14 @@ def test_runs_that_take_turns_in_the_log_are_told_apart() -> None:
     ) == [("u1", "1"), ("u2", "2"), ("a1", "one"), ("a2", "two")]
 
 
-def test_an_earlier_text_is_replaced_when_a_later_run_uses_its_id_again() -> None:
-    assert texts(*said("m", "one"), *said("m", "two", run="r2")) == [("m", "two")]
+def test_a_later_run_that_uses_an_id_again_replaces_the_text() -> None:
+    assert texts(*streamed("m", "one"), *streamed("m", "two", run="r2")) == [("m", "two")]
 
 
-def test_history_in_a_later_input_moves_nothing() -> None:
-    first = [started(user("u1", "1")), *said("a1", "one"), raw("RUN_FINISHED")]
+def test_history_in_a_later_input_moves_no_message() -> None:
+    first = [started(user("u1", "1")), *streamed("a1", "one"), raw("RUN_FINISHED")]
     second = started(user("u1", "1"), assistant("a1", "one"), user("u2", "2"), run="r2")
-    assert texts(*first, second, *said("a2", "two", run="r2")) == [
+    assert texts(*first, second, *streamed("a2", "two", run="r2")) == [
         ("u1", "1"),
         ("a1", "one"),
         ("u2", "2"),
@@ -152,16 +152,16 @@ def test_history_in_a_later_input_moves_nothing() -> None:
     ]
 
 
-def test_one_run_alone_is_told_when_the_events_are_of_one() -> None:
+def test_the_events_of_one_run_give_its_messages_alone() -> None:
     events = log(*PLATFORM_RUN, snapshot(user("u9", "other"), run="r9"))
     assert [message.id for message in transcript(of_run(events, "r9"))] == ["u9"]
 
 
-def test_ids_are_the_same_each_time_when_messages_have_none() -> None:
+def test_generated_ids_are_the_same_each_time() -> None:
     raws = [
         started({"role": "user", "content": "hi"}),
-        *said(None, "one"),
-        *said(None, "two"),
+        *streamed(None, "one"),
+        *streamed(None, "two"),
         raw("TEXT_MESSAGE_CONTENT", delta="three"),
     ]
     expected = [("r1:0", "hi"), ("r1:text-1", "one"), ("r1:text-2", "two"), ("r1:text-3", "three")]
@@ -170,9 +170,9 @@ def test_ids_are_the_same_each_time_when_messages_have_none() -> None:
     assert texts(*raws, snapshot({"role": "user", "content": "hi"})) == [("r1:0", "hi")]
 
 
-def test_roles_and_names_are_kept_as_they_are() -> None:
+def test_roles_and_names_pass_unchanged() -> None:
     wizard = {"id": "w", "role": "wizard", "content": "", "name": "Merlin"}
-    assert read(snapshot(wizard), *said("s", "note", role="system", name="sdk")) == [
+    assert read(snapshot(wizard), *streamed("s", "note", role="system", name="sdk")) == [
         wizard,
         {"id": "s", "role": "system", "content": "note", "name": "sdk"},
     ]
@@ -190,7 +190,7 @@ def test_roles_and_names_are_kept_as_they_are() -> None:
         (None, None),
     ],
 )
-def test_content_is_text_when_it_was(content: Any, text: str | None) -> None:
+def test_content_is_text_if_it_has_any(content: Any, text: str | None) -> None:
     assert [content for _, content in texts(snapshot(user("u", content)))] == [text]
     assert [message.get("content") for message in read(started(user("u", content)))] == [text]
 
@@ -203,12 +203,12 @@ def test_content_is_text_when_it_was(content: Any, text: str | None) -> None:
         ("x", None),
     ],
 )
-def test_a_timestamp_is_rfc_3339_when_it_can_be_read(stored: Any, time: str | None) -> None:
+def test_a_readable_timestamp_is_rfc_3339(stored: Any, time: str | None) -> None:
     assert [message.get("timestamp") for message in read(snapshot(user("u", "hi", timestamp=stored)))] == [time]
 
 
 def call_in(message: dict[str, Any], *more: bytes) -> dict[str, Any]:
-    """The only call of a snapshot's message."""
+    """Return the only call of a message in a snapshot."""
     return calls(read(started(), snapshot(message), *more)[0])[0]
 
 
@@ -234,12 +234,12 @@ def test_a_flat_call_is_read() -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "running", "completed", "error"])
-def test_a_flat_call_stands_as_it_says_when_it_has_no_result(status: str) -> None:
+def test_a_flat_call_without_a_result_has_its_own_status(status: str) -> None:
     call = {"id": "c", "status": status}
     assert call_in(assistant("a", "x", toolCalls=[call]), raw("RUN_FINISHED")) == call
 
 
-def test_a_call_is_named_after_its_message_when_it_has_no_id() -> None:
+def test_a_call_without_an_id_gets_one_from_its_message() -> None:
     assert call_in(assistant("a", "x", toolCalls=[7, {"name": "Bash", "status": 9, "duration": -1}])) == {
         "id": "a:1", "name": "Bash", "status": "running",
     }  # fmt: skip
@@ -258,11 +258,11 @@ def test_a_call_is_named_after_its_message_when_it_has_no_id() -> None:
         ({"content": ""}, "", "completed"),
     ],
 )
-def test_a_call_ends_as_its_answer_says(answer: dict[str, Any], result: str, status: str) -> None:
+def test_a_result_decides_the_status_of_its_call(answer: dict[str, Any], result: str, status: str) -> None:
     message = assistant("a", None, toolCalls=[{"id": "c"}])
-    told = snapshot(message, {"id": "t", "role": "tool", "toolCallId": "c", **answer})
+    restated = snapshot(message, {"id": "t", "role": "tool", "toolCallId": "c", **answer})
     streamed = raw("TOOL_CALL_RESULT", toolCallId="c", messageId="t", **answer)
-    for call in (call_in(message, told), call_in(message, streamed)):
+    for call in (call_in(message, restated), call_in(message, streamed)):
         assert call == {"id": "c", "result": result, "status": status}
 
 
@@ -277,25 +277,25 @@ def test_a_call_ends_as_its_answer_says(answer: dict[str, Any], result: str, sta
         ([raw("RUN_STARTED", run="r2", thread="t2")], "running"),
     ],
 )
-def test_a_call_without_an_answer_stands_as_its_run_does(ends: list[bytes], status: str) -> None:
+def test_a_call_without_a_result_has_the_status_of_its_run(ends: list[bytes], status: str) -> None:
     raws = [started(), raw("TOOL_CALL_START", toolCallId="c", toolCallName="Bash"), *ends]
     assert calls(read(*raws)[0]) == [{"id": "c", "name": "Bash", "status": status}]
 
 
-def test_a_call_without_an_answer_is_an_error_when_its_session_has_stopped() -> None:
+def test_a_call_without_a_result_is_an_error_once_its_session_has_stopped() -> None:
     raws = [started(), raw("TOOL_CALL_START", toolCallId="c")]
     assert calls(read(*raws, session_running=False)[0]) == [{"id": "c", "status": "error"}]
 
 
-def test_a_call_is_answered_by_a_later_run() -> None:
+def test_a_later_run_can_have_the_result_of_a_call() -> None:
     raws = [started(), raw("TOOL_CALL_START", toolCallId="c"), raw("RUN_FINISHED")]
     answer = started({"id": "t", "role": "tool", "toolCallId": "c", "content": "42"}, run="r2")
     assert calls(read(*raws, answer)[0]) == [{"id": "c", "result": "42", "status": "completed"}]
 
 
-def test_calls_are_told_apart_when_their_arguments_interleave() -> None:
+def test_calls_with_interleaved_arguments_are_separate() -> None:
     messages = read(
-        *said("a", "x"),
+        *streamed("a", "x"),
         raw("TOOL_CALL_START", toolCallId="c1", toolCallName="A", parentMessageId="a", timestamp=10),
         raw("TOOL_CALL_START", toolCallId="c2", toolCallName="B", parentMessageId="a", timestamp=11),
         raw("TOOL_CALL_ARGS", toolCallId="c1", delta="1"),
@@ -311,7 +311,7 @@ def test_calls_are_told_apart_when_their_arguments_interleave() -> None:
     ]
 
 
-def test_chunks_of_a_call_are_joined_when_only_the_first_names_it() -> None:
+def test_chunks_of_a_call_are_joined_although_only_the_first_has_its_id() -> None:
     (message,) = read(
         raw("TOOL_CALL_CHUNK", toolCallId="c", toolCallName="A", parentMessageId="p", delta="{"),
         raw("TOOL_CALL_CHUNK", delta="}"),
@@ -334,12 +334,12 @@ def test_a_call_made_by_a_call_is_a_message_of_its_own() -> None:
 
 @pytest.mark.parametrize("messages", [None, [], "x", [7, None]])
 def test_a_snapshot_without_messages_changes_nothing(messages: Any) -> None:
-    raws = [started(user("u", "hi")), *said("a", "x"), raw("MESSAGES_SNAPSHOT", messages=messages)]
+    raws = [started(user("u", "hi")), *streamed("a", "x"), raw("MESSAGES_SNAPSHOT", messages=messages)]
     assert texts(*raws) == [("u", "hi"), ("a", "x")]
 
 
 def test_one_message_of_37000_deltas_is_one_text() -> None:
-    ((_, content),) = texts(*said("m", *["x" * 180] * 37_000))
+    ((_, content),) = texts(*streamed("m", *["x" * 180] * 37_000))
     assert content == "x" * 180 * 37_000
 
 

@@ -1,4 +1,4 @@
-"""What runs used of models, from terminal events of any shape."""
+"""Usage of language models, read from terminal events of any shape."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from app.models.runs import Usage
 from tests.support.agui_samples import log, raw
 
 
-def used(type_: str = "RUN_FINISHED", **fields: Any) -> dict[str, Any] | None:
+def read_usage(type_: str = "RUN_FINISHED", **fields: Any) -> dict[str, Any] | None:
     (event,) = log(raw(type_, **fields))
     found = usage(event)
     return None if found is None else msgspec.to_builtins(found)
 
 
-def test_the_models_of_ag_ui_are_added_up() -> None:
+def test_the_usage_of_several_models_is_added_up() -> None:
     one = {"provider": "a", "model": "m", "inputTokens": 10, "outputTokens": 2, "totalTokens": 13, "reasoningTokens": 1}
     two = {"model": "n", "inputTokens": 5, "outputTokens": 4, "cachedInputTokens": 3, "cacheWriteInputTokens": 2}
     for type_ in ("RUN_FINISHED", "RUN_ERROR"):
-        assert used(type_, usage=[one, two]) == {
+        assert read_usage(type_, usage=[one, two]) == {
             "input_tokens": 15,
             "output_tokens": 6,
             "total_tokens": 22,
@@ -33,7 +33,7 @@ def test_the_models_of_ag_ui_are_added_up() -> None:
 
 def test_the_result_of_the_platform_is_read() -> None:
     tokens = {"input_tokens": 3, "output_tokens": 71, "cache_read_input_tokens": 9, "cache_creation_input_tokens": 4}
-    assert used(result={"usage": tokens | {"service_tier": "standard"}, "total_cost_usd": 0.06}) == {
+    assert read_usage(result={"usage": tokens | {"service_tier": "standard"}, "total_cost_usd": 0.06}) == {
         "input_tokens": 3,
         "output_tokens": 71,
         "total_tokens": 74,
@@ -43,9 +43,9 @@ def test_the_result_of_the_platform_is_read() -> None:
     }
 
 
-def test_tokens_are_counted_once_when_both_tell_them() -> None:
+def test_tokens_that_are_reported_twice_count_once() -> None:
     result = {"usage": {"input_tokens": 3, "output_tokens": 71}, "total_cost_usd": 0.5}
-    assert used(usage=[{"inputTokens": 4}], result=result) == {"input_tokens": 4, "cost_usd": 0.5}
+    assert read_usage(usage=[{"inputTokens": 4}], result=result) == {"input_tokens": 4, "cost_usd": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -62,26 +62,26 @@ def test_tokens_are_counted_once_when_both_tell_them() -> None:
         {"result": {"total_cost_usd": -1}},
     ],
 )
-def test_what_has_another_shape_says_nothing(fields: dict[str, Any]) -> None:
-    assert used(**fields) is None
+def test_usage_of_another_shape_counts_as_none(fields: dict[str, Any]) -> None:
+    assert read_usage(**fields) is None
 
 
-def test_a_number_counts_beside_one_of_a_wrong_type() -> None:
-    assert used(usage=[{"inputTokens": "7", "outputTokens": 8}]) == {"output_tokens": 8}
+def test_a_number_counts_although_another_has_a_wrong_type() -> None:
+    assert read_usage(usage=[{"inputTokens": "7", "outputTokens": 8}]) == {"output_tokens": 8}
 
 
-def test_another_event_says_nothing() -> None:
-    assert used("TEXT_MESSAGE_END", usage=[{"inputTokens": 1}]) is None
+def test_other_events_have_no_usage() -> None:
+    assert read_usage("TEXT_MESSAGE_END", usage=[{"inputTokens": 1}]) is None
 
 
-def test_a_sum_takes_each_number_from_those_that_tell_it() -> None:
+def test_a_sum_is_over_the_usages_that_have_the_number() -> None:
     parts = [Usage(input_tokens=1, cost_usd=0.1), None, Usage(output_tokens=2, cost_usd=0.2), Usage(input_tokens=0)]
     assert total(parts) == Usage(input_tokens=1, output_tokens=2, cost_usd=0.3)
     assert total([None, Usage()]) is None
     assert total([Usage(input_tokens=0)]) == Usage(input_tokens=0)
 
 
-def test_the_last_of_two_ends_tells_what_a_run_used() -> None:
+def test_the_usage_of_a_run_is_that_of_its_last_terminal_event() -> None:
     ends = [raw("RUN_ERROR", usage=[{"inputTokens": 1}]), raw("RUN_FINISHED", usage=[{"inputTokens": 5}])]
     for last in (raw("RUN_FINISHED"), ends[1]):
         (run,) = summaries(log(raw("RUN_STARTED"), *ends, last), session_running=True)

@@ -1,4 +1,4 @@
-"""Logs for the tests of `app.agui`: what the platform really stores, and strategies for anything else."""
+"""Logs for the tests of `app.agui`: a run as the platform stores it, and strategies for anything else."""
 
 import json
 from collections.abc import Iterable
@@ -56,13 +56,13 @@ UNREACHABLE = [
 
 
 def raw(type_: str | None = None, run: str | None = "r1", thread: str | None = "t1", **fields: Any) -> bytes:
-    """An event's bytes, without what is None."""
+    """Return an event as JSON without the members that are None."""
     event = {"type": type_, "runId": run, "threadId": thread, **fields}
     return json.dumps({key: value for key, value in event.items() if value is not None}).encode()
 
 
 def log(*raws: bytes) -> list[FullEvent]:
-    """The events of these entries."""
+    """Return the events of these entries."""
     return list(decode(raws, FULL_EVENTS))
 
 
@@ -76,7 +76,7 @@ def dict_of(event: Event | bytes) -> dict[str, Any]:
 
 
 def built(value: msgspec.Struct) -> dict[str, Any]:
-    """What goes out on the wire."""
+    """Return a model as it is sent."""
     plain: dict[str, Any] = msgspec.to_builtins(value)
     return plain
 
@@ -110,7 +110,7 @@ hostile_events = st.builds(
     st.sampled_from(_TYPES) | json_values,
     st.dictionaries(st.sampled_from(_MEMBERS), _deep_values, max_size=6),
 )
-"""Events of the right type all of whose members may be of the wrong one, halves of surrogate pairs included."""
+"""Events of known types whose members may have any type, unpaired surrogates included."""
 deltas = st.builds(
     lambda kind, run, name, delta: raw(kind, run=run, messageId=name, toolCallId=name, delta=delta),
     st.sampled_from(["TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS", "REASONING_MESSAGE_CONTENT"]),
@@ -118,4 +118,4 @@ deltas = st.builds(
     st.sampled_from(["m", "n", None]),
     st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=5),
 )
-"""Deltas of two messages and calls, of a run and of none."""
+"""Deltas of two messages and two calls, of a run and of no run."""
