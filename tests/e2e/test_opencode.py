@@ -1,4 +1,4 @@
-"""A real coding agent that speaks the Agent Client Protocol, driven through the API; its model is a script."""
+"""The coding agent opencode, an ACP agent, driven through the API with a scripted model."""
 
 import json
 import platform
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import deadline
 from tests.support.agents.model import Model
 from tests.support.api import Api
 from tests.support.deadline import eventually
@@ -28,7 +29,7 @@ def model(loop: Background) -> Iterator[tuple[Model, str]]:
 
 
 @pytest.fixture
-def heard(model: tuple[Model, str]) -> list[tuple[str, list[tuple[str, str]]]]:
+def requests_to_model(model: tuple[Model, str]) -> list[tuple[str, list[tuple[str, str]]]]:
     model[0].heard.clear()
     return model[0].heard
 
@@ -53,6 +54,7 @@ def stage(
         "provider": {"script": {**provider, "models": models}},
     }
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deadline, "WITHIN", 60.0)  # its start alone takes seconds, on a busy machine half a minute
         patch.setenv("HOME", str(home))
         for name in ("CONFIG", "DATA", "CACHE", "STATE"):
             patch.delenv(f"XDG_{name}_HOME", raising=False)
@@ -75,9 +77,9 @@ def events(api: Api, session_id: str, run_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def said(api: Api, session_id: str, run_id: str) -> str:
-    told = events(api, session_id, run_id)
-    return "".join(each["delta"] for each in told if each["type"] == "TEXT_MESSAGE_CONTENT")
+def reply(api: Api, session_id: str, run_id: str) -> str:
+    found = events(api, session_id, run_id)
+    return "".join(each["delta"] for each in found if each["type"] == "TEXT_MESSAGE_CONTENT")
 
 
 def only_run(api: Api, session_id: str) -> dict[str, Any]:
@@ -87,26 +89,26 @@ def only_run(api: Api, session_id: str) -> dict[str, Any]:
 
 
 def leaders(stage: EmbeddedStage) -> list[int]:
-    """The processes that lead the groups of agents."""
+    """Return the leaders of the agents' process groups."""
     return [int(path.name) for path in (stage.database.parent / "agents").iterdir()]
 
 
-def test_it_is_interrupted_stopped_without_a_trace_and_goes_on_where_it_was(
-    stage: EmbeddedStage, api: Api, heard: list[tuple[str, list[tuple[str, str]]]]
+def test_it_is_interrupted_stopped_and_resumes_its_conversation(
+    stage: EmbeddedStage, api: Api, requests_to_model: list[tuple[str, list[tuple[str, str]]]]
 ) -> None:
     session_id = stage.session(api, "running", task="hello")
     run = only_run(api, session_id)
-    assert said(api, session_id, run["run_id"]) == "echo: hello "
+    assert reply(api, session_id, run["run_id"]) == "echo: hello "
     assert run["usage"] == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cost_usd": 0.02}
 
     slow = api.send_message(session_id, "slow").ok()["run_id"]
-    eventually(lambda: "tick 3" in said(api, session_id, slow))
+    eventually(lambda: "tick 3" in reply(api, session_id, slow))
     assert api.interrupt_session(session_id).ok()["interrupted"] is True
     assert api.get_run(session_id, slow).ok()["status"] == "interrupted"
 
-    assert said(api, session_id, api.say(session_id, "and now")["run_id"]) == "echo: and now "
+    assert reply(api, session_id, api.say(session_id, "and now")["run_id"]) == "echo: and now "
     [leader] = leaders(stage)
-    assert alive(leader), "the interrupted agent lives on"
+    assert alive(leader), "the interrupted agent has ended"
 
     api.stop_session(session_id).ok()
     api.wait_for_status(session_id, "stopped")
@@ -115,18 +117,18 @@ def test_it_is_interrupted_stopped_without_a_trace_and_goes_on_where_it_was(
 
     api.start_session(session_id).ok()
     api.wait_for_status(session_id, "running")
-    assert said(api, session_id, api.say(session_id, "welcome back")["run_id"]) == "echo: welcome back "
-    _, conversation = heard[-1]
-    told = [(role, text) for role, text in conversation if role != "system"]
-    assert told[:2] == [("user", "hello"), ("assistant", "echo: hello ")]
-    assert told[-3:] == [("user", "and now"), ("assistant", "echo: and now "), ("user", "welcome back")]
+    assert reply(api, session_id, api.say(session_id, "welcome back")["run_id"]) == "echo: welcome back "
+    _, conversation = requests_to_model[-1]
+    messages = [(role, text) for role, text in conversation if role != "system"]
+    assert messages[:2] == [("user", "hello"), ("assistant", "echo: hello ")]
+    assert messages[-3:] == [("user", "and now"), ("assistant", "echo: and now "), ("user", "welcome back")]
     texts = [message["content"] for message in api.output(session_id).ok()["messages"] if message["role"] == "user"]
     assert texts == ["hello", "slow", "and now", "welcome back"]
     api.delete_session(session_id).ok()
 
 
-def test_its_tools_work_on_the_workspace_and_ask_first(
-    stage: EmbeddedStage, api: Api, heard: list[tuple[str, list[tuple[str, str]]]]
+def test_its_tools_use_the_workspace_and_request_approvals(
+    stage: EmbeddedStage, api: Api, requests_to_model: list[tuple[str, list[tuple[str, str]]]]
 ) -> None:
     session_id: str = api.create_session(task="write notes.txt", model="script/two").ok()["id"]
     [approval] = eventually(lambda: api.list_approvals(session_id).ok()["items"])
@@ -135,18 +137,18 @@ def test_its_tools_work_on_the_workspace_and_ask_first(
     api.answer_approval(session_id, approval["id"], decision="allow").ok()
     write = api.wait_for_run(session_id, only_run(api, session_id)["run_id"], "completed")
     assert notes.read_text() == "written\n"
-    assert {name for name, _ in heard} == {"two"}
+    assert {name for name, _ in requests_to_model} == {"two"}
 
     read = api.say(session_id, "read notes.txt")
     for run, name, argument in ((write, "write", {"content": "written\n"}), (read, "read", {})):
-        told = events(api, session_id, run["run_id"])
-        [start] = [each for each in told if each["type"] == "TOOL_CALL_START"]
-        [arguments] = [each for each in told if each["type"] == "TOOL_CALL_ARGS"]
-        [result] = [each for each in told if each["type"] == "TOOL_CALL_RESULT"]
+        found = events(api, session_id, run["run_id"])
+        [start] = [each for each in found if each["type"] == "TOOL_CALL_START"]
+        [arguments] = [each for each in found if each["type"] == "TOOL_CALL_ARGS"]
+        [result] = [each for each in found if each["type"] == "TOOL_CALL_RESULT"]
         assert start["toolCallName"] == name
         assert json.loads(arguments["delta"]) == {"filePath": "notes.txt", **argument}
         assert start["toolCallId"] == arguments["toolCallId"] == result["toolCallId"]
-        assert "The tool says:" in said(api, session_id, run["run_id"])
+        assert "The tool says:" in reply(api, session_id, run["run_id"])
     messages = api.output(session_id, run_id=read["run_id"]).ok()["messages"]
     [call] = [call for message in messages for call in message.get("tool_calls", [])]
     assert (call["name"], call["status"], call["result"]) == ("read", "completed", "written")

@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a time."""
+"""Wait for a condition instead of sleeping."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL = 0.02
+WITHIN = 20.0
+"""How many seconds to wait by default."""
 
 
-def eventually(look: Callable[[], T], holds: Callable[[T], object] = bool, *, within: float = 20.0) -> T:
-    """What `look` returns once `holds` is true of it; fails with the last sight after `within` seconds."""
+def eventually(look: Callable[[], T], holds: Callable[[T], object] = bool, *, within: float | None = None) -> T:
+    """Return what `look` returns once `holds` is true of it; fail with its last result after `within` seconds."""
+    within = WITHIN if within is None else within
     end = time.monotonic() + within
     while True:
         seen = look()
