@@ -52,8 +52,8 @@ LONG = 1 << 24  # bytes that may be one entry; of more than that any comma is tr
 class ExportSplitter(Generic[E]):
     """Splitter for one export, which is fed piece by piece; each batch has about SLICE bytes or one longer entry.
 
-    DecodeError if the export is not a JSON object, UnicodeDecodeError if what is decoded of it is not UTF-8. What comes
-    after the array is checked at the end. `aguiEvents` may occur once; null, missing or not a list, it has no entries.
+    DecodeError if the export is not a JSON object, UnicodeDecodeError if a decoded part is not UTF-8. The bytes after
+    the array are checked at the end. `aguiEvents` may occur once; null, missing or not a list, it has no entries.
 
     With a `hasher` that knows a prefix of the log, only the entries after it are decoded; LogRewritten if the log does
     not begin with it any more. The hasher is also fed what is decoded, except of an export that is shorter than SLICE.

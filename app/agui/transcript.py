@@ -20,10 +20,10 @@ _NOTHING = FullEvent()
 def transcript(events: Iterable[FullEvent], *, session_running: bool = True) -> list[Message]:
     """Return the conversation of a session, or of one run if the events are of one.
 
-    The messages of all snapshots are merged by id in order of first appearance, and the latest content wins. What a run
-    adds after its last snapshot, or all of it if there is none, is read from its input and its events. A tool call with
-    a result is completed or in error. One without a result is running while its run is, in error if the run failed, was
-    cancelled or never ended, and otherwise pending: its result may come with a later run.
+    The messages of all snapshots are merged by id in order of first appearance, and the latest content wins. Messages
+    after the last snapshot of a run, or all of them if there is none, are read from its input and its events. A tool
+    call with a result is completed or in error. One without a result is running while its run is, in error if the run
+    failed, was cancelled or never ended, and otherwise pending: its result may come with a later run.
     """
     builder = TranscriptBuilder()
     builder.feed(list(events))

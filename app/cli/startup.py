@@ -1,4 +1,4 @@
-"""The settings and the store of the server's commands. Whatever is wrong with them ends the command with one line."""
+"""The settings and the store of the server's commands. An error in them ends the command with one line."""
 
 import sys
 from collections.abc import Iterator

@@ -11,8 +11,8 @@ A run ends in one of three ways, and in each the runner's task alone writes the 
 1. The agent sends RUN_FINISHED or RUN_ERROR. The recorder then has an outcome, and drops whatever follows.
 2. The agent ends or fails without either, or sends something that is no event. `_terminal_events` supplies the end.
 3. The run is cancelled: by an interrupt, a stop, the shutdown of the server, its time limit, or because its agent
-   requests too many approvals. Whoever cancels only closes the buffer, with a reason, of which the first counts. What
-   the agent has sent before is stored, the agent is stopped, and `_terminal_events` supplies the end for that reason.
+   requests too many approvals. Cancelling only closes the buffer, with a reason, of which the first counts. The events
+   that the agent sent before are stored, the agent is stopped, and `_terminal_events` supplies the end for that reason.
 
 So there is never more than one terminal event: the recorder makes no event after its outcome, and `append_events`
 stores nothing unless the run is active, and ends the run in the transaction that stores the terminal event. There is

@@ -75,7 +75,7 @@ class RequestContext:
         has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         self.body_pending = has_body and not (self.connection and self.connection.request_complete)
         peer: str = scope["client"][0] if scope.get("client") else "unknown"
-        self.client_address = self._address_behind(peer, trusted_proxies) if trusted_proxies else peer
+        self.client_address = self._forwarded_address(peer, trusted_proxies) if trusted_proxies else peer
         given = self.headers.get("x-request-id", "")
         if not _REQUEST_ID.fullmatch(given) or "x-request-id" in self.repeated:
             given = f"{random.getrandbits(128):032x}"  # it names a request and guards nothing
@@ -105,7 +105,7 @@ class RequestContext:
             if name.lower() in self.repeated:
                 raise BadRequest(details=[Detail(f"header.{name}", "must be sent once")])
 
-    def _address_behind(self, peer: str, trusted_proxies: Collection[Network]) -> str:
+    def _forwarded_address(self, peer: str, trusted_proxies: Collection[Network]) -> str:
         """Return the address that trusted proxies name in X-Forwarded-For, else the peer's.
 
         Each proxy appends the address it was called from. So the list is read from its end, as long as the address

@@ -1,7 +1,7 @@
 """Change notifications within one process.
 
-A notification carries no data: it names sessions that have changed, and their subscribers read the store again. What a
-subscriber has is therefore what the store has, in one order, without a queue for each of them.
+A notification carries no data: it names sessions that have changed, and their subscribers read the store again. So
+every subscriber sees the changes of the store in their order, and there is no queue for each of them.
 
     writer                            subscriber
     mark_changed(connection, 7)       with notifier.subscribe(7) as changed:

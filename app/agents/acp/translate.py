@@ -24,7 +24,7 @@ class Translator:
 
     def __init__(self, terminal_output: Callable[[str], str | None]) -> None:
         self.cost: float | None = None
-        """What the agent's whole session has cost in dollars, as last reported."""
+        """The total cost of the agent's session in dollars, as last reported."""
         self._calls = _ToolCalls(terminal_output)
         self._plan_id = f"plan-{uuid4().hex}"
         self._kind: str | None = None
