@@ -80,6 +80,8 @@ class Backend(ABC):
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """Create a session, whose task becomes its first run, and return it pending or further. (POST /v1/sessions)
 
+        The response has the `run_id` of that run if the backend knows it.
+
         Raises `BadRequest` for a reserved label and for a parent outside of the project, `NotSupported`.
         """
 

@@ -24,12 +24,13 @@ class Interrupt(msgspec.Struct, gc=False):
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
-    """The end of a run: its final status, its error if it has that status, open interrupts, use of language models."""
+    """The end of a run: its status, its error if it has that status, open interrupts, models' usage, answer."""
 
     status: RunStatus
     error: str | None = None
     interrupts: tuple[Interrupt, ...] = ()
     usage: Usage | None = None
+    answer: str | None = None
 
 
 class _Terminal(msgspec.Struct, gc=False):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from app.agui.answer import AnswerReader
 from app.agui.events import Event, decode, decode_one
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
 from app.agui.outcome import RunOutcome, read_outcome
@@ -47,6 +48,7 @@ class RunRecorder:
         self._input = run_input
         self._started = False
         self._parts = OpenParts()
+        self._answer = AnswerReader()
         for event in decode(stored):
             self._observe(event)
 
@@ -72,7 +74,7 @@ class RunRecorder:
         """End the run with RUN_ERROR; nothing if it has ended."""
         if self.outcome:
             return []
-        self.outcome = RunOutcome(RunStatus.ERROR, failure.message)
+        self._end(RunOutcome(RunStatus.ERROR, failure.message))
         error = run_error(self._thread_id, self._run_id, failure.message, failure.code, now)
         return [*self._start(now), *self._close_parts(now), error]
 
@@ -80,7 +82,7 @@ class RunRecorder:
         """End the run as interrupted; nothing if it has ended."""
         if self.outcome:
             return []
-        self.outcome = RunOutcome(RunStatus.INTERRUPTED)
+        self._end(RunOutcome(RunStatus.INTERRUPTED))
         return [*self._start(now), *self._close_parts(now), run_cancelled(self._thread_id, self._run_id, now)]
 
     def cancel_queued(self, now: int) -> list[bytes]:
@@ -99,10 +101,14 @@ class RunRecorder:
 
     def _observe(self, event: Event) -> None:
         self._parts.observe(event)
+        self._answer.feed([event])
         if event.type == "RUN_STARTED":
             self._started = True
         elif outcome := read_outcome(event):
-            self.outcome = outcome
+            self._end(outcome)
+
+    def _end(self, outcome: RunOutcome) -> None:
+        self.outcome = msgspec.structs.replace(outcome, answer=self._answer.answer)
 
 
 def _parse(raw: bytes) -> Event:

@@ -6,6 +6,7 @@ from operator import attrgetter
 
 import msgspec
 
+from app.agui.answer import AnswerReader
 from app.agui.events import EventHeader
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
@@ -48,10 +49,12 @@ class _Run(msgspec.Struct, eq=False):
     input_message: str | None = None
     text_message: str | None = None
     snapshot_message: str | None = None
+    answer: AnswerReader = msgspec.field(default_factory=AnswerReader)
 
     def feed(self, events: Sequence[EventHeader]) -> None:
         """Add adjacent events of the run; nearly all of them are deltas, which are not looked at one by one."""
         self.event_count += len(events)
+        self.answer.feed(events)
         if self.thread_id is None:
             self.thread_id = next((event.thread_id for event in events if event.thread_id), None)
         if self.begun is None:
@@ -146,6 +149,7 @@ class SummaryBuilder:
                 started_at=run.started_at,
                 finished_at=run.finished_at,
                 user_message=run.user_message,
+                answer=run.answer.answer if run.final_status else None,
                 error=run.error,
                 usage=run_usage,
             )

@@ -46,9 +46,10 @@ class Conversation:
     def send(self, text: str) -> bool:
         """Send a message and show its run; return whether the run completed. Raises `CliError`."""
         if self.session_id is None:
-            self.session_id = self._client.create("sessions", task=text)["id"]
+            created = self._client.create("sessions", task=text)
+            self.session_id = created["id"]
             self._screen.note(f"Session {self.session_id}")
-            run_id = self._wait_for_first_run(self.session_id)
+            run_id = self._wait_for_first_run(created)
         else:
             run_id = self._client.create("sessions", self.session_id, "message", content=text)["run_id"]
         return self._show_run(self.session_id, run_id, show_users=False)
@@ -82,10 +83,10 @@ class Conversation:
     def _list_runs(self, session_id: str, **query: str) -> list[str]:
         return [run["run_id"] for run in self._client.get("sessions", session_id, "runs", **query)["runs"]]
 
-    def _wait_for_first_run(self, session_id: str) -> str:
+    def _wait_for_first_run(self, created: dict[str, Any]) -> str:
         while True:
-            session = wait_until_settled(self._client, self._screen, session_id)
-            runs = self._list_runs(session_id)
+            session = wait_until_settled(self._client, self._screen, created["id"])
+            runs = [created["run_id"]] if "run_id" in created else self._list_runs(created["id"])
             if runs and session["status"] == "running":
                 return runs[0]
             if session["status"] != "running":

@@ -96,7 +96,7 @@ class AcceptedRun(WireModel):
 
 
 class RunSummary(WireModel):
-    """One run, summarised from its events."""
+    """One run, summarised from its events. `answer` is the text of its last assistant message, left out of lists."""
 
     run_id: str
     status: RunStatus
@@ -105,6 +105,7 @@ class RunSummary(WireModel):
     started_at: int | None = None
     finished_at: int | None = None
     user_message: str | None = None
+    answer: str | None = None
     error: str | None = None
     usage: Usage | None = None
 

@@ -86,9 +86,10 @@ class Session(WireModel):
 
 
 class CreatedSession(Session, kw_only=True):
-    """The response to create_session."""
+    """The response to create_session. `run_id` is the run of the task, if the backend knows it."""
 
     message: str
+    run_id: str | None = None
 
 
 class SessionPage(WireModel):

@@ -61,7 +61,7 @@ _INSERT = Statement(insert(RUNS).values({name: bindparam(name) for name in _INSE
 _EXISTS = Statement(select(RUNS.c.row_id).where(_OF_SESSION, _BY_ID))
 _FIND = Statement(select(*_COLUMNS).where(_OF_SESSION, _BY_ID))
 _SUMMARIES = select(*_SUMMARY).where(_OF_SESSION)
-_SUMMARY_BY_ID = Statement(_SUMMARIES.where(_BY_ID))
+_SUMMARY_BY_ID = Statement(select(*_SUMMARY, RUNS.c.answer).where(_OF_SESSION, _BY_ID))
 _ALL_SUMMARIES = Statement(_SUMMARIES.order_by(*_START_ORDER))
 _SUMMARIES_BY_STATUS = Statement(_SUMMARIES.where(RUNS.c.status == bindparam("status_")).order_by(*_START_ORDER))
 _NEXT_QUEUED = Statement(
@@ -73,7 +73,7 @@ _NEXT_QUEUED = Statement(
     .with_for_update()
 )
 _BEGIN = Statement(update(RUNS).where(_BY_ROW_ID).values(status=RunStatus.RUNNING, started_at=bindparam("started_at")))
-_FINAL = ("status", "finished_at", "error", "usage")
+_FINAL = ("status", "finished_at", "error", "usage", "answer")
 _FINISH = Statement(update(RUNS).where(_BY_ROW_ID).values({name: bindparam(name) for name in _FINAL}))
 _STATUS = select(RUNS.c.status).where(_BY_ROW_ID)
 _GET_STATUS = Statement(_STATUS)
@@ -185,10 +185,19 @@ def finish(
     finished_at: int,
     error: str | None,
     usage: Usage | None,
+    answer: str | None,
 ) -> None:
-    """Put a run into a final state."""
+    """End a run."""
     encoded = usage and msgspec.json.encode(usage)
-    _FINISH(connection, row_id_=row_id, status=status.value, finished_at=finished_at, error=error, usage=encoded)
+    _FINISH(
+        connection,
+        row_id_=row_id,
+        status=status.value,
+        finished_at=finished_at,
+        error=error,
+        usage=encoded,
+        answer=answer,
+    )
 
 
 def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
@@ -198,7 +207,10 @@ def summary(connection: Connection, session: int, run_id: str) -> RunSummary | N
 
 
 def summaries(connection: Connection, session: int, status: RunStatus | None) -> list[RunSummary]:
-    """Return the session's runs as clients see them: by their start, then the queued ones in the queue's order."""
+    """Return the session's runs as clients see them: by their start, then the queued ones in the queue's order.
+
+    Their answers are left out.
+    """
     if status:
         rows = _SUMMARIES_BY_STATUS(connection, session_=session, status_=status.value)
     else:
@@ -220,7 +232,7 @@ def _run(row: Sequence[Any]) -> RunRow:
 
 
 def _summary(row: Sequence[Any]) -> RunSummary:
-    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage = row
+    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage, *answer = row
     return RunSummary(
         run_id=run_id,
         status=RunStatus(status),
@@ -229,6 +241,7 @@ def _summary(row: Sequence[Any]) -> RunSummary:
         started_at=started_at,
         finished_at=finished_at,
         user_message=user_message,
+        answer=answer[0] if answer else None,
         error=error,
         usage=usage and _decode_usage(usage),
     )

@@ -37,6 +37,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     completed_at: int | None
     error: str | None
     usage: Usage | None
+    result: str | None
     labels: dict[str, str]
     active_run_id: str | None
 
@@ -51,6 +52,7 @@ class SessionRow(msgspec.Struct, frozen=True):
             repos=self.request.repos and [_public(repo) for repo in self.request.repos],
             created_at=rfc3339(self.created_at),
             completed_at=rfc3339(self.completed_at),
+            result=self.result,
             error=self.error,
             approval_policy=self.request.approval_policy or ApprovalPolicy.ASK,
             labels=self.labels or None,
@@ -84,6 +86,7 @@ _COLUMNS = (
     SESSIONS.c.completed_at,
     SESSIONS.c.error,
     SESSIONS.c.usage,
+    SESSIONS.c.result,
     _LABELS_AS_JSON,
     _ACTIVE_RUN,
 )
@@ -128,7 +131,7 @@ def add(
     ).scalar_one()
     _insert_labels(connection, row_id, labels)
     return SessionRow(
-        row_id, session_id, project, SessionStatus.PENDING, request, created_at, None, None, None, labels, None
+        row_id, session_id, project, SessionStatus.PENDING, request, created_at, None, None, None, None, labels, None
     )
 
 
@@ -239,6 +242,11 @@ def add_usage(connection: Connection, row_id: int, usage: Usage) -> None:
     connection.execute(update(SESSIONS).where(by_row_id).values(usage=msgspec.json.encode(after)))
 
 
+def set_result(connection: Connection, row_id: int, result: str) -> None:
+    """Store the answer of the run that has completed last."""
+    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(result=result))
+
+
 def remove(connection: Connection, row_id: int) -> None:
     """Delete a session with its runs, its log and all else that belongs to it."""
     connection.execute(delete(SESSIONS).where(SESSIONS.c.row_id == row_id))
@@ -256,7 +264,7 @@ def _searched(session_id: str, request: SessionCreate) -> str:
 
 
 def _session(row: Iterable[Any]) -> SessionRow:
-    row_id, session_id, project, status, request, created_at, completed_at, error, usage, labels, active_run_id = row
+    row_id, session_id, project, status, request, created_at, completed_at, error, usage, result, labels, active = row
     return SessionRow(
         row_id=row_id,
         id=session_id,
@@ -267,6 +275,7 @@ def _session(row: Iterable[Any]) -> SessionRow:
         completed_at=completed_at,
         error=error,
         usage=usage and _decode_usage(usage),
+        result=result,
         labels=_decode_labels(labels),
-        active_run_id=active_run_id,
+        active_run_id=active,
     )

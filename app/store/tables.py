@@ -40,6 +40,7 @@ SESSIONS = Table(
     Column("error", Text),
     Column("last_position", INT64, nullable=False),
     Column("usage", LargeBinary),  # the sum over its ended runs, as JSON
+    Column("result", Text),  # the answer of the run that has completed last
     Index("sessions_by_age", "project", "created_at", "id"),
     Index("sessions_by_status", "status"),
     sqlite_autoincrement=True,
@@ -73,6 +74,7 @@ RUNS = Table(
     Column("first_position", INT64),
     Column("last_position", INT64),
     Column("usage", LargeBinary),  # as JSON
+    Column("answer", Text),
     UniqueConstraint("session", "run_id", name="runs_by_id"),
     Index("runs_by_status", "status", "session"),
     sqlite_autoincrement=True,

@@ -17,6 +17,7 @@ def test_the_runs_of_the_platform_are_summarized() -> None:
         {
             "run_id": R1, "status": "completed", "event_count": 10, "thread_id": THREAD,
             "started_at": 1773061200389, "finished_at": 1773061203392, "user_message": "hello",
+            "answer": "Hello!",
             "usage": {"input_tokens": 3, "output_tokens": 71, "total_tokens": 74},
         },
         {

@@ -20,6 +20,18 @@ def session_id(stage: Stage, api: Api) -> str:
     return stage.session(api, "running")
 
 
+def said_last(api: Api, session_id: str, run_id: str) -> str:
+    """The text of the last message of the assistant in a run's transcript."""
+    messages = api.output(session_id, run_id=run_id).ok()["messages"]
+    texts: list[str] = [one["content"] for one in messages if one["role"] == "assistant" and one.get("content")]
+    return texts[-1]
+
+
+def listed(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as the list of runs shows it."""
+    return {name: value for name, value in run.items() if name != "answer"}
+
+
 class TestSendMessage:
     def test_a_run_is_accepted_and_reaches_its_end(self, stage: Stage, api: Api, session_id: str) -> None:
         answer = api.send_message(session_id, "Say hello")
@@ -36,6 +48,7 @@ class TestSendMessage:
             "started_at": ANY,
             "finished_at": ANY,
             "user_message": "Say hello",
+            "answer": said_last(api, session_id, run_id),
         }
         assert run["event_count"] >= 2
         assert run["started_at"] <= run["finished_at"]
@@ -161,12 +174,12 @@ class TestListRuns:
         runs = [api.say(session_id, f"Say hello {number}") for number in range(3)]
         answer = api.list_runs(session_id)
         assert answer.status == 200
-        assert answer.body == {"session_id": session_id, "runs": [ANY] * len(first) + runs}
+        assert answer.body == {"session_id": session_id, "runs": [ANY] * len(first) + [listed(run) for run in runs]}
 
     def test_status_keeps_the_runs_in_that_state(self, stage: Stage, api: Api, session_id: str) -> None:
         good, bad = api.say(session_id, "Say hello"), stage.fail_run(api, session_id)
-        assert api.list_runs(session_id, status="error").ok()["runs"] == [bad]
-        assert good in api.list_runs(session_id, status="completed").ok()["runs"]
+        assert api.list_runs(session_id, status="error").ok()["runs"] == [listed(bad)]
+        assert listed(good) in api.list_runs(session_id, status="completed").ok()["runs"]
         assert api.list_runs(session_id, status="queued").ok()["runs"] == []
 
     def test_the_active_run_is_running(self, stage: Stage, api: Api, session_id: str) -> None:
@@ -181,10 +194,21 @@ class TestListRuns:
 
 
 class TestGetRun:
-    def test_it_is_what_the_list_shows(self, api: Api, session_id: str) -> None:
+    def test_it_is_what_the_list_shows_and_the_answer(self, api: Api, session_id: str) -> None:
         run = api.say(session_id, "Say hello")
         assert api.get_run(session_id, run["run_id"]).ok() == run
-        assert api.list_runs(session_id).ok()["runs"][-1] == run
+        assert api.list_runs(session_id).ok()["runs"][-1] == listed(run)
+
+    def test_an_active_run_has_no_answer(self, stage: Stage, api: Api, session_id: str) -> None:
+        assert "answer" not in api.get_run(session_id, stage.begin_run(api, session_id)).ok()
+
+    def test_a_run_that_fails_leaves_the_last_answer_to_its_session(self, embedded_api: Api) -> None:
+        session_id = embedded_api.running_session("Say hello")
+        result = embedded_api.get_session(session_id).ok()["result"]
+        assert embedded_api.say(session_id, "fail")["status"] == "error"
+        assert embedded_api.get_session(session_id).ok()["result"] == result
+        answer = embedded_api.say(session_id, "list the files")["answer"]
+        assert embedded_api.get_session(session_id).ok()["result"] == answer != result
 
     @pytest.mark.parametrize("run_id", ["nothing", "legacy migration", "ü", "a:b", str(UUID(int=0)), "x" * 255])
     def test_an_unknown_run_is_not_found(self, api: Api, session_id: str, run_id: str) -> None:

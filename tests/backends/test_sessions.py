@@ -14,7 +14,9 @@ RFC_3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
 
 def created(stage: Stage, **members: Any) -> dict[str, Any]:
     """The whole answer to create_session."""
-    return {"id": ANY, "status": "pending", "created_at": ANY, "message": "Session created"} | stage.defaults | members
+    answer = {"id": ANY, "status": "pending", "created_at": ANY, "message": "Session created"}
+    known_run = {"run_id": ANY} if stage.name == "embedded" else {}
+    return answer | known_run | stage.defaults | members
 
 
 class TestCreateSession:
@@ -43,6 +45,14 @@ class TestCreateSession:
         assert answer.body == created(stage, **expected)
         session = api.get_session(answer.body["id"]).ok()
         assert {key: session.get(key) for key in expected} == expected
+
+    def test_the_answer_names_the_run_of_the_task_on_the_embedded_backend(self, embedded_api: Api) -> None:
+        answer = embedded_api.create_session(task="Say hello").ok()
+        run = embedded_api.wait_for_run(answer["id"], answer["run_id"])
+        assert run["user_message"] == "Say hello"
+        session = embedded_api.get_session(answer["id"]).ok()
+        assert "run_id" not in session
+        assert session["result"] == run["answer"] != ""
 
     def test_nulls_and_empty_strings_read_as_absent(self, stage: Stage, api: Api) -> None:
         empty = {"display_name": "", "model": "", "repos": None, "active_workflow": None, "environment_variables": None}
@@ -248,7 +258,7 @@ class TestGetSession:
         session_id = stage.session(api, status)
         session = api.get_session(session_id).ok()
         assert session == {"id": session_id, "status": status, "created_at": ANY, "task": ANY} | stage.defaults | {
-            key: ANY for key in ("completed_at", "error", "repos") if key in session
+            key: ANY for key in ("completed_at", "error", "repos", "result") if key in session
         }
 
     def test_a_failed_session_says_why(self, stage: Stage, api: Api) -> None:

@@ -37,8 +37,9 @@ def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
                 with engine.begin() as connection:
                     events.append(connection, session.row_id, run, batch)
             with engine.begin() as connection:
+                ended_at = FIRST_TIMESTAMP + 1
                 runs.finish(
-                    connection, run, RunStatus.COMPLETED, finished_at=FIRST_TIMESTAMP + 1, error=None, usage=None
+                    connection, run, RunStatus.COMPLETED, finished_at=ended_at, error=None, usage=None, answer=None
                 )
     engine.dispose()
 

@@ -3,6 +3,8 @@
 import asyncio
 from uuid import uuid4
 
+import msgspec
+
 from app.agui.run_input import RunInput, build_run_input, last_user_message
 from app.backends.ambient import mapping
 from app.backends.ambient.api import PlatformApi
@@ -69,7 +71,8 @@ class AmbientRuns:
     async def list_runs(self, caller: Caller, session_id: str, status: RunStatus | None) -> RunList:
         """Return the session's runs, or those with a status."""
         runs = await self._runs(caller, session_id, session_running=await self._is_running(caller, session_id))
-        return RunList(session_id=session_id, runs=[run for run in runs if status in (None, run.status)])
+        listed = [msgspec.structs.replace(run, answer=None) for run in runs if status in (None, run.status)]
+        return RunList(session_id=session_id, runs=listed)
 
     async def get_run(self, caller: Caller, session_id: str, run_id: str, wait: int) -> RunSummary:
         """Return a run once it has ended or after `wait` seconds; it is read again at each poll interval."""

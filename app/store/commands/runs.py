@@ -150,7 +150,17 @@ def save_agent_state(connection: Connection, run: RunRow, state: str) -> None:
 
 
 def _finish(connection: Connection, run: RunRow, outcome: RunOutcome) -> None:
-    runs.finish(connection, run.row_id, outcome.status, finished_at=now_ms(), error=outcome.error, usage=outcome.usage)
+    runs.finish(
+        connection,
+        run.row_id,
+        outcome.status,
+        finished_at=now_ms(),
+        error=outcome.error,
+        usage=outcome.usage,
+        answer=outcome.answer,
+    )
+    if outcome.answer and outcome.status is RunStatus.COMPLETED:
+        sessions.set_result(connection, run.session, outcome.answer)
     if outcome.usage:
         sessions.add_usage(connection, run.session, outcome.usage)
     if outcome.interrupts:

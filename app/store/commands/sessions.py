@@ -45,8 +45,8 @@ def create_session(connection: Connection, project: str, new: SessionCreate, key
         request=new,
         created_at=created_at_ns // 1_000_000,
     )
-    enqueue(connection, session, RunCreate(messages=[RunMessage(role="user", content=new.task)]))
-    created = CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created")
+    task = enqueue(connection, session, RunCreate(messages=[RunMessage(role="user", content=new.task)]))
+    created = CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created", run_id=task.run_id)
     if key:
         idempotency.complete(connection, key, created)
     return Stored(Idempotent(created), session)

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("last_position", INT64, nullable=False),
         sa.Column("usage", sa.LargeBinary),
+        sa.Column("result", sa.Text),
         sqlite_autoincrement=True,
     )
     op.create_index("sessions_by_age", "sessions", ["project", "created_at", "id"])
@@ -54,6 +55,7 @@ def upgrade() -> None:
         sa.Column("first_position", INT64),
         sa.Column("last_position", INT64),
         sa.Column("usage", sa.LargeBinary),
+        sa.Column("answer", sa.Text),
         sa.UniqueConstraint("session", "run_id", name="runs_by_id"),
         sqlite_autoincrement=True,
     )
