@@ -19,7 +19,7 @@ from app.agui.lenient import UNREADABLE, Json, Lenient, plain, require_utf8
 from app.agui.messages import StoredMessage, snapshot_messages
 from app.agui.times import LATEST, millis
 
-# The decoder of a whole batch refuses an empty id, so that the lenient one reads it as absent.
+# The decoder of a whole batch rejects an empty id, so that the lenient one reads it as absent.
 _Id = Annotated[str, msgspec.Meta(min_length=1)] | None
 _ABSENT = msgspec.Raw()
 
@@ -63,9 +63,9 @@ class EventHeader(OpaqueEvent):
     snake_thread_id: _Id = msgspec.field(name="thread_id", default=None)
     timestamp: Annotated[int, msgspec.Meta(ge=0, le=LATEST)] | None = None
     type: str | None = None
-    # Set after decoding, so that members of these names do no harm.
-    source: Any = None
-    position: int = 0
+    # Set after decoding. They need names that no event has, lest its members slow the decoder down.
+    source: Any = msgspec.field(name="_source", default=None)
+    position: int = msgspec.field(name="_position", default=0)
 
     @property
     def raw(self) -> msgspec.Raw:

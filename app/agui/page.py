@@ -51,10 +51,10 @@ class PageBuilder:
 
     def feed(self, events: Iterable[Event]) -> bool:
         """Add the next events of the log, and return whether the page is full."""
-        after = [event for event in events if event.position > self._after]
-        if after:
-            self._last_position = after[-1].position
-            self._events += self._merger.feed(after) if self._merger else after
+        found = [event for event in events if event.position > self._after]
+        if found:
+            self._last_position = found[-1].position
+            self._events += self._merger.feed(found) if self._merger else found
             self.full = len(self._first_page()) < len(self._events)
         return self.full
 

@@ -74,7 +74,7 @@ def test_positions_continue_in_the_middle_of_a_log() -> None:
 
 
 def test_members_named_like_fields_of_the_struct_are_ignored() -> None:
-    entry = b'{"raw":"x","position":"y","type":"A","runId":"r"}'
+    entry = b'{"raw":"x","position":"y","_position":"z","_source":1,"type":"A","runId":"r"}'
     event = log(entry)[0]
     assert (bytes(event.raw), event.position, event.type, event.run_id) == (entry, 1, "A", "r")
 
