@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from app.errors import BadRequest, Detail, TooManyLabels
+from app.models.sessions import SessionUpdate
 
 MAX_LABELS = 64
 MAX_PREFIX_LENGTH = 253
@@ -24,7 +25,19 @@ _VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 def check(keys: Iterable[str] | None) -> None:
     """Raise `BadRequest` with a detail for each key that a client must not use."""
-    if details := [Detail(f"body.labels.{key}", fault) for key in keys or () if (fault := _fault(key))]:
+    if details := _details(keys or ()):
+        raise BadRequest(details=details)
+
+
+def check_update(update: SessionUpdate) -> None:
+    """Raise `BadRequest` with a detail for each key that a client must not use, or would both set and remove."""
+    labels = update.labels or {}
+    details = _details(labels)
+    for index, key in enumerate(update.remove_labels or ()):
+        fault = "must not be a label that labels sets" if labels.get(key) is not None else _fault(key)
+        if fault:
+            details.append(Detail(f"body.remove_labels[{index}]", fault))
+    if details:
         raise BadRequest(details=details)
 
 
@@ -50,6 +63,10 @@ def matches(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:
 def _is_key(key: str) -> bool:
     """Return whether a client may use this key. Cached, because the same few keys come with every session."""
     return _fault(key) is None and _KEY.fullmatch(key) is not None
+
+
+def _details(labels: Iterable[str]) -> list[Detail]:
+    return [Detail(f"body.labels.{key}", fault) for key in labels if (fault := _fault(key))]
 
 
 def _fault(key: str) -> str | None:

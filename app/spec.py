@@ -35,9 +35,25 @@ def load(directory: Path = OPENAPI) -> dict[str, Any]:
 
 
 def published(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document as clients get it: without the extensions that only this server reads."""
-    stripped: dict[str, Any] = _strip(document)
-    return stripped
+    """Return the document as clients get it.
+
+    The extensions that only this server reads are left out, and each response that is an error lists its codes.
+    """
+    copy: dict[str, Any] = _strip(document)
+    components = copy["components"]
+    for response in components.get("responses", {}).values():
+        examples = response.get("content", {}).get("application/json", {}).get("examples", {}).values()
+        values = [_value(example, components) for example in examples]
+        if codes := [value["code"] for value in values if "code" in value]:
+            response["x-error-codes"] = codes
+    return copy
+
+
+def _value(example: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in example:
+        example = components["examples"][example["$ref"].rpartition("/")[2]]
+    value: dict[str, Any] = example["value"]
+    return value
 
 
 def _strip(node: Any) -> Any:

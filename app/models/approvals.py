@@ -17,12 +17,13 @@ class ApprovalPolicy(StrEnum):
 
 
 class ApprovalStatus(StrEnum):
-    """The status of an approval; the last three are final."""
+    """The status of an approval. `unknown` is for a later server: this one does not send it."""
 
     PENDING = "pending"
     ALLOWED = "allowed"
     DENIED = "denied"
     EXPIRED = "expired"
+    UNKNOWN = "unknown"
 
 
 class Decision(StrEnum):

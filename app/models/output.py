@@ -23,7 +23,7 @@ class ToolCall(WireModel):
     name: str | None = None
     args: str | None = None
     result: str | None = None
-    status: Literal["pending", "running", "completed", "error"] | None = None
+    status: Literal["pending", "running", "completed", "error", "unknown"] | None = None
     duration: int | None = None
 
 

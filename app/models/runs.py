@@ -7,18 +7,19 @@ from app.models.wire import WireModel
 
 
 class RunStatus(StrEnum):
-    """The status of a run; the last three are final."""
+    """The status of a run. `unknown` is for a later server: this one does not send it."""
 
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
     ERROR = "error"
     INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
 
     @property
     def is_final(self) -> bool:
         """Return whether the run has ended."""
-        return self not in {RunStatus.QUEUED, RunStatus.RUNNING}
+        return self in {RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
 
 
 class OnBusy(StrEnum):

@@ -54,7 +54,13 @@ class SessionUpdate(WireModel):
 
     display_name: str | None = None
     labels: dict[str, str | None] | None = None
+    remove_labels: list[str] | None = None
     timeout_seconds: int | None = None
+
+    @property
+    def label_changes(self) -> dict[str, str | None]:
+        """Return the labels to set by key, and None for each label to remove, however the client said it."""
+        return {**(self.labels or {}), **dict.fromkeys(self.remove_labels or ())}
 
 
 class WaitingFor(WireModel):

@@ -189,6 +189,12 @@ class TestUpdateSession:
             ({"timeout_seconds": "60"}, "body.timeout_seconds"),
             ({"task": "x"}, "body.task"),
             ({"parent_session_id": "s1"}, "body.parent_session_id"),
+            ({"remove_labels": "team"}, "body.remove_labels"),
+            ({"remove_labels": [None]}, "body.remove_labels[0]"),
+            ({"remove_labels": ["ok", "a b"]}, "body.remove_labels[1]"),
+            ({"remove_labels": ["ambient-code.io/x"]}, "body.remove_labels[0]"),
+            ({"remove_labels": [f"a{number}" for number in range(65)]}, "body.remove_labels"),
+            ({"labels": {"team": "shop"}, "remove_labels": ["team"]}, "body.remove_labels[0]"),
         ],
     )
     def test_a_bad_change_is_refused(self, stage: Stage, api: Api, body: dict[str, Any], fault: str) -> None:
@@ -204,6 +210,12 @@ class TestUpdateOnTheEmbeddedBackend:
         changed = embedded_api.update_session(session_id, labels={"team": None, "unknown": None}).ok()
         assert changed["labels"] == {"kept": "yes"}
         assert "labels" not in embedded_api.update_session(session_id, labels={"kept": None}).ok()
+        assert ids(embedded_api, "team=shop") == []
+
+    def test_a_label_is_removed_by_its_key_alone(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
+        session_id = embedded.session(embedded_api, "running", labels={"team": "shop", "kept": "yes"})
+        changed = embedded_api.update_session(session_id, remove_labels=["team", "unknown"], labels={"new": ""}).ok()
+        assert changed["labels"] == {"kept": "yes", "new": ""}
         assert ids(embedded_api, "team=shop") == []
 
     def test_too_many_labels_are_refused_and_nothing_changes(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
@@ -264,7 +276,10 @@ class TestUpdateOnThePlatform:
         assert answer.error == (409, "session_running")
         assert "labels" not in platform_api.get_session(session_id).ok()
 
-    @pytest.mark.parametrize("body", [{"labels": {"a": None}}, {"display_name": "x" * 51}, {"display_name": "a\nb"}])
+    @pytest.mark.parametrize(
+        "body",
+        [{"labels": {"a": None}}, {"remove_labels": ["a"]}, {"display_name": "x" * 51}, {"display_name": "a\nb"}],
+    )
     def test_what_it_cannot_do_is_not_supported(
         self, platform: PlatformStage, platform_api: Api, body: dict[str, Any]
     ) -> None:

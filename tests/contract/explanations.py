@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from app import spec
 from tests.support.contract import Sent
+from tests.support.document import inlined
 
-SCHEMAS = spec.load()["components"]["schemas"]
+SCHEMAS = inlined(spec.load())["components"]["schemas"]
 VARIABLE = SCHEMAS["SessionCreate"]["properties"]["environment_variables"]["x-key-pattern"]
 NAMES = {
     "environment_variables": VARIABLE,
@@ -85,9 +86,10 @@ def utf8(text: str) -> bool:
     return True
 
 
-def null_in_a_field(sent: Sent) -> bool:
+def absent_field(sent: Sent) -> bool:
+    """Return whether a field is null or an empty text."""
     body = value(sent)
-    return isinstance(body, dict) and bool(re.search(r": ?null", json.dumps(body)))
+    return isinstance(body, dict) and bool(re.search(r': (null|"")', json.dumps(body)))
 
 
 def other_names(sent: Sent) -> bool:
@@ -119,7 +121,13 @@ EXPLANATIONS = [
         "a body where none is described is refused", ACCEPTED, REFUSED, lambda sent: bodiless(sent) and bool(sent.body)
     ),
     Explanation("names in a map follow x-key-pattern", ACCEPTED, REFUSED, strange_names),
-    Explanation("a null in a field reads as absent", REFUSED, ACCEPTED, null_in_a_field),
+    Explanation("a null or an empty text in a field reads as absent", REFUSED, ACCEPTED, absent_field),
+    Explanation(
+        "an empty header reads as absent",
+        REFUSED,
+        ACCEPTED,
+        lambda sent: header(sent, "X-Ambient-Project") == [""],
+    ),
     Explanation("a field has other names", REFUSED, ACCEPTED, other_names),
     Explanation("a body has a limit", ACCEPTED, REFUSED, lambda sent: len(sent.body) > 1_048_576),
     Explanation(

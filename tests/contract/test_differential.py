@@ -89,6 +89,7 @@ FIXED = [
     ),
     Sent("GET", SESSIONS, (("Authorization", "Basic a"), ("X-Ambient-Project", "d"))),
     Sent("GET", SESSIONS, tuple((AUTH | {"X-Ambient-Project": "Demo"}).items())),
+    Sent("GET", SESSIONS, tuple((AUTH | {"X-Ambient-Project": ""}).items())),
     Sent("OPTIONS", SESSIONS),
     Sent("PUT", SESSIONS),
     Sent("HEAD", SESSIONS),

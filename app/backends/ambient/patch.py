@@ -30,8 +30,9 @@ def split_patch(patch: SessionUpdate) -> PatchParts:
         raise NotSupported(
             f"The platform takes names of at most {MAX_NAME_CHARACTERS} characters without control characters."
         )
-    annotations = {key: value for key, value in (patch.labels or {}).items() if value is not None}
-    if len(annotations) < len(patch.labels or {}):
+    changes = patch.label_changes
+    annotations = {key: value for key, value in changes.items() if value is not None}
+    if len(annotations) < len(changes):
         raise NotSupported("The platform cannot remove a label.")
     if patch.timeout_seconds is None:
         return PatchParts(display_name=name, annotations=annotations or None)

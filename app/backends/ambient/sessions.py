@@ -62,7 +62,7 @@ class AmbientSessions:
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """Change a session in up to three calls and read it back; the one that its state may forbid is the first."""
-        labels.check(patch.labels)
+        labels.check_update(patch)
         parts = split_patch(patch)
         if parts.spec is not None:
             await self._platform.update_spec(caller, session_id, parts.spec)

@@ -75,7 +75,7 @@ class EmbeddedSessions:
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """Change a session; a new time limit applies to runs that begin afterwards."""
-        labels.check(patch.labels)
+        labels.check_update(patch)
         row = await self._database.write(commands.update_session, caller.project, session_id, patch)
         return (await self._public([row]))[0]
 

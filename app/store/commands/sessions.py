@@ -60,7 +60,7 @@ def update_session(connection: Connection, project: str, session_id: str, patch:
         display_name=patch.display_name or session.request.display_name,
         timeout_seconds=patch.timeout_seconds or session.request.timeout_seconds,
     )
-    changed = labels.apply_changes(session.labels, patch.labels or {})
+    changed = labels.apply_changes(session.labels, patch.label_changes)
     sessions.update_request(connection, session, request, changed)
     return msgspec.structs.replace(session, request=request, labels=changed)
 
