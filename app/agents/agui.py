@@ -1,7 +1,7 @@
 """An agent that speaks AG-UI over HTTP: a turn is one POST, whose response is a stream of server-sent events."""
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 import aiohttp
@@ -9,6 +9,8 @@ import msgspec
 
 from app.agents.port import Agent, AgentError, Turn
 from app.agents.sse import Decoder, EventTooLarge
+from app.agui.lenient import UNREADABLE
+from app.agui.whole_text import decode_leniently
 
 CONNECT_SECONDS = 10.0
 
@@ -79,13 +81,15 @@ def _check_head(response: aiohttp.ClientResponse) -> None:
 
 
 def _require_event(data: bytes) -> bytes:
-    """Return `data`; raise `AgentError` unless it is a JSON object with a type, in UTF-8."""
-    try:
-        data.decode()
+    """Return `data`; raise `AgentError` unless it is a JSON object with a type."""
+    with suppress(*UNREADABLE):
         _decode_event(data)
-    except (ValueError, RecursionError) as error:
-        raise AgentError("The agent sent something that is not an event, or only a part of one.") from error
-    return data
+        return data
+    with suppress(*UNREADABLE):
+        event = decode_leniently(data)
+        if isinstance(event, dict) and isinstance(event.get("type"), str):
+            return data
+    raise AgentError("The agent sent something that is not an event, or only a part of one.")
 
 
 @contextmanager

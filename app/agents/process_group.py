@@ -42,6 +42,21 @@ class ProcessGroup:
         self._start_time = start_time(process.pid)
         self._record = record(records, process.pid)
 
+    async def wait(self) -> int:
+        """Wait until the process has exited, even if others still hold its pipes, for which asyncio's `wait` waits.
+
+        Return its exit status, or minus the signal that killed it.
+        """
+        await _wait_for_exit(self.process.pid)
+        while (status := self.process.returncode) is None:  # noqa: ASYNC110 - asyncio has no event for it
+            await asyncio.sleep(_POLL_SECONDS)
+        return status
+
+    def close_output(self) -> None:
+        """Close our end of the process's standard output: its reader finds the end of the stream."""
+        if pipe := self.process._transport.get_pipe_transport(1):  # type: ignore[attr-defined]  # noqa: SLF001
+            pipe.close()
+
     async def end(self) -> None:
         """Send SIGTERM to the group, SIGKILL to what is left of it after TERM_SECONDS, and wait for the process."""
         loop = asyncio.get_running_loop()
@@ -59,6 +74,11 @@ class ProcessGroup:
     def _signal(self, number: int) -> bool:
         """Send a signal to the group; return False if there is no such group any more."""
         return start_time(self.process.pid) in {self._start_time, ""} and _signal_group(self.process.pid, number)
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process ended, for people: `status` is its exit status, or minus the signal that killed it."""
+    return f"with status {status}" if status >= 0 else f"by signal {-status}"
 
 
 async def start(
@@ -137,6 +157,21 @@ def _signal_group(leader: int, number: int) -> bool:
         os.killpg(leader, number)
         return True
     return False
+
+
+async def _wait_for_exit(pid: int) -> None:
+    """Wait until a child of this process has exited; return at once where the system has no event for it."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, or exited and waited for
+        return
+    loop, exited = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, exited.set)
+    try:
+        await exited.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def _wait_and_close(process: asyncio.subprocess.Process) -> None:

@@ -8,6 +8,7 @@ batch is decoded again entry by entry, leniently: odd input costs time and is ne
 through its batch, which splits the array when the first of them is needed, and most readers need few of them.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -235,5 +236,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_event(type_: str, **fields: Any) -> bytes:
-    """Return an event as JSON without the fields that are None: the official client rejects null."""
-    return _encode({"type": type_, **{name: value for name, value in fields.items() if value is not None}})
+    """Return an event as JSON without the fields that are None: the official client rejects null.
+
+    Half a character (see `whole_text`) stays as an escape, for `HalfJoiner`.
+    """
+    event = {"type": type_, **{name: value for name, value in fields.items() if value is not None}}
+    try:
+        return _encode(event)
+    except UnicodeEncodeError:
+        return json.dumps(event).encode()

@@ -10,9 +10,11 @@ import msgspec
 
 from app.agui.answer import AnswerReader
 from app.agui.events import Event, decode, decode_one
+from app.agui.lenient import UNREADABLE
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
 from app.agui.outcome import RunOutcome, read_outcome
 from app.agui.stamp import stamp_event
+from app.agui.whole_text import HalfJoiner
 from app.models.runs import RunStatus
 
 
@@ -49,6 +51,7 @@ class RunRecorder:
         self._started = False
         self._parts = OpenParts()
         self._answer = AnswerReader()
+        self._texts = HalfJoiner()
         for event in decode(stored):
             self._observe(event)
 
@@ -56,10 +59,18 @@ class RunRecorder:
         """Add an event of the agent, with this run's ids and a time; nothing once the run has ended.
 
         RUN_STARTED comes before it if the agent has not sent one, and is added only once. Open parts are closed before
-        a terminal event. Raises ProtocolError if `raw` is not an event.
+        a terminal event. Half a character at the end of a delta comes with the next one. Raises ProtocolError if `raw`
+        is not an event.
         """
         if self.outcome:
             return []
+        try:
+            events = self._texts.add(raw)
+        except UNREADABLE as error:
+            raise ProtocolError from error
+        return [recorded for event in events for recorded in self._record(event, now)]
+
+    def _record(self, raw: bytes, now: int) -> list[bytes]:
         event = _parse(raw)
         starts = event.type == "RUN_STARTED"
         if starts and self._started:
@@ -74,16 +85,18 @@ class RunRecorder:
         """End the run with RUN_ERROR; nothing if it has ended."""
         if self.outcome:
             return []
+        texts = self._complete_texts(now)
         self._end(RunOutcome(RunStatus.ERROR, failure.message))
         error = run_error(self._thread_id, self._run_id, failure.message, failure.code, now)
-        return [*self._start(now), *self._close_parts(now), error]
+        return [*texts, *self._start(now), *self._close_parts(now), error]
 
     def interrupt(self, now: int) -> list[bytes]:
         """End the run as interrupted; nothing if it has ended."""
         if self.outcome:
             return []
+        texts = self._complete_texts(now)
         self._end(RunOutcome(RunStatus.INTERRUPTED))
-        return [*self._start(now), *self._close_parts(now), run_cancelled(self._thread_id, self._run_id, now)]
+        return [*texts, *self._start(now), *self._close_parts(now), run_cancelled(self._thread_id, self._run_id, now)]
 
     def cancel_queued(self, now: int) -> list[bytes]:
         """End a run that never began as interrupted; its messages do not become part of the conversation."""
@@ -95,6 +108,9 @@ class RunRecorder:
             return []
         self._started = True
         return [run_started(self._thread_id, self._run_id, self._input, now)]
+
+    def _complete_texts(self, now: int) -> list[bytes]:
+        return [recorded for event in self._texts.finish() for recorded in self._record(event, now)]
 
     def _close_parts(self, now: int) -> list[bytes]:
         return self._parts.close(self._thread_id, self._run_id, now)
@@ -112,10 +128,6 @@ class RunRecorder:
 
 
 def _parse(raw: bytes) -> Event:
-    try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        raise ProtocolError from error
     event = decode_one(raw, 1)
     if event is None or not event.type:
         raise ProtocolError

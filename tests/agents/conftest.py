@@ -10,6 +10,12 @@ from tests.support.server import Background
 from tests.support.stage import EmbeddedStage, embedded_stage
 
 
+@pytest.fixture(autouse=True)
+def late_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns end soon after their response, unless a test is about updates that come later."""
+    monkeypatch.setattr("app.agents.acp.agent.LATE_SECONDS", 0.02)
+
+
 @pytest.fixture(scope="session")
 def acp_stage(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStage]:
     directory = tmp_path_factory.mktemp("acp")

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from app.agents.acp import transport as module
-from app.agents.acp.transport import MAX_QUEUED_BYTES, MIN_UPDATE_BYTES, LineTransport, UpdateQueue
+from app.agents.acp.transport import LineTransport
+from app.agents.acp.updates import MAX_QUEUED_BYTES, MIN_UPDATE_BYTES, UpdateQueue
 from tests.support.server import Background
 
 
@@ -73,8 +74,6 @@ async def test_updates_requests_and_responses_are_passed_on_in_order() -> None:
         b"null",
         b'{"id": NaN}',
         b'{"id": {}, "method": "x"}',
-        b'{"id": 1, "error": "no"}',
-        b'{"id": 1, "method": ["x"]}',
         b"[" * 100_000,
     ],
 )
@@ -83,6 +82,62 @@ async def test_a_line_that_is_no_message_is_logged_and_skipped(line: bytes) -> N
     assert await receive_all(transport) == [request(1)]
     assert len(recorder.logged) == 1
     assert len(recorder.logged[0]) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": 1, "method": ["x"]}',
+        b'{"jsonrpc":"2.0","id":1,"method":"fs/read_text_file","params":' + b"[" * 5000,
+        b'{"jsonrpc":"2.0","method":"x","params":{"id":7,"a":' + b"[" * 2000 + b"]" * 2000 + b'},"id":1}',
+        b'{"id":1,"method":"x","params":{"text":"cut off',
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_answered(line: bytes) -> None:
+    transport, recorder = make_transport(line, request(2))
+    assert await receive_all(transport) == [request(2)]
+    assert [(message["id"], message["error"]["code"]) for message in recorder.written] == [(1, -32600)]
+    assert len(recorder.logged) == 1
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"id": 1, "error": "no"}', b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 5000, b'{"id":1,"result":{"a":']
+)
+async def test_a_response_that_cannot_be_read_fails_its_request(line: bytes) -> None:
+    transport, _ = make_transport(line)
+    [response] = await receive_all(transport)
+    assert (response["id"], response["error"]["code"]) == (1, -32603)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (rb'"party \ud83c"', "party \ufffd"),
+        (rb'"\udf89 time"', "\ufffd time"),
+        (rb'"\ud83c\ud83c\udf89"', "\ufffd\U0001f389"),
+        (b'"\xff"', "\ufffd"),
+        (b"NaN", None),
+        (b"[-Infinity, 1e400]", [None, None]),
+        (b"-1" + b"0" * 5000, None),
+    ],
+)
+async def test_a_request_is_read_as_javascript_and_python_write_it(text: bytes, read: Any) -> None:
+    line = b'{"jsonrpc":"2.0","id":1,"method":"fs/read_text_file","params":{"path":%b}}' % text
+    transport, _ = make_transport(line)
+    assert await receive_all(transport) == [request(1, path=read)]
+
+
+async def test_a_response_that_cannot_be_written_is_an_error() -> None:
+    transport, recorder = make_transport(request(1))
+    await receive_all(transport)
+    await transport.send({"jsonrpc": "2.0", "id": 1, "error": {"data": ValueError("no JSON")}})
+    assert [message["error"]["code"] for message in recorder.written] == [-32603]
+
+
+async def test_an_error_without_an_id_is_logged() -> None:
+    transport, recorder = make_transport({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse"}})
+    assert await receive_all(transport) == []
+    assert recorder.logged == ["could not read a message: Parse"]
 
 
 async def test_only_the_first_invalid_lines_are_logged() -> None:

@@ -22,14 +22,19 @@ from app.agents.acp.connection import AcpConnection, connect
 from app.agents.acp.permissions import PermissionRequest
 from app.agents.acp.prompt import build_prompt
 from app.agents.acp.sessions import AgentSession, open_session
+from app.agents.acp.tolerance import STOP_REASON
 from app.agents.acp.translate import Translator, to_usage
+from app.agents.acp.updates import UpdateQueue
 from app.agents.port import Agent, AgentError, Turn
 from app.agents.process_group import agent_environment
 from app.agui.events import encode_event
 from app.agui.usage import cost_delta
 
 CANCEL_SECONDS = 2.0
+LATE_SECONDS = 1.0  # after the response to the prompt, in which an agent's last updates may still come
 START_SECONDS = 60.0
+_ERRORS = frozenset({"error", "failed", "failure"})
+_MAX_REASON = 100  # characters
 
 
 class AcpAgent(Agent):
@@ -62,7 +67,7 @@ class AcpAgent(Agent):
             prompting = asyncio.create_task(
                 connection.agent.prompt(session_id=session.session_id, prompt=[text_block(text)])
             )
-            prompting.add_done_callback(lambda _task: updates.finish())
+            prompting.add_done_callback(lambda task: _finish_soon(updates, task))
             while (update := await updates.get()) is not None:
                 if isinstance(update, PermissionRequest):
                     permissions.submit(update)
@@ -72,13 +77,12 @@ class AcpAgent(Agent):
                     yield event
             with connection.errors():
                 response = await prompting
+            connection.stop_listening(keep_late=response.stop_reason != "cancelled")
             for event in translator.close():
                 yield event
             await connection.end_turn()
             cost = await _add_cost(turn, session, translator.cost)
-            yield encode_event(
-                "RUN_FINISHED", **ids, usage=to_usage(response.usage), **_outcome(response.stop_reason, cost)
-            )
+            yield _terminal_event(ids, response, cost)
         except AgentError:
             await self.close()
             raise
@@ -136,6 +140,14 @@ class AcpAgent(Agent):
                 await self.close()
 
 
+def _finish_soon(updates: UpdateQueue, prompting: "asyncio.Task[schema.PromptResponse]") -> None:
+    """Mark the end of a turn's updates LATE_SECONDS after the agent's response, or now if there is none."""
+    if prompting.cancelled() or prompting.exception() or prompting.result().stop_reason == "cancelled":
+        updates.finish()
+    else:
+        asyncio.get_running_loop().call_later(LATE_SECONDS, updates.finish)
+
+
 async def _complete(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` to its end even if the caller is cancelled meanwhile."""
     task = asyncio.create_task(work)
@@ -155,10 +167,16 @@ async def _add_cost(turn: Turn, session: AgentSession, total: float | None) -> f
     return cost_delta(before, total)
 
 
-def _outcome(stop_reason: str, cost: float | None) -> dict[str, Any]:
-    if stop_reason == "cancelled":
-        return {"outcome": {"type": "cancelled"}}
-    result: dict[str, Any] = {"stopReason": stop_reason}
+def _terminal_event(ids: dict[str, str], response: schema.PromptResponse, cost: float | None) -> bytes:
+    """Return the end of the run; a stop reason that the protocol does not have is told as the agent wrote it."""
+    reason = (response.field_meta or {}).get(STOP_REASON) or response.stop_reason
+    usage = to_usage(response.usage)
+    if reason == "cancelled":
+        return encode_event("RUN_FINISHED", **ids, usage=usage, outcome={"type": "cancelled"})
+    result: dict[str, Any] = {"stopReason": reason}
     if cost is not None:
         result["total_cost_usd"] = cost
-    return {"outcome": {"type": "success"}, "result": result}
+    if reason.lower() in _ERRORS:
+        message = f'The agent ended the turn with the stop reason "{reason[:_MAX_REASON]}".'
+        return encode_event("RUN_ERROR", message=message, code="agent_error", usage=usage, result=result)
+    return encode_event("RUN_FINISHED", **ids, usage=usage, outcome={"type": "success"}, result=result)

@@ -14,13 +14,17 @@ from pydantic import ValidationError
 from app.agents.acp.files import Files
 from app.agents.acp.permissions import Permissions, to_response
 from app.agents.acp.terminals import Terminals
-from app.agents.acp.transport import LineTransport, UpdateQueue
+from app.agents.acp.transport import LineTransport
+from app.agents.acp.updates import LateUpdates, UpdateQueue
 from app.agents.port import AgentError, RequestApproval
-from app.agents.process_group import ProcessGroup, start
+from app.agents.process_group import ProcessGroup, describe_exit, start
+from app.agui.lenient import UNREADABLE
+from app.agui.whole_text import make_whole
 from app.models.approvals import DENIED
 
 BUFFER_BYTES = 256 * 1024  # of each of the agent's output streams
 _MAX_STDERR_LINE = 64 * 1024  # a longer one is logged in parts
+EXIT_DRAIN_SECONDS = 0.5  # in which what an agent wrote before it exited is read
 _MAX_ERROR = 200  # characters of an agent's error that clients read
 
 _CAPABILITIES = schema.ClientCapabilities(
@@ -31,10 +35,12 @@ _CAPABILITIES = schema.ClientCapabilities(
 class AcpClient:
     """The client's methods of the protocol, as the SDK calls them.
 
-    While a turn of the agent's session `session_id` is under way, `permissions` are that turn's.
+    While a turn of the agent's session `session_id` is under way, `permissions` are that turn's. `log` gets a line for
+    what is denied without a decision.
     """
 
-    def __init__(self, files: Files, terminals: Terminals) -> None:
+    def __init__(self, files: Files, terminals: Terminals, log: Callable[[str], None]) -> None:
+        self._log = log
         self.session_id: str | None = None
         self.permissions: Permissions | None = None
         self.terminals = terminals
@@ -52,8 +58,12 @@ class AcpClient:
         tool_call: schema.ToolCallUpdate,
         options: list[schema.PermissionOption],
     ) -> schema.RequestPermissionResponse:
-        """Wait for the decision on a tool call; deny it if no turn of that session is under way."""
-        if self.permissions is None or session_id != self.session_id:
+        """Wait for the decision on a tool call; deny it if no turn is under way.
+
+        An agent's subagents request permissions in sessions of their own, which only the agent knows.
+        """
+        if self.permissions is None:
+            self._log(f"requested a permission outside of a turn, which was denied: {tool_call.title or session_id}")
             return to_response(DENIED)
         return await self.permissions.request(tool_call, options)
 
@@ -75,14 +85,17 @@ class AcpConnection:
         self._group = group
         self._log = log
         self._updates: UpdateQueue | None = None
+        self._late: dict[str, LateUpdates] = {}
         self._logging = asyncio.create_task(_log_lines(process.stderr, log))
         self._transport = LineTransport(process.stdout, process.stdin, self._on_update, log)
+        self._exited = asyncio.Event()
+        self._watching = asyncio.create_task(self._watch())
         self.agent = ClientSideConnection(cast("Any", client), self._transport)
 
     @property
     def ended(self) -> bool:
         """Whether the agent has exited or has closed its output."""
-        return self._transport.ended
+        return self._transport.ended or self._group.process.returncode is not None
 
     async def initialize(self) -> None:
         """Negotiate the protocol; raise `AgentError` if the agent speaks another version."""
@@ -98,12 +111,16 @@ class AcpConnection:
     def listen(self, session_id: str, request_approval: RequestApproval) -> tuple[UpdateQueue, Permissions]:
         """Begin a turn: return the queue that its session's updates go to from now on, and its permissions."""
         updates = UpdateQueue()
+        if late := self._late.pop(session_id, None):
+            late.move_to(updates)
         permissions = Permissions(request_approval, updates.put_nowait)
         self._updates, self.client.session_id, self.client.permissions = updates, session_id, permissions
         return updates, permissions
 
-    def stop_listening(self) -> None:
-        """Drop the agent's updates and deny its permission requests until the next turn."""
+    def stop_listening(self, *, keep_late: bool = False) -> None:
+        """Drop the agent's updates, or keep them for its session's next turn, and deny its permission requests."""
+        if keep_late and self.client.session_id:
+            self._late[self.client.session_id] = LateUpdates()
         if self._updates:
             self._updates.abandon()
         if self.client.permissions:
@@ -117,6 +134,10 @@ class AcpConnection:
 
     async def close(self) -> None:
         """End the agent with its process group, and its terminals."""
+        if self._transport.ended:  # it has exited, as a rule, which is logged
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exited.wait(), EXIT_DRAIN_SECONDS)
+        self._watching.cancel()
         self.stop_listening()
         await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._group.end())
         self._logging.cancel()
@@ -135,17 +156,43 @@ class AcpConnection:
         except (OSError, ValidationError, ValueError) as error:
             raise AgentError(self._transport.failure or "The agent exited or broke the protocol.") from error
 
+    async def _watch(self) -> None:
+        """Close the agent's output soon after the agent has exited: a process that it has left may hold it open."""
+        self._log(f"exited {describe_exit(await self._group.wait())}")
+        self._exited.set()
+        await asyncio.sleep(EXIT_DRAIN_SECONDS)
+        self._group.close_output()
+
     async def _disconnect(self) -> None:
         with suppress(Exception):  # the process is ended anyway
             await self.agent.close()
 
     async def _on_update(self, params: Any, size: int) -> None:
-        if self._updates is None:
+        try:
+            notification = _read_update(params)
+        except (ValidationError, *UNREADABLE):  # a kind of update that this version of the SDK does not know
             return
-        with suppress(ValidationError):  # a kind of update that this version of the SDK does not know
-            notification = schema.SessionNotification.model_validate(params)
-            if notification.session_id == self.client.session_id:
-                await self._updates.put(notification.update, size)
+        if self._updates and notification.session_id == self.client.session_id:
+            await self._updates.put(notification.update, size)
+        elif notification.session_id in self._late and not self._late[notification.session_id].add(
+            notification.update, size
+        ):
+            self._log("sent too much between two turns; the rest of it is dropped")
+
+
+def _read_update(params: Any) -> schema.SessionNotification:
+    """Return an update, the text of a chunk with halves of characters; raises ValidationError, one of UNREADABLE."""
+    whole = make_whole(params)
+    notification = schema.SessionNotification.model_validate(whole)
+    if whole is params:
+        return notification
+    match notification.update:
+        case (
+            schema.AgentMessageChunk(content=schema.TextContentBlock() as block)
+            | schema.AgentThoughtChunk(content=schema.TextContentBlock() as block)
+        ):
+            block.text = params["update"]["content"]["text"]  # the next chunk may have the other half
+    return notification
 
 
 async def connect(
@@ -162,7 +209,7 @@ async def connect(
         )
     except OSError as error:
         raise AgentError("The agent could not be started.") from error
-    return AcpConnection(group, AcpClient(Files(workspace), Terminals(workspace, environment, records)), log)
+    return AcpConnection(group, AcpClient(Files(workspace), Terminals(workspace, environment, records), log), log)
 
 
 async def _log_lines(stream: asyncio.StreamReader, log: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ class AgentSession(msgspec.Struct, omit_defaults=True):
     """
 
     session_id: str
-    last_message_id: str | None = msgspec.field(name="told", default=None)  # its name in stores
+    last_message_id: str | None = None
     cost: float = 0.0
 
     def to_state(self) -> str:

@@ -17,16 +17,21 @@ from typing import Any, NamedTuple
 import msgspec
 from acp import RequestError
 
+from app.agents.acp.messages import InvalidRequest, read_message
+from app.agents.acp.tolerance import read_permission_params, read_prompt_result
+from app.agui.lenient import UNREADABLE
+from app.agui.whole_text import make_whole
+
 MAX_LINE = 32 * 1024 * 1024
 MAX_PENDING = 256  # requests of the agent without a response
 MAX_PENDING_BYTES = 2 * MAX_LINE
 MAX_LARGE_RESPONSES = 4  # at once; the agent only has to read them, so the next request may wait
 MAX_LOGGED_LINES = 10
-MAX_QUEUED_BYTES = 4 * 1024 * 1024
-MIN_UPDATE_BYTES = 4096  # counted for a small update, which takes more memory as an object than its line has bytes
 _LARGE_RESPONSES = {"fs/read_text_file", "terminal/output"}
 _LOGGED_BYTES = 200
 _TOO_MANY_REQUESTS = RequestError(-32000, "Too many requests at once").to_error_obj()
+_INVALID_REQUEST = RequestError(-32600, "The request cannot be read").to_error_obj()
+_UNWRITABLE = RequestError(-32603, "The response cannot be written").to_error_obj()
 
 
 class _PendingRequest(NamedTuple):
@@ -57,17 +62,23 @@ class LineTransport:
         self._on_update = on_update
         self._log = log
         self._pending: dict[Any, _PendingRequest] = {}
+        self._prompts: set[Any] = set()
+        """The ids of our prompts without a response."""
         self._large_responses = asyncio.Semaphore(MAX_LARGE_RESPONSES)
         self._logged_lines = 0
 
     async def send(self, message: dict[str, Any]) -> None:
         """Write a message and wait until the agent keeps up; a response to an agent that has gone is dropped."""
-        line = msgspec.json.encode(message) + b"\n"
         if "method" in message:
-            await self._write(line)
+            if message["method"] == "session/prompt":
+                self._prompts.add(message["id"])
+            await self._write(message)
             return
         with suppress(ConnectionError):
-            await self._write(line)
+            try:
+                await self._write(message)
+            except (TypeError, *UNREADABLE):  # an error may hold values that are no JSON
+                await self._write({"jsonrpc": "2.0", "id": message["id"], "error": _UNWRITABLE})
         if self._pending.pop(message["id"]).large_response:
             self._large_responses.release()
 
@@ -75,16 +86,23 @@ class LineTransport:
         """Return the next request or response; None once the agent has closed the stream or sent too long a line."""
         await asyncio.sleep(0)  # the SDK first starts the task of the message before
         while line := await self._read_line():
-            message = _decode(line)
+            try:
+                message = read_message(line)
+            except InvalidRequest as invalid:
+                message = None
+                await self._refuse(invalid.request_id, _INVALID_REQUEST)
             if message is None:
                 self._log_invalid(line)
             elif message.get("method") is None:
-                return message
+                if message.get("id") is not None:
+                    return self._read_response(make_whole(message))
+                self._log_line(f"could not read a message: {message['error'].get('message')}")
             elif "id" not in message:
                 if message["method"] == "session/update":
                     await self._on_update(message.get("params"), len(line))
             elif await self._admit(message, len(line)):
-                return message
+                whole: dict[str, Any] = make_whole(message)
+                return whole
             await asyncio.sleep(0)  # an agent that never pauses must not hold the loop
         self.ended = True
         return None
@@ -92,23 +110,36 @@ class LineTransport:
     async def close(self) -> None:
         """Do nothing: the streams end with the agent's process."""
 
+    def _read_response(self, response: dict[str, Any]) -> dict[str, Any]:
+        if response["id"] in self._prompts:
+            self._prompts.discard(response["id"])
+            if response.get("error") is None:
+                return {**response, "result": read_prompt_result(response.get("result"))}
+        return response
+
     async def _admit(self, request: dict[str, Any], size: int) -> bool:
         """Register a request, once there is room for its response; refuse it and return False if too many wait."""
         request_id = request["id"]
         pending_bytes = sum(pending.size for pending in self._pending.values())
         if request_id in self._pending or len(self._pending) >= MAX_PENDING or pending_bytes + size > MAX_PENDING_BYTES:
-            refusal = {"jsonrpc": "2.0", "id": request_id, "error": _TOO_MANY_REQUESTS}
-            await self._write(msgspec.json.encode(refusal) + b"\n")
+            await self._refuse(request_id, _TOO_MANY_REQUESTS)
             return False
         large_response = request["method"] in _LARGE_RESPONSES
         self._pending[request_id] = _PendingRequest(size, large_response)
         if large_response:
             await self._large_responses.acquire()
+        if request["method"] == "session/request_permission":
+            request["params"] = read_permission_params(request.get("params"))
         if isinstance(params := request.get("params"), dict):
             params.pop("_meta", None)  # the SDK would let its members replace the parameters themselves
         return True
 
-    async def _write(self, line: bytes) -> None:
+    async def _refuse(self, request_id: int | str, error: dict[str, Any]) -> None:
+        with suppress(ConnectionError):
+            await self._write({"jsonrpc": "2.0", "id": request_id, "error": error})
+
+    async def _write(self, message: dict[str, Any]) -> None:
+        line = msgspec.json.encode(message) + b"\n"
         try:
             self._writer.write(line)
         except RuntimeError as error:  # what uvloop raises for a pipe that it has closed
@@ -132,61 +163,10 @@ class LineTransport:
 
     def _log_invalid(self, line: bytes) -> None:
         shown = line.strip()[:_LOGGED_BYTES].decode("utf-8", "replace")
-        if shown and self._logged_lines < MAX_LOGGED_LINES:
+        if shown:
+            self._log_line(f"wrote a line that is not a JSON-RPC message: {shown}")
+
+    def _log_line(self, line: str) -> None:
+        if self._logged_lines < MAX_LOGGED_LINES:
             self._logged_lines += 1
-            self._log(f"wrote a line that is not a JSON-RPC message: {shown}")
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """Return a message that the SDK can handle; None for any other line."""
-    try:
-        message = msgspec.json.decode(line)
-    except (ValueError, RecursionError):
-        return None
-    well_formed = (
-        isinstance(message, dict)
-        and isinstance(message.get("id"), int | str | None)
-        and isinstance(message.get("method"), str | None)
-        and isinstance(message.get("error"), dict | None)
-    )
-    return message if well_formed else None
-
-
-class UpdateQueue:
-    """The updates of a turn that the turn has not taken yet, bounded by bytes; one producer and one consumer."""
-
-    def __init__(self) -> None:
-        self._queue = asyncio.Queue[tuple[Any, int] | None]()
-        self._size = 0
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-
-    async def put(self, update: Any, size: int) -> None:
-        """Add an update that came in `size` bytes; wait for room before."""
-        await self._has_room.wait()
-        self.put_nowait(update, max(size, MIN_UPDATE_BYTES))
-
-    def put_nowait(self, update: Any, size: int = MIN_UPDATE_BYTES) -> None:
-        """Add an update even if there is no room."""
-        self._size += size
-        if self._size >= MAX_QUEUED_BYTES:
-            self._has_room.clear()
-        self._queue.put_nowait((update, size))
-
-    def finish(self) -> None:
-        """Mark the end of the updates."""
-        self._queue.put_nowait(None)
-
-    def abandon(self) -> None:
-        """Let a producer that waits for room go on: nothing is taken any more."""
-        self._has_room.set()
-
-    async def get(self) -> Any | None:
-        """Return the next update; None at the end."""
-        if (entry := await self._queue.get()) is None:
-            return None
-        update, size = entry
-        self._size -= size
-        if self._size < MAX_QUEUED_BYTES:
-            self._has_room.set()
-        return update
+            self._log(line)

@@ -23,6 +23,14 @@ The first word of a prompt selects what happens; TEXT is sent in chunks, divided
     hang                "Waiting", and waits to be cancelled
     deaf                its process id and that of a child; ignores cancellation, SIGTERM, SIGINT and its end of input
     die                 "Farewell", then exits within the turn
+    orphan [apart]      its process id, then exits within the turn, while a child (with `apart` in a session of its own)
+                        holds its output
+    widow               the same, 0.1 s after the turn
+    late SECONDS TEXT   "On time", and TEXT so long after the response
+    wire LINES          LINES as they are, one for each part between "¦", with the session's id for $S
+    ask OPTION          a request for permission, its one option and its call as JSON; the option chosen
+    stop REASON         "Bye", and REASON as JSON for the stop reason
+    child               a request for permission in another session; the option chosen
     refuse              the error "No credit", with details, as the response
     quit                its process id; exits 0.1 s after the turn
     env NAME            the environment variable's value or "unset"; a line on standard error
@@ -44,6 +52,7 @@ import json
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -167,7 +176,7 @@ class Agent:
         STATE.write_text(json.dumps(self.prompts))
         turn = Turn(self, session_id)
         word, _, argument = text.partition(" ")
-        reason: str | None = None
+        reason: Any = None
         if action := getattr(turn, f"do_{word}", None):
             reason = action(argument)
         else:
@@ -296,6 +305,40 @@ class Turn:
     def do_die(self, _: str) -> None:
         self.say("Farewell")
         os._exit(3)
+
+    def do_orphan(self, how: str) -> None:
+        self.say(str(os.getpid()))
+        self.leave_child(apart=how == "apart")
+        os._exit(3)
+
+    def do_widow(self, _: str) -> None:
+        self.say(str(os.getpid()))
+        self.leave_child(apart=False)
+        threading.Timer(0.1, os._exit, (3,)).start()
+
+    def leave_child(self, *, apart: bool) -> None:
+        subprocess.Popen(["/bin/sleep", "15"], stdin=subprocess.DEVNULL, start_new_session=apart)
+
+    def do_late(self, argument: str) -> None:
+        self.say("On time")
+        seconds, _, text = argument.partition(" ")
+        threading.Timer(float(seconds), self.say, (text,)).start()
+
+    def do_wire(self, lines: str) -> None:
+        for line in lines.replace("$S", self.session_id).split("¦"):
+            self.client.write(line.encode() + b"\n")
+
+    def do_ask(self, params: str) -> None:
+        self.say(str(self.request("session/request_permission", **json.loads(params))["outcome"]))
+
+    def do_stop(self, reason: str) -> Any:
+        self.say("Bye")
+        return json.loads(reason)
+
+    def do_child(self, _: str) -> None:
+        call = {"toolCallId": "c9", "title": "Of a child"}
+        params = {"sessionId": "another", "toolCall": call, "options": [ALLOW_ONCE]}
+        self.say(str(self.client.request("session/request_permission", **params)["outcome"].get("optionId", "none")))
 
     def do_refuse(self, _: str) -> None:
         raise RpcError(-32000, "No credit", {"balance": "0 dollars"})
