@@ -210,8 +210,6 @@ def status(code: int, *headers: bytes) -> bytes:
         ((HEAD, b"data: [1]\n\n"), NO_EVENT),
         ((HEAD, b"data: {}\n\n"), NO_EVENT),
         ((HEAD, b'data: {"type":7}\n\n'), NO_EVENT),
-        ((HEAD, b'data: {"type":"A","x":NaN}\n\n'), NO_EVENT),
-        ((HEAD, b'data: {"type":"A","x":"\xff"}\n\n'), NO_EVENT),
         ((HEAD, b'data: {"type":"A","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n\n"), NO_EVENT),
         ((HEAD, *[b"data: " + b"x" * 2**20 + b"\n"] * 17), "The agent sent an event that is too large."),
         ((HEAD, *[b"x" * 2**20] * 17), "The agent sent an event that is too large."),

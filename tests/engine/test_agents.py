@@ -56,8 +56,8 @@ MISBEHAVIOURS: dict[str, tuple[Play, str, list[str]]] = {
     "it sends an object without a type": (play(STARTED, b'{"a":1}'), "agent_protocol_error", ["RUN_STARTED"]),
     "it sends bytes that are no text": (
         play(STARTED, b'{"type":"CUSTOM","value":"\xff"}'),
-        "agent_protocol_error",
-        ["RUN_STARTED"],
+        "agent_ended_early",
+        ["RUN_STARTED", "CUSTOM"],
     ),
     "it sends garbage first": (play(b"\x00"), "agent_protocol_error", ["RUN_STARTED"]),
     "it sends nothing at all as an event": (play(STARTED, b""), "agent_protocol_error", ["RUN_STARTED"]),

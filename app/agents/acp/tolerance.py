@@ -23,10 +23,10 @@ def read_prompt_result(result: Any) -> dict[str, Any]:
     """Return the result of a prompt with a stop reason of the protocol; another one is in its `_meta`."""
     given = result if isinstance(result, dict) else {}
     reason = given.get("stopReason")
-    if reason in _STOP_REASONS:
-        return given
     if not isinstance(reason, str) or not reason:
         reason = "unknown"
+    if reason in _STOP_REASONS:
+        return given
     if reason.lower() in _CANCELLED:
         return {**given, "stopReason": "cancelled"}
     meta = given.get("_meta")
@@ -46,7 +46,7 @@ def read_permission_params(params: Any) -> Any:
 
 
 def _read_option(option: Any) -> Any:
-    if not isinstance(option, dict) or option.get("kind") in _OPTION_KINDS:
+    if not isinstance(option, dict) or str(option.get("kind")) in _OPTION_KINDS:
         return option
     words = " ".join(str(option.get(name) or "") for name in ("kind", "name", "optionId"))
     return {**option, "kind": _guess_kind(words), "name": str(option.get("name") or option.get("optionId") or "")}
