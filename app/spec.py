@@ -65,6 +65,12 @@ def _strip(node: Any) -> Any:
     return node
 
 
+def manual() -> dict[str, str]:
+    """Return the chapters of the manual by their names, in their order: texts in Markdown that begin with a title."""
+    files = sorted((OPENAPI / "manual").glob("*.md"))  # 01-quick-start.md
+    return {file.stem.partition("-")[2]: file.read_text(encoding="utf-8") for file in files}
+
+
 def version() -> str:
     """Return the document's version, which is also the program's."""
     return str(_parse(OPENAPI / _ROOT)["info"]["version"])

@@ -10,6 +10,7 @@ from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]  #
 
 from app import spec
 from app.models.sessions import SessionStatus
+from app.web.manual import chapters
 
 _STATIC = Path(__file__).parent / "static"
 _SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
@@ -42,13 +43,16 @@ def create_flask_app(document: dict[str, Any]) -> Flask:
     names = ", ".join(f'"{name}"' for name in assets)
     _add_console(app, title)
 
+    with app.app_context():
+        page = render_template("docs.html", title=title, chapters=chapters()).encode()
+
     @app.get("/v1/openapi.<any(json, yaml):kind>")
     def openapi(kind: str) -> Response:
         return _file(texts[kind], f"application/{kind}", max_age=0)
 
     @app.get("/v1/docs")
     def docs() -> Response:
-        return _file(render_template("docs.html", title=title).encode(), "text/html", max_age=0)
+        return _file(page, "text/html", max_age=0)
 
     @app.get(f"/v1/docs/assets/<any({names}):name>")
     def asset(name: str) -> Response:

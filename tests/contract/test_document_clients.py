@@ -185,6 +185,25 @@ def test_an_extension_is_explained_or_not_published() -> None:
     assert set(EXPLAINED.findall(contributing)) == used | internal
 
 
+def test_the_manual_explains_the_extensions_that_are_published() -> None:
+    used = {key for _, node in nodes(DOCUMENT) for key in node if key.startswith("x-")}
+    assert set(EXPLAINED.findall(spec.manual()["versions-and-deprecation"])) == used
+
+
+def test_the_description_is_a_summary_that_generators_can_copy_into_every_file() -> None:
+    """A generator writes `info.description` at the top of each file; the manual is served by itself."""
+    assert len(DOCUMENT["info"]["description"].splitlines()) <= 10
+    assert "/v1/docs" in DOCUMENT["info"]["description"]
+    assert DOCUMENT["info"]["contact"]
+    assert DOCUMENT["externalDocs"]["url"].endswith("/v1/docs")
+
+
+def test_a_client_finds_a_server_by_an_absolute_address() -> None:
+    relative, absolute = (server["url"] for server in DOCUMENT["servers"])
+    assert relative == "/v1"
+    assert absolute == "http://127.0.0.1:8081/v1"
+
+
 def test_a_stream_names_the_schema_of_its_events() -> None:
     assert SCHEMAS["EventFrames"]["type"] == "string"
     assert resolve({"$ref": SCHEMAS["EventFrames"]["x-event-schema"]}) is SCHEMAS["AguiEvent"]

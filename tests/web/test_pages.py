@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import pytest
 import yaml
 
-from app import web
+from app import spec, web
 from app.models.sessions import SessionStatus
 from tests.support.asgi import Client
 
@@ -70,6 +70,17 @@ async def test_the_reference_has_a_strict_policy(client: Client) -> None:
     assert "script-src 'self';" in policy
     assert "http" not in policy
     assert answer.header("x-content-type-options") == "nosniff"
+
+
+async def test_the_manual_is_on_the_page_of_the_reference_chapter_by_chapter(client: Client) -> None:
+    text = (await client.get("/v1/docs")).body.decode()
+
+    for name, chapter in spec.manual().items():
+        title = chapter.partition("\n")[0].removeprefix("# ")
+        assert f'<a href="#{name}">{title}</a>' in text
+        assert f'<section id="{name}">' in text
+    assert "<td><code>session_not_found</code></td>" in text
+    assert "&lt;token&gt;" in text
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/docs"])
