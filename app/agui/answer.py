@@ -42,7 +42,7 @@ class AnswerReader:
     @property
     def answer(self) -> str | None:
         """Return the answer so far, at most MAX_BYTES of it, or None if there is none."""
-        return cut("".join(self._parts)) or None
+        return truncate("".join(self._parts)) or None
 
     def feed(self, events: Sequence[EventHeader]) -> None:
         """Read the next events. Messages that others follow in the same call are skipped without decoding them."""
@@ -77,8 +77,8 @@ class AnswerReader:
                 return
 
 
-def cut(text: str) -> str:
-    """Return as much of the beginning of a text as MAX_BYTES hold."""
+def truncate(text: str) -> str:
+    """Return the beginning of a text that fits into MAX_BYTES of UTF-8."""
     return text if len(text) * 4 <= MAX_BYTES else text.encode()[:MAX_BYTES].decode(errors="ignore")
 
 

@@ -120,7 +120,7 @@ class RequestMiddleware:
                 duration_ms=round(seconds * 1000, 2),
                 bytes=response.size,
                 client=context.client_address,
-                **({} if response.complete else {"cut": True}),
+                **({} if response.complete else {"incomplete": True}),
             )
 
     def _flush_spans_on_shutdown(self, send: Send) -> Send:

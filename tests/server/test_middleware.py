@@ -367,7 +367,7 @@ class TestAccessLog:
         with contextlib.suppress(RuntimeError):
             await Client(breaking(RuntimeError())).get("/")
 
-        assert log.calls[-1].kwargs["cut"] is True
+        assert log.calls[-1].kwargs["incomplete"] is True
         assert (log.calls[-1].kwargs["status"], log.calls[-1].kwargs["bytes"]) == (200, 6)
 
     async def test_a_long_path_is_truncated(self, log: CapturingLogger) -> None:
