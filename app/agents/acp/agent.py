@@ -77,7 +77,7 @@ class AcpAgent(Agent):
                     yield event
             with connection.errors():
                 response = await prompting
-            connection.stop_listening(store_late_text=response.stop_reason != "cancelled")
+            connection.stop_listening(collect_late=response.stop_reason != "cancelled")
             for event in translator.close():
                 yield event
             await connection.end_turn()

@@ -117,9 +117,9 @@ class AcpConnection:
         self._updates, self.client.session_id, self.client.permissions = updates, session_id, permissions
         return updates, permissions
 
-    def stop_listening(self, *, store_late_text: bool = False) -> None:
+    def stop_listening(self, *, collect_late: bool = False) -> None:
         """Drop the agent's updates, or keep them for its session's next turn, and deny its permission requests."""
-        if store_late_text and self.client.session_id:
+        if collect_late and self.client.session_id:
             self._late[self.client.session_id] = LateUpdates()
         if self._updates:
             self._updates.abandon()
