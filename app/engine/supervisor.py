@@ -7,7 +7,7 @@ was cancelled by a shutdown, or died with the process, is resumed by `recover`.
 
     create, start ──▶ pending ──── _provision: get a slot, make the workspace ─────▶ running or failed
     stop, idle    ──▶ stopping ─── _stop: end the run and the agent, free the slot ▶ stopped
-    delete        ──▶ deleted ──── _purge: the same, then remove workspace and log
+    delete        ──▶ deleted ──── _purge: the same, then remove the workspace; _purge_log: remove the log
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from app.models.sessions import SessionStatus
 from app.observability.metrics import Observe
 from app.store import approvals, deletions, sessions
 from app.store.commands.runs import abort_active_runs
-from app.store.commands.sessions import finish_deletion, finish_provisioning, finish_stopping, stop_if_idle
+from app.store.commands.sessions import finish_provisioning, finish_stopping, purge_log, stop_if_idle
 from app.store.database import Database
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
@@ -69,7 +69,7 @@ class Supervisor:
         self._begin(session.row_id, self._stop, session.row_id)
 
     async def purge(self, deletion: Deletion) -> None:
-        """Stop the agent of a deleted session and remove its workspace and log."""
+        """Stop the agent of a deleted session and remove its workspace and session log; its log goes later."""
         await self._begin(deletion.row_id, self._purge, deletion)
 
     async def recover(self) -> None:
@@ -168,7 +168,15 @@ class Supervisor:
             self._slots.release(deletion.row_id)
         await workspace.delete(self._config.workspace(deletion))
         self._logs.remove(deletion)
-        await self._database.write(finish_deletion, deletion.row_id)
+        self._begin(deletion.row_id, self._purge_log, deletion.row_id)
+
+    async def _purge_log(self, session: int) -> None:
+        """Remove the log of a deleted session slice by slice, half of the time, so that other work goes on."""
+        has_more = True
+        while has_more:
+            began = time.perf_counter()
+            has_more = await self._database.write_from_reserve(purge_log, session)
+            await asyncio.sleep(time.perf_counter() - began)
 
     async def _stop_idle_sessions(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""SQL of deletions: deleted sessions whose workspaces have yet to be removed from the disk.
+"""SQL of deletions: deleted sessions whose workspaces and logs have yet to be removed.
 
 Only a workspace that is noted here is ever removed: the data directory may hold what is not this store's.
 """
@@ -10,7 +10,7 @@ from app.store.tables import DELETIONS
 
 
 class Deletion(msgspec.Struct, frozen=True):
-    """A deleted session whose workspace may still exist; `row_id` is the one that the session had."""
+    """A deleted session whose workspace and log may still exist; `row_id` is the one that the session had."""
 
     row_id: int
     project: str
@@ -18,7 +18,7 @@ class Deletion(msgspec.Struct, frozen=True):
 
 
 def add(connection: Connection, deletion: Deletion) -> None:
-    """Note a workspace for removal."""
+    """Note a workspace and a log for removal."""
     connection.execute(insert(DELETIONS), {"row_id": deletion.row_id, "project": deletion.project, "id": deletion.id})
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from app.models.runs import RunStatus
 from app.store.dialect import contains
@@ -69,6 +69,15 @@ def append(connection: Connection, session: int, run: int, events: Sequence[byte
     _INSERT.execute_many(connection, rows)
     _EXTEND_RUN(connection, run_=run, added=added, first=first, last=last)
     mark_changed(connection, session)
+
+
+def remove_slice(connection: Connection, session: int, count: int) -> bool:
+    """Delete at most `count` events of a deleted session, oldest first; return whether there may be more."""
+    oldest = select(EVENTS.c.position).where(EVENTS.c.session == session).order_by(EVENTS.c.position)
+    last = connection.execute(oldest.offset(count - 1).limit(1)).scalar()
+    remaining = delete(EVENTS).where(EVENTS.c.session == session)
+    connection.execute(remaining if last is None else remaining.where(EVENTS.c.position <= last))
+    return last is not None
 
 
 def last_position(connection: Connection, session: int) -> int | None:

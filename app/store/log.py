@@ -108,6 +108,8 @@ class StoredLog:
 
 def _read_slice(connection: Connection, session: int, after: int, last: int, run: RunRange | None) -> tuple[int, bytes]:
     """Return the last position of a slice after a position, and its events as a JSON array."""
+    if events.last_position(connection, session) is None:  # the log of a deleted session goes later
+        raise SessionNotFound
     found: list[bytes] = []
     size = 0
     for position, event in events.events_after(connection, session, after, run):

@@ -248,7 +248,7 @@ def set_result(connection: Connection, row_id: int, result: str) -> None:
 
 
 def remove(connection: Connection, row_id: int) -> None:
-    """Delete a session with its runs, its log and all else that belongs to it."""
+    """Delete a session with its runs and all else that belongs to it but its log."""
     connection.execute(delete(SESSIONS).where(SESSIONS.c.row_id == row_id))
     mark_changed(connection, row_id)
 

@@ -83,7 +83,8 @@ RUNS = Table(
 EVENTS = Table(
     "events",
     METADATA,
-    Column("session", ForeignKey(SESSIONS.c.row_id, ondelete="CASCADE"), primary_key=True),
+    # No foreign key: the log of a deleted session is removed in slices, since one statement would hold up the writer.
+    Column("session", INT64, primary_key=True, autoincrement=False),
     Column("position", INT64, primary_key=True, autoincrement=False),
     Column("run", INT64, nullable=False),
     Column("event", LargeBinary, nullable=False),  # an AG-UI event as JSON

@@ -15,10 +15,13 @@ from app.models.caller import IdempotencyKey
 from app.models.runs import RunCreate, RunMessage
 from app.models.sessions import CreatedSession, SessionCreate, SessionStatus, SessionUpdate
 from app.results import Idempotent
-from app.store import approvals, deletions, idempotency, runs, sessions
+from app.store import approvals, deletions, events, idempotency, runs, sessions
 from app.store.commands.runs import enqueue, interrupt_queued_run
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
+
+PURGED_EVENTS = 500
+"""Events of a deleted session that one transaction removes: few enough that nobody waits long for it."""
 
 
 class Stored(NamedTuple):
@@ -110,7 +113,7 @@ def stop_if_idle(connection: Connection, row_id: int) -> SessionRow | None:
 
 
 def delete_session(connection: Connection, project: str, session_id: str) -> Deletion:
-    """Delete a session's rows and note its workspace for removal; `SessionNotFound`."""
+    """Delete a session's rows and note its workspace and its log for removal; `SessionNotFound`."""
     session = sessions.find(connection, project, session_id, lock=True)
     deletion = Deletion(session.row_id, session.project, session.id)
     sessions.remove(connection, session.row_id)
@@ -118,9 +121,12 @@ def delete_session(connection: Connection, project: str, session_id: str) -> Del
     return deletion
 
 
-def finish_deletion(connection: Connection, row_id: int) -> None:
-    """Forget a deletion: the workspace is removed."""
+def purge_log(connection: Connection, row_id: int) -> bool:
+    """Delete a slice of a deleted session's log; return False, and forget the deletion, with the last one."""
+    if events.remove_slice(connection, row_id, PURGED_EVENTS):
+        return True
     deletions.remove(connection, row_id)
+    return False
 
 
 def _session_id(created_at_ns: int) -> str:

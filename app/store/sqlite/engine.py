@@ -15,7 +15,10 @@ from app.errors import InternalError, StorageFull, StorageUnavailable
 BUSY_TIMEOUT_MS = 5000
 """How long a transaction waits for a lock that another process holds."""
 # With secure_delete=ON, which some builds have as the default, deleting a log would need as much space as the log has.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=FAST")
+_PRAGMAS = (
+    *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=FAST"),
+    f"journal_size_limit={8 << 20}",  # bytes; a journal that has grown larger shrinks when it is written anew
+)
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,

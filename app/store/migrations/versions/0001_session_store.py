@@ -62,7 +62,7 @@ def upgrade() -> None:
     op.create_index("runs_by_status", "runs", ["status", "session"])
     op.create_table(
         "events",
-        sa.Column("session", INT64, sa.ForeignKey("sessions.row_id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("session", INT64, primary_key=True, autoincrement=False),
         sa.Column("position", INT64, primary_key=True, autoincrement=False),
         sa.Column("run", INT64, nullable=False),
         sa.Column("event", sa.LargeBinary, nullable=False),
