@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench.machine import cores, facts, pinned
 from tests.bench.report import Report
 
-GROUPS = ("small", "operations", "large", "mixed", "streams", "pages", "start")
+GROUPS = ("small", "operations", "large", "mixed", "deletion", "streams", "pages", "start")
 ON_REQUEST = ("layers",)
 DIRECTORY = Path("build")
 

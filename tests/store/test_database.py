@@ -84,7 +84,7 @@ async def test_only_the_write_that_prevents_the_commit_of_its_group_fails(
 ) -> None:
     def defer(connection: Connection) -> None:
         connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-        connection.execute(text("INSERT INTO events VALUES (1, 1, 1, x'00')"))
+        connection.execute(text("INSERT INTO labels VALUES (1, 'a', 'b')"))
 
     entered, go_on = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -207,6 +207,7 @@ def test_deleting_a_session_deletes_all_that_belongs_to_it(tmp_path: Path) -> No
             expires_at=None,
         )
         sessions.remove(connection, session.row_id)
+        assert not events.remove_slice(connection, session.row_id, 1000)
         for table in (SESSIONS, LABELS, RUNS, EVENTS, APPROVALS, AGENT_STATES):
             assert connection.execute(select(table)).all() == []
     engine.dispose()
