@@ -13,6 +13,9 @@ HEADER = "If-None-Match"
 REVISION = 1
 """To be raised when the same state gets another representation than before."""
 
+REVALIDATED = (b"cache-control", b"private, no-cache")
+"""The header of a response with a tag: only the client itself may store it, and has to ask before it uses it again."""
+
 _LONGEST = 4096  # characters of a list of tags that are read
 
 

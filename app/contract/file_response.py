@@ -6,7 +6,7 @@ from http import HTTPStatus
 from starlette.types import Receive, Send
 from werkzeug.http import parse_range_header, unquote_etag
 
-from app.contract.etag import is_current
+from app.contract.etag import REVALIDATED, is_current
 from app.errors import ApiError
 from app.results import FileContent
 from app.server.context import RequestContext
@@ -45,11 +45,11 @@ async def send_file(
     """
     tag = (b"etag", b'"%b"' % file.etag.encode())
     if HTTPStatus.NOT_MODIFIED in documented and is_current(context, file.etag):
-        await send({"type": "http.response.start", "status": 304, "headers": [tag]})
+        await send({"type": "http.response.start", "status": 304, "headers": [tag, REVALIDATED]})
         await send({"type": "http.response.body"})
         return
     status, start, end = 200, 0, file.size
-    headers = [*headers, tag]
+    headers = [*headers, tag, REVALIDATED]
     if HTTPStatus.PARTIAL_CONTENT in documented:
         headers.append((b"accept-ranges", b"bytes"))
         if span := _requested_range(context, file):

@@ -85,7 +85,7 @@ class HttpOperation:
         key = self._key.header_text(context) if self._key and _KEY_HEADER in context.headers else None
         headers: RawHeaders = []
         if self._has_versions and (tag := await self._tag(caller, arguments)):
-            headers.append((b"etag", b'W/"%b"' % tag.encode()))
+            headers += [(b"etag", b'W/"%b"' % tag.encode()), etag.REVALIDATED]
             if etag.is_current(context, tag):
                 await send({"type": "http.response.start", "status": 304, "headers": headers})
                 await send({"type": "http.response.body"})

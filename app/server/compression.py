@@ -37,9 +37,11 @@ class Compression:
 
 @lru_cache(maxsize=128)
 def preferred_coding(accepted: str) -> str:
-    """Return `zstd`, `gzip` or `identity`, whichever this value of Accept-Encoding prefers."""
+    """Return `zstd`, `gzip` or `identity`, whichever this value of Accept-Encoding prefers; `*` stands for gzip."""
     qualities = parse_accept_header(accepted[:_LONGEST], Accept)
-    best = max(_CODINGS, key=qualities.quality)
+    # `*` is sent by clients that know gzip and do not know zstd.
+    names_zstd = any(name.lower() == "zstd" for name, _ in qualities)
+    best = max(_CODINGS if names_zstd else _CODINGS[1:], key=qualities.quality)
     quality = qualities.quality(best)
     return best if quality and quality >= qualities.quality("identity") else "identity"
 

@@ -7,6 +7,9 @@ import structlog
 
 from app.errors import ApiError, InternalError, NotReady
 
+STANDARD_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""Headers of every response that does not set them itself."""
+
 _LONGEST_CAUSE = 500  # characters
 
 log = structlog.get_logger()
@@ -35,5 +38,10 @@ def error_response(error: ApiError, request_id: str) -> tuple[int, dict[str, str
     if error.details:
         content["details"] = error.details
     body = msgspec.json.encode(content)
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **STANDARD_HEADERS,
+        **error.headers,
+    }
     return error.http_status, headers, body

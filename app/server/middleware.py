@@ -20,7 +20,7 @@ from app.server.body import ClientDisconnected, lingering_close
 from app.server.compression import Compression
 from app.server.context import MAX_HEAD_BYTES, RequestContext
 from app.server.cors import VARY, Cors
-from app.server.error_response import error_response, to_api_error
+from app.server.error_response import STANDARD_HEADERS, error_response, to_api_error
 from app.server.health import OperationalRoutes, Ready
 from app.server.ratelimit import RateLimiter
 from app.settings import Settings
@@ -28,6 +28,7 @@ from app.settings import Settings
 CLIENT_CLOSED_REQUEST = 499  # how log and metrics call a request whose client did not wait for the response
 
 _LOGGED_PATH = 256  # characters
+_STANDARD_HEADERS = [(name.encode(), value.encode()) for name, value in STANDARD_HEADERS.items()]
 _NO_SPAN = nullcontext()
 
 log = structlog.get_logger()
@@ -135,7 +136,7 @@ class RequestMiddleware:
 
 
 class ResponseRecorder:
-    """The `send` of one request: adds `headers` to the response, and records its outcome.
+    """The `send` of one request: adds `headers` and the standard ones to the response, and records its outcome.
 
     `size` is in bytes of the body. `complete` is true once all of the response has been sent.
     """
@@ -154,7 +155,10 @@ class ResponseRecorder:
         self.started = True
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *self.headers]}
+            headers = [*message.get("headers", ()), *self.headers]
+            names = {name.lower() for name, _ in headers}
+            headers += [header for header in _STANDARD_HEADERS if header[0] not in names]
+            message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)

@@ -5,9 +5,10 @@ another one is admitted, compare what is used of it:
 
 * overridden: connection_made, connection_lost, shutdown, data_received, and the parser's callbacks on_message_begin,
   on_url, on_header, on_headers_complete, on_body and on_message_complete. All but data_received call the base's method.
+  Of a cycle of HTTP/1.0, send, which calls the base's method too.
 * read or called: parser, transport, loop, client, scope, url, headers, pipeline, _unset_keepalive_if_required,
-  STATUS_LINE, and of the cycle (one request and its response) disconnected, message_event, more_body, response_started
-  and response_complete.
+  STATUS_LINE, and of the cycle (one request and its response) disconnected, message_event, more_body, response_started,
+  response_complete, chunked_encoding and expected_content_length.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 
 import httptools
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import ApiError, BadRequest, HeadersTooLarge
 from app.server.coalescing import CoalescingTransport
@@ -144,6 +145,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            _send_without_chunks(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""
@@ -193,3 +196,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _send_without_chunks(cycle: RequestResponseCycle) -> None:
+    """Make a response end with its connection, because HTTP/1.0 has no chunks. uvicorn closes the connection anyway."""
+    send = cycle.send
+
+    async def send_unframed(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.chunked_encoding = False
+    cycle.send = send_unframed  # type: ignore[method-assign]  # uvicorn has no other place for it

@@ -41,6 +41,7 @@ def test_unchanged_data_is_not_sent_again(
     for known in ([tag], ['"another"', tag], [tag.removeprefix("W/")]):
         again = read(embedded_api, session_id, operation, query, *known)
         assert (again.status, again.content, again.headers["ETag"]) == (304, b"", tag)
+        assert again.headers["Cache-Control"] == "private, no-cache"
 
 
 @pytest.mark.parametrize(("operation", "query"), READS)

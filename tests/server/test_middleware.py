@@ -49,6 +49,26 @@ def log(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
     return logger
 
 
+class TestHeadersOfEveryResponse:
+    @pytest.mark.parametrize("app", [hello, raising(NotFound()), raising(ValueError())])
+    async def test_no_cache_stores_it_and_no_browser_guesses_its_type(self, app: ASGIApp) -> None:
+        response = await Client(app).get("/")
+
+        assert response.header("cache-control") == "no-store"
+        assert response.header("x-content-type-options") == "nosniff"
+
+    async def test_a_response_may_say_itself_how_it_is_cached(self) -> None:
+        async def cached(_scope: Scope, _receive: Receive, send: Send) -> None:
+            headers = [(b"cache-control", b"max-age=60"), (b"X-Content-Type-Options", b"nosniff")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+
+        response = await Client(cached).get("/")
+
+        assert response.header("cache-control") == "max-age=60"
+        assert [name.lower() for name, _ in response.messages[0]["headers"]].count(b"x-content-type-options") == 1
+
+
 class TestRequestId:
     async def test_a_well_formed_id_is_used(self) -> None:
         response = await Client(hello).get("/", ("X-Request-ID", "a.B_c-9"))

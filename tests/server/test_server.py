@@ -24,7 +24,8 @@ MEGABYTES_50 = 50_000_000
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """/length sends the body's length, /ignore reads none of it, /fail breaks off, else the headers."""
+    """/length sends the body's length, /ignore reads none of it, /fail breaks off, /parts has no length, else the
+    headers."""
     if scope["type"] == "lifespan":
         for _ in range(2):
             await send({"type": f"{(await receive())['type']}.complete"})
@@ -33,7 +34,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/length":
         content = len(await read_body(RequestContext.of(scope), receive, limit=LIMIT, stall=0.2))
     body = json.dumps(content).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    headers = [] if scope["path"] == "/parts" else [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body[:1], "more_body": True})
     if scope["path"] == "/fail":
         raise RuntimeError("the source broke")
@@ -309,6 +311,25 @@ class TestAnswers:
             length = line if line.startswith(b"content-length") else length
         assert (status, length) == (b"HTTP/1.1 200 OK\r\n", b"content-length: 15\r\n")
         assert connection.reply().body == b'{"status":"ok"}'
+
+    def test_a_client_of_http_1_0_gets_a_body_that_ends_with_the_connection(self, connection: Connection) -> None:
+        connection.send(b"GET /parts HTTP/1.0\r\nHost: a\r\n\r\n")
+
+        head, _, body = connection.file.read().partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        assert body == b'["host"]'
+
+    def test_a_client_of_http_1_0_gets_the_length_where_it_is_known(self, connection: Connection) -> None:
+        connection.send(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+
+        reply = connection.reply()
+        assert (reply.body, connection.closed()) == (b'["host"]', True)
+
+    def test_a_head_of_http_1_0_has_no_body(self, connection: Connection) -> None:
+        connection.send(b"HEAD /parts HTTP/1.0\r\n\r\n")
+
+        assert connection.file.read().endswith(b"\r\n\r\n")
 
     def test_no_header_names_the_software_of_the_server(self, url: str) -> None:
         assert "server" not in requests.get(f"{url}/health", timeout=30).headers
