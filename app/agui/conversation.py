@@ -236,4 +236,4 @@ def _status(call: Call, session_running: bool) -> CallStatus:
     outcome = call.run.outcome
     if outcome is None:
         return "running" if session_running else "error"
-    return "pending" if outcome == RunStatus.COMPLETED else "error"
+    return "pending" if outcome in {RunStatus.COMPLETED, RunStatus.WAITING} else "error"

@@ -66,7 +66,7 @@ def read_outcome(event: EventHeader) -> RunOutcome | None:
 def final_status(event: EventHeader) -> RunStatus | None:
     """Return the status in which this event leaves its run, or None if it is not a terminal event.
 
-    A run that ends with interrupts is completed: the decisions on them begin the next run.
+    A run that ends with interrupts waits for the decisions on them, which begin the next run.
     """
     if event.type == "RUN_ERROR":
         return RunStatus.ERROR
@@ -74,8 +74,9 @@ def final_status(event: EventHeader) -> RunStatus | None:
         return None
     if (result := _result(terminal.result)) and result.is_error:
         return RunStatus.ERROR
-    outcome = _outcome(terminal.outcome)
-    return RunStatus.INTERRUPTED if outcome and outcome.type == "cancelled" else RunStatus.COMPLETED
+    if (outcome := _outcome(terminal.outcome)) and outcome.type == "cancelled":
+        return RunStatus.INTERRUPTED
+    return RunStatus.WAITING if _interrupts(event) else RunStatus.COMPLETED
 
 
 def merge_statuses(one: RunStatus | None, other: RunStatus | None) -> RunStatus | None:

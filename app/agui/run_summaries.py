@@ -139,11 +139,15 @@ class SummaryBuilder:
         """Return a summary of each run so far."""
         ordered = sorted(self._runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
         last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
+        following = _following(ordered)
         return [
             RunSummary(
                 run_id=run.run_id,
-                status=run.final_status
+                status=_status_of_waiting(following.get(run.run_id), session_running=session_running)
+                if run.final_status is RunStatus.WAITING
+                else run.final_status
                 or _status_without_end(run, last_begun.get(run.thread_id), session_running=session_running),
+                continued_by=following.get(run.run_id) if run.final_status is RunStatus.WAITING else None,
                 event_count=run.event_count,
                 thread_id=run.thread_id,
                 started_at=run.started_at,
@@ -155,6 +159,25 @@ class SummaryBuilder:
             )
             for run, run_usage in zip(ordered, _usage_by_run(ordered), strict=True)
         ]
+
+
+def _following(ordered: Iterable[_Run]) -> dict[str, str]:
+    """Return by the id of each run that of the next one which has begun on its thread."""
+    following: dict[str, str] = {}
+    last: dict[str | None, _Run] = {}
+    for run in ordered:
+        if run.begun is None:
+            continue
+        if (before := last.get(run.thread_id)) is not None:
+            following[before.run_id] = run.run_id
+        last[run.thread_id] = run
+    return following
+
+
+def _status_of_waiting(continued_by: str | None, *, session_running: bool) -> RunStatus:
+    if continued_by is not None:
+        return RunStatus.COMPLETED
+    return RunStatus.WAITING if session_running else RunStatus.INTERRUPTED
 
 
 def _usage_by_run(runs: Iterable[_Run]) -> Iterator[Usage | None]:

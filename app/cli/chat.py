@@ -27,7 +27,8 @@ def chat(
 ) -> None:
     """Talk to a session. Ctrl-C interrupts the run, a second Ctrl-C exits; Ctrl-D exits.
 
-    Without a terminal, standard input is one message, and the exit status is 0 if its run completed.
+    Without a terminal, standard input is one message. The exit status is then 0 if its run completed, 3 if the agent
+    waits for a decision, 1 otherwise.
     """
     from app.cli.conversation import Conversation
 
@@ -45,8 +46,12 @@ def chat(
         message = read_standard_input()
         if session is not None:
             conversation.attach(session)
-        if not conversation.send(message):
-            raise typer.Exit(1)
+        if exit_status := RUN_EXIT_STATUS.get(conversation.send(message), 1):
+            raise typer.Exit(exit_status)
+
+
+RUN_EXIT_STATUS = {"completed": 0, "waiting": 3}
+"""Exit statuses by the status of a run; any other one is a failure."""
 
 
 class Prompt:

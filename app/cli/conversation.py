@@ -43,8 +43,8 @@ class Conversation:
         for run_id in self._list_runs(session_id, status="running"):
             self._show_run(session_id, run_id, show_users=True)
 
-    def send(self, text: str) -> bool:
-        """Send a message and show its run; return whether the run completed. Raises `CliError`."""
+    def send(self, text: str) -> str:
+        """Send a message, show its run and those that continue it; return the last one's status. Raises `CliError`."""
         if self.session_id is None:
             created = self._client.create("sessions", task=text)
             self.session_id = created["id"]
@@ -70,15 +70,17 @@ class Conversation:
         """Decide an approval, and show the run that resumes if there is one. Raises `CliError`."""
         if self.session_id is None:
             return
-        before = self._list_runs(self.session_id)
-        self._post_decision(self.session_id, approval_id, allow=allow)
-        for run_id in self._list_runs(self.session_id):
-            if run_id not in before:
-                self._show_run(self.session_id, run_id, show_users=False)
+        approval = self._post_decision(self.session_id, approval_id, allow=allow)
+        run = self._client.get("sessions", self.session_id, "runs", approval["run_id"])
+        if "continued_by" in run:
+            self._show_run(self.session_id, run["continued_by"], show_users=False)
 
-    def _post_decision(self, session_id: str, approval_id: str, *, allow: bool) -> None:
+    def _post_decision(self, session_id: str, approval_id: str, *, allow: bool) -> dict[str, Any]:
         decision = "allow" if allow else "deny"
-        self._client.post("sessions", session_id, "approvals", approval_id, decision=decision)
+        approval: dict[str, Any] = self._client.post(
+            "sessions", session_id, "approvals", approval_id, decision=decision
+        )
+        return approval
 
     def _list_runs(self, session_id: str, **query: str) -> list[str]:
         return [run["run_id"] for run in self._client.get("sessions", session_id, "runs", **query)["runs"]]
@@ -93,8 +95,16 @@ class Conversation:
                 raise CliError(_not_running(session))
             time.sleep(POLL_SECONDS)  # on a platform the run starts a while after its session
 
-    def _show_run(self, session_id: str, run_id: str, *, show_users: bool) -> bool:
-        """Show a run to its end; return whether it completed."""
+    def _show_run(self, session_id: str, run_id: str, *, show_users: bool) -> str:
+        """Show a run to its end, and then those that continue it; return the last one's status."""
+        while True:
+            self._show_one_run(session_id, run_id, show_users=show_users)
+            run = self._client.get("sessions", session_id, "runs", run_id)
+            if "continued_by" not in run:
+                return str(run["status"])
+            run_id = run["continued_by"]
+
+    def _show_one_run(self, session_id: str, run_id: str, *, show_users: bool) -> None:
         renderer = Renderer(self._screen, show_users=show_users)
         self._screen.busy("Waiting for the agent")
         with self._interrupt_on_ctrl_c(session_id, run_id):
@@ -106,8 +116,6 @@ class Conversation:
                     self._decide_during_run(session_id, run_id, approval_id)
         self._screen.idle()
         self._screen.finish_line()
-        status: str = self._client.get("sessions", session_id, "runs", run_id)["status"]
-        return status == "completed"
 
     def _decide_during_run(self, session_id: str, run_id: str, approval_id: str) -> None:
         """Get a decision from the person while the run waits; meanwhile Ctrl-C interrupts the run at once."""

@@ -24,6 +24,7 @@ from app.agui.run_recorder import INTERNAL_ERROR
 from app.engine.config import EngineConfig
 from app.engine.event_buffer import CancelReason
 from app.engine.execution import Execution, close_agent, grace_period
+from app.engine.expirations import Expirations
 from app.engine.scheduling import IdleTimers
 from app.engine.session_log import SessionLog, SessionLogs
 from app.errors import StorageUnavailable
@@ -43,13 +44,21 @@ class Runner:
     """Runs the queue of one session, one run after another; `session` is its row id."""
 
     def __init__(
-        self, session: int, database: Database, config: EngineConfig, observe: Observe, idle_timers: IdleTimers
+        self,
+        session: int,
+        database: Database,
+        config: EngineConfig,
+        observe: Observe,
+        *,
+        idle_timers: IdleTimers,
+        expirations: Expirations,
     ) -> None:
         self._session = session
         self._database = database
         self._config = config
         self._observe = observe
         self._idle_timers = idle_timers
+        self._expirations = expirations
         self._agent: Agent | None = None
         self._execution: Execution | None = None
         self._task: asyncio.Task[None] | None = None
@@ -139,6 +148,8 @@ class Runner:
             if execution.agent_lost:
                 self._agent = None
         if outcome := execution.outcome:
+            if outcome.interrupts:
+                self._expirations.watch(self._session)
             self._observe("run", time.perf_counter() - began, outcome.status)
             session_log.write(f"run {run.run_id}", ": ".join(filter(None, (outcome.status, outcome.error))))
 
@@ -173,6 +184,7 @@ class RunnerPool:
         self._config = config
         self._observe = observe
         self._idle_timers = idle_timers
+        self._expirations = Expirations(database, self.wake)
         self._runners: dict[int, Runner] = {}
         self._closing = False
 
@@ -181,8 +193,19 @@ class RunnerPool:
         if self._closing:
             return
         if session not in self._runners:
-            self._runners[session] = Runner(session, self._database, self._config, self._observe, self._idle_timers)
+            self._runners[session] = Runner(
+                session,
+                self._database,
+                self._config,
+                self._observe,
+                idle_timers=self._idle_timers,
+                expirations=self._expirations,
+            )
         self._runners[session].wake()
+
+    def watch_expirations(self, session: int) -> None:
+        """Deny the pending interrupts of a session when they expire."""
+        self._expirations.watch(session)
 
     def cancel_run(self, session: int, run: int) -> None:
         """End a run as interrupted if it is the session's current one."""
@@ -202,6 +225,7 @@ class RunnerPool:
 
     async def stop(self, session: int) -> None:
         """End the session's current run as interrupted, claim no other, close its agent."""
+        self._expirations.forget(session)
         if runner := self._runners.get(session):
             await runner.stop(CancelReason.STOP)
             self._runners.pop(session, None)
@@ -209,6 +233,7 @@ class RunnerPool:
     async def close(self) -> None:
         """End all current runs because the server stops, within CLOSE_SECONDS; queued runs stay queued."""
         self._closing = True
+        self._expirations.close()
         stops = [asyncio.create_task(runner.stop(CancelReason.SHUTDOWN)) for runner in self._runners.values()]
         if stops:
             _, late = await asyncio.wait(stops, timeout=CLOSE_SECONDS)

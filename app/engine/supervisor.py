@@ -86,6 +86,8 @@ class Supervisor:
             self.stop(session)
         for session in await self._database.read(sessions.with_queued_runs):
             self._runners.wake(session.row_id)
+        for row_id in await self._database.read(approvals.sessions_with_expiry):
+            self._runners.watch_expirations(row_id)
         self._idle_watch = asyncio.create_task(self._stop_idle_sessions(), name="idle sessions")
 
     async def close(self) -> None:

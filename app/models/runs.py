@@ -7,19 +7,24 @@ from app.models.wire import WireModel
 
 
 class RunStatus(StrEnum):
-    """The status of a run. `unknown` is for a later server: this one does not send it."""
+    """The status of a run. `unknown` is for a later server: this one does not send it.
+
+    A run waits once its agent has ended it with interrupts. It becomes completed when another run continues it, and
+    interrupted when its session is stopped.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
     COMPLETED = "completed"
     ERROR = "error"
     INTERRUPTED = "interrupted"
     UNKNOWN = "unknown"
 
     @property
-    def is_final(self) -> bool:
-        """Return whether the run has ended."""
-        return self in {RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
+    def has_ended(self) -> bool:
+        """Return whether the agent has ended the run; another one continues a run that waits."""
+        return self in {RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
 
 
 class OnBusy(StrEnum):
@@ -97,7 +102,10 @@ class AcceptedRun(WireModel):
 
 
 class RunSummary(WireModel):
-    """One run, summarised from its events. `answer` is the text of its last assistant message, left out of lists."""
+    """One run, summarised from its events. `answer` is the text of its last assistant message, left out of lists.
+
+    `continued_by` is the run that answers the interrupts with which this one ended.
+    """
 
     run_id: str
     status: RunStatus
@@ -107,6 +115,7 @@ class RunSummary(WireModel):
     finished_at: int | None = None
     user_message: str | None = None
     answer: str | None = None
+    continued_by: str | None = None
     error: str | None = None
     usage: Usage | None = None
 

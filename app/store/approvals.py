@@ -10,6 +10,7 @@ from app.agui.times import rfc3339
 from app.clock import now_ms
 from app.errors import ApprovalNotFound
 from app.models.approvals import Approval, ApprovalRequest, ApprovalStatus
+from app.models.runs import RunStatus
 from app.store.dialect import in_json_array
 from app.store.statements import Statement
 from app.store.tables import APPROVALS, INT64, RUNS
@@ -149,10 +150,31 @@ def pending_in_turn(connection: Connection, run: int) -> list[ApprovalRow]:
     return [_approval(row) for row in _PENDING_IN_TURN(connection, run_=run)]
 
 
-def pending_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:
-    """Return the interrupts of a thread that are pending, expired ones too."""
-    query = _rows(APPROVALS.c.session == session, RUNS.c.thread_id == thread_id, _IS_PENDING, _IS_INTERRUPT)
+def unresumed_interrupts(connection: Connection, session: int, thread_id: str) -> list[ApprovalRow]:
+    """Return the interrupts of a thread, in every state, of runs that no other run has continued yet."""
+    ended = RUNS.c.status.in_((RunStatus.WAITING, RunStatus.INTERRUPTED)) & RUNS.c.continued_by.is_(None)
+    query = _rows(RUNS.c.session == session, RUNS.c.thread_id == thread_id, ended, _IS_INTERRUPT)
     return [_approval(row) for row in connection.execute(query)]
+
+
+def next_expiry(connection: Connection, session: int) -> int | None:
+    """Return the time in ms at which the next of the session's pending interrupts expires; None if none does."""
+    query = select(func.min(APPROVALS.c.expires_at)).where(APPROVALS.c.session == session, _IS_PENDING, _IS_INTERRUPT)
+    found: int | None = connection.execute(query).scalar_one()
+    return found
+
+
+def sessions_with_expiry(connection: Connection) -> list[int]:
+    """Return the row ids of the sessions of all projects with pending interrupts that expire."""
+    expiring = APPROVALS.c.expires_at.is_not(None)
+    query = select(APPROVALS.c.session).distinct().where(expiring, _IS_PENDING, _IS_INTERRUPT)
+    return list(connection.execute(query).scalars())
+
+
+def expire_interrupts(connection: Connection, session: int) -> None:
+    """Put all pending interrupts of a session into the state expired."""
+    pending = (APPROVALS.c.session == session) & _IS_PENDING & _IS_INTERRUPT
+    connection.execute(update(APPROVALS).where(pending).values(status=ApprovalStatus.EXPIRED))
 
 
 def interrupts_of(connection: Connection, run: int) -> list[ApprovalRow]:

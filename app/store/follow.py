@@ -63,7 +63,7 @@ def _read_step(connection: Connection, session: int, after: int, run_id: str | N
     log = (Event(source=msgspec.Raw(raw), position=position) for position, raw in rows)
     found = list(first_page(log, STREAM_PAGE))
     reaches_end = (found[-1].position if found else after) >= (run.last if run else last)
-    return _Step(found, reaches_end, is_last=reaches_end and run is not None and run.status.is_final)
+    return _Step(found, reaches_end, is_last=reaches_end and run is not None and run.status.has_ended)
 
 
 def _decode(log: list[Event]) -> list[Event]:

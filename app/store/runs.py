@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from app.models.runs import RunStatus, RunSummary, Usage
 from app.models.sessions import SessionStatus
@@ -46,6 +46,7 @@ _SUMMARY = (
     RUNS.c.user_message,
     RUNS.c.error,
     RUNS.c.usage,
+    RUNS.c.continued_by,
 )
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
@@ -200,6 +201,25 @@ def finish(
     )
 
 
+def continue_by(connection: Connection, row_id: int, run_id: str) -> None:
+    """Note the run that continues another one, which is completed with it unless it was interrupted before."""
+    was_interrupted = RUNS.c.status == RunStatus.INTERRUPTED
+    status = case((was_interrupted, RunStatus.INTERRUPTED.value), else_=RunStatus.COMPLETED.value)
+    connection.execute(update(RUNS).where(RUNS.c.row_id == row_id).values(status=status, continued_by=run_id))
+
+
+def waiting(connection: Connection, session: int) -> list[RunRow]:
+    """Return the runs of a session that wait for decisions."""
+    query = select(*_COLUMNS).where(RUNS.c.session == session, RUNS.c.status == RunStatus.WAITING)
+    return [_run(row) for row in connection.execute(query.order_by(RUNS.c.row_id))]
+
+
+def interrupt_waiting(connection: Connection, session: int) -> None:
+    """Put the runs of a session that wait for decisions into their final state."""
+    is_waiting = (RUNS.c.session == session) & (RUNS.c.status == RunStatus.WAITING)
+    connection.execute(update(RUNS).where(is_waiting).values(status=RunStatus.INTERRUPTED.value))
+
+
 def summary(connection: Connection, session: int, run_id: str) -> RunSummary | None:
     """Return one run of the session as clients see it, or None."""
     row = _SUMMARY_BY_ID(connection, session_=session, id_=run_id).fetchone()
@@ -232,7 +252,8 @@ def _run(row: Sequence[Any]) -> RunRow:
 
 
 def _summary(row: Sequence[Any]) -> RunSummary:
-    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage, *answer = row
+    run_id, status, event_count, thread_id, started_at, finished_at, user_message, error, usage = row[:9]
+    continued_by, *answer = row[9:]
     return RunSummary(
         run_id=run_id,
         status=RunStatus(status),
@@ -242,6 +263,7 @@ def _summary(row: Sequence[Any]) -> RunSummary:
         finished_at=finished_at,
         user_message=user_message,
         answer=answer[0] if answer else None,
+        continued_by=continued_by,
         error=error,
         usage=usage and _decode_usage(usage),
     )

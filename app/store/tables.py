@@ -75,6 +75,7 @@ RUNS = Table(
     Column("last_position", INT64),
     Column("usage", LargeBinary),  # as JSON
     Column("answer", Text),
+    Column("continued_by", Text),  # the run_id of the run that answers the interrupts with which this one ended
     UniqueConstraint("session", "run_id", name="runs_by_id"),
     Index("runs_by_status", "status", "session"),
     sqlite_autoincrement=True,

@@ -27,6 +27,15 @@ def test_the_runs_of_the_platform_are_summarized() -> None:
     ]  # fmt: skip
 
 
+def test_a_run_that_ends_with_interrupts_waits_until_its_session_stops_or_another_run_of_its_thread_begins() -> None:
+    waiting = [raw("RUN_STARTED"), raw("RUN_FINISHED", outcome={"type": "interrupt", "interrupts": [{"id": "i"}]})]
+    assert statuses(*waiting) == {"r1": "waiting"}
+    assert statuses(*waiting, session_running=False) == {"r1": "interrupted"}
+    assert statuses(*waiting, raw("RUN_STARTED", run="r2", thread="t2")) == {"r1": "waiting", "r2": "running"}
+    first, second = summaries(log(*waiting, raw("RUN_STARTED", run="r2")), session_running=False)
+    assert (first.status, first.continued_by) == ("completed", second.run_id)
+
+
 @pytest.mark.parametrize(
     ("ends", "status"),
     [

@@ -12,7 +12,7 @@ from tests.support.stage import EmbeddedStage, PlatformStage
 def ask(api: Api, session_id: str, content: str = "ask") -> dict[str, Any]:
     """The approval that the agent asks for when told so."""
     run = api.say(session_id, content)
-    assert run["status"] == "completed"
+    assert run["status"] == "waiting"
     approval: dict[str, Any] = api.list_approvals(session_id).ok()["items"][-1]
     assert approval["run_id"] == run["run_id"]
     return approval
@@ -104,21 +104,54 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
         for where, which in ((session_id, "a1"), (session_id, "ü 1"), (other, approval["id"])):
             assert embedded_api.answer_approval(where, which, "allow").error == (404, "approval_not_found")
 
-    def test_the_question_outlives_a_stop(self, embedded_api: Api, session_id: str) -> None:
+    def test_a_stop_closes_the_question_and_the_next_run_continues(self, embedded_api: Api, session_id: str) -> None:
         approval = ask(embedded_api, session_id)
         embedded_api.stop_session(session_id).ok()
         embedded_api.wait_for_status(session_id, "stopped")
-        assert embedded_api.list_approvals(session_id).ok() == {"items": [approval]}
+        waited = embedded_api.get_run(session_id, approval["run_id"]).ok()
+        assert (waited["status"], "continued_by" in waited) == ("interrupted", False)
+        assert embedded_api.list_approvals(session_id).ok() == {"items": []}
         refused = embedded_api.answer_approval(session_id, approval["id"], "allow")
-        assert refused.error == (422, "session_not_running")
+        assert refused.error == (409, "approval_closed")
         embedded_api.start_session(session_id).ok()
         embedded_api.wait_for_status(session_id, "running")
+        run = embedded_api.say(session_id, "what did I say?")
+        assert run["status"] == "completed"
+        waited = embedded_api.get_run(session_id, approval["run_id"]).ok()
+        assert (waited["status"], waited["continued_by"]) == ("interrupted", run["run_id"])
+
+    def test_the_run_waits_until_it_is_continued(self, embedded_api: Api, session_id: str) -> None:
+        approval = ask(embedded_api, session_id)
+        waiting = embedded_api.get_run(session_id, approval["run_id"], wait=60).ok()
+        assert (waiting["status"], "continued_by" in waiting) == ("waiting", False)
+        [listed] = embedded_api.list_runs(session_id, status="waiting").ok()["runs"]
+        assert listed["run_id"] == approval["run_id"]
+        with embedded_api.stream(session_id, run_id=approval["run_id"]) as stream:
+            assert list(stream)[-1].event["type"] == "RUN_FINISHED"
         embedded_api.answer_approval(session_id, approval["id"], "allow").ok()
-        assert last_run(embedded_api, session_id, 3)["status"] == "completed"
+        answered = embedded_api.get_run(session_id, approval["run_id"]).ok()
+        assert answered == waiting | {"status": "completed", "continued_by": answered["continued_by"]}
+        continuation = embedded_api.wait_for_run(session_id, answered["continued_by"])
+        assert (continuation["status"], continuation["answer"]) == ("completed", "Thank you, I will continue.")
+
+    def test_the_answer_goes_before_the_queue(self, embedded_api: Api, session_id: str) -> None:
+        approval = ask(embedded_api, session_id)
+        slow = [{"role": "user", "content": "slow 3000"}]
+        busy = embedded_api.create_run(session_id, messages=slow, thread_id="other").ok()
+        embedded_api.wait_for_run(session_id, busy["run_id"], "running")
+        queued = embedded_api.send_message(session_id, "list").ok()["run_id"]
+        embedded_api.answer_approval(session_id, approval["id"], "allow").ok()
+        continuation = embedded_api.get_run(session_id, approval["run_id"]).ok()["continued_by"]
+        runs = embedded_api.list_runs(session_id, status="queued").ok()["runs"]
+        assert [run["run_id"] for run in runs] == [continuation, queued]
+        embedded_api.interrupt_session(session_id).ok()
+        assert embedded_api.wait_for_run(session_id, queued)["status"] == "completed"
 
     def test_a_message_instead_of_an_answer_drops_the_question(self, embedded_api: Api, session_id: str) -> None:
         approval = ask(embedded_api, session_id)
-        embedded_api.say(session_id, "what did I say?")
+        run = embedded_api.say(session_id, "what did I say?")
+        waited = embedded_api.get_run(session_id, approval["run_id"]).ok()
+        assert (waited["status"], waited["continued_by"]) == ("completed", run["run_id"])
         assert embedded_api.list_approvals(session_id).ok() == {"items": []}
         late = embedded_api.answer_approval(session_id, approval["id"], "allow")
         assert late.error == (409, "approval_closed")
@@ -144,8 +177,9 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
     ) -> None:
         session_id = embedded.session(embedded_api, "running", approval_policy=policy)
         assert embedded_api.get_session(session_id).ok()["approval_policy"] == policy
-        embedded_api.say(session_id, "ask")
-        last_run(embedded_api, session_id, 3)
+        asking = embedded_api.say(session_id, "ask")
+        continuation = last_run(embedded_api, session_id, 3)["run_id"]
+        assert (asking["status"], asking["continued_by"]) == ("completed", continuation)
         assert sayings(embedded_api, session_id)[-1] == ("assistant", said)
         assert embedded_api.list_approvals(session_id).ok() == {"items": []}
 
@@ -202,6 +236,20 @@ class TestAnAgentThatAsksWithinItsRun:
         for run_id, status in ((asking, "interrupted"), (now["run_id"], "completed"), (waiting, "completed")):
             embedded_api.wait_for_run(session_id, run_id, status)
         assert embedded_api.list_approvals(session_id).ok() == {"items": []}
+
+
+class TestAPlatformWhoseAgentAsks:
+    def test_the_run_waits_until_another_one_begins(self, platform: PlatformStage, platform_api: Api) -> None:
+        session_id = platform.session(platform_api, "running")
+        run_id = platform.begin_run(platform_api, session_id)
+        ids = {"threadId": session_id, "runId": run_id}
+        outcome = {"type": "interrupt", "interrupts": [{"id": "i1", "reason": "r"}]}
+        platform.platform.runner.append(session_id, {"type": "RUN_FINISHED", "outcome": outcome} | ids)
+        platform.platform.runner.kill(session_id)
+        assert platform_api.get_run(session_id, run_id, wait=60).ok()["status"] == "waiting"
+        following = platform_api.say(session_id, "Go on")
+        run = platform_api.get_run(session_id, run_id).ok()
+        assert (run["status"], run["continued_by"]) == ("completed", following["run_id"])
 
 
 class TestAPlatformThatKnowsNoApprovals:

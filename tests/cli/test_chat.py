@@ -32,6 +32,21 @@ class TestChat:
         assert (done.exit_code, done.stdout) == (1, "I stop here with an error, as requested.\n")
         assert done.stderr == "The run failed: The demo agent failed, as requested.\n"
 
+    def test_a_run_that_waits_for_a_decision_has_an_exit_status_of_its_own(self, client: Client, session: str) -> None:
+        done = client("chat", session, stdin="delete notes.txt")
+
+        assert done.exit_code == 3, done.stderr
+        assert done.stderr == "The agent is waiting for an approval.\n"
+
+    def test_the_run_that_a_policy_begins_is_shown_too(self, client: Client, embedded_api: Api) -> None:
+        created = embedded_api.create_session(task="slow 0", approval_policy="allow").ok()
+        embedded_api.wait_for_status(created["id"], "running")
+        embedded_api.wait_for_run(created["id"], created["run_id"])
+
+        done = client("chat", created["id"], stdin="ask")
+
+        assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "Thank you, I will continue.")
+
     def test_the_error_for_a_stopped_session_has_the_command_that_starts_it(
         self, client: Client, embedded_api: Api, session: str
     ) -> None:

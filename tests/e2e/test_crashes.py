@@ -21,7 +21,7 @@ CLIENTS = 3
 MESSAGES = ("slow 0", "slow 2", "slow 30", "list the files", "fail", "ask now")
 ON_BUSY = ("enqueue", "enqueue", "reject", "interrupt")
 UNLIMITED = {"RATE_LIMIT_RPS": "1000000", "RATE_LIMIT_BURST": "1000000"}
-ENDED = ("completed", "error", "interrupted")
+ENDED = ("waiting", "completed", "error", "interrupted")
 
 
 class Promises:

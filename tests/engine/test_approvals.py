@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from app.agents.port import Turn
+from app.agui.times import millis
 from app.errors import ApprovalClosed
 from app.models.approvals import ApprovalAnswer, ApprovalList, Decision
-from app.models.runs import RunSummary
+from app.models.runs import RunStatus, RunSummary
 from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, event, make_backend, open_backend, until
 
 ALLOW, DENY = ApprovalAnswer(decision=Decision.ALLOW), ApprovalAnswer(decision=Decision.DENY)
@@ -95,6 +96,40 @@ async def test_an_expired_approval_is_not_listed_and_cancelled(tmp_path: Path) -
         await harness.backend.answer_approval(CALLER, session_id, open_one.id, ALLOW)
         await all_ended(harness, session_id, 2)
     assert received[1] == [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
+
+
+async def test_a_run_whose_approvals_all_expire_continues_with_a_denial(tmp_path: Path) -> None:
+    received: list[Any] = []
+    interrupts = (
+        {"id": "i1", "reason": "r", "expiresAt": PAST},
+        {"id": "i2", "reason": "r", "expiresAt": PAST, "responseSchema": APPROVED},
+    )
+    async with open_backend(tmp_path, interrupting(received, *interrupts)) as harness:
+        session_id = await harness.running()
+        waited, continuation = await all_ended(harness, session_id, 2)
+        assert (waited.status, waited.continued_by) == (RunStatus.COMPLETED, continuation.run_id)
+        assert (await approvals(harness, session_id)).items == []
+    assert received[1] == [
+        {"interruptId": "i1", "status": "cancelled"},
+        {"interruptId": "i2", "status": "resolved", "payload": {"approved": False}},
+    ]
+
+
+async def test_an_approval_that_expires_while_the_server_is_down_is_denied_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[Any] = []
+    agent = interrupting(received, {"id": "i1", "reason": "r", "expiresAt": FUTURE})
+    async with open_backend(tmp_path, agent) as harness:
+        session_id = await harness.running()
+        [approval] = (await approvals(harness, session_id)).items
+        assert [run.status for run in await harness.runs(session_id)] == [RunStatus.WAITING]
+    for module in ("app.store.approvals", "app.engine.expirations"):
+        monkeypatch.setattr(f"{module}.now_ms", lambda: millis(FUTURE))
+    async with open_backend(tmp_path, agent) as harness:
+        waited, continuation = await all_ended(harness, session_id, 2)
+        assert (waited.run_id, waited.continued_by) == (approval.run_id, continuation.run_id)
+    assert received[1] == [{"interruptId": "i1", "status": "cancelled"}]
 
 
 async def test_an_approval_stays_open_through_a_restart(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ async def test_the_answer_shows_what_was_asked_for_when_a_session_is_created(har
         "model": "m",
         "created_at": created.created_at,
         "approval_policy": "ask",
+        "run_id": created.run_id,
         "message": "Session created",
     }
     await harness.status(created.id, SessionStatus.RUNNING)

@@ -317,7 +317,7 @@ class Api:
 
     def wait_for_run(self, session_id: str, run_id: str, *statuses: str) -> dict[str, Any]:
         """Wait until the run is in one of these states, by default a final one, and return it."""
-        expected = statuses or ("completed", "error", "interrupted")
+        expected = statuses or ("waiting", "completed", "error", "interrupted")
         return eventually(lambda: self.get_run(session_id, run_id).ok(), lambda run: run["status"] in expected)
 
     def say(self, session_id: str, content: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Play = Callable[[Turn], AsyncIterator[bytes]]
 CALLER = Caller(token="t", project="demo")
 QUICK = GracePeriod(cancel=0.2, close=0.2)
-FINAL = {RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
+FINAL = {RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
 
 
 def event(type_: str, **fields: Any) -> bytes:

@@ -74,7 +74,7 @@ class RunFollower:
 
     def _is_final(self, log: LogSnapshot) -> bool:
         runs = summaries(log.events, session_running=log.running)
-        return any(run.status.is_final for run in runs if normalize_run_id(run.run_id) == self._normalized_id)
+        return any(run.status.has_ended for run in runs if normalize_run_id(run.run_id) == self._normalized_id)
 
 
 async def follow(

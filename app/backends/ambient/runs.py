@@ -80,7 +80,7 @@ class AmbientRuns:
         deadline = now() + wait
         while True:
             run = await self._run(caller, session_id, run_id)
-            if run.status.is_final or now() >= deadline:
+            if run.status.has_ended or now() >= deadline:
                 return run
             await asyncio.sleep(min(self._poll_interval, deadline - now()))
 
@@ -109,7 +109,7 @@ class AmbientRuns:
         match run.on_busy:
             case OnBusy.REJECT:
                 runs = await self._runs(caller, session_id, session_running=True)
-                if any(not each.status.is_final for each in runs):
+                if any(not each.status.has_ended for each in runs):
                     raise SessionBusy
             case OnBusy.INTERRUPT:
                 if await self._interruptible(caller, session_id) != set():
@@ -141,7 +141,7 @@ class AmbientRuns:
             runs = await self._runs(caller, session_id, session_running=True)
         except ApiError:
             return None
-        own = [run for run in runs if not run.status.is_final and run.thread_id in (None, session_id)]
+        own = [run for run in runs if not run.status.has_ended and run.thread_id in (None, session_id)]
         active = {run.run_id for run in own if run.status is RunStatus.RUNNING}
         return active or {run.run_id for run in own[:1]}
 
@@ -162,4 +162,4 @@ class AmbientRuns:
             runs = await self._runs(caller, session_id, session_running=True)
         except ApiError:
             return False
-        return run_ids <= {run.run_id for run in runs if run.status.is_final}
+        return run_ids <= {run.run_id for run in runs if run.status.has_ended}

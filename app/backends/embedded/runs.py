@@ -79,7 +79,7 @@ class EmbeddedRuns:
             while True:
                 changed.clear()
                 summary = await notifier.read_shared(session, run_id, read)
-                if summary.status.is_final or not wait or not await notified_before(changed, deadline):
+                if summary.status.has_ended or not wait or not await notified_before(changed, deadline):
                     return summary
 
     async def _summary(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:

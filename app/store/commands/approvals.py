@@ -6,8 +6,11 @@ own, and finds the decisions in the `resume` of a later run:
 
     within a turn    add_pending → answer_approval → collect_decision
                                └→ expire_pending, when the run ends first
-    between turns    add_interrupts → answer_approval, the last one queues the run that resumes
+    between turns    add_interrupts → answer_approval or expire_interrupts, the last one queues the run that resumes
                                   └→ resolve_interrupts, when another run of the thread begins first
+                                  └→ close_interrupts, when the session stops first
+
+A run that has ended with interrupts waits. It is completed with the run that resumes it.
 """
 
 import uuid
@@ -37,10 +40,15 @@ from app.models.approvals import (
     ApprovalStatus,
     Decision,
 )
+from app.models.sessions import SessionStatus
 from app.store import approvals, events, runs, sessions
 from app.store.approvals import ApprovalRow, PendingApproval
+from app.store.notifier import mark_changed
 from app.store.runs import RunRow
 from app.store.sessions import SessionRow
+
+RESUME_PRIORITY = 2
+"""That of a run which resumes a waiting one: above the runs that interrupt, which have 1, and all others, with 0."""
 
 _JSON_ERRORS = (ValueError, RecursionError)
 
@@ -158,7 +166,7 @@ def add_interrupts(connection: Connection, run: RunRow, interrupts: Sequence[Int
     if session and policy in {ApprovalPolicy.ALLOW, ApprovalPolicy.DENY}:
         allowed = policy is ApprovalPolicy.ALLOW
         resume = [resume_entry(each.id, each.response_schema, allowed=allowed, payload=None) for each in interrupts]
-        _enqueue_resume(connection, session, run.thread_id, resume)
+        _continue(connection, run.session, run.row_id, run.thread_id, resume)
         return
     for interrupt in interrupts:
         approvals.add(
@@ -178,19 +186,20 @@ def resolve_interrupts(connection: Connection, run: RunRow) -> RunRow:
 
     Where the run's own input has no entry for an interrupt, the stored decision is added, or else a cancellation.
     """
-    pending = approvals.pending_interrupts(connection, run.session, run.thread_id)
-    if not pending:
+    interrupts = approvals.unresumed_interrupts(connection, run.session, run.thread_id)
+    if not interrupts:
         return run
     run_input: dict[str, Any] = msgspec.json.decode(run.input)
     resume = run_input.get("resume", [])
     given = {entry["interruptId"]: entry for entry in resume}
-    interrupted_runs = dict.fromkeys(approval.run for approval in pending)
-    for approval in [each for row_id in interrupted_runs for each in approvals.interrupts_of(connection, row_id)]:
+    for approval in interrupts:
         entry = given.get(approval.interrupt_id)
         if entry is None:
             resume = [*resume, approval.decision or _cancellation(approval)]
-        if approval in pending:
+        if approval.decision is None:
             approvals.close(connection, approval.row_id, _final_status(approval, entry))
+    for row_id in {approval.run for approval in interrupts}:
+        runs.continue_by(connection, row_id, run.run_id)
     return runs.set_input(connection, run, {**run_input, "resume": resume})
 
 
@@ -203,10 +212,39 @@ def _close_interrupt(
     schema = approval.request.response_schema
     entry = resume_entry(approval.interrupt_id or "", schema, allowed=allowed, payload=answer.payload)
     approvals.close(connection, approval.row_id, status, entry)
-    interrupts = approvals.interrupts_of(connection, approval.run)
-    if all(each.status is not ApprovalStatus.PENDING for each in interrupts):
-        resume = [each.decision or _cancellation(each) for each in interrupts]  # without a decision if it has expired
-        _enqueue_resume(connection, session, approval.thread_id, resume)
+    _continue_if_decided(connection, session.row_id, approval.run, approval.thread_id)
+
+
+def expire_interrupts(connection: Connection, row_id: int) -> bool:
+    """Deny the interrupts of a session that have expired; return whether a run continues because of that."""
+    session = sessions.get(connection, row_id, lock=True)
+    if session is None:
+        return False
+    continued = False
+    for run in runs.waiting(connection, row_id):
+        for approval in approvals.interrupts_of(connection, run.row_id):
+            if approval.status is ApprovalStatus.EXPIRED:
+                approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED, _denial(approval))
+        if session.status is SessionStatus.RUNNING:
+            continued = _continue_if_decided(connection, row_id, run.row_id, run.thread_id) or continued
+    return continued
+
+
+def close_interrupts(connection: Connection, row_id: int) -> None:
+    """End the runs of a session that wait as interrupted, because it stops; nobody can answer them any more."""
+    runs.interrupt_waiting(connection, row_id)
+    approvals.expire_interrupts(connection, row_id)
+
+
+def _continue_if_decided(connection: Connection, session: int, run: int, thread_id: str) -> bool:
+    """Queue the run that resumes a waiting one if none of its interrupts is pending any more; return whether it is."""
+    interrupts = approvals.interrupts_of(connection, run)
+    if any(each.status is ApprovalStatus.PENDING for each in interrupts):
+        return False
+    for expired in [each for each in interrupts if each.decision is None]:
+        approvals.close(connection, expired.row_id, ApprovalStatus.EXPIRED, _denial(expired))
+    _continue(connection, session, run, thread_id, [each.decision or _denial(each) for each in interrupts])
+    return True
 
 
 def _final_status(approval: ApprovalRow, entry: dict[str, Any] | None) -> ApprovalStatus:
@@ -215,6 +253,10 @@ def _final_status(approval: ApprovalRow, entry: dict[str, Any] | None) -> Approv
         return ApprovalStatus.EXPIRED
     allowed = is_allowed(entry["status"], entry.get("payload"))
     return ApprovalStatus.ALLOWED if allowed else ApprovalStatus.DENIED
+
+
+def _denial(approval: ApprovalRow) -> dict[str, Any]:
+    return resume_entry(approval.interrupt_id or "", approval.request.response_schema, allowed=False, payload=None)
 
 
 def _cancellation(approval: ApprovalRow) -> dict[str, Any]:
@@ -243,13 +285,17 @@ def _decoded(args: str | None) -> Any:
         return args
 
 
-def _enqueue_resume(connection: Connection, session: SessionRow, thread_id: str, resume: list[dict[str, Any]]) -> None:
+def _continue(connection: Connection, session: int, run: int, thread_id: str, resume: list[dict[str, Any]]) -> None:
+    """Queue the run that resumes a waiting one, before all others."""
     run_id = str(uuid.uuid4())
     runs.add(
         connection,
-        session=session.row_id,
+        session=session,
         run_id=run_id,
         thread_id=thread_id,
         input=build_resume_input(resume, run_id=run_id, thread_id=thread_id),
         user_message=None,
+        priority=RESUME_PRIORITY,
     )
+    runs.continue_by(connection, run, run_id)
+    mark_changed(connection, session)

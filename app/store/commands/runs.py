@@ -159,7 +159,7 @@ def _finish(connection: Connection, run: RunRow, outcome: RunOutcome) -> None:
         usage=outcome.usage,
         answer=outcome.answer,
     )
-    if outcome.answer and outcome.status is RunStatus.COMPLETED:
+    if outcome.answer and outcome.status in {RunStatus.COMPLETED, RunStatus.WAITING}:
         sessions.set_result(connection, run.session, outcome.answer)
     if outcome.usage:
         sessions.add_usage(connection, run.session, outcome.usage)

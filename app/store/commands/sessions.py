@@ -16,6 +16,7 @@ from app.models.runs import RunCreate, RunMessage
 from app.models.sessions import CreatedSession, SessionCreate, SessionStatus, SessionUpdate
 from app.results import Idempotent
 from app.store import approvals, deletions, events, idempotency, runs, sessions
+from app.store.commands.approvals import close_interrupts
 from app.store.commands.runs import enqueue, interrupt_queued_run
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
@@ -86,7 +87,7 @@ def finish_provisioning(connection: Connection, row_id: int, error: str | None) 
 
 
 def finish_stopping(connection: Connection, row_id: int) -> None:
-    """Make a stopping session stopped and end its queued runs as interrupted.
+    """Make a stopping session stopped and end its queued and waiting runs as interrupted.
 
     A task that has never begun stays queued for the next start.
     """
@@ -98,6 +99,7 @@ def finish_stopping(connection: Connection, row_id: int) -> None:
     for run in runs.queued(connection, row_id):
         if run.row_id != task:
             interrupt_queued_run(connection, run)
+    close_interrupts(connection, row_id)
     sessions.set_status(connection, row_id, status, completed_at=now_ms())
 
 

@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("last_position", INT64),
         sa.Column("usage", sa.LargeBinary),
         sa.Column("answer", sa.Text),
+        sa.Column("continued_by", sa.Text),
         sa.UniqueConstraint("session", "run_id", name="runs_by_id"),
         sqlite_autoincrement=True,
     )
