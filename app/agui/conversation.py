@@ -1,8 +1,13 @@
 """The conversation that a log describes: its runs, messages and tool calls as far as the log has been read.
 
 Texts are held escaped (see `json_strings`).
+
+An agent's ids count within their run, and one that begins again after its end is another message or call: some agents
+give each answer the same id, or number their calls anew in each step. The second one with an id gets the id with "-2",
+and so on. So does the second one in a list of messages, and therefore a snapshot that restates both finds them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,13 +33,14 @@ class Run(msgspec.Struct, eq=False):
     """A run so far.
 
     `streamed` are the ids of the messages that only events describe, not a snapshot. `open_parts` has the id of the
-    message or call of each kind that an event without an id belongs to.
+    message or call of each kind that an event without an id belongs to. `names` has the message of each id of the run.
     """
 
     id: str | None
     outcome: RunStatus | None = None
     streamed: list[str] = []
     open_parts: dict[str, str] = {}
+    names: dict[str, str] = {}
     unnamed: int = 0
 
     def new_id(self, kind: str) -> str:
@@ -44,7 +50,10 @@ class Run(msgspec.Struct, eq=False):
 
 
 class Call(msgspec.Struct, eq=False):
-    """A tool call so far; `parent` is the id of its message, `started` and `duration` are in ms."""
+    """A tool call so far; `parent` is the id of its message, `started` and `duration` are in ms.
+
+    It is `ended` when it has all of its arguments.
+    """
 
     id: str
     run: Run
@@ -56,9 +65,11 @@ class Call(msgspec.Struct, eq=False):
     status: CallStatus | None = None
     started: int | None = None
     duration: int | None = None
+    ended: bool = False
 
     def finish(self, result: bytes | None, *, failed: bool, at: int | None) -> None:
         """Set the result, which was there at `at` (ms)."""
+        self.ended = True
         self.result = result or self.result or b""
         self.failed = failed or self.failed
         if at is not None and self.started is not None and at >= self.started:
@@ -66,7 +77,7 @@ class Call(msgspec.Struct, eq=False):
 
 
 class Draft(msgspec.Struct, eq=False):
-    """A message so far; `streamed_by` is the run whose events alone describe it."""
+    """A message so far; `streamed_by` is the run whose events alone describe it, `ended` says that it is complete."""
 
     id: str
     role: str
@@ -76,6 +87,7 @@ class Draft(msgspec.Struct, eq=False):
     calls: dict[str, Call] = {}
     tool_call_id: str | None = None
     name: str | None = None
+    ended: bool = False
 
 
 class Conversation:
@@ -86,7 +98,9 @@ class Conversation:
         self._latest: dict[str | None, Run] = {}
         self._drafts: dict[str, Draft] = {}
         self._calls: dict[str, Call] = {}
+        self._calls_of_id: dict[str, list[Call]] = {}
         self._times: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
     def run(self, run_id: str | None) -> Run:
         """Return the run of that id, a new one if there is none; events without a run id share one run."""
@@ -118,25 +132,51 @@ class Conversation:
 
     def add(self, run: Run, messages: list[StoredMessage], *, streamed: bool) -> None:
         """Merge messages by id; one without an id gets one from its run and its index in the list."""
+        seen = Counter[str]()
+        placed: dict[str, list[Call]] = {}
         for index, message in enumerate(messages):
-            self._put(run, message, message.id or f"{run.id or 'log'}:{index}", streamed=streamed)
+            id_ = message.id or f"{run.id or 'log'}:{index}"
+            seen[id_] += 1
+            self._put(run, message, _nth(id_, seen[id_]), placed, streamed=streamed)
 
-    def message(self, run: Run, key: str, role: str) -> Draft:
-        """Return the message of that id to continue it, a new one if there is none or if it is another run's."""
-        draft = self._drafts.get(key)
-        if draft is None or draft.run is not run:
-            streamed_by = run if draft is None else draft.streamed_by
-            if draft is None:
-                run.streamed.append(key)
-            draft = self._drafts[key] = Draft(id=key, role=role, run=run, streamed_by=streamed_by)
+    def message(self, run: Run, id_: str, role: str, *, begins: bool = False) -> Draft:
+        """Return the message that the run calls by that id, to continue it.
+
+        It is a new one if there is none, if it is another run's, or if this one begins and that one has ended.
+        """
+        draft = self._drafts.get(run.names.get(id_, id_))
+        if draft is None or draft.run is not run or (begins and draft.ended):
+            key = run.names[id_] = self._unused(id_)
+            run.streamed.append(key)
+            draft = self._drafts[key] = Draft(id=key, role=role, run=run, streamed_by=run)
         return draft
 
-    def call(self, run: Run, call_id: str, *, begins: bool = False) -> Call:
-        """Return the call of that id, a new one if there is none, or if this one begins and the id is another run's."""
-        call = self._calls.get(call_id)
-        if call is None or (begins and call.run is not run):
-            call = self._calls[call_id] = Call(call_id, run)
+    def end_message(self, run: Run, id_: str) -> None:
+        """Note that the message that the run calls by that id has all of its text."""
+        if (draft := self._drafts.get(run.names.get(id_, id_))) and draft.run is run:
+            draft.ended = True
+
+    def call(self, run: Run, id_: str, *, begins: bool = False) -> Call:
+        """Return the last call of that id.
+
+        It is a new one if there is none, or if this one begins and that one has ended or is another run's.
+        """
+        calls = self._calls_of_id.setdefault(id_, [])
+        if not calls or (begins and (calls[-1].run is not run or calls[-1].ended)):
+            self._add_call(run, id_)
+        return calls[-1]
+
+    def _add_call(self, run: Run, id_: str) -> Call:
+        calls = self._calls_of_id.setdefault(id_, [])
+        call = self._calls[_nth(id_, len(calls) + 1)] = Call(_nth(id_, len(calls) + 1), run)
+        calls.append(call)
         return call
+
+    def call_without_result(self, run: Run, id_: str) -> Call:
+        """Return the first call of that id in the run that has no result, or else the last call of that id."""
+        calls = self._calls_of_id.get(id_, [])
+        waiting = (call for call in calls if call.run is run and call.result is None)
+        return next(waiting, None) or self.call(run, id_)
 
     def attach(self, run: Run, call: Call, parent_id: str | None) -> None:
         """Add a call to its assistant message; one made by another call, or by nothing, gets a message of its own."""
@@ -144,7 +184,7 @@ class Conversation:
             return
         if parent_id in self._calls:
             parent_id = None
-        parent = self._drafts.get(parent_id or "")
+        parent = self._drafts.get(run.names.get(parent_id or "", parent_id or ""))
         if parent is None or parent.role != "assistant":
             parent = self.message(run, parent_id if parent_id and parent is None else call.id, "assistant")
         call.parent = parent.id
@@ -169,7 +209,25 @@ class Conversation:
             )
             yield msgspec.json.encode(message)
 
-    def _put(self, run: Run, message: StoredMessage, key: str, *, streamed: bool) -> None:
+    def _stated_call(self, draft: Draft, id_: str) -> Call:
+        """Return the call that a message of a list states: its own, or one that no other message has."""
+        calls = self._calls_of_id.get(id_, [])
+        free = (call for call in reversed(calls) if call.parent not in self._drafts)
+        own = next((call for call in calls if call.parent == draft.id), None) or next(free, None)
+        return own or self._add_call(draft.run, id_)
+
+    def _unused(self, id_: str) -> str:
+        """Return the id, or what stands for it if a message has it."""
+        count = self._counts.get(id_, 1)
+        while _nth(id_, count) in self._drafts:
+            count += 1
+        self._counts[id_] = count
+        return _nth(id_, count)
+
+    def _put(
+        self, run: Run, message: StoredMessage, key: str, placed: dict[str, list[Call]], *, streamed: bool
+    ) -> None:
+        """Add a message of a list; `placed` are the calls of the list's earlier messages, by the agent's ids."""
         fresh = key not in self._drafts
         text = escaped(message.content, content_text)
         self._drafts[key] = draft = Draft(
@@ -185,16 +243,20 @@ class Conversation:
             run.streamed.append(key)
         self.set_time(key, message.timestamp)
         for index, raw in enumerate(message.tool_calls or []):
-            self._put_call(draft, raw, index)
+            self._put_call(draft, raw, index, placed)
         if draft.role == "tool" and message.tool_call_id:
-            call = self.call(run, message.tool_call_id)
+            calls = placed.get(message.tool_call_id)
+            call = calls.pop(0) if calls else self.call(run, message.tool_call_id)
+            draft.tool_call_id = call.id
             call.finish(text or escape(error_text(message.error) or ""), failed=failed(message), at=None)
 
-    def _put_call(self, draft: Draft, raw: msgspec.Raw, index: int) -> None:
+    def _put_call(self, draft: Draft, raw: msgspec.Raw, index: int, placed: dict[str, list[Call]]) -> None:
         stored = read_call(raw)
         if stored is None:
             return
-        call = self.call(draft.run, stored.id or f"{draft.id}:{index}")
+        id_ = stored.id or f"{draft.id}:{index}"
+        call = self._stated_call(draft, id_)
+        placed.setdefault(id_, []).append(call)
         call.name = stored.name or call.name
         if (args := escaped(stored.args, json_text)) is not None:
             call.args = [args]
@@ -206,6 +268,11 @@ class Conversation:
             call.duration = stored.duration
         call.parent = draft.id
         draft.calls[call.id] = call
+
+
+def _nth(id_: str, count: int) -> str:
+    """Return what stands for an id the second time and later."""
+    return id_ if count == 1 else f"{id_}-{count}"
 
 
 def _tool_call(call: Call, session_running: bool) -> ToolCall:

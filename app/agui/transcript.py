@@ -67,15 +67,16 @@ class TranscriptBuilder:
             case "START" | "CONTENT" | "CHUNK":
                 self._add_text(event, run, delta, kind, begins=step == "START")
             case "END":
-                run.open_parts.pop(kind, None)
+                open_id = run.open_parts.pop(kind, None)
+                if ended := event.message_id or open_id:
+                    self._conversation.end_message(run, ended)
 
     def _apply_call(self, event: FullEvent, run: Run, delta: bytes | None, step: str) -> None:
         match step:
             case "START" | "ARGS" | "CHUNK":
                 self._add_call(event, run, delta, begins=step == "START")
             case "END":
-                self._end_call(event, run)
-                run.open_parts.pop(_CALL, None)
+                self._end_call(event, run, run.open_parts.pop(_CALL, None))
             case "RESULT":
                 self._add_result(event, run)
 
@@ -83,12 +84,13 @@ class TranscriptBuilder:
         extra = _beside_delta(event, delta)
         key = event.message_id or (None if begins else run.open_parts.get(kind)) or run.new_id(kind)
         run.open_parts[kind] = key
-        draft = self._conversation.message(run, key, _REASONING if kind == _REASONING else extra.role or "assistant")
+        role = _REASONING if kind == _REASONING else extra.role or "assistant"
+        draft = self._conversation.message(run, key, role, begins=begins)
         texts = draft.texts = [] if draft.texts is None else draft.texts
         texts.extend(text for text in (escaped(extra.content, content_text), delta) if text)
         draft.name = extra.name or draft.name
         if begins:
-            self._conversation.set_time(key, event.timestamp)
+            self._conversation.set_time(draft.id, event.timestamp)
 
     def _add_call(self, event: FullEvent, run: Run, delta: bytes | None, *, begins: bool) -> None:
         extra = _beside_delta(event, delta)
@@ -103,23 +105,29 @@ class TranscriptBuilder:
             call.args = [] if call.args is None else call.args
             call.args.append(delta)
 
-    def _end_call(self, event: FullEvent, run: Run) -> None:
+    def _end_call(self, event: FullEvent, run: Run, open_id: str | None) -> None:
         result, error = escaped(event.result, json_text), error_text(event.error)
-        if event.tool_call_id and (result is not None or error):
-            call = self._conversation.call(run, event.tool_call_id)
+        if (call_id := event.tool_call_id or open_id) is None:
+            return
+        call = self._conversation.call(run, call_id)
+        call.ended = True
+        if result is not None or error:
             call.finish(result or escape(error or ""), failed=bool(error), at=event.timestamp)
 
     def _add_result(self, event: FullEvent, run: Run) -> None:
         call_id, error = event.tool_call_id, error_text(event.error)
         text = escaped(event.content, content_text) or escape(error or "")
-        key = event.message_id or (f"{call_id}-result" if call_id else run.new_id("result"))
+        call = self._conversation.call_without_result(run, call_id) if call_id else None
+        key = event.message_id or (f"{call.id}-result" if call else run.new_id("result"))
         draft = self._conversation.message(run, key, "tool")
-        draft.texts = [text]
-        draft.tool_call_id = call_id
+        if call and draft.tool_call_id not in {None, call.id}:
+            draft = self._conversation.message(run, key, "tool", begins=True)
+        draft.texts, draft.ended = [text], True
+        draft.tool_call_id = call.id if call else None
         self._conversation.set_time(draft.id, event.timestamp)
-        if call_id:
+        if call:
             wrong = bool(error or event.is_error or event.camel_is_error)
-            self._conversation.call(run, call_id).finish(text, failed=wrong, at=event.timestamp)
+            call.finish(text, failed=wrong, at=event.timestamp)
 
 
 def _beside_delta(event: FullEvent, delta: bytes | None) -> FullEvent:

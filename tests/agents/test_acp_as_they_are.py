@@ -130,3 +130,18 @@ class TestUnknownValues:
         assert approval["message"] == "Of a child"
         api.answer_approval(session_id, approval["id"], "allow").ok()
         eventually(lambda: text(api, session_id, run_id) == "yes")
+
+
+def test_calls_with_one_id_are_calls_of_their_own(api: Api, session_id: str) -> None:
+    steps = [
+        r'{"sessionUpdate":"tool_call","toolCallId":"c","title":"one","rawInput":{"n":1},"status":"completed"}',
+        r'{"sessionUpdate":"tool_call","toolCallId":"c","title":"two","rawInput":{"n":2},"status":"in_progress"}',
+        r'{"sessionUpdate":"tool_call_update","toolCallId":"c","rawOutput":"second","status":"completed"}',
+    ]
+    run = api.say(session_id, "wire " + "¦".join(LINE.replace("UPDATE", step) for step in steps))
+    messages = api.output(session_id, run_id=run["run_id"]).ok()["messages"]
+    calls = [call for message in messages for call in message.get("tool_calls", [])]
+    assert [(call["name"], call["args"], call["result"]) for call in calls] == [
+        ("one", '{"n":1}', ""),
+        ("two", '{"n":2}', "second"),
+    ]

@@ -137,8 +137,8 @@ def test_runs_that_alternate_in_the_log_are_separate() -> None:
     ) == [("u1", "1"), ("u2", "2"), ("a1", "one"), ("a2", "two")]
 
 
-def test_a_later_run_that_uses_an_id_again_replaces_the_text() -> None:
-    assert texts(*streamed("m", "one"), *streamed("m", "two", run="r2")) == [("m", "two")]
+def test_a_later_run_that_uses_an_id_again_has_another_message() -> None:
+    assert texts(*streamed("m", "one"), *streamed("m", "two", run="r2")) == [("m", "one"), ("m-2", "two")]
 
 
 def test_history_in_a_later_input_moves_no_message() -> None:

@@ -5,6 +5,7 @@ each update replaces. Everything else is passed on as it is, in a CUSTOM event `
 `acp.tool_call`, the details of a tool call that AG-UI's events have no place for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -84,7 +85,8 @@ class Translator:
 class _Call:
     """The state of one tool call: `args_sent` once its arguments are events, `ended` once its result is."""
 
-    def __init__(self) -> None:
+    def __init__(self, id_: str) -> None:
+        self.id = id_
         self.input: Any = None
         self.args_sent = False
         self.ended = False
@@ -97,36 +99,40 @@ class _ToolCalls:
     def __init__(self, terminal_output: Callable[[str], str | None]) -> None:
         self._terminal_output = terminal_output
         self._calls: dict[str, _Call] = {}
+        self._counts = Counter[str]()
 
     def is_new(self, update: _ToolCall) -> bool:
-        """Return whether the update is the first of its call."""
-        return update.tool_call_id not in self._calls
+        """Return whether the update is the first of its call; an id may begin again after the end of its call."""
+        call = self._calls.get(update.tool_call_id)
+        return call is None or (call.ended and isinstance(update, schema.ToolCallStart))
 
     def events(self, update: _ToolCall) -> Iterator[bytes]:
         """Yield the events that an update adds to its call."""
-        call_id = update.tool_call_id
         if self.is_new(update):
-            self._calls[call_id] = _Call()
+            self._counts[update.tool_call_id] += 1
+            count = self._counts[update.tool_call_id]
+            call_id = update.tool_call_id if count == 1 else f"{update.tool_call_id}-{count}"
+            self._calls[update.tool_call_id] = _Call(call_id)
             name = update.title or update.kind or "tool"
             yield encode_event("TOOL_CALL_START", toolCallId=call_id, toolCallName=name)
-        call = self._calls[call_id]
+        call = self._calls[update.tool_call_id]
         if not call.args_sent and update.raw_input:
             call.input = update.raw_input
         ends = update.status in _FINAL_STATUSES and not call.ended
         # While a call is pending its arguments may still grow.
         if ends or (update.status == "in_progress" and call.input):
-            yield from _args_events(call_id, call)
+            yield from _args_events(call)
         yield from self._detail_events(update, call, ends=ends)
         if ends:
             call.ended = True
             failed = True if update.status == "failed" else None
-            result = {"messageId": f"result-{uuid4().hex}", "toolCallId": call_id, "role": "tool", "isError": failed}
+            result = {"messageId": f"result-{uuid4().hex}", "toolCallId": call.id, "role": "tool", "isError": failed}
             yield encode_event("TOOL_CALL_RESULT", **result, content=self._result(update))
 
     def close(self) -> Iterator[bytes]:
         """Yield the arguments of the calls that never began."""
-        for call_id, call in self._calls.items():
-            yield from _args_events(call_id, call)
+        for call in self._calls.values():
+            yield from _args_events(call)
 
     def _detail_events(self, update: _ToolCall, call: _Call, *, ends: bool) -> Iterator[bytes]:
         """Yield what AG-UI's events of the call do not say, unless that is the same as in the update before."""
@@ -176,13 +182,13 @@ def to_usage(tokens: schema.Usage | None) -> list[dict[str, int]] | None:
     return [{name: count for name, count in counts.items() if count is not None}]
 
 
-def _args_events(call_id: str, call: _Call) -> Iterator[bytes]:
+def _args_events(call: _Call) -> Iterator[bytes]:
     if call.args_sent:
         return
     call.args_sent = True
     if call.input:
-        yield encode_event("TOOL_CALL_ARGS", toolCallId=call_id, delta=msgspec.json.encode(call.input).decode())
-    yield encode_event("TOOL_CALL_END", toolCallId=call_id)
+        yield encode_event("TOOL_CALL_ARGS", toolCallId=call.id, delta=msgspec.json.encode(call.input).decode())
+    yield encode_event("TOOL_CALL_END", toolCallId=call.id)
 
 
 def _is_text(part: dict[str, Any]) -> bool:
