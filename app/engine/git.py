@@ -26,8 +26,9 @@ _FORWARDED = (
 _SIZE_CHECK_SECONDS = 1.0
 
 _REASON = re.compile(r"^(fatal|ssh): |: Permission denied|^Host key verification failed")
-# Parts that may hold a secret or identify a machine: quoted values, URLs, paths, addresses, host names.
-_UNSAFE_IN_REASON = re.compile(r"(?<!\w)'[^']*'?|\S*[/@]\S*|\S*\w\.\w\S*|\S*:\S*:\S*")
+# Parts that may hold a secret or identify a machine: quoted values, and words of URLs, paths, addresses, host names.
+_QUOTED = re.compile(r"(?<!\w)'[^']*'?")
+_UNSAFE_IN_WORD = re.compile(r"[/@]|\w\.\w|:[^:]*:")
 
 
 class CloneFailed(Exception):
@@ -102,7 +103,8 @@ def reason(stderr: bytes, url: str) -> str:
     """Return the first reason that git or ssh gives, without URLs, addresses, paths, quoted values or secrets."""
     lines = stderr.decode("utf-8", "replace").splitlines()
     first = next(filter(_REASON.search, lines), "").removeprefix("fatal: ").rstrip(".")
-    cleaned = " ".join(_UNSAFE_IN_REASON.sub("…", "".join(filter(str.isprintable, first))).split())[:200]
+    words = _QUOTED.sub("…", "".join(filter(str.isprintable, first))).split()
+    cleaned = " ".join("…" if _UNSAFE_IN_WORD.search(word) else word for word in words)[:200]
     if not cleaned.strip("… ") or any(secret in cleaned for secret in _secrets(url)):
         return "git gave no reason"
     return cleaned

@@ -3,20 +3,20 @@
 import re
 from collections import deque
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 import structlog
 
 from app.agui.times import rfc3339
 from app.clock import now_ms
+from app.engine.hidden_values import HiddenValues
 from app.observability.logs import redact
 from app.store.deletions import Deletion
 from app.store.sessions import SessionRow
 
 MAX_BYTES = 1 << 20
 MAX_LINE = 4096
-SHORTEST_SECRET = 4
-"""Shorter values, such as `1` or `on`, are no secrets and occur in many lines."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 log = structlog.get_logger()
@@ -30,16 +30,18 @@ class SessionLog:
     """
 
     def __init__(self, path: Path, secrets: Collection[str] = ()) -> None:
-        parts = {part.strip() for secret in secrets for part in (secret, *secret.splitlines())}
-        hidden = sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True)
         self._path = path
         self._older = path.with_name(f"{path.name}.1")
-        self._hidden = re.compile("|".join(map(re.escape, hidden)) or "(?!)")
+        self._secrets = secrets
+
+    @cached_property
+    def _hidden(self) -> HiddenValues:
+        return HiddenValues(self._secrets)
 
     def write(self, source: str, text: str) -> None:
         """Append the lines of `text`, each with the time and its source."""
         prefix = f"{rfc3339(now_ms())} {source}: "
-        shown = self._hidden.sub("***", redact(text))
+        shown = self._hidden.replace(redact(text))
         lines = [prefix + _CONTROL.sub("", line)[:MAX_LINE] for line in shown.splitlines() if line.strip()]
         try:
             self._append("".join(f"{line}\n" for line in lines).encode())

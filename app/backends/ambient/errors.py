@@ -20,9 +20,9 @@ _INTERNAL = re.compile(
     [\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]     # line breaks and other control characters
     | [{}<>] | \[\s*["\[\d\]]                         # JSON, markup
     | \w:// | (?<!\w)/[\w.]                             # URLs, file paths
-    | \b(?:[a-z0-9_-]+\.)+[a-z]{2,}\b | \blocalhost\b # host names
+    | [a-z0-9_-]\.[a-z]{2,}\b | \blocalhost\b         # host names
     | [\w-]:\d{2,5}\b | \b\d{1,3}(?:\.\d{1,3}){3}\b   # ports, IPv4
-    | [0-9a-f]*:[0-9a-f]*:                            # IPv6
+    | :[0-9a-f]*:                                     # IPv6
     | \bsystem:\w                                     # Kubernetes identities
     | \b(?:dial|tcp|udp|lookup|x509|tls|eof|goroutine|panic|traceback)\b
     | \bno\s(?:such\s)?(?:route|host)\b | \bconnection\s(?:refused|reset|closed|timed)
