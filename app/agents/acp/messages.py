@@ -15,7 +15,7 @@ from app.agui.whole_text import decode_leniently
 Message = dict[str, Any]
 
 _OUTLINE_BYTES = 1 << 16  # of a line that is not JSON in which its id is looked for
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^"{}\[\]]+', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\]]|[^"{}\[\]]+', re.DOTALL)  # a text without an end is one token too
 _NUMBER = re.compile(rb"\s*:\s*(-?\d{1,15})\s*[,}]?")
 _INVALID_RESPONSE = {"code": -32603, "message": "The response cannot be read"}
 
