@@ -88,6 +88,7 @@ class Event(EventHeader):
     delta: msgspec.Raw = _ABSENT
     message_id: _Id = msgspec.field(name="messageId", default=None)
     snake_message_id: _Id = msgspec.field(name="message_id", default=None)
+    role: str | None = None
     tool_call_id: _Id = msgspec.field(name="toolCallId", default=None)
     snake_tool_call_id: _Id = msgspec.field(name="tool_call_id", default=None)
 
@@ -112,7 +113,6 @@ class FullEvent(Event):
     parent_message_id: str | None = msgspec.field(name="parentMessageId", default=None)
     snake_parent_message_id: str | None = msgspec.field(name="parent_message_id", default=None)
     result: msgspec.Raw = _ABSENT
-    role: str | None = None
     tool_call_name: str | None = msgspec.field(name="toolCallName", default=None)
     snake_tool_call_name: str | None = msgspec.field(name="tool_call_name", default=None)
 

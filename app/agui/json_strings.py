@@ -40,6 +40,11 @@ def escaped(value: Json, read: Callable[[Json], str | None]) -> bytes | None:
     return None if text is None else escape(text)
 
 
+def unescape(text: bytes) -> str:
+    """Return an escaped text as it is."""
+    return msgspec.json.decode(as_string(text), type=str)
+
+
 def as_string(text: bytes) -> Any:
     """Return an escaped text as what msgspec encodes like the `str` that it stands for."""
     return msgspec.Raw(b'"%b"' % text)

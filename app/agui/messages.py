@@ -1,6 +1,6 @@
 """Messages and tool calls of snapshots and run inputs, in every shape in which agents write them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -65,9 +65,21 @@ _content: Callable[[Json], str | list[msgspec.Raw] | None] = reader(str | list[m
 
 def snapshot_messages(raw: Json) -> list[StoredMessage]:
     """Return the messages of a MESSAGES_SNAPSHOT that are JSON objects."""
+    return [*_read_messages(_raw_messages(raw))]
+
+
+def reversed_messages(raw: Json) -> Iterator[StoredMessage]:
+    """Yield the messages of a MESSAGES_SNAPSHOT, the last one first, each decoded when it is needed."""
+    return _read_messages(reversed(_raw_messages(raw)))
+
+
+def _raw_messages(raw: Json) -> list[msgspec.Raw]:
     carrier = _carrier(raw)
-    raws = (carrier.messages or []) if carrier else []
-    return [normalize_keys(message) for raw in raws if (message := _message(raw))]
+    return (carrier.messages or []) if carrier else []
+
+
+def _read_messages(raws: Iterable[msgspec.Raw]) -> Iterator[StoredMessage]:
+    return (normalize_keys(message) for raw in raws if (message := _message(raw)))
 
 
 def input_messages(raw: Json) -> list[StoredMessage]:

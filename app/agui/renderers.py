@@ -24,7 +24,7 @@ PIECE = 1 << 17  # bytes of a transcript that are sent at once
 class RunSummarizer:
     """The runs of a log."""
 
-    decoder = HEADERS
+    decoder = EVENTS
 
     def __init__(self) -> None:
         self._filter = RunFilter()

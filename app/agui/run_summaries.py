@@ -7,7 +7,7 @@ from operator import attrgetter
 import msgspec
 
 from app.agui.answer import AnswerReader
-from app.agui.events import EventHeader
+from app.agui.events import Event
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
 from app.agui.outcome import error_message, final_status, merge_statuses
@@ -51,7 +51,7 @@ class _Run(msgspec.Struct, eq=False):
     snapshot_message: str | None = None
     answer: AnswerReader = msgspec.field(default_factory=AnswerReader)
 
-    def feed(self, events: Sequence[EventHeader]) -> None:
+    def feed(self, events: Sequence[Event]) -> None:
         """Add adjacent events of the run; nearly all of them are deltas, which are not looked at one by one."""
         self.event_count += len(events)
         self.answer.feed(events)
@@ -68,11 +68,11 @@ class _Run(msgspec.Struct, eq=False):
             done = index + 1
         self._set_time(events[done:])
 
-    def _set_time(self, events: Sequence[EventHeader]) -> None:
+    def _set_time(self, events: Sequence[Event]) -> None:
         if (time := _first_time(reversed(events))) is not None:
             self.last_at = time
 
-    def _observe(self, event: EventHeader) -> None:
+    def _observe(self, event: Event) -> None:
         if event.type == "RUN_STARTED":
             self._start(event)
         elif event.type == "TEXT_MESSAGE_START" and self.input_message is None and self.text_message is None:
@@ -86,7 +86,7 @@ class _Run(msgspec.Struct, eq=False):
             self.error = error_message(event) or self.error
             self.usage = usage(event) or self.usage
 
-    def _start(self, event: EventHeader) -> None:
+    def _start(self, event: Event) -> None:
         if not self.started:
             self.started = True
             self.begun = event.position
@@ -99,11 +99,11 @@ class _Run(msgspec.Struct, eq=False):
         return self.input_message or self.text_message or self.snapshot_message
 
 
-def _first_time(events: Iterable[EventHeader]) -> int | None:
+def _first_time(events: Iterable[Event]) -> int | None:
     return next((event.timestamp for event in events if event.timestamp is not None), None)
 
 
-def summaries(events: Iterable[EventHeader], *, session_running: bool) -> list[RunSummary]:
+def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSummary]:
     """Return a summary of each run in the order in which they began; error texts are not yet fit for clients.
 
     A run without a terminal event is running only while its session is and no later run of its thread has begun. Any
@@ -120,7 +120,7 @@ class SummaryBuilder:
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
 
-    def feed(self, events: Iterable[EventHeader]) -> None:
+    def feed(self, events: Iterable[Event]) -> None:
         """Add the next events of the log."""
         for run_id, group in groupby(events, attrgetter("run_id")):
             if run_id is None:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from app.agui.answer import MAX_BYTES, AnswerReader
-from app.agui.events import HEADERS, decode
+from app.agui.events import decode
 from tests.support.agui_samples import raw
 
 
 def answer(*events: Any, at_once: bool = True) -> str | None:
     reader = AnswerReader()
-    decoded = list(decode(events, HEADERS))
+    decoded = list(decode(events))
     for part in [decoded] if at_once else [[event] for event in decoded]:
         reader.feed(part)
     return reader.answer
