@@ -92,7 +92,9 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
     records = settings.data_dir / "agents"
     config = EngineConfig(
         directory=settings.data_dir,
-        make_agent=agent_factory(settings.agent, inherited=settings.agent_env, records=records),
+        make_agent=agent_factory(
+            settings.agent, inherited=settings.agent_env, records=records, start_timeout=settings.agent_start_timeout
+        ),
         agent_records=records,
         run_timeout=settings.run_timeout,
         approval_timeout=settings.approval_timeout,

@@ -206,6 +206,11 @@ class Settings(BaseModel):
     run_timeout: _Duration = _setting(
         "1h", "a duration such as 30m or 1h", "Longest run on the embedded backend; a longer one ends with an error."
     )
+    agent_start_timeout: _Duration = _setting(
+        "3m",
+        "a duration such as 10m or 1h",
+        "How long an ACP agent may take to start and to sign in; one that `npx` has yet to download takes long.",
+    )
     approval_timeout: _Duration = _setting(
         "10m",
         "a duration such as 10m or 1h",

@@ -1,6 +1,7 @@
 """An agent that speaks AG-UI over HTTP: a turn is one POST, whose response is a stream of server-sent events."""
 
-from collections.abc import AsyncGenerator, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
@@ -13,6 +14,8 @@ from app.agui.lenient import UNREADABLE
 from app.agui.whole_text import decode_leniently
 
 CONNECT_SECONDS = 10.0
+BODY_SECONDS = 2.0
+MAX_BODY = 1000  # bytes of a refusal that the session log shows
 
 
 class _Event(msgspec.Struct):
@@ -47,7 +50,7 @@ class AguiAgent(Agent):
                 allow_redirects=False,
             )
             try:
-                _check_head(response)
+                await _check_head(response, turn.log)
                 async for chunk in response.content.iter_any():
                     for data in decoder.feed(chunk):
                         yield _require_event(data)
@@ -73,11 +76,27 @@ class AguiAgent(Agent):
         return self._http
 
 
-def _check_head(response: aiohttp.ClientResponse) -> None:
+async def _check_head(response: aiohttp.ClientResponse, log: Callable[[str], None]) -> None:
+    """Raise `AgentError` unless the response is an event stream; `log` gets what the agent says about it."""
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        log(f"refused the run: it redirects to another address, which is not followed ({response.status})")
+        raise AgentError(f"The agent refused the run with HTTP status {response.status}: it redirects.")
     if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+        log(f"refused the run with HTTP status {response.status}: {await _start_of_body(response)}")
         raise AgentError(f"The agent refused the run with HTTP status {response.status}.")
     if response.content_type != "text/event-stream":
+        log(f"responded with {response.content_type}, not text/event-stream: {await _start_of_body(response)}")
         raise AgentError("The agent did not respond with an event stream.")
+
+
+async def _start_of_body(response: aiohttp.ClientResponse) -> str:
+    """Return the first of a body on one line; empty if it cannot be read in time."""
+    body = b""
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(BODY_SECONDS):
+            while len(body) < MAX_BODY and (chunk := await response.content.read(MAX_BODY)):
+                body += chunk
+    return " ".join(body[:MAX_BODY].decode(errors="replace").split())
 
 
 def _require_event(data: bytes) -> bytes:

@@ -7,11 +7,14 @@ from app.agents.port import Agent
 from app.settings import AgentSetting
 
 
-def agent_factory(setting: AgentSetting, *, inherited: Sequence[str], records: Path) -> Callable[[], Agent]:
+def agent_factory(
+    setting: AgentSetting, *, inherited: Sequence[str], records: Path, start_timeout: float
+) -> Callable[[], Agent]:
     """Return a function that makes one agent for one session.
 
     An agent that is a local process gets the server's environment variables whose names are in `inherited`, and its
-    process group is recorded in the directory `records` while it runs.
+    process group is recorded in the directory `records` while it runs. An ACP agent has to be ready within
+    `start_timeout` seconds.
     """
     # Only the kind in use is imported: the ACP SDK and the HTTP client take most of a second each.
     match setting.kind:
@@ -26,4 +29,4 @@ def agent_factory(setting: AgentSetting, *, inherited: Sequence[str], records: P
         case "acp":
             from app.agents.acp.agent import AcpAgent  # noqa: PLC0415
 
-            return lambda: AcpAgent(setting.command, inherited, records)
+            return lambda: AcpAgent(setting.command, inherited, records, start_timeout)

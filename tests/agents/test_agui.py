@@ -195,7 +195,7 @@ def status(code: int, *headers: bytes) -> bytes:
     [
         ((status(422),), REFUSED.format(422)),
         ((status(500, b"Content-Type: text/event-stream"),), REFUSED.format(500)),
-        ((status(307, b"Location: http://127.0.0.1:1/"),), REFUSED.format(307)),
+        ((status(307, b"Location: http://127.0.0.1:1/"),), REFUSED.format(307).removesuffix(".") + ": it redirects."),
         ((HTML,), "The agent did not respond with an event stream."),
         ((b"HTTP/1.1 204 No Content\r\n\r\n",), "The agent did not respond with an event stream."),
         ((), BROKE),
@@ -250,3 +250,25 @@ async def test_a_plain_http_server_cannot_be_reached_over_tls() -> None:
             await read(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
     assert str(caught.value) == "The agent could not be reached."
     assert isinstance(caught.value.__cause__ and caught.value.__cause__.__cause__, ssl.SSLError)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "line"),
+    [
+        (b"422 No", b'{"detail":\n "no model"}', 'refused the run with HTTP status 422: {"detail": "no model"}'),
+        (b"302 Found\r\nLocation: http://127.0.0.1:1/", b"", "it redirects to another address"),
+        (b"200 OK\r\nContent-Type: text/html", b"<h1>Hi</h1>", "with text/html, not text/event-stream: <h1>Hi</h1>"),
+        (b"500 No", b"x" * 5000, "x" * 1000),
+        (b"500 No", b"\xff", "500: \ufffd"),
+    ],
+)
+async def test_the_session_log_says_why_the_agent_refused(head: bytes, body: bytes, line: str) -> None:
+    lines: list[str] = []
+    async with raw_server(b"HTTP/1.1 " + head + b"\r\nConnection: close\r\n\r\n", body) as server:
+        agent = AguiAgent(server.url)
+        with pytest.raises(AgentError):
+            async for _ in agent.run(msgspec.structs.replace(turn("hello"), log=lines.append)):
+                pass
+        await agent.close()
+    assert line in lines[0]
+    assert len(lines[0]) < 1100

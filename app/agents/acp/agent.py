@@ -32,7 +32,6 @@ from app.agui.usage import cost_delta
 
 CANCEL_SECONDS = 2.0
 LATE_SECONDS = 1.0  # after the response to the prompt, in which an agent's last updates may still come
-START_SECONDS = 60.0
 _ERRORS = frozenset({"error", "failed", "failure"})
 _MAX_REASON = 100  # characters
 
@@ -41,10 +40,13 @@ class AcpAgent(Agent):
     """An agent that runs as `command` in the session's workspace.
 
     It gets the server's environment variables whose names are in `inherited`. Its process group is recorded in the
-    directory `records` while it runs.
+    directory `records` while it runs. It has to be ready within `start_timeout` seconds.
     """
 
-    def __init__(self, command: Sequence[str], inherited: Sequence[str], records: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], inherited: Sequence[str], records: Path, start_timeout: float = 180.0
+    ) -> None:
+        self._start_timeout = start_timeout
         self._command = command
         self._inherited = inherited
         self._records = records
@@ -107,7 +109,7 @@ class AcpAgent(Agent):
             self._connection, is_new = connection, True
         thread_id = turn.input["threadId"]
         with connection.errors():
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(self._start_timeout):
                 if is_new:
                     await connection.initialize()
                 if thread_id not in self._sessions:

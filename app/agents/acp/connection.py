@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from app.agents.acp.files import Files
 from app.agents.acp.permissions import Permissions, to_response
+from app.agents.acp.sign_in import AuthMethod, choose_method, describe_methods
 from app.agents.acp.terminals import Terminals
 from app.agents.acp.transport import LineTransport
 from app.agents.acp.updates import LateUpdates, UpdateQueue
@@ -74,7 +75,9 @@ class AcpConnection:
     `log` gets what the agent writes to standard error, and what goes wrong on the connection.
     """
 
-    def __init__(self, group: ProcessGroup, client: AcpClient, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, group: ProcessGroup, client: AcpClient, environment: Mapping[str, str], log: Callable[[str], None]
+    ) -> None:
         process = group.process
         assert process.stdin is not None  # noqa: S101 - all three are pipes
         assert process.stdout is not None  # noqa: S101
@@ -82,6 +85,8 @@ class AcpConnection:
         self.client = client
         self.capabilities = schema.AgentCapabilities()
         """The agent's, once initialized."""
+        self._auth_methods: Sequence[AuthMethod] = []
+        self._environment = environment
         self._group = group
         self._log = log
         self._updates: UpdateQueue | None = None
@@ -107,6 +112,21 @@ class AcpConnection:
         if response.protocol_version != PROTOCOL_VERSION:
             raise AgentError("The agent speaks another version of the protocol.")
         self.capabilities = response.agent_capabilities or self.capabilities
+        self._auth_methods = response.auth_methods or []
+
+    async def sign_in(self) -> None:
+        """Authenticate by the method that needs no person; raise `AgentError` if there is none or if that fails."""
+        offered = describe_methods(self._auth_methods)
+        self._log(f"requires authentication; it offers: {offered}")
+        method = choose_method(self._auth_methods, self._environment)
+        if method is None:
+            raise AgentError(f"The agent requires authentication. It offers: {offered}")
+        self._log(f"authenticates by the method {method}")
+        try:
+            await self.agent.authenticate(method_id=method)
+        except RequestError as error:
+            self._log(f"refused the method {method}: {error}")
+            raise AgentError(f"The agent refused to authenticate by {method}. It offers: {offered}") from error
 
     def listen(self, session_id: str, request_approval: RequestApproval) -> tuple[UpdateQueue, Permissions]:
         """Begin a turn: return the queue that its session's updates go to from now on, and its permissions."""
@@ -209,7 +229,9 @@ async def connect(
         )
     except OSError as error:
         raise AgentError("The agent could not be started.") from error
-    return AcpConnection(group, AcpClient(Files(workspace), Terminals(workspace, environment, records), log), log)
+    return AcpConnection(
+        group, AcpClient(Files(workspace), Terminals(workspace, environment, records), log), environment, log
+    )
 
 
 async def _log_lines(stream: asyncio.StreamReader, log: Callable[[str], None]) -> None:

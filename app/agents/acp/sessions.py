@@ -8,6 +8,7 @@ from acp import RequestError, schema
 from pydantic import ValidationError
 
 from app.agents.acp.connection import AcpConnection
+from app.agents.acp.sign_in import AUTH_REQUIRED
 from app.agents.port import Turn
 
 RESUME_SECONDS = 30.0
@@ -46,11 +47,22 @@ async def open_session(connection: AcpConnection, turn: Turn) -> AgentSession:
     session = AgentSession.from_state(turn.saved_state)
     options = await _resume(connection, turn, directory, session) if session else None
     if session is None or options is None:
-        made = await connection.agent.new_session(cwd=directory)
+        made = await _new_session(connection, directory)
         session, options = AgentSession(made.session_id), made.config_options or []
     if turn.model:
         await _set_model(connection, turn.model, session.session_id, options, turn.log)
     return session
+
+
+async def _new_session(connection: AcpConnection, directory: str) -> schema.NewSessionResponse:
+    """Make a session, after signing in if the agent requires that."""
+    try:
+        return await connection.agent.new_session(cwd=directory)
+    except RequestError as error:
+        if error.code != AUTH_REQUIRED:
+            raise
+    await connection.sign_in()
+    return await connection.agent.new_session(cwd=directory)
 
 
 async def _resume(

@@ -44,6 +44,7 @@ Flags:
     --hang              … but it never responds
     --die               … but it exits
     --models            offers two models, named small (the first choice) and large
+    --auth METHODS      makes no session before `authenticate`; offers METHODS, as JSON; refuses the method "bad"
     --future            speaks version 99 of the protocol
 """
 
@@ -120,6 +121,7 @@ class Agent:
         self.client = client
         self.prompts: dict[str, int] = {}
         self.models: dict[str, str] = {}
+        self.signed_in = ""
 
     def serve(self) -> None:
         while True:
@@ -135,6 +137,7 @@ class Agent:
 
     def initialize(self, params: Json) -> Json:
         return {
+            "authMethods": json.loads(sys.argv[sys.argv.index("--auth") + 1]) if "--auth" in sys.argv else [],
             "protocolVersion": 99 if "--future" in sys.argv else params["protocolVersion"],
             "agentCapabilities": {
                 "loadSession": "--load" in sys.argv,
@@ -142,7 +145,15 @@ class Agent:
             },
         }
 
+    def authenticate(self, params: Json) -> Json:
+        if params["methodId"] == "bad":
+            raise RpcError(-32000, "Bad key")
+        self.signed_in = params["methodId"]
+        return {}
+
     def session_new(self, params: Json) -> Json:
+        if "--auth" in sys.argv and not self.signed_in:
+            raise RpcError(-32000, "Authentication required")
         assert params["cwd"] == str(Path.cwd())
         session_id = os.urandom(16).hex()
         return {"sessionId": session_id, **self.options(session_id)}
