@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("acp")
 CHATGPT = schema.AuthMethodAgent(id="chatgpt", name="Login with ChatGPT")
 KEY = schema.AuthMethodAgent(id="openai-api-key", name="Use OPENAI_API_KEY")
 VARIABLE = schema.EnvVarAuthMethod(type="env_var", id="key", name="Key", vars=[schema.AuthEnvVar(name="A_KEY")])
-KEPT = schema.AuthMethodAgent(id="cached_token", name="Cached token")
+SAVED = schema.AuthMethodAgent(id="cached_token", name="Cached token")
 TERMINAL = schema.TerminalAuthMethod(type="terminal", id="login", name="Log in")
 ONLY = schema.AuthMethodAgent(id="gateway", name="Use the gateway")
 
@@ -28,8 +28,8 @@ ONLY = schema.AuthMethodAgent(id="gateway", name="Use the gateway")
         ([CHATGPT, KEY], {"OPENAI_API_KEY": "k"}, "openai-api-key"),
         ([CHATGPT, KEY], {"OPENAI_API_KEY": ""}, None),
         ([CHATGPT, KEY], {}, None),
-        ([KEPT, VARIABLE], {"A_KEY": "k"}, "key"),
-        ([KEPT, VARIABLE], {}, "cached_token"),
+        ([SAVED, VARIABLE], {"A_KEY": "k"}, "key"),
+        ([SAVED, VARIABLE], {}, "cached_token"),
         ([schema.AuthMethodAgent(id="gemini-api-key", name="Gemini")], {"GEMINI_API_KEY": "k"}, "gemini-api-key"),
         ([ONLY, CHATGPT, TERMINAL], {}, "gateway"),
         ([TERMINAL], {}, None),

@@ -11,7 +11,7 @@ MAX_SHOWN = 400  # characters of the methods in an error
 AuthMethod = schema.EnvVarAuthMethod | schema.TerminalAuthMethod | schema.AuthMethodAgent
 
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
-_KEPT = re.compile(r"cached|kept|stored|saved|existing|refresh", re.IGNORECASE)
+_SAVED = re.compile(r"cached|kept|stored|saved|existing|refresh", re.IGNORECASE)
 _PERSON = re.compile(
     r"log.?in|sign.?in|oauth|browser|chatgpt|google|subscription|\bsso\b|device|account|personal|terminal|interactive",
     re.IGNORECASE,
@@ -21,7 +21,7 @@ _PERSON = re.compile(
 def choose_method(methods: Sequence[AuthMethod], environment: Mapping[str, str]) -> str | None:
     """Return the id of the method that needs no person, None if there is none.
 
-    That is one whose variables are set, else one that uses what an earlier sign-in has kept, else the only one that
+    That is one whose variables are set, else one that uses what an earlier sign-in has saved, else the only one that
     does not speak of a person's part.
     """
     offered = [method for method in methods if not isinstance(method, schema.TerminalAuthMethod)]
@@ -29,8 +29,8 @@ def choose_method(methods: Sequence[AuthMethod], environment: Mapping[str, str])
         if _variables_are_set(method, environment):
             return method.id
     others = [method for method in offered if isinstance(method, schema.AuthMethodAgent)]
-    if kept := next((method for method in others if _KEPT.search(f"{method.id} {method.name}")), None):
-        return kept.id
+    if saved := next((method for method in others if _SAVED.search(f"{method.id} {method.name}")), None):
+        return saved.id
     unattended = [method for method in others if not _PERSON.search(f"{method.id} {method.name}")]
     return unattended[0].id if len(unattended) == 1 and not _named_variables(unattended[0]) else None
 
