@@ -1,22 +1,27 @@
 """Rules without which generated clients do not compile, or break when a later version of the API adds something."""
 
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from app import errors, spec
+from app.factory import create_app
+from tests.support.contract import TOKEN, CannedBackend, Sent, call, lifespan, settings
 from tests.support.document import closed
 
 DOCUMENT = spec.published(spec.load())
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS: dict[str, Any] = COMPONENTS["schemas"]
 METHODS = {"get", "put", "post", "delete", "patch"}
-OPERATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    operation["operationId"]: (item, operation)
-    for item in DOCUMENT["paths"].values()
+OPERATIONS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    operation["operationId"]: (path, method, item, operation)
+    for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
     if method in METHODS
 }
@@ -65,7 +70,7 @@ def answers() -> set[str]:
                 yield name
                 yield from follow(SCHEMAS[name])
 
-    responses = [operation["responses"] for _, operation in OPERATIONS.values()]
+    responses = [operation["responses"] for *_, operation in OPERATIONS.values()]
     return {name for found in responses for response in found.values() for name in follow(resolve(response))}
 
 
@@ -81,7 +86,7 @@ def test_no_two_names_are_equal_but_for_case_and_underscores() -> None:
 
 @each_operation
 def test_no_two_parameters_of_an_operation_have_names_that_collide(operation_id: str) -> None:
-    item, operation = OPERATIONS[operation_id]
+    _, _, item, operation = OPERATIONS[operation_id]
     names = [resolve(found)["name"] for found in [*item["parameters"], *operation.get("parameters", [])]]
     assert collisions(names) == []
 
@@ -162,19 +167,35 @@ def test_the_codes_of_errors_are_listed_in_an_open_string() -> None:
 @each_operation
 def test_each_error_response_lists_its_codes(operation_id: str) -> None:
     codes = SCHEMAS["Error"]["properties"]["code"]["x-extensible-enum"]
-    for status, reference in OPERATIONS[operation_id][1]["responses"].items():
+    for status, reference in OPERATIONS[operation_id][3]["responses"].items():
         response = resolve(reference)
         if status[0] not in "23":
             assert response["x-error-codes"], status
             assert set(response["x-error-codes"]) <= set(codes), status
 
 
-def test_the_examples_of_output_work_together() -> None:
-    """A page is read of events only, so the example of `format` must not be a transcript."""
-    _, operation = OPERATIONS["get_session_output"]
-    examples = {found["name"]: found["example"] for found in map(resolve, operation["parameters"])}
-    assert {"after", "limit"} <= examples.keys()
-    assert examples["format"] == "events"
+@each_operation
+async def test_the_examples_of_an_operation_work_together(operation_id: str, tmp_path: Path) -> None:
+    """Mock servers and "try it" send the examples of all parameters at once, and the fields' own examples as body."""
+    path, method, item, operation = OPERATIONS[operation_id]
+    given = [resolve(found) for found in [*item["parameters"], *operation.get("parameters", [])]]
+    query = urlencode([(found["name"], found["example"]) for found in given if found["in"] == "query"], doseq=True)
+    names = {found["name"]: str(found["example"]) for found in given if found["in"] != "query"}
+    headers = [(found["name"], names[found["name"]]) for found in given if found["in"] == "header"]
+    bodies = [b""]
+    if body := operation.get("requestBody", {}).get("content", {}).get("application/json"):
+        schema = resolve(body["schema"])
+        fields = {name: resolve(field) for name, field in schema["properties"].items()}
+        together = {name: field["example"] for name, field in fields.items() if "example" in field}
+        bodies = [json.dumps(example["value"]).encode() for example in body["examples"].values()]
+        bodies += [json.dumps(together).encode()] if set(schema.get("required", [])) <= together.keys() else []
+    async with lifespan(app := create_app(settings(tmp_path), CannedBackend())):
+        for content in bodies:
+            sent = Sent(
+                method.upper(), f"/v1{path.format(**names)}?{query}", (("Authorization", TOKEN), *headers), content
+            )
+            answer = await call(app, sent)
+            assert answer.status < 400, answer.body
 
 
 def test_an_extension_is_explained_or_not_published() -> None:
