@@ -1,5 +1,6 @@
 """From the AGENT setting to agents."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,4 +30,14 @@ def agent_factory(
         case "acp":
             from app.agents.acp.agent import AcpAgent  # noqa: PLC0415
 
-            return lambda: AcpAgent(setting.command, inherited, records, start_timeout)
+            command = (find_program(setting.command[0]), *setting.command[1:])
+            return lambda: AcpAgent(command, inherited, records, start_timeout)
+
+
+def find_program(name: str) -> str:
+    """Return the program that the server itself would run, which a session's workspace or variables cannot replace.
+
+    A name that is not found is returned as it is, and fails when an agent is started; a relative path becomes absolute.
+    """
+    found = shutil.which(name) or name
+    return str(Path(found).absolute()) if "/" in found else found

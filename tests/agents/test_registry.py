@@ -8,7 +8,7 @@ from app.agents.acp.agent import AcpAgent
 from app.agents.agui import AguiAgent
 from app.agents.demo import DemoAgent
 from app.agents.port import Agent
-from app.agents.registry import agent_factory
+from app.agents.registry import agent_factory, find_program
 from app.settings import parse_agent
 
 
@@ -28,3 +28,17 @@ def test_an_agui_agent_has_the_url_of_the_setting() -> None:
     )()
     assert isinstance(agent, AguiAgent)
     assert agent._url == "http://agent/run?x=1"
+
+
+def test_the_program_is_the_servers_even_if_a_workspace_has_one_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "agent"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "bin")
+    assert find_program("agent") == str(program)
+    assert find_program("bin/agent") == str(program)
+    assert find_program("bin/missing") == str(program.with_name("missing"))
+    assert find_program("missing") == "missing"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from app import labels
-from app.engine import repositories
+from app.engine import repositories, session_variables
 from app.engine.signals import Signals
 from app.lifecycle import Action
 from app.models.caller import Caller
@@ -62,6 +62,7 @@ class EmbeddedSessions:
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """Create the session with its task as its first run; its workspace is made in the background."""
         repositories.check(new, self._git_protocols)
+        session_variables.check(new)
         labels.check(new.labels)
         stored = await self._database.write(commands.create_session, caller.project, new, caller.idempotency_key)
         if stored.session:
