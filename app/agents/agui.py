@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 
 from app.agents.port import Agent, AgentError, Turn
-from app.agents.sse import Decoder, EventTooLarge
 from app.agui.lenient import UNREADABLE
+from app.agui.sse import Decoder, EventTooLarge
 from app.agui.whole_text import decode_leniently
 
 CONNECT_SECONDS = 10.0

@@ -1,6 +1,6 @@
 """Pages of a log: as much as one response or one step of a stream sends."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -36,35 +36,30 @@ def stream_events(events: Iterable[Event]) -> list[StreamEvent]:
 
 
 class PageBuilder:
-    """A page that is filled from a log that arrives in batches; once it is `full`, more events change nothing.
+    """A page that is filled from a log that arrives in batches; once it is `full`, more events change nothing."""
 
-    It begins after the position `after`.
-    """
-
-    def __init__(self, page: LogPage, after: int, *, compacted: bool) -> None:
+    def __init__(self, page: LogPage, *, compacted: bool) -> None:
         self.full = False
         self._page = page
-        self._after = after
         self._merger = DeltaMerger() if compacted else None
         self._events: list[Event] = []
         self._last_position = 0
 
-    def feed(self, events: Iterable[Event]) -> bool:
-        """Add the next events of the log, and return whether the page is full."""
-        found = [event for event in events if event.position > self._after]
-        if found:
-            self._last_position = found[-1].position
-            self._events += self._merger.feed(found) if self._merger else found
+    def feed(self, events: Sequence[Event]) -> bool:
+        """Add the next events, the first of which begin the page, and return whether it is full."""
+        if events:
+            self._last_position = events[-1].position
+            self._events += self._merger.feed(events) if self._merger else events
             self.full = len(self._first_page()) < len(self._events)
         return self.full
 
-    def finish(self) -> tuple[list[msgspec.Raw], str | None]:
-        """Return the events of the page, and the cursor of the next page if there is one."""
+    def finish(self) -> tuple[list[msgspec.Raw], int | None]:
+        """Return the events of the page, and the position of the last one if others follow it."""
         if self._merger:
             self._events += self._merger.finish()
         events = self._first_page()
         more = bool(events) and events[-1].position < self._last_position
-        return [event.raw for event in events], to_cursor(events[-1].position) if more else None
+        return [event.raw for event in events], events[-1].position if more else None
 
     def _first_page(self) -> list[Event]:
         return list(first_page(self._events, self._page))

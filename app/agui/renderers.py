@@ -38,9 +38,9 @@ class RunSummarizer:
         """Return whether the log has an event of the run."""
         return self._builder.has(run_id)
 
-    def summaries(self, *, session_running: bool) -> list[RunSummary]:
+    def summaries(self, *, session_running: bool, lost_before: int | None = None) -> list[RunSummary]:
         """Return a summary of each run so far."""
-        return self._builder.summaries(session_running=session_running)
+        return self._builder.summaries(session_running=session_running, lost_before=lost_before)
 
 
 class TranscriptWriter:

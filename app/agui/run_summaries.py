@@ -30,14 +30,17 @@ _SUMMARIZED = frozenset({"RUN_STARTED", "TEXT_MESSAGE_START", "MESSAGES_SNAPSHOT
 class _Run(msgspec.Struct, eq=False):
     """A run so far; times are in ms.
 
-    `first` is the position of its first event. `begun` is that of RUN_STARTED, or until there is one of the first
-    event that is not RAW: the platform writes RAW events of runs that have not begun.
+    `first` and `last` are the positions of its first and last event. `begun` is that of RUN_STARTED, or until there is
+    one of the first event that only a run at work sends: for a run that it has accepted, the platform writes RAW events
+    and a snapshot of its messages, with the time. `restored` says that it has a snapshot without a time.
     """
 
     run_id: str
     first: int
+    last: int = 0
     begun: int | None = None
     started: bool = False
+    restored: bool = False
     thread_id: str | None = None
     started_at: int | None = None
     finished_at: int | None = None
@@ -58,8 +61,9 @@ class _Run(msgspec.Struct, eq=False):
         if self.thread_id is None:
             self.thread_id = next((event.thread_id for event in events if event.thread_id), None)
         if self.begun is None:
-            self.begun = next((event.position for event in events if event.type != "RAW"), None)
-        if self.started_at is None:
+            self._begin(events)
+        self.last = events[-1].position
+        if self.started_at is None and self.begun is not None:
             self.started_at = _first_time(events)
         done = 0
         for index in [index for index, event in enumerate(events) if event.type in _SUMMARIZED]:
@@ -67,6 +71,24 @@ class _Run(msgspec.Struct, eq=False):
             self._observe(events[index])
             done = index + 1
         self._set_time(events[done:])
+
+    def _begin(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.type == "MESSAGES_SNAPSHOT":
+                self.restored = self.restored or event.timestamp is None
+            elif event.type != "RAW":
+                self.begun = event.position
+                return
+
+    @property
+    def is_queued(self) -> bool:
+        """Return whether the run has been accepted and has not begun."""
+        return self.begun is None and not self.restored
+
+    @property
+    def has_worked(self) -> bool:
+        """Return whether the run has sent anything after its beginning."""
+        return self.begun is not None and (self.last > self.begun or self.final_status is not None)
 
     def _set_time(self, events: Sequence[Event]) -> None:
         if (time := _first_time(reversed(events))) is not None:
@@ -103,15 +125,20 @@ def _first_time(events: Iterable[Event]) -> int | None:
     return next((event.timestamp for event in events if event.timestamp is not None), None)
 
 
-def summaries(events: Iterable[Event], *, session_running: bool) -> list[RunSummary]:
+def summaries(events: Iterable[Event], *, session_running: bool, lost_before: int | None = None) -> list[RunSummary]:
     """Return a summary of each run in the order in which they began; error texts are not yet fit for clients.
 
-    A run without a terminal event is running only while its session is and no later run of its thread has begun. Any
-    other such run was aborted and counts as an error. Events without a run id belong to no run.
+    A run that was accepted and has not begun is queued. One without a terminal event is running only while its session
+    is and no later run of its thread is at work; any other such run was aborted and counts as an error. That a later
+    one has begun is not enough, since its RUN_STARTED may precede the last events of the run before. Events without a
+    run id belong to no run.
+
+    A queued run is lost, and counts as an error, if its thread has times and none is later than `lost_before`, in
+    ms.
     """
     builder = SummaryBuilder()
     builder.feed(events)
-    return builder.summaries(session_running=session_running)
+    return builder.summaries(session_running=session_running, lost_before=lost_before)
 
 
 class SummaryBuilder:
@@ -135,30 +162,56 @@ class SummaryBuilder:
         """Return whether there is an event of the run."""
         return normalize_run_id(run_id) in map(normalize_run_id, self._runs)
 
-    def summaries(self, *, session_running: bool) -> list[RunSummary]:
+    def summaries(self, *, session_running: bool, lost_before: int | None = None) -> list[RunSummary]:
         """Return a summary of each run so far."""
-        ordered = sorted(self._runs.values(), key=lambda run: run.first if run.begun is None else run.begun)
-        last_begun = {run.thread_id: run for run in ordered if run.begun is not None}
+        ordered = sorted(self._runs.values(), key=lambda run: (run.is_queued, run.begun or run.first))
+        last_at_work = {run.thread_id: run for run in ordered if run.has_worked}
         following = _following(ordered)
-        return [
-            RunSummary(
-                run_id=run.run_id,
-                status=_status_of_waiting(following.get(run.run_id), session_running=session_running)
-                if run.final_status is RunStatus.WAITING
-                else run.final_status
-                or _status_without_end(run, last_begun.get(run.thread_id), session_running=session_running),
-                continued_by=following.get(run.run_id) if run.final_status is RunStatus.WAITING else None,
-                event_count=run.event_count,
-                thread_id=run.thread_id,
-                started_at=run.started_at,
-                finished_at=run.finished_at,
-                user_message=run.user_message,
-                answer=run.answer.answer if run.final_status else None,
-                error=run.error,
-                usage=run_usage,
+        found = [
+            self._summary(
+                run,
+                run_usage,
+                _status(
+                    run, last_at_work.get(run.thread_id), following.get(run.run_id), session_running=session_running
+                ),
+                following.get(run.run_id),
             )
             for run, run_usage in zip(ordered, _usage_by_run(ordered), strict=True)
         ]
+        return found if lost_before is None else self._without_lost(found, lost_before)
+
+    def _without_lost(self, found: list[RunSummary], lost_before: int) -> list[RunSummary]:
+        active = {run.thread_id for run in found if run.status is RunStatus.RUNNING}
+        times: dict[str | None, int] = {}
+        for run in self._runs.values():
+            times[run.thread_id] = max(times.get(run.thread_id, 0), run.last_at or 0)
+        for each in found:
+            waits = each.status is RunStatus.QUEUED and each.thread_id not in active
+            if waits and 0 < times[each.thread_id] <= lost_before:
+                each.status = RunStatus.ERROR
+        return found
+
+    @staticmethod
+    def _summary(run: _Run, run_usage: Usage | None, status: RunStatus, following: str | None) -> RunSummary:
+        return RunSummary(
+            run_id=run.run_id,
+            status=status,
+            continued_by=following if run.final_status is RunStatus.WAITING else None,
+            event_count=run.event_count,
+            thread_id=run.thread_id,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            user_message=run.user_message,
+            answer=run.answer.answer if run.final_status else None,
+            error=run.error,
+            usage=run_usage,
+        )
+
+
+def _status(run: _Run, last_at_work: _Run | None, following: str | None, *, session_running: bool) -> RunStatus:
+    if run.final_status is RunStatus.WAITING:
+        return _status_of_waiting(following, session_running=session_running)
+    return run.final_status or _status_without_end(run, last_at_work, session_running=session_running)
 
 
 def _following(ordered: Iterable[_Run]) -> dict[str, str]:
@@ -191,6 +244,9 @@ def _usage_by_run(runs: Iterable[_Run]) -> Iterator[Usage | None]:
         yield run_usage
 
 
-def _status_without_end(run: _Run, last_of_thread: _Run | None, *, session_running: bool) -> RunStatus:
-    overtaken = last_of_thread is not None and last_of_thread is not run and run.begun is not None
+def _status_without_end(run: _Run, last_at_work: _Run | None, *, session_running: bool) -> RunStatus:
+    if run.is_queued:
+        return RunStatus.QUEUED
+    begun = last_at_work.begun if last_at_work else None
+    overtaken = begun is not None and run.begun is not None and begun > run.begun
     return RunStatus.RUNNING if session_running and not overtaken else RunStatus.ERROR

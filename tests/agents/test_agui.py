@@ -12,7 +12,7 @@ import requests
 
 from app.agents.agui import AguiAgent
 from app.agents.port import AgentError
-from app.agents.sse import MAX_EVENT_BYTES
+from app.agui.sse import MAX_EVENT_BYTES
 from tests.support.agents.raw import HEAD, raw_server
 from tests.support.agents.turns import checked, events_of, text_of, turn, types_of
 from tests.support.deadline import eventually

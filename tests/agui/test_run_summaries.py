@@ -65,7 +65,9 @@ def test_an_unfinished_run_is_running_only_while_its_session_is() -> None:
 
 def test_an_unfinished_run_is_an_error_once_a_later_run_of_its_thread_has_begun() -> None:
     later = raw("RUN_STARTED", run="r2")
-    assert statuses(raw("RUN_STARTED"), later) == {"r1": "error", "r2": "running"}
+    assert statuses(raw("RUN_STARTED"), later) == {"r1": "running", "r2": "running"}
+    words = raw("TEXT_MESSAGE_START", run="r2")
+    assert statuses(raw("RUN_STARTED"), later, words) == {"r1": "error", "r2": "running"}
     assert statuses(raw("RUN_STARTED"), later, raw("RUN_FINISHED", run="r2")) == {"r1": "error", "r2": "completed"}
 
 
@@ -76,8 +78,10 @@ def test_runs_of_two_threads_are_independent() -> None:
 
 def test_a_waiting_run_does_not_end_the_one_before() -> None:
     waiting = raw("RAW", run="r2", event={"hidden": True})
-    assert statuses(raw("RUN_STARTED"), waiting) == {"r1": "running", "r2": "running"}
-    assert statuses(waiting, raw("RUN_STARTED")) == {"r2": "running", "r1": "running"}
+    noted = raw("MESSAGES_SNAPSHOT", run="r2", messages=[{"id": "m", "role": "user", "content": "hi"}], timestamp=1)
+    for events in ([waiting], [noted], [waiting, noted]):
+        assert statuses(raw("RUN_STARTED"), *events) == {"r1": "running", "r2": "queued"}
+        assert statuses(*events, raw("RUN_STARTED")) == {"r1": "running", "r2": "queued"}
 
 
 def test_runs_are_in_the_order_in_which_they_began() -> None:

@@ -10,6 +10,7 @@ from app.agui.events import EventBatch
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 from app.agui.renderers import RunSummarizer, TranscriptWriter
 from app.agui.run_filter import RunFilter
+from app.backends.ambient.cursors import Cursor
 from app.backends.ambient.log_cache import MIN_LOG_BYTES, Checkpoint, Checkpoints, LogCache, memory_size
 from tests.bench import exports
 from tests.support.agui_samples import raw
@@ -97,7 +98,7 @@ def checkpoints(cache: LogCache, key: str, count: int = 0) -> int:
     with cache.checkpoints(key) as found:
         before = found.size // 250
         for position in range(before, before + count):
-            found.add(Checkpoint(position, False, LogPrefix(MIN_LOG_BYTES, b"")))
+            found.add(Checkpoint(Cursor(position), position, False, LogPrefix(MIN_LOG_BYTES, b"")))
     return before
 
 
@@ -112,12 +113,12 @@ def test_checkpoints_are_cached_with_the_views() -> None:
 
 def test_reading_starts_at_the_last_checkpoint_before_the_position() -> None:
     found = Checkpoints()
-    assert found.before(100) is None
+    assert found.before(Cursor(100)) is None
     for position in (10, 20, 20, 15, 30):
-        found.add(Checkpoint(position, False, LogPrefix(MIN_LOG_BYTES + position, b"")))
-    starts = [found.before(after) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
+        found.add(Checkpoint(Cursor(position), position, False, LogPrefix(MIN_LOG_BYTES + position, b"")))
+    starts = [found.before(Cursor(after)) for after in (0, 9, 10, 19, 20, 29, 30, 99)]
     assert [start and start.position for start in starts] == [None, None, 10, 10, 20, 20, 30, 30]
-    found.add(Checkpoint(40, False, LogPrefix(MIN_LOG_BYTES - 1, b"")))
+    found.add(Checkpoint(Cursor(40), 40, False, LogPrefix(MIN_LOG_BYTES - 1, b"")))
     assert found.size == 750
 
 

@@ -200,14 +200,14 @@ class TestListRuns:
         first = (await backend.send_message(CALLER, "s1", HELLO)).value
         second = (await backend.send_message(CALLER, "s1", MessageCreate(content="again"))).value
         queued = RunSummary(
-            run_id=second.run_id, status=RunStatus.QUEUED, event_count=0, thread_id="s1", user_message="again"
+            run_id=second.run_id, status=RunStatus.QUEUED, event_count=1, thread_id="s1", user_message="again"
         )
         listed = await runs(backend)
         assert [one.run_id for one in listed] == [first.run_id, second.run_id]
         assert listed[1] == queued
         assert await backend.get_run(CALLER, "s1", second.run_id) == queued
         assert await runs(backend, RunStatus.QUEUED) == [queued]
-        assert await events(backend, second.run_id) == []
+        assert [json.loads(event)["type"] for event in await events(backend, second.run_id)] == ["MESSAGES_SNAPSHOT"]
         platform.runner.finish("s1")
         assert [one.status for one in await runs(backend)] == [RunStatus.COMPLETED, RunStatus.RUNNING]
         assert await runs(backend, RunStatus.QUEUED) == []
@@ -226,7 +226,7 @@ class TestListRuns:
         platform.runner.finish("s1")
         platform.runner.finish("s1")
         types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
-        assert (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+        assert (types[0], types[-1]) == ("MESSAGES_SNAPSHOT", "RUN_FINISHED")
 
     async def test_run_that_does_not_start_is_given_up_when_none_is_active(
         self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
@@ -239,7 +239,7 @@ class TestListRuns:
         monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
         types = [json.loads(bytes(frame.event))["type"] async for page in stream.pages for frame in page]
         assert types[-1:] == ["RUN_ERROR"]
-        assert await runs(backend) == []
+        assert [run.status for run in await runs(backend)] == [RunStatus.ERROR]
 
     async def test_cost_of_a_run_is_the_increase_of_its_process_total(
         self, platform: FakePlatform, backend: AmbientBackend
@@ -313,7 +313,10 @@ class TestOutput:
         platform.runner.append("s1", b"null", b'"x"', b"[1]", b'{"type":"A"}', b"7")
         assert await events(backend) == [b'{"type":"A"}']
 
-    async def test_deltas_are_joined_when_the_format_is_compact(self, backend: AmbientBackend) -> None:
+    async def test_deltas_are_joined_when_the_format_is_compact(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.rewrites = False
         await backend.send_message(CALLER, "s1", HELLO)
         deltas = [json.loads(event) for event in await events(backend, format=OutputFormat.COMPACT)]
         assert [event["delta"] for event in deltas if event["type"] == "TEXT_MESSAGE_CONTENT"] == ["Hello!"]
@@ -423,5 +426,6 @@ async def test_log_of_a_deleted_session_is_not_read(platform: FakePlatform, back
     with pytest.raises(SessionNotFound):
         await events(backend)
     platform.add_session("demo", "s1")
+    platform.runner.logs.clear()
     with pytest.raises(RunNotFound):
         await backend.get_run(CALLER, "s1", accepted.run_id)

@@ -110,17 +110,15 @@ class TestEnds:
             events = [frame.event for frame in stream]
         assert (events[0]["type"], events[-1]["type"]) == ("RUN_STARTED", "RUN_ERROR")
 
-    def test_a_platform_that_fails_ends_the_stream_with_an_error(
-        self, platform: PlatformStage, platform_api: Api
-    ) -> None:
+    def test_a_refused_token_ends_the_stream_with_an_error(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
         platform.platform.runner.pace = "open"
         with platform_api.run_agent(session_id, messages=[user("Hello")]) as stream:
             frames = iter(stream)
             assert next(frames).event["type"] == "RUN_STARTED"
-            platform.platform.always("export", failures.error(500, "boom"))
+            platform.platform.always("get", failures.error(401, "Token expired or invalid"))
             [end] = [frame.event for frame in frames]
-        assert (end["type"], end["code"]) == ("RUN_ERROR", "backend_error")
+        assert (end["type"], end["code"]) == ("RUN_ERROR", "unauthorized")
 
 
 class TestRefusals:

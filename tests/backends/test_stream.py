@@ -262,15 +262,15 @@ class TestThePlatform:
             platform.platform.runner.logs[session_id] = [b'{"type":"CUSTOM"}'] * (len(log) + 3)
             assert list(frames) == []
 
-    def test_a_platform_that_fails_cuts_the_connection(self, platform: PlatformStage, platform_api: Api) -> None:
+    def test_a_refused_token_cuts_the_connection(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")
         with platform_api.stream(session_id) as stream:
             frames = iter(stream)
             next(frames)
-            platform.platform.always("export", failing)
+            platform.platform.always("get", refusing)
             with pytest.raises(requests.exceptions.ChunkedEncodingError):
                 list(frames)
 
 
-async def failing(_request: web.Request) -> web.Response:
-    return web.Response(status=500)
+async def refusing(_request: web.Request) -> web.Response:
+    return web.Response(status=401)

@@ -19,8 +19,8 @@ tokens    any token may do anything unless `tokens` maps it to a project and a r
 failures  `next` and `always` replace the response to an operation by a reaction of `tests.support.platform_failures`
 requests  `requests`, `operations()` and `last()` tell what was received
 
-The operations are health, list, create, get, update, rename, annotate, delete, start, stop, run, interrupt, export and
-logs.
+The operations are health, list, create, get, update, rename, annotate, delete, start, stop, run, interrupt, events,
+export and logs. With `rewrites`, as the platform does since March 2026, the end of a run deletes what does not last.
 """
 
 import asyncio
@@ -79,6 +79,7 @@ class FakePlatform:
         auto: bool = False,
         tokens: dict[str, tuple[str, str]] | None = None,
         model_manifest: bool = False,
+        rewrites: bool = True,
     ) -> None:
         self.url = ""
         self.auto = auto
@@ -86,10 +87,12 @@ class FakePlatform:
         self.model_manifest = model_manifest
         self.requests: list[Recorded] = []
         self.sessions: dict[str, dict[str, Json]] = defaultdict(dict)
-        self.runner = Runner()
+        self.runner = Runner(rewrites=rewrites)
         self._next: dict[str, list[Reaction]] = defaultdict(list)
         self._always: dict[str, Reaction] = {}
         self._last_name = 0
+        self.heartbeat = 15.0
+        self._streams: list[asyncio.Queue[bytes | None]] = []
 
     # For tests
 
@@ -137,6 +140,16 @@ class FakePlatform:
     def last(self, operation: str) -> Recorded:
         """Return the last request of an operation."""
         return next(request for request in reversed(self.requests) if request.operation == operation)
+
+    def drop_streams(self) -> None:
+        """Cut all live streams, as a restart of the backend does."""
+        for lines in list(self._streams):
+            self._loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    @property
+    def streams(self) -> int:
+        """Return how many live streams are open."""
+        return len(self._streams)
 
     def settle(self) -> None:
         """Do what the platform's operator would do sooner or later: every session reaches its desired phase."""
@@ -200,6 +213,7 @@ class FakePlatform:
             ("POST", one + "/stop", self._stop_session),
             ("POST", one + "/agui/run", self._run),
             ("POST", one + "/agui/interrupt", self._interrupt),
+            ("GET", one + "/agui/events", self._events),
             ("GET", one + "/export", self._export),
             ("GET", one + "/logs", self._logs),
         ):
@@ -393,6 +407,43 @@ class FakePlatform:
         body = json.dumps(head).encode().removesuffix(b"}") + b',"aguiEvents":%b,"hasLegacy":false}' % events
         disposition = {"Content-Disposition": f'attachment; filename="{name}-export.json"'}
         return web.Response(body=body, content_type="application/json", headers=disposition)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Send the log and then what comes; with an empty log not even the head is sent until the first event."""
+        name = request.match_info["session"]
+        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+        def listen(line: bytes) -> None:
+            self._loop.call_soon_threadsafe(lines.put_nowait, line)
+
+        with self.runner.lock:
+            pending = list(self.runner.logs.get(name) or ())
+            self.runner.listeners.setdefault(name, []).append(listen)
+        self._streams.append(lines)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        try:
+            while True:
+                line = pending.pop(0) if pending else await self._line(lines)
+                if line is None:
+                    break
+                if not response.prepared:
+                    await response.prepare(request)
+                await response.write(line if line.startswith(b":") else b"data: %b\n\n" % line)
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            pass  # the reader has left
+        finally:
+            self._streams.remove(lines)
+            self.runner.listeners[name].remove(listen)
+        return response
+
+    async def _line(self, lines: "asyncio.Queue[bytes | None]") -> bytes | None:
+        try:
+            async with asyncio.timeout(self.heartbeat):
+                return await lines.get()
+        except TimeoutError:
+            return b": heartbeat\n\n"
 
     async def _logs(self, _request: web.Request) -> web.Response:
         """Respond as a platform without this endpoint."""

@@ -1,14 +1,19 @@
 """The runner of the fake platform: writes what a run leaves in a session's log, in the shapes of the real one."""
 
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
+from tests.support.platform_recordings import encode
+
 Json = dict[str, Any]
 ROLES = ("user", "assistant", "system", "developer", "tool", "activity", "reasoning")
+LASTING = ("RUN_", "STEP_", "MESSAGES_SNAPSHOT", "STATE_SNAPSHOT", "ACTIVITY_SNAPSHOT", "RAW", "CUSTOM", "META")
+"""What the types of events begin with that stay in a log when it is rewritten."""
 
 
 class Runner:
@@ -16,9 +21,16 @@ class Runner:
 
     `pace` says how far a run gets by itself: `finish` to its end, `open` to its beginning (`finish()` ends it), `wait`
     nowhere (`begin()` starts it). Runs of one thread follow one another. Without `obeys` an interrupt has no effect.
+
+    The platform of March 2026 and later `rewrites` a log: it appends a snapshot of a run's input when it accepts the
+    run, and at each run's end it deletes from the whole log what does not last. Every event goes to `listeners`, by the
+    name of the session, in the form in which the live stream has it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, rewrites: bool = False) -> None:
+        self.rewrites = rewrites
+        self.lock = threading.Lock()  # held while an event is stored and sent, and while a listener reads the log
+        self.listeners: dict[str, list[Callable[[bytes], None]]] = {}
         self.logs: dict[str, list[bytes] | None] = {}
         self.pace: Literal["finish", "open", "wait"] = "finish"
         self.obeys = True
@@ -32,10 +44,29 @@ class Runner:
         lines = self.logs.setdefault(name, [])
         if lines is None:
             lines = self.logs[name] = []
-        lines.extend(
-            event if isinstance(event, bytes) else json.dumps(event, sort_keys=True, separators=(",", ":")).encode()
-            for event in events
-        )
+        for event in events:
+            with self.lock:
+                lines.append(event if isinstance(event, bytes) else encode(event))
+                self._notify(name, event if isinstance(event, bytes) else _live(event))
+
+    def _notify(self, name: str, line: bytes) -> None:
+        for listener in list(self.listeners.get(name, ())):
+            listener(line)
+
+    def play(self, name: str, stored: bytes, live: bytes) -> None:
+        """Append an event of a recording, in both its forms, and rewrite the log if it ends a run."""
+        with self.lock:
+            self.logs[name] = [*(self.logs.get(name) or ()), stored]
+            if json.loads(stored)["type"] in {"RUN_FINISHED", "RUN_ERROR"}:
+                self.rewrite(name)
+            self._notify(name, live)
+
+    def rewrite(self, name: str) -> None:
+        """Delete from the log what does not last, if the platform does that and the log has a snapshot."""
+        lines = self.logs.get(name) or []
+        events = [json.loads(line) for line in lines]
+        if self.rewrites and any(event.get("type") == "MESSAGES_SNAPSHOT" for event in events):
+            self.logs[name] = [line for line, event in zip(lines, events, strict=True) if _lasts(event)]
 
     def prompt(self, name: str, text: str) -> None:
         """Run a session's task, which the real runner sends itself as a hidden message."""
@@ -52,6 +83,8 @@ class Runner:
             if isinstance(message, dict) and isinstance(hidden := message.get("metadata"), dict) and hidden:
                 event = {"hidden": True, "messageId": message.get("id"), "type": "message_metadata"}
                 self.append(name, {"type": "RAW", "event": event} | ids)
+        if self.rewrites and messages and not any(isinstance(one.get("content"), list) for one in messages):
+            self.append(name, {"messages": messages} | ids | {"timestamp": _ms(), "type": "MESSAGES_SNAPSHOT"})
         if not up:
             self._fail(name, ids, "Runner is not available")
         elif not all(isinstance(one, dict) and one.get("id") and one.get("role") in ROLES for one in messages):
@@ -85,6 +118,7 @@ class Runner:
             self.append(name, *self._turn(run))
             finished |= {"timestamp": _ms(), "result": result}
         self.append(name, finished)
+        self.rewrite(name)
         self.begin(name, thread)
 
     def interrupt(self, name: str) -> bool:
@@ -105,6 +139,7 @@ class Runner:
     def _fail(self, name: str, ids: Json, text: str) -> None:
         """Write what the backend itself writes for a run that did not reach a runner: events without timestamps."""
         self.append(name, {"type": "RUN_STARTED"} | ids, {"type": "RUN_ERROR", "message": text} | ids)
+        self.rewrite(name)
 
     def _turn(self, run: Json) -> Iterator[Json]:
         """Yield a thought, a message and a tool call, then the snapshot of the run's messages."""
@@ -134,6 +169,23 @@ class Runner:
             {"id": f"{call}-result", "name": "Bash"} | result,
         ]
         yield {"type": "MESSAGES_SNAPSHOT", "messages": messages} | ids
+
+
+def _lasts(event: Json) -> bool:
+    asks = event["type"] == "TOOL_CALL_START" and event.get("toolCallName") == "AskUserQuestion"
+    return asks or event["type"].startswith(LASTING)
+
+
+def _live(event: Json) -> bytes:
+    """Return an event as the live stream has it: with the ids in snake_case, in camelCase or none, by its type."""
+    camel = {"threadId", "runId"}
+    if event["type"].startswith(("TEXT_", "TOOL_")) and "run_id" in event:
+        hidden = camel
+    elif event["type"] == "MESSAGES_SNAPSHOT" and "timestamp" not in event:
+        hidden = camel | {"thread_id", "run_id"}
+    else:
+        hidden = set()
+    return json.dumps({key: value for key, value in event.items() if key not in hidden}).encode()
 
 
 def _ids(run: Json) -> Json:

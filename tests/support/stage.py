@@ -247,7 +247,7 @@ def settings(**chosen: Any) -> Settings:
 def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[PlatformStage]:
     """Yield a server in front of a fake platform, with a timeout of that many seconds."""
     with (
-        FakePlatform() as platform,
+        FakePlatform(rewrites=False) as platform,  # whose logs, as the embedded backend's, keep all events
         TemporaryDirectory() as data,
         platform_server(platform, loop, timeout, Path(data) / "idempotency.db") as stage,
     ):

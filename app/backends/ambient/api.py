@@ -1,7 +1,7 @@
 """The platform's HTTP API: one method for each endpoint, with a metric and a trace span for each call."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import lru_cache, partial
 from http import HTTPMethod, HTTPStatus
 from time import perf_counter
@@ -158,18 +158,46 @@ class PlatformApi:
 
         Read the session first: the platform exports the log of any session of that name, in whatever project it is.
         """
-        with _Observation(self._observe, "export"):
+        pieces = self._stream("export", caller, _sessions(caller, session_id, "export"))
+        async with aclosing(pieces):
+            head = await anext(pieces)
+            if head.status == HTTPStatus.NOT_FOUND:
+                yield b"{}"
+                return
+            async for piece in pieces:
+                yield piece.body
+
+    async def events(self, caller: Caller, session_id: str) -> AsyncGenerator[bytes, None]:
+        """GET the live stream of a session's log: nothing once it is connected, then pieces of server-sent events.
+
+        It repeats the log and then has what comes. Without any event even the head may take 15 seconds. It goes on
+        until the connection breaks, which is an error. Read the session first.
+        """
+        pieces = self._stream("events", caller, _sessions(caller, session_id, "agui", "events"))
+        async with aclosing(pieces):
+            head = await anext(pieces)
+            if head.status != HTTPStatus.OK or head.media_type != "text/event-stream":
+                raise BackendUnavailable
+            yield b""
+            async for piece in pieces:
+                yield piece.body
+
+    async def _stream(self, operation: str, caller: Caller, target: str) -> AsyncGenerator[Response, None]:
+        """Send a GET; yield the response's head, then pieces of its body. A 404 has no body, other errors raise."""
+        with _Observation(self._observe, operation):
             # The span is not made current: between two pieces their reader may be elsewhere.
-            span = self._tracing.start_call("export", HTTPMethod.GET) if self._tracing else None
+            span = self._tracing.start_call(operation, HTTPMethod.GET) if self._tracing else None
             try:
                 with translate_errors:
                     headers = self._headers(caller, b"", span)
-                    async with self._client.stream(_sessions(caller, session_id, "export"), headers) as streamed:
+                    async with self._client.stream(target, headers) as streamed:
                         if span:
                             span.set_attribute("http.response.status_code", streamed.status)
+                        head = Response(streamed.status, streamed.media_type, b"")
                         if streamed.status == HTTPStatus.OK:
+                            yield head
                             async for piece in streamed:
-                                yield piece
+                                yield head._replace(body=piece)
                             return
                         response = await streamed.read()
             finally:
@@ -177,7 +205,7 @@ class PlatformApi:
                     span.end()
             if response.status != HTTPStatus.NOT_FOUND:
                 raise _error(response)
-            yield b"{}"
+            yield head
 
     # One call
 

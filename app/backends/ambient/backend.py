@@ -7,11 +7,11 @@ from typing import Any
 from app.backend import Backend
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.idempotency import IdempotencyStore
+from app.backends.ambient.live_log import LiveLogs
 from app.backends.ambient.log_cache import LogCache
 from app.backends.ambient.log_reader import LogReader
 from app.backends.ambient.output import AmbientOutput
 from app.backends.ambient.pending_runs import PendingRuns
-from app.backends.ambient.poller import LogPollers
 from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.sessions import AmbientSessions
 from app.errors import MissingProject
@@ -49,17 +49,18 @@ class AmbientBackend(Backend):
         self._idempotency = IdempotencyStore(idempotency_file)
         pending = PendingRuns()
         logs = LogReader(self._platform, LogCache(log_cache_bytes))
-        pollers = LogPollers(self._platform, logs, poll_interval)
+        live = LiveLogs(self._platform, logs, poll_interval)
         self._sessions = AmbientSessions(self._platform, self._idempotency, pending)
         self._runs = AmbientRuns(
             self._platform,
             self._idempotency,
             pending,
             logs,
+            live,
             interrupt_timeout=interrupt_timeout,
             poll_interval=poll_interval,
         )
-        self._output = AmbientOutput(self._platform, pending, logs, pollers, self._runs)
+        self._output = AmbientOutput(self._platform, pending, logs, live, self._runs)
 
     async def open(self) -> None:
         """Return at once: connections are made when they are needed, and the platform need not be up yet."""

@@ -16,13 +16,13 @@ import gc
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from operator import attrgetter
 from sys import getsizeof
 from typing import Any, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
+from app.backends.ambient.cursors import Cursor
 
 V = TypeVar("V")
 
@@ -35,11 +35,12 @@ _GROWTH = 1.125  # by which a log grows until the memory of its view is measured
 
 
 class Checkpoint(NamedTuple):
-    """A position at which reading can start: that of the last event before it, and the prefix that ends there.
+    """A cursor at which reading can start, the position of the last event before it, and the prefix that ends there.
 
     `missing` says whether a run that is looked for has no event up to there.
     """
 
+    cursor: Cursor
     position: int
     missing: bool
     prefix: LogPrefix
@@ -62,9 +63,12 @@ class Checkpoints:
         if checkpoint.prefix.size >= MIN_LOG_BYTES and checkpoint.position > last:
             self._checkpoints.append(checkpoint)
 
-    def before(self, position: int) -> Checkpoint | None:
-        """Return the last checkpoint from which every event after `position` is found."""
-        index = bisect_right(self._checkpoints, position, key=attrgetter("position"))
+    def before(self, cursor: Cursor) -> Checkpoint | None:
+        """Return the last checkpoint from which every event after the cursor is found.
+
+        Of the events after the cursor's last lasting one all are needed, since what was seen of them may be gone.
+        """
+        index = bisect_right(self._checkpoints, (cursor.lasting, 0), key=lambda each: each.cursor.short)
         return self._checkpoints[index - 1] if index else None
 
     def clear(self) -> None:

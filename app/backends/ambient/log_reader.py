@@ -6,21 +6,21 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from app.agui.cursors import to_position
-from app.agui.events import EVENTS, OPAQUE, E, Event, EventBatch, EventDecoder, OpaqueEvent
+from app.agui.events import EVENTS, OPAQUE, E, EventBatch, EventDecoder, OpaqueEvent
 from app.agui.export_splitter import ExportSplitter
 from app.agui.lenient import require_utf8
-from app.agui.page import PageBuilder
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
 from app.agui.renderers import EventLogWriter, RunSummarizer, TranscriptWriter
 from app.agui.run_filter import RunFilter, normalize_run_id
 from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.cursors import Cursor
 from app.backends.ambient.errors import sanitize, translate_errors
-from app.backends.ambient.log_cache import Checkpoint, Checkpoints, LogCache
-from app.errors import CursorExpired
+from app.backends.ambient.log_cache import Checkpoints, LogCache
+from app.backends.ambient.page_reader import PageReader
+from app.backends.ambient.pending_runs import lost_before
 from app.fair_turns import Batches, Turns
 from app.models.caller import Caller
-from app.models.output import EventFormat, EventLog, LogPage, OutputFormat
+from app.models.output import EventFormat, EventLog, LogPage
 from app.models.runs import RunSummary
 from app.results import StreamedBody
 
@@ -54,7 +54,7 @@ class LogReader:
     async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
         """Return the runs in the order of their start, with error texts that a client may read."""
         async with self._view("runs", caller, session_id, RunSummarizer) as summarizer:
-            summaries = summarizer.summaries(session_running=session_running)
+            summaries = summarizer.summaries(session_running=session_running, lost_before=lost_before())
         for run in summaries:
             if run.error is not None:
                 run.error = sanitize(run.error, "Run failed")
@@ -79,22 +79,23 @@ class LogReader:
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool
     ) -> EventLog:
-        """Return a page of the events; `CursorExpired` if the log does not have its cursor."""
-        after = to_position(page.after)
+        """Return a page of the events; `CursorExpired`."""
 
-        async def build(checkpoints: Checkpoints) -> PageBuilder:
-            builder = PageBuilder(page, after, compacted=format is OutputFormat.COMPACT)
-            events = RunFilter(run_id, accepted=accepted)
-            await self._read_page(caller, session_id, builder, events, checkpoints, after=after)
-            return builder
+        cursor = Cursor.parse(page.after)
+
+        async def build(checkpoints: Checkpoints) -> PageReader:
+            reader = PageReader(page, cursor, run_id, checkpoints, accepted=accepted, format=format)
+            await self._turns.read(self._batches(caller, session_id, EVENTS, reader.hasher), reader.feed)
+            reader.finish()
+            return reader
 
         with self._cache.checkpoints(_key("page", caller, session_id, run_id, accepted=accepted)) as checkpoints:
             try:
-                builder = await build(checkpoints)
+                reader = await build(checkpoints)
             except LogRewritten:
                 checkpoints.clear()
-                builder = await build(checkpoints)
-        found, next_after = builder.finish()
+                reader = await build(checkpoints)
+        found, next_after = reader.page()
         with translate_errors:
             for raw in found:
                 require_utf8(raw)
@@ -118,34 +119,6 @@ class LogReader:
             with suppress(LogRewritten):
                 return LogUpdate(found, await read_after(known), appended=True)
         return LogUpdate(found, await read_after(None), appended=False)
-
-    async def _read_page(
-        self,
-        caller: Caller,
-        session_id: str,
-        builder: PageBuilder,
-        events: RunFilter,
-        checkpoints: Checkpoints,
-        *,
-        after: int,
-    ) -> None:
-        """Fill a page, reading from the last checkpoint before it, and add the checkpoints that follow."""
-        start = checkpoints.before(after)
-        if start:
-            events.end, events.missing = start.position, start.missing
-        hasher = PrefixHasher(start and start.prefix)
-
-        def feed(batch: EventBatch[Event]) -> bool:
-            selected = events.feed(batch)
-            if prefix := hasher.prefix:
-                checkpoints.add(Checkpoint(events.end, events.missing, prefix))
-            return builder.feed(selected)
-
-        await self._turns.read(self._batches(caller, session_id, EVENTS, hasher), feed)
-        if not builder.full:
-            events.finish()
-            if after > events.end:
-                raise CursorExpired
 
     async def _transcript(
         self, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool

@@ -11,6 +11,7 @@ from time import monotonic
 import msgspec
 
 from app.agui.run_filter import normalize_run_id
+from app.clock import now_ms
 from app.models.runs import RunStatus, RunSummary
 
 GRACE_SECONDS = 120.0
@@ -21,6 +22,11 @@ MAX_AGE_SECONDS = 24 * 3600.0
 
 MAX_RUNS = 10_000
 """The most pending runs of all sessions together; beyond that the oldest are forgotten."""
+
+
+def lost_before() -> int:
+    """Return the time in ms before which a run that nothing blocks and that has not begun was accepted in vain."""
+    return now_ms() - int(GRACE_SECONDS * 1000)
 
 
 class PendingRun(msgspec.Struct):

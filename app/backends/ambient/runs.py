@@ -1,6 +1,7 @@
 """Runs on the platform: start and interrupt them, and read them from the session's log."""
 
 import asyncio
+from contextlib import suppress
 from uuid import uuid4
 
 import msgspec
@@ -9,6 +10,7 @@ from app.agui.run_input import RunInput, build_run_input, last_user_message
 from app.backends.ambient import mapping
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.idempotency import IdempotencyStore
+from app.backends.ambient.live_log import LiveLogs
 from app.backends.ambient.log_reader import LogReader
 from app.backends.ambient.pending_runs import PendingRuns
 from app.errors import ApiError, NotSupported, RunExists, RunNotFound, SessionBusy
@@ -33,6 +35,7 @@ class AmbientRuns:
         idempotency: IdempotencyStore,
         pending: PendingRuns,
         logs: LogReader,
+        live: LiveLogs,
         *,
         interrupt_timeout: float,
         poll_interval: float,
@@ -41,6 +44,7 @@ class AmbientRuns:
         self._idempotency = idempotency
         self._pending = pending
         self._logs = logs
+        self._live = live
         self._interrupt_timeout = interrupt_timeout
         self._poll_interval = poll_interval
 
@@ -70,19 +74,27 @@ class AmbientRuns:
 
     async def list_runs(self, caller: Caller, session_id: str, status: RunStatus | None) -> RunList:
         """Return the session's runs, or those with a status."""
-        runs = await self._runs(caller, session_id, session_running=await self._is_running(caller, session_id))
+        runs = await self._runs(caller, session_id, session_running=await self._is_alive(caller, session_id))
         listed = [msgspec.structs.replace(run, answer=None) for run in runs if status in (None, run.status)]
         return RunList(session_id=session_id, runs=listed)
 
     async def get_run(self, caller: Caller, session_id: str, run_id: str, wait: int) -> RunSummary:
-        """Return a run once it has ended or after `wait` seconds; it is read again at each poll interval."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + wait
-        while True:
-            run = await self._run(caller, session_id, run_id)
-            if run.status.has_ended or now() >= deadline:
-                return run
-            await asyncio.sleep(min(self._poll_interval, deadline - now()))
+        """Return a run once it has ended or after `wait` seconds."""
+        run = await self._run(caller, session_id, run_id)
+        if run.status.has_ended or not wait:
+            return run
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._until_ended(caller, session_id, run_id)
+        return await self._run(caller, session_id, run_id)
+
+    async def _until_ended(self, caller: Caller, session_id: str, run_id: str) -> None:
+        log = await self._live.read(caller, session_id)
+        with self._live.follow(caller, session_id, log) as live:
+            seen = live.version
+            while not any(run.run_id == run_id and run.status.has_ended for run in live.summaries()):
+                await live.changed(seen)
+                seen = live.version
 
     async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:  # noqa: ARG002 - not used
         """Raise `NotSupported` once the session is found: the platform's queue cannot be changed."""
@@ -92,7 +104,7 @@ class AmbientRuns:
     async def interrupt_session(self, caller: Caller, session_id: str) -> InterruptResult:
         """Interrupt the current run and watch the log for its end until the time limit."""
         current: set[str] | None = set()
-        if await self._is_running(caller, session_id):
+        if await self._is_alive(caller, session_id):
             current = await self._interruptible(caller, session_id)
         delivered = await self._platform.interrupt(caller, session_id)
         ended = await self._wait_for_end(caller, session_id, current) if delivered else False
@@ -117,16 +129,16 @@ class AmbientRuns:
         run_id, thread_id = run.run_id or str(uuid4()), run.thread_id or session_id
         return await self.submit(caller, session_id, build_run_input(run, run_id=run_id, thread_id=thread_id))
 
-    async def _is_running(self, caller: Caller, session_id: str) -> bool:
+    async def _is_alive(self, caller: Caller, session_id: str) -> bool:
         resource = await self._platform.get_session(caller, session_id)
-        return mapping.phase(resource) is SessionStatus.RUNNING
+        return mapping.phase(resource) in {SessionStatus.RUNNING, SessionStatus.STOPPING}
 
     async def _runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
         runs = await self._logs.runs(caller, session_id, session_running=session_running)
         return runs + [run.summary() for run in self._pending.waiting(caller.project, session_id, runs)]
 
     async def _run(self, caller: Caller, session_id: str, run_id: str) -> RunSummary:
-        runs = await self._runs(caller, session_id, session_running=await self._is_running(caller, session_id))
+        runs = await self._runs(caller, session_id, session_running=await self._is_alive(caller, session_id))
         for run in runs:
             if run.run_id == run_id:
                 return run

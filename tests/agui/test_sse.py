@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agents.sse import Decoder, EventTooLarge
+from app.agui.sse import Decoder, EventTooLarge
 
 
 def decode(*chunks: bytes, limit: int = 1000) -> list[bytes]:

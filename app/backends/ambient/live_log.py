@@ -1,0 +1,347 @@
+"""Logs of the platform as they grow: one connection to its live stream for all readers of a session with one token.
+
+The live stream is quick and unreliable: its lines have no ids, it repeats the log at each connection, and it drops
+lines for slow readers. The export is whole and slow, and is rewritten at the end of each run. So lines are published at
+once, and the export is read whenever some may have been missed: when a connection has been made, when a run has ended,
+and now and then while one is active. Those of its events that have not been published are published then.
+
+    export  [ a a a a | b b b ]             read: `|` is the last lasting event, `b` are compared with what
+    stream    a a a a   b b b   c c c       was published after it; lines that repeat the export are passed over
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from copy import copy
+
+import msgspec
+import structlog
+
+from app.agui.events import Event
+from app.agui.run_summaries import SummaryBuilder
+from app.agui.sse import Decoder
+from app.backends.ambient import mapping
+from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.cursors import Cursor, Tracker, digest, lasts, locate
+from app.backends.ambient.live_events import OpenRuns
+from app.backends.ambient.log_reader import LogReader
+from app.backends.ambient.log_snapshot import ALIVE, LogSnapshot, read_log
+from app.backends.ambient.pending_runs import lost_before
+from app.backends.ambient.repeated_log import RepeatedLog
+from app.errors import BackendError, BackendTimeout, BackendUnavailable, CursorExpired
+from app.models.caller import Caller
+from app.models.runs import RunSummary
+
+READ_AGAIN_SECONDS = 15.0
+"""Seconds after which the export of a session with an active run is read again."""
+
+GIVE_UP_SECONDS = 60.0
+"""Seconds for which readers are kept while the platform does not answer."""
+
+JOIN_INTERVALS = 4
+"""Intervals after which a reader no longer waits for what its own reading has shown."""
+
+_TERMINAL = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+_MAX_PUBLISHED = 1000  # published events beyond which those that every reader has got are dropped
+_FAULTS = (BackendError, BackendTimeout, BackendUnavailable)
+
+log = structlog.get_logger()
+
+
+class LiveLog:
+    """The log of one session, from a first reading on, for as long as it has readers."""
+
+    def __init__(
+        self, platform: PlatformApi, logs: LogReader, caller: Caller, session_id: str, interval: float
+    ) -> None:
+        self.users = 0
+        self.readers: set[LogTail] = set()
+        self.failure: Exception | None = None
+        self.alive = False
+        self.view: list[Event] = []
+        self._runs = SummaryBuilder()
+        self._platform = platform
+        self._logs = logs
+        self._caller = caller
+        self._session_id = session_id
+        self._interval = interval
+        self.last_reading = LogSnapshot()
+        self._synced = Cursor()  # the last lasting event of the last reading
+        self._recent: Counter[str] = Counter()  # digests of what was published after it
+        self._overtaken: Counter[str] = Counter()  # digests of what the stream may still bring
+        self._open = OpenRuns(session_id)
+        self._ended: set[str] = set()
+        self._published: list[Event] = []
+        self._dropped = 0
+        self._position = 0
+        self.version = 0
+        self._change = asyncio.Event()
+        self._since: list[Event] = []  # what was published since the export was asked for
+        self._connected = False
+        self._unsure = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, first: LogSnapshot) -> None:
+        """Follow the log from a reading on."""
+        self.alive = first.alive
+        self._observe(first.events)
+        self._note_reading(first)
+        self._tasks = [asyncio.create_task(work) for work in (self._follow_stream(), self._watch_session())]
+
+    def close(self) -> None:
+        """Stop following."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def join(self, cursor: Cursor) -> "LogTail":
+        """Return a reader of what comes after a cursor, once that has been published; `CursorExpired`.
+
+        A reader's own reading may be ahead of the stream.
+        """
+        deadline = asyncio.get_running_loop().time() + JOIN_INTERVALS * self._interval
+        while True:
+            seen, late = self.version, asyncio.get_running_loop().time() > deadline
+            try:
+                first, at = locate(self.view, cursor)
+            except CursorExpired:
+                if late:
+                    raise
+            else:
+                if late or at == cursor:
+                    tail = LogTail(self, first, at, self._dropped + len(self._published))
+                    self.readers.add(tail)
+                    return tail
+            self._unsure = True
+            await self.changed(seen)
+
+    def leave(self, tail: "LogTail | None") -> None:
+        """Note that a reader takes no more."""
+        if tail:
+            self.readers.discard(tail)
+
+    def summaries(self) -> list[RunSummary]:
+        """Return the runs as far as they have been told."""
+        return self._runs.summaries(session_running=self.alive, lost_before=lost_before())
+
+    def published(self, since: int) -> list[Event]:
+        """Return what has been published since a place in the sequence of all published events."""
+        return self._published[since - self._dropped :]
+
+    async def changed(self, seen: int) -> None:
+        """Wait until the `version` is later than the one that was seen; raise what has ended the following."""
+        if self.failure:
+            raise self.failure
+        if self.version == seen:
+            await self._change.wait()
+
+    # The platform's side
+
+    async def _follow_stream(self) -> None:
+        """Connect again whenever the stream ends: at once if it has lasted, else after a pause."""
+        now = asyncio.get_running_loop().time
+        try:
+            while True:
+                since, before = now(), Counter(self._recent)
+                try:
+                    async with aclosing(self._platform.events(self._caller, self._session_id)) as pieces:
+                        await anext(pieces)
+                        await self._read_stream(pieces, before)
+                except (*_FAULTS, StopAsyncIteration, ValueError) as error:
+                    log.debug("platform_stream_ended", reason=type(error).__name__)
+                self._connected = False
+                if now() < since + self._interval:
+                    await asyncio.sleep(self._interval)
+        except Exception as error:
+            self._fail(error)
+
+    async def _read_stream(self, pieces: AsyncGenerator[bytes, None], before: Counter[str]) -> None:
+        """Publish what the stream brings; `before` are the digests of what had been published when it was asked for."""
+        read = await self._read_log()
+        known, _ = self._split(read)
+        gone = (self._recent | before) - Counter(digest(event.raw) for event in read.events)
+        repeated, decoder = RepeatedLog(known, gone), Decoder()
+        self._connected = self._unsure = True
+        self._overtaken.clear()
+        async for piece in pieces:
+            for line in decoder.feed(piece):
+                self._take(line, repeated)
+            self._notify()
+
+    def _take(self, line: bytes, repeated: "RepeatedLog") -> None:
+        """Publish a line of the stream unless it repeats what has been published."""
+        if repeated.has_line(line):
+            return
+        event = self._open.complete(line)
+        if event is None:
+            return
+        key = digest(event.raw)
+        if self._overtaken[key] > 0:
+            self._overtaken[key] -= 1
+        elif not repeated.has(key):
+            self._publish([event])
+
+    async def _watch_session(self) -> None:
+        loop = asyncio.get_running_loop()
+        answered = read_at = loop.time()
+        try:
+            while True:
+                await asyncio.sleep(self._interval)
+                try:
+                    status = mapping.phase(await self._platform.get_session(self._caller, self._session_id))
+                    alive = status in ALIVE
+                    due = self._open.any and loop.time() > read_at + READ_AGAIN_SECONDS
+                    if self._unsure or due or not self._connected or alive is not self.alive:
+                        self._unsure = False
+                        await self._catch_up()
+                        read_at = loop.time()
+                    self.alive = alive
+                    self._notify()
+                    answered = loop.time()
+                except _FAULTS:
+                    self._unsure = True
+                    if loop.time() > answered + GIVE_UP_SECONDS:
+                        raise
+        except Exception as error:
+            self._fail(error)
+
+    async def _catch_up(self) -> None:
+        """Read the export and publish what the stream, which is given time for it, has not brought."""
+        self._since = []
+        read = await self._read_log()
+        if self._connected:
+            await asyncio.sleep(self._interval)
+        known, missed = self._split(read)
+        # Words of a run whose end has been published would come too late.
+        found = [event for event in missed if lasts(event) or event.run_id not in self._ended]
+        self._overtaken += Counter(digest(event.raw) for event in found)
+        self._publish(found)
+        unread = Counter(self._recent) - Counter(digest(event.raw) for event in [*known, *missed])
+        newer = []
+        for event in self._since:
+            key = digest(event.raw)
+            if unread[key] > 0:
+                unread[key] -= 1
+                newer.append(event)
+        self._note_reading(read, newer)
+
+    async def _read_log(self) -> LogSnapshot:
+        return await read_log(self._logs, self._caller, self._session_id, self.last_reading)
+
+    def _split(self, read: LogSnapshot) -> tuple[list[Event], list[Event]]:
+        """Return the events of a reading that have been published, and those that have not; `CursorExpired`."""
+        following, _ = locate(read.events, self._synced)
+        published, known, missed = Counter(self._recent), list(read.events[: -len(following) or None]), []
+        for event in following:
+            key = digest(event.raw)
+            if published[key] > 0:
+                published[key] -= 1
+                known.append(event)
+            else:
+                missed.append(event)
+        return known, missed
+
+    # Publishing
+
+    def _publish(self, found: Sequence[Event]) -> None:
+        events = []
+        for event in map(copy, found):
+            self._position += 1
+            event.source, event.position = event.raw, self._position
+            self._recent[digest(event.raw)] += 1
+            events.append(event)
+        self._observe(events)
+        self._published += events
+        self._since += events
+
+    def _observe(self, events: Sequence[Event]) -> None:
+        self.view += events
+        self._runs.feed(events)
+        for event in events:
+            self._open.add(event)
+            if event.run_id is None:
+                continue
+            if event.type in _TERMINAL:
+                self._ended.add(event.run_id)
+                self._unsure = True
+            elif event.type == "RUN_STARTED":
+                self._ended.discard(event.run_id)
+
+    def _note_reading(self, read: LogSnapshot, newer: Sequence[Event] = ()) -> None:
+        """Make a reading, all of whose events are published, the one that later ones are compared with.
+
+        `newer` are those that have been published and came after it.
+        """
+        self.last_reading, self.view = read, [*read.events, *newer]
+        self._position = max(self._position, len(self.view))
+        end = next((index for index in range(len(read.events), 0, -1) if lasts(read.events[index - 1])), 0)
+        tracker = Tracker()
+        tracker.add(read.events[:end])
+        self._synced = tracker.cursor
+        self._recent = Counter(digest(event.raw) for event in self.view[end:])
+
+    def _notify(self) -> None:
+        self.version += 1
+        change, self._change = self._change, asyncio.Event()
+        change.set()
+        if len(self._published) > _MAX_PUBLISHED:
+            seen = min((reader.place for reader in self.readers), default=self._dropped) - self._dropped
+            del self._published[:seen]
+            self._dropped += seen
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self.close()
+        self._notify()
+
+
+class LogTail:
+    """One reader of a `LiveLog`: first what its log has after a `cursor`, then what comes."""
+
+    def __init__(self, live: LiveLog, first: list[Event], cursor: Cursor, place: int) -> None:
+        self.cursor = cursor
+        self.place = place
+        self._live = live
+        self._first = first
+
+    def take(self) -> list[Event]:
+        """Return what there is that has not been taken."""
+        first, self._first = self._first, []
+        new_events = self._live.published(self.place)
+        self.place += len(new_events)
+        return [*first, *new_events]
+
+
+class LiveLogs:
+    """The followed logs of all sessions: one for each token, since a client may see only what its own is shown."""
+
+    def __init__(self, platform: PlatformApi, logs: LogReader, interval: float) -> None:
+        self._platform = platform
+        self._logs = logs
+        self._interval = interval
+        self._live: dict[tuple[Caller, str], LiveLog] = {}
+
+    async def read(self, caller: Caller, session_id: str) -> LogSnapshot:
+        """Read the session and its log; `SessionNotFound`."""
+        resource = await self._platform.get_session(caller, session_id)
+        live = self._live.get((caller, session_id))
+        read = await read_log(self._logs, caller, session_id, live.last_reading if live else LogSnapshot())
+        return msgspec.structs.replace(read, status=mapping.phase(resource))
+
+    @contextmanager
+    def follow(self, caller: Caller, session_id: str, first: LogSnapshot) -> Iterator[LiveLog]:
+        """Yield the log of a session, which has just been read."""
+        key = caller, session_id
+        live = self._live.get(key)
+        if live is None or live.failure:
+            live = self._live[key] = LiveLog(self._platform, self._logs, caller, session_id, self._interval)
+            live.start(first)
+        live.users += 1
+        try:
+            yield live
+        finally:
+            live.users -= 1
+            if not live.users:
+                live.close()
+                if self._live.get(key) is live:
+                    del self._live[key]
