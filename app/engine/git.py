@@ -9,7 +9,7 @@ in the session log, and `reason` makes one safe sentence of it for everybody els
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,6 +24,8 @@ _FORWARDED = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK"),
 )
 _SIZE_CHECK_SECONDS = 1.0
+_SHALLOW = ("--depth=1", "--no-tags", "--no-recurse-submodules")
+_IS_REF = re.compile(r"^refs/|^[0-9a-f]{40}$|^[0-9a-f]{64}$")  # which `git clone` does not take for a branch
 
 _REASON = re.compile(r"^(fatal|ssh): |: Permission denied|^Host key verification failed")
 # Parts that may hold a secret or identify a machine: quoted values, and words of URLs, paths, addresses, host names.
@@ -56,10 +58,41 @@ async def clone(
 ) -> None:
     """Clone the tip of one branch into `target`, which must not exist, and pass git's error output to `log`.
 
-    Cancelling kills git's whole process group. The caller has checked `url` and `branch`, limits the time, and removes
-    the remains of a failed clone. `CloneFailed`.
+    `branch` is a branch, a tag, a full ref or a commit id; None for the default branch. Cancelling kills git's whole
+    process group. The caller has checked `url` and `branch`, limits the time, and removes the remains of a failed
+    clone. `CloneFailed`, also for a clone without a commit of a repository that has some.
     """
-    process = await _start(url, branch, target, protocols)
+
+    async def run(*command: str) -> None:
+        await _run(command, url, target, protocols=protocols, max_bytes=max_bytes, log=log)
+
+    directory = _absolute(target)
+    if branch and _IS_REF.search(branch):
+        await run("init", "--quiet", "--template=", "--", directory)
+        await run("-C", directory, "fetch", "--quiet", *_SHALLOW, "--", url, branch)
+        await run("-C", directory, "remote", "add", "--", "origin", url)
+        await run("-C", directory, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        return
+    chosen = [f"--branch={branch}"] if branch else []
+    try:
+        await run("clone", "--quiet", "--template=", "--single-branch", *_SHALLOW, *chosen, "--", url, directory)
+    except CloneFailed as error:
+        raise CloneFailed(str(error).replace("Remote branch …", f"Remote branch {branch}")) from error
+    if not branch and not await asyncio.to_thread(_has_commit, target):
+        await _require_empty(url, protocols)
+
+
+async def _run(
+    command: Sequence[str],
+    url: str,
+    target: Path,
+    *,
+    protocols: Sequence[str],
+    max_bytes: int,
+    log: Callable[[str], None],
+) -> None:
+    """Run a git command that writes below `target`; `CloneFailed`."""
+    process = await _start(command, protocols)
     work = asyncio.create_task(_finish(process))
     watch = asyncio.create_task(_wait_until_larger(target, max_bytes))
     try:
@@ -77,12 +110,26 @@ async def clone(
         raise CloneFailed(reason(stderr, url))
 
 
-async def _start(url: str, branch: str | None, target: Path, protocols: Sequence[str]) -> asyncio.subprocess.Process:
+async def _require_empty(url: str, protocols: Sequence[str]) -> None:
+    """Raise `CloneFailed` if a repository whose clone has no commit has some: its default branch does not exist."""
+    process = await _start(("ls-remote", "--heads", "--", url), protocols, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None  # noqa: S101 - started with a pipe
+        has_branches = bool(await process.stdout.read(1))
+    finally:
+        await kill_group(process)
+    if has_branches:
+        raise CloneFailed("its default branch does not exist; name a branch that does")
+
+
+async def _start(
+    command: Sequence[str], protocols: Sequence[str], *, stdout: int = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
     try:
         return await start_leader(
-            *_command(url, branch, target),
+            *("git", "-c", "core.hooksPath=/dev/null", *command),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
             cwd="/",  # never inside a repository, whose configuration git would read
             env=_environment(protocols),
@@ -91,12 +138,16 @@ async def _start(url: str, branch: str | None, target: Path, protocols: Sequence
         raise CloneFailed("git is not installed here") from error
 
 
-def _command(url: str, branch: str | None, target: Path) -> Iterator[str]:
-    yield from ("git", "-c", "core.hooksPath=/dev/null", "clone", "--quiet", "--template=", "--no-recurse-submodules")
-    yield from ("--depth=1", "--single-branch", "--no-tags")
-    if branch:
-        yield f"--branch={branch}"
-    yield from ("--", url, str(target.absolute()))
+def _absolute(path: Path) -> str:
+    return str(path.absolute())  # git does not run in our working directory
+
+
+def _has_commit(repository: Path) -> bool:
+    """Return whether the HEAD of a new clone is a commit."""
+    directory = repository / ".git"
+    ref = (directory / "HEAD").read_text().partition("ref: ")[2].strip()
+    packed = directory / "packed-refs"
+    return not ref or (directory / ref).exists() or (packed.exists() and f" {ref}\n" in packed.read_text())
 
 
 def reason(stderr: bytes, url: str) -> str:

@@ -52,7 +52,7 @@ def problems(new: SessionCreate, protocols: Sequence[str]) -> Iterator[Detail]:
         if scheme_of(url) not in protocols:
             yield Detail(location + field, f"must be a git URL by {' or '.join(protocols)}")
         if branch and not is_branch(branch):
-            yield Detail(location + "branch", "must be the name of a branch or tag")
+            yield Detail(location + "branch", "must be a branch, a tag, a full ref or a commit id")
 
 
 def sources(new: SessionCreate) -> Iterator[Source]:

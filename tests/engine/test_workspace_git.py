@@ -11,6 +11,7 @@ import pytest
 
 from app.engine.git import CloneFailed, Limits, clone
 from app.engine.workspace import provision
+from app.models.sessions import Repo
 from tests.support.deadline import eventually
 from tests.support.repositories import FILE, failure, git, make_repository, names, session
 
@@ -215,3 +216,42 @@ class TestGuardRails:
         message = await failure(workspace, session("file:///x"), protocols=("https", "ssh"))
         assert message == "repos[0].url must be a git URL by https or ssh."
         assert not workspace.exists()
+
+
+class TestRefs:
+    @pytest.mark.parametrize("kind", ["commit", "ref", "tag", "branch"])
+    async def test_it_has_what_was_asked_for_when_that_is_no_branch(self, tmp_path: Path, kind: str) -> None:
+        url = make_repository(tmp_path / "remote", one="1", two="2")
+        remote = tmp_path / "remote" / "api"
+        first = git(remote, "rev-parse", "HEAD~1").strip()
+        git(remote, "update-ref", "refs/pull/7/head", first)
+        git(remote, "tag", "v1", first)
+        git(remote, "branch", "feature/one", first)
+        asked = {"commit": first, "ref": "refs/pull/7/head", "tag": "v1", "branch": "feature/one"}[kind]
+        workspace = tmp_path / "workspace"
+        await provision(workspace, session(Repo(url=url, branch=asked)), protocols=FILE)
+        assert names(workspace / "api") == [".git", "one"]
+        assert git(workspace / "api", "remote", "get-url", "origin").strip() == url
+
+    @pytest.mark.parametrize(
+        "asked", ["feature/none", "refs/pull/8/head", "1234567890123456789012345678901234567890", "none"]
+    )
+    async def test_the_message_says_so_when_there_is_no_such_thing(self, tmp_path: Path, asked: str) -> None:
+        url = make_repository(tmp_path / "remote")
+        message = await failure(tmp_path / "workspace", session(Repo(url=url, branch=asked)))
+        assert message.startswith("Repository 1 (api) could not be cloned: ")
+        if not asked.startswith(("refs/", "123")):
+            assert f"Remote branch {asked} not found" in message
+
+    async def test_the_message_says_so_when_the_default_branch_does_not_exist(self, tmp_path: Path) -> None:
+        url = make_repository(tmp_path / "remote")
+        git(tmp_path / "remote" / "api", "symbolic-ref", "HEAD", "refs/heads/gone")
+        message = await failure(tmp_path / "workspace", session(url))
+        assert message.endswith(": its default branch does not exist; name a branch that does.")
+
+    async def test_it_is_empty_when_the_repository_is(self, tmp_path: Path) -> None:
+        remote = tmp_path / "remote"
+        remote.mkdir()
+        git(remote, "init", "--quiet", "--bare")
+        await provision(tmp_path / "workspace", session(f"file://{remote}"), protocols=FILE)
+        assert names(tmp_path / "workspace" / "remote") == [".git"]
