@@ -45,6 +45,7 @@ def test_it_is_one_message_of_the_transcript(platform_api: Api, large: tuple[str
 
 def test_its_run_is_summed_up(platform_api: Api, large: tuple[str, str]) -> None:
     session_id, run_id = large
+    reply = "".join(f"{number:05}{TEXT}" for number in range(DELTAS))
     assert platform_api.get_run(session_id, run_id).body == {
         "run_id": run_id,
         "thread_id": session_id,
@@ -52,4 +53,5 @@ def test_its_run_is_summed_up(platform_api: Api, large: tuple[str, str]) -> None
         "event_count": DELTAS + 4,
         "started_at": 1773061200000,
         "finished_at": 1773061209000,
+        "answer": reply[: 64 * 1024],
     }
