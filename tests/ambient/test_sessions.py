@@ -19,7 +19,16 @@ from app.errors import (
     UnknownState,
 )
 from app.models.runs import MessageCreate
-from app.models.sessions import CreatedSession, Repo, Session, SessionCreate, SessionPage, SessionStatus, Workflow
+from app.models.sessions import (
+    CreatedSession,
+    Repo,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+    Workflow,
+)
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
@@ -372,3 +381,30 @@ async def test_every_operation_is_a_504_when_the_platform_does_not_respond_in_ti
         ):
             with pytest.raises(BackendTimeout):
                 await call
+
+
+async def test_change_that_meets_other_writers_is_tried_again(platform: FakePlatform, backend: AmbientBackend) -> None:
+    platform.add_session("demo", "s1")
+    platform.next("rename", *[failures.error(500, "Failed to update display name")] * 3)
+    platform.next("annotate", *[failures.error(500, "Failed to patch session")] * 3)
+    changed = await backend.update_session(CALLER, "s1", SessionUpdate(display_name="New", labels={"a": "b"}))
+    assert (changed.display_name, changed.labels) == ("New", {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("phase", "desired", "status"),
+    [
+        ("Running", "Stopped", "stopping"),
+        ("Running", "Running", "running"),
+        ("Stopped", "Running", "pending"),
+        ("Failed", "Running", "pending"),
+        ("Stopped", "Stopped", "stopped"),
+        ("Creating", "Running", "pending"),
+    ],
+)
+async def test_status_has_what_the_platform_is_about_to_do(
+    platform: FakePlatform, backend: AmbientBackend, phase: str, desired: str, status: str
+) -> None:
+    resource = platform.add_session("demo", "s1", phase=phase)
+    resource["metadata"]["annotations"]["ambient-code.io/desired-phase"] = desired
+    assert (await backend.get_session(CALLER, "s1")).status == status

@@ -1,9 +1,11 @@
 """The platform's HTTP API: one method for each endpoint, with a metric and a trace span for each call."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import lru_cache, partial
 from http import HTTPMethod, HTTPStatus
+from random import random
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -29,6 +31,7 @@ T = TypeVar("T")
 
 _SUCCESS = range(200, 300)
 _OK = (HTTPStatus.OK,)
+_CONFLICT_PAUSES = (0.03, 0.06, 0.12, 0.25)  # seconds before a write is tried again
 
 _quote = lru_cache(maxsize=4096)(partial(quote, safe=""))
 _read_session = reader(Resource)
@@ -88,7 +91,7 @@ class PlatformApi:
 
     async def update_spec(self, caller: Caller, session_id: str, spec: dict[str, Any]) -> None:
         """PUT parts of a session's specification; `SessionRunning` in phases in which the platform refuses that."""
-        response = await self._call("update_session", HTTPMethod.PUT, caller, _sessions(caller, session_id), spec)
+        response = await self._write("update_session", HTTPMethod.PUT, caller, _sessions(caller, session_id), spec)
         if response.status == HTTPStatus.CONFLICT:
             raise SessionRunning
         _object(_found(response))
@@ -97,13 +100,13 @@ class PlatformApi:
         """PUT a display name, in any phase."""
         target = _sessions(caller, session_id, "displayname")
         body = {"displayName": display_name}
-        _object(_found(await self._call("rename_session", HTTPMethod.PUT, caller, target, body)))
+        _object(_found(await self._write("rename_session", HTTPMethod.PUT, caller, target, body)))
 
     async def annotate(self, caller: Caller, session_id: str, annotations: dict[str, str]) -> None:
         """PATCH annotations, in any phase; others stay as they are."""
         target = _sessions(caller, session_id)
         body = {"metadata": {"annotations": annotations}}
-        _object(_found(await self._call("annotate_session", HTTPMethod.PATCH, caller, target, body)))
+        _object(_found(await self._write("annotate_session", HTTPMethod.PATCH, caller, target, body)))
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """DELETE a session, in any phase."""
@@ -132,11 +135,13 @@ class PlatformApi:
         return _object(response, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
 
     async def interrupt(self, caller: Caller, session_id: str) -> bool:
-        """POST an interrupt and return whether the runner had a session to interrupt."""
+        """POST an interrupt and return whether there was a runner and it had a session to interrupt."""
         target = _sessions(caller, session_id, "agui", "interrupt")
         response = await self._call("interrupt", HTTPMethod.POST, caller, target)
         if response.status >= HTTPStatus.BAD_REQUEST and b"no active session" in response.body.lower():
             return False
+        if response.status == HTTPStatus.BAD_GATEWAY and (_error_text(response) or "").startswith("Post "):
+            return False  # the platform could not reach the session's runner
         _object(response)
         return True
 
@@ -208,6 +213,17 @@ class PlatformApi:
             yield head
 
     # One call
+
+    async def _write(
+        self, operation: str, method: HTTPMethod, caller: Caller, target: str, body: dict[str, Any]
+    ) -> Response:
+        """Send a request that may be repeated; a 500 is how the platform reports a conflict with another writer."""
+        for pause in _CONFLICT_PAUSES:
+            response = await self._call(operation, method, caller, target, body)
+            if response.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                return response
+            await asyncio.sleep(pause * (0.5 + random()))  # noqa: S311 - spreads writers that have met
+        return await self._call(operation, method, caller, target, body)
 
     async def _call(
         self,

@@ -28,6 +28,11 @@ PHASES = {
 PARENT = "vteam.ambient-code/parent-session-id"
 """The annotation in which the platform stores the id of the parent session."""
 
+DESIRED_PHASE = "ambient-code.io/desired-phase"
+"""The annotation in which the platform notes a start or stop until its operator has carried it out."""
+
+_ENDED = frozenset({SessionStatus.STOPPED, SessionStatus.COMPLETED, SessionStatus.FAILED})
+
 MAX_CACHED_BYTES = 4096
 """Largest JSON of a session that is cached; the 2,048 cached ones take a few MB."""
 
@@ -48,9 +53,20 @@ def created_name(created: Resource) -> str | None:
 
 
 def phase(resource: Resource) -> SessionStatus | None:
-    """Return the status that the session's phase stands for; None while the platform has not set a phase."""
+    """Return the status that the session's phase stands for; None while the platform has not set a phase.
+
+    A start or stop that the platform has accepted and not carried out yet counts as begun.
+    """
     text = resource.status.phase
-    return PHASES.get(text, SessionStatus.UNKNOWN) if text else None
+    if not text:
+        return None
+    status = PHASES.get(text, SessionStatus.UNKNOWN)
+    match (resource.metadata.annotations or {}).get(DESIRED_PHASE):
+        case "Stopped" if status is SessionStatus.RUNNING:
+            return SessionStatus.STOPPING
+        case "Running" if status in _ENDED:
+            return SessionStatus.PENDING
+    return status
 
 
 def session(resource: Resource, session_id: str) -> Session:
