@@ -13,7 +13,7 @@ from app.contract.parameters import parse_query
 from app.contract.response import Responses
 from app.models.caller import Caller
 from app.server.context import RequestContext
-from app.server.streaming import RawHeaders, cancel, client_disconnect, server_stop
+from app.server.streaming import RawHeaders, cancel, client_disconnect, server_stop, token_end
 
 WAIT = "wait"
 """The parameter of a long poll: for how many seconds the response may be delayed."""
@@ -71,7 +71,9 @@ class HttpOperation:
             arguments[name] = parameter.parse_segment(segments[name])
         for header in self._other_headers:
             header.parse_header(context)
-        caller = await operation.authorize(security.credentials(context, token))
+        credentials = security.credentials(context, token)
+        caller = await operation.authorize(credentials)
+        context.authorize_again = lambda: operation.authorize(credentials)
         content = await self._body.read(context, receive, self._body_limit) if self._body else None
         fields = parse_query(context.query, self._query_names) if context.query else {}
         for name, parameter in self._query.items():
@@ -109,13 +111,23 @@ class HttpOperation:
     async def _long_poll(
         self, context: RequestContext, receive: Receive, caller: Caller, arguments: Mapping[str, Any]
     ) -> Any:
-        """Return the result that is waited for, or the current one if the server stops or the client disconnects."""
+        """Return the result that is waited for, or the current one if the server stops or the client disconnects.
+
+        Raises `Unauthorized` or `Forbidden` if the token becomes invalid meanwhile.
+        """
         waiting = asyncio.ensure_future(self._operation.invoke(caller, arguments))
-        ends = [asyncio.ensure_future(server_stop(context)), asyncio.ensure_future(client_disconnect(receive))]
+        expiring = asyncio.ensure_future(token_end(context))
+        ends = [
+            expiring,
+            asyncio.ensure_future(server_stop(context)),
+            asyncio.ensure_future(client_disconnect(receive)),
+        ]
         try:
             await asyncio.wait([waiting, *ends], return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 return waiting.result()
+            if expiring.done():
+                raise expiring.result()
             return await self._operation.invoke(caller, {**arguments, WAIT: 0})
         finally:
             await cancel(waiting, *ends)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
@@ -39,11 +39,13 @@ class RequestContext:
 
     `headers` has the first value of each header, and `repeated` all values of those that were sent more than once.
     Names of headers are in lower case. `query` is still encoded. `head_bytes` is the size of target and headers.
-    `body_pending` says that not all of the body came along with the head.
+    `body_pending` says that not all of the body came along with the head. `authorize_again` raises the error of a
+    caller whose token is no longer valid; an operation sets it.
     """
 
     __slots__ = (
         "allow",
+        "authorize_again",
         "body_pending",
         "client_address",
         "connection",
@@ -71,6 +73,7 @@ class RequestContext:
                 self.repeated.setdefault(name, [self.headers[name]]).append(value)
             else:
                 self.headers[name] = value
+        self.authorize_again: Callable[[], Awaitable[object]] | None = None
         self.connection: ClientConnection | None = scope.get("state", {}).get("connection")
         has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         self.body_pending = has_body and not (self.connection and self.connection.request_complete)

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from starlette.types import Receive, Send
 
-from app.errors import ApiError
+from app.errors import ApiError, Forbidden, Unauthorized
 from app.results import EventStream, StreamEvent
 from app.server.context import RequestContext
 
@@ -42,7 +42,7 @@ class SlowReader(Exception):
 async def send_event_stream(
     context: RequestContext, receive: Receive, send: Send, status: int, stream: EventStream
 ) -> None:
-    """Send a stream of events until it ends, the client disconnects or the server stops."""
+    """Send a stream of events until it ends, its token does, the client disconnects or the server stops."""
     await send({"type": "http.response.start", "status": status, "headers": [*_EVENT_STREAM_HEADERS]})
     if context.method == "HEAD":
         await send({"type": "http.response.body"})
@@ -50,23 +50,27 @@ async def send_event_stream(
     async with _watch_client(context, receive, "event_stream_aborted") as client_left:
         writer = _EventWriter(stream.pages, send)
         writing, stopping = asyncio.ensure_future(writer.write()), asyncio.ensure_future(server_stop(context))
+        expiring = asyncio.ensure_future(token_end(context))
         try:
-            while not (client_left.done() or stopping.done() or writing.done()):
-                await asyncio.wait(
-                    {client_left, stopping, writing}, timeout=writer.quiet_for, return_when=asyncio.FIRST_COMPLETED
-                )
+            ends: set[asyncio.Future[Any]] = {client_left, stopping, expiring, writing}
+            while not any(end.done() for end in ends):
+                await asyncio.wait(ends, timeout=writer.quiet_for, return_when=asyncio.FIRST_COMPLETED)
                 await writer.send_heartbeat_if_due()
             if client_left.done():
                 return
             if stopping.done():
                 await cancel(writing)
                 last = encode_events(stream.on_shutdown()) + b": the server stops\n\n"
+            elif expiring.done():
+                expiring.result()
+                await cancel(writing)
+                last = b": the token is no longer valid\n\n"
             else:
                 writing.result()
                 last = b""
             await _send_chunk(send, last, more=False)
         finally:
-            await cancel(writing, stopping)
+            await cancel(writing, stopping, expiring)
             await stream.pages.aclose()
 
 
@@ -196,6 +200,22 @@ async def client_disconnect(receive: Receive) -> None:
 async def server_stop(context: RequestContext) -> None:
     """Wait until the server stops."""
     await (context.connection.stopping if context.connection else asyncio.Event()).wait()
+
+
+async def token_end(context: RequestContext) -> ApiError:
+    """Wait until the token of a request is no longer valid; return the error that says why.
+
+    The token is checked every HEARTBEAT_SECONDS. A backend that cannot check it at the moment ends nothing.
+    """
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        try:
+            if context.authorize_again:
+                await context.authorize_again()
+        except (Unauthorized, Forbidden) as error:
+            return error
+        except ApiError:
+            log.warning("token_check_failed", exc_info=True)
 
 
 async def cancel(*tasks: "asyncio.Future[Any]") -> None:
