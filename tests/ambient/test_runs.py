@@ -17,6 +17,7 @@ from app.errors import (
     BackendUnavailable,
     Forbidden,
     NotRunning,
+    NotSupported,
     RunExists,
     RunNotFound,
     SessionNotFound,
@@ -28,6 +29,9 @@ from tests.support import platform_failures as failures
 from tests.support.output import stored_events, transcript
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
+
+TOOL = {"name": "t", "description": "t", "parameters": {"type": "object", "properties": {}}}
+"""A tool with all members that the platform's runner requires."""
 
 HELLO = MessageCreate(content="hello")
 
@@ -138,8 +142,21 @@ class TestCreateRun:
         assert sent["messages"][0] == {"id": "m1", "role": "system", "content": "Be kind"}
         made = str(UUID(sent["messages"][1]["id"]))
         assert sent["messages"][1] == {"id": made, "role": "user", "content": "hi"}
-        assert (sent["threadId"], sent["state"], sent["tools"]) == ("other", {"a": 1}, [{"name": "t"}])
+        assert (sent["threadId"], sent["state"], sent["tools"]) == ("other", {"a": 1}, [TOOL])
         assert (sent["context"], sent["forwardedProps"]) == ([{"value": "c"}], {"p": 2})
+
+    @pytest.mark.parametrize("state", [[1], "text", 7, True])
+    async def test_state_that_is_no_object_is_not_supported(
+        self, platform: FakePlatform, backend: AmbientBackend, state: Any
+    ) -> None:
+        with pytest.raises(NotSupported):
+            await backend.create_run(CALLER, "s1", run(state=state))
+        assert "run" not in platform.operations()
+
+    async def test_tool_keeps_what_it_has(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        whole = {"name": "t", "description": "does", "parameters": {"type": "object"}}
+        await backend.create_run(CALLER, "s1", run(tools=[whole, {"name": "t", "description": "", "parameters": {}}]))
+        assert platform.last("run").json()["tools"] == [whole, TOOL]
 
     async def test_known_run_id_is_refused_in_any_spelling(
         self, platform: FakePlatform, backend: AmbientBackend

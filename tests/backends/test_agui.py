@@ -44,16 +44,30 @@ class TestTheStream:
         with api.stream(session_id, run_id=RUN) as log:
             assert positions == [frame.id for frame in log]
 
-    def test_what_it_does_not_know_goes_to_the_agent(self, api: Api, session_id: str) -> None:
+    @pytest.mark.parametrize(
+        "more",
+        [{"resume": [{"interruptId": "i", "status": "resolved"}]}, {"extra": 1}, {"state": [1]}],
+        ids=["resume", "unknown", "state"],
+    )
+    def test_what_the_platform_would_drop_is_refused(
+        self, platform: PlatformStage, platform_api: Api, more: dict[str, Any]
+    ) -> None:
+        session_id = platform.session(platform_api, "running")
+        body = {"threadId": "t", "runId": RUN, "messages": [user("Hello")]} | more
+        answer = platform_api.call("run_agent", session_id, body=body)
+        assert answer.error == (422, "not_supported")
+
+    def test_what_it_does_not_know_goes_to_the_agent(self, stage: Stage, api: Api, session_id: str) -> None:
         sent: dict[str, Any] = {
             "parentRunId": "before",
             "state": {"step": 1},
             "tools": [{"name": "confirm", "description": "Ask", "parameters": {"type": "object"}}],
             "context": [{"description": "zone", "value": "UTC"}],
             "forwardedProps": {"large": 12345678901234567890},
-            "resume": [{"interruptId": "i", "status": "resolved", "payload": {"approved": True}}],
-            "extra": {"kept": [1, 2.5, None]},
         }
+        if stage.name == "embedded":
+            sent["resume"] = [{"interruptId": "i", "status": "resolved", "payload": {"approved": True}}]
+            sent["extra"] = {"kept": [1, 2.5, None]}
         message = user([{"type": "text", "text": "Hello"}, {"type": "image", "url": "x"}]) | {"metadata": {"a": 1}}
         [started, *_] = run(api, session_id, message, **sent)
         assert {key: started["input"].get(key) for key in sent} == sent

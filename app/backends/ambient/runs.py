@@ -13,6 +13,7 @@ from app.backends.ambient.idempotency import IdempotencyStore
 from app.backends.ambient.live_log import LiveLogs
 from app.backends.ambient.log_reader import LogReader
 from app.backends.ambient.pending_runs import PendingRuns
+from app.backends.ambient.run_input import platform_input
 from app.errors import ApiError, NotSupported, RunExists, RunNotFound, SessionBusy
 from app.lifecycle import Action, next_status
 from app.models.caller import Caller
@@ -58,6 +59,7 @@ class AmbientRuns:
 
     async def submit(self, caller: Caller, session_id: str, run_input: RunInput) -> AcceptedRun:
         """Send a RunAgentInput to the platform. Its id counts as taken from before the request on."""
+        run_input = platform_input(run_input)
         project, run_id, thread_id = caller.project, run_input["runId"], run_input["threadId"]
         user_message = last_user_message(run_input)
         self._pending.add(project, session_id, run_id, thread_id, user_message)
