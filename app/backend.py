@@ -18,7 +18,15 @@ from app.models.runs import (
     RunStatus,
     RunSummary,
 )
-from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
+from app.models.sessions import (
+    Activity,
+    CreatedSession,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+)
 from app.results import EventStream, Idempotent, StreamedBody
 
 
@@ -69,11 +77,13 @@ class Backend(ABC):
         offset: int,
         search: str | None,
         status: Sequence[SessionStatus],
+        activity: Sequence[Activity] = (),
         label: Sequence[str],
     ) -> SessionPage:
         """Return a page of the project's sessions, newest first. (GET /v1/sessions)
 
-        An empty `status` admits any. Each `label` is written `key=value`, and all must match.
+        An empty `status` or `activity` admits any; only running sessions have an activity.
+        Each `label` is written `key=value`, and all must match.
         """
 
     @abstractmethod
@@ -86,8 +96,12 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def get_session(self, caller: Caller, session_id: str) -> Session:
-        """Return a session. (GET /v1/sessions/{session_id})"""
+    async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
+        """Return a session. (GET /v1/sessions/{session_id})
+
+        With `wait` it is returned once it is neither pending nor working, or after that many seconds. It is never idle
+        while an accepted run has not ended.
+        """
 
     @abstractmethod
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:

@@ -2,7 +2,15 @@
 
 from app.backend import Backend
 from app.models.caller import Caller
-from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
+from app.models.sessions import (
+    Activity,
+    CreatedSession,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+)
 from app.results import Idempotent
 
 
@@ -14,11 +22,18 @@ async def list_sessions(
     offset: int,
     search: str | None,
     status: list[SessionStatus] | None,
+    activity: list[Activity] | None,
     label: list[str] | None,
 ) -> SessionPage:
     """List the project's sessions, newest first."""
     return await backend.list_sessions(
-        caller, limit=limit, offset=offset, search=search, status=status or (), label=label or ()
+        caller,
+        limit=limit,
+        offset=offset,
+        search=search,
+        status=status or (),
+        activity=activity or (),
+        label=label or (),
     )
 
 
@@ -27,9 +42,9 @@ async def create_session(backend: Backend, caller: Caller, *, body: SessionCreat
     return await backend.create_session(caller, body)
 
 
-async def get_session(backend: Backend, caller: Caller, *, session_id: str) -> Session:
-    """Read one session."""
-    return await backend.get_session(caller, session_id)
+async def get_session(backend: Backend, caller: Caller, *, session_id: str, wait: int) -> Session:
+    """Read one session, once it is neither pending nor working or after `wait` seconds."""
+    return await backend.get_session(caller, session_id, wait=wait)
 
 
 async def update_session(backend: Backend, caller: Caller, *, session_id: str, body: SessionUpdate) -> Session:

@@ -31,6 +31,9 @@ sessions.callback(invoke_without_command=True)(show_help)
 def list_sessions(
     *,
     status: Annotated[list[str], typer.Option(help="Show only sessions with this status; may be repeated.")] = [],  # noqa: B006 - typer copies it
+    activity: Annotated[
+        list[str], typer.Option(help="Show only running sessions that are working, waiting or idle; may be repeated.")
+    ] = [],  # noqa: B006 - typer copies it
     search: Annotated[str, typer.Option(help="Show only sessions with this text in id, name or task.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=100, help="Show at most this many.")] = 20,
     offset: Annotated[int, typer.Option(min=0, help="Skip this many.")] = 0,
@@ -39,15 +42,18 @@ def list_sessions(
     key: Key = "",
     project: Project = "",
 ) -> None:
-    """List the project's sessions, newest first: id, status, time and name, separated by tabs."""
+    """List the project's sessions, newest first: id, status, time and name, separated by tabs.
+
+    A running session is shown as working, waiting or idle.
+    """
     with connected(url, key, project) as (client, screen):
-        query = {"status": status, "search": search, "limit": limit, "offset": offset}
+        query = {"status": status, "activity": activity, "search": search, "limit": limit, "offset": offset}
         page = client.get("sessions", **query)
         if as_json:
             _print_json(screen, page)
             return
         rows = [
-            (item["id"], item["status"], item.get("created_at", "-"), item.get("display_name") or item.get("task", "-"))
+            (item["id"], _state(item), item.get("created_at", "-"), item.get("display_name") or item.get("task", "-"))
             for item in page["items"]
         ]
         screen.table(("id", "status", "created", "name"), rows)
@@ -154,6 +160,11 @@ def delete_session(session: SessionId, url: Url = DEFAULT_URL, key: Key = "", pr
     """Delete a session, its workspace and its conversation, whatever its state."""
     with connected(url, key, project, session) as (client, _):
         client.delete("sessions", session)
+
+
+def _state(session: dict[str, Any]) -> str:
+    """Return what a running session does, and the status of any other."""
+    return str(session.get("activity") or session["status"])
 
 
 def _settled(client: "ApiClient", screen: "Screen", session: dict[str, Any], *, wait: bool) -> dict[str, Any]:

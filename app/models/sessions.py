@@ -19,6 +19,15 @@ class SessionStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Activity(StrEnum):
+    """The activity of a running session: it waits for a decision, works on a run, or has nothing to do."""
+
+    WORKING = "working"
+    WAITING = "waiting"
+    IDLE = "idle"
+    UNKNOWN = "unknown"
+
+
 class Repo(WireModel):
     """A git repository in the session's workspace."""
 
@@ -74,6 +83,7 @@ class Session(WireModel):
 
     id: str
     status: SessionStatus
+    activity: Activity | None = None
     display_name: str | None = None
     task: str | None = None
     model: str | None = None
@@ -89,6 +99,11 @@ class Session(WireModel):
     parent_session_id: str | None = None
     active_run_id: str | None = None
     usage: Usage | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the session is neither pending nor working."""
+        return self.status is not SessionStatus.PENDING and self.activity is not Activity.WORKING
 
 
 class CreatedSession(Session, kw_only=True):

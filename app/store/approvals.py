@@ -79,7 +79,8 @@ _IS_INTERRUPT = APPROVALS.c.interrupt_id.is_not(None)
 _IS_PENDING = APPROVALS.c.status == ApprovalStatus.PENDING  # whether it has expired or not
 
 
-def _is_open(now: Any) -> ColumnElement[bool]:
+def is_open(now: Any) -> ColumnElement[bool]:
+    """Return the condition that an approval is pending and has not expired at a time in ms."""
     return _IS_PENDING & func.coalesce(APPROVALS.c.expires_at > now, True)
 
 
@@ -91,11 +92,11 @@ def _rows(*conditions: ColumnElement[bool]) -> Any:
 
 _OPEN_IDS = Statement(
     select(APPROVALS.c.session, APPROVALS.c.id)
-    .where(in_json_array(APPROVALS.c.session, bindparam("sessions")), _is_open(bindparam("now", type_=INT64)))
+    .where(in_json_array(APPROVALS.c.session, bindparam("sessions")), is_open(bindparam("now", type_=INT64)))
     .order_by(APPROVALS.c.row_id)
 )
 _PENDING_IN_TURN = Statement(_rows(APPROVALS.c.run == bindparam("run_"), _IS_PENDING, ~_IS_INTERRUPT))
-_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_"), _is_open(bindparam("now", type_=INT64))))
+_OPEN = Statement(_rows(APPROVALS.c.session == bindparam("session_"), is_open(bindparam("now", type_=INT64))))
 
 
 def add(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, insert, select, update
 
 from app.agui.times import rfc3339
 from app.agui.usage import total
@@ -12,11 +12,12 @@ from app.clock import now_ms
 from app.errors import SessionNotFound
 from app.models.approvals import ApprovalPolicy
 from app.models.runs import RunStatus, Usage
-from app.models.sessions import Repo, Session, SessionCreate, SessionStatus
+from app.models.sessions import Activity, Repo, Session, SessionCreate, SessionStatus, WaitingFor
+from app.store import approvals
 from app.store.dialect import contains, json_object
 from app.store.notifier import mark_changed
 from app.store.statements import Statement
-from app.store.tables import LABELS, RUNS, SESSIONS
+from app.store.tables import APPROVALS, LABELS, RUNS, SESSIONS
 from app.urls import without_credentials
 
 _SEPARATOR = "\x1f"  # between the searched texts, so that no match spans two of them
@@ -40,12 +41,18 @@ class SessionRow(msgspec.Struct, frozen=True):
     result: str | None
     labels: dict[str, str]
     active_run_id: str | None
+    has_unfinished_run: bool
 
-    def public(self) -> Session:
+    def public(self, open_approvals: list[str] | None = None) -> Session:
         """Return the session as a client sees it: without environment variables and credentials."""
+        activity = None
+        if self.status is SessionStatus.RUNNING:
+            activity = Activity.WORKING if self.has_unfinished_run else Activity.IDLE
+            activity = Activity.WAITING if open_approvals else activity
         return Session(
             id=self.id,
             status=self.status,
+            activity=activity,
             display_name=self.request.display_name,
             task=self.request.task,
             model=self.request.model,
@@ -55,6 +62,7 @@ class SessionRow(msgspec.Struct, frozen=True):
             result=self.result,
             error=self.error,
             approval_policy=self.request.approval_policy or ApprovalPolicy.ASK,
+            waiting_for=WaitingFor(approvals=open_approvals) if open_approvals else None,
             labels=self.labels or None,
             timeout_seconds=self.request.timeout_seconds,
             parent_session_id=self.request.parent_session_id,
@@ -76,6 +84,14 @@ _ACTIVE_RUN = (
     .limit(1)
     .scalar_subquery()
 )
+_HAS_UNFINISHED_RUN = (
+    select(RUNS.c.row_id)
+    .where(
+        RUNS.c.session == SESSIONS.c.row_id,
+        (RUNS.c.status == RunStatus.RUNNING) | (RUNS.c.status == RunStatus.QUEUED),
+    )
+    .exists()
+)
 _COLUMNS = (
     SESSIONS.c.row_id,
     SESSIONS.c.id,
@@ -89,6 +105,7 @@ _COLUMNS = (
     SESSIONS.c.result,
     _LABELS_AS_JSON,
     _ACTIVE_RUN,
+    _HAS_UNFINISHED_RUN,
 )
 _OF_PROJECT = SESSIONS.c.project == bindparam("project_")
 _FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT)
@@ -131,7 +148,19 @@ def add(
     ).scalar_one()
     _insert_labels(connection, row_id, labels)
     return SessionRow(
-        row_id, session_id, project, SessionStatus.PENDING, request, created_at, None, None, None, None, labels, None
+        row_id=row_id,
+        id=session_id,
+        project=project,
+        status=SessionStatus.PENDING,
+        request=request,
+        created_at=created_at,
+        completed_at=None,
+        error=None,
+        usage=None,
+        result=None,
+        labels=labels,
+        active_run_id=None,
+        has_unfinished_run=False,
     )
 
 
@@ -170,6 +199,7 @@ def matching(
     offset: int,
     search: str | None,
     status: Sequence[SessionStatus],
+    activity: Sequence[Activity] = (),
     label: Sequence[str],
 ) -> tuple[list[SessionRow], int]:
     """Return some of a project's sessions that match, newest first, and how many match; may read all of them."""
@@ -178,6 +208,8 @@ def matching(
         conditions.append(contains(SESSIONS.c.search, search.casefold()))
     if status:
         conditions.append(SESSIONS.c.status.in_(status))
+    if activity:
+        conditions += [SESSIONS.c.status == SessionStatus.RUNNING, _activity(now_ms()).in_(activity)]
     for pair in label:
         key, _, value = pair.partition("=")
         labelled = select(LABELS.c.session).where(LABELS.c.key == key, LABELS.c.value == value)
@@ -185,6 +217,18 @@ def matching(
     total = connection.execute(select(func.count()).select_from(SESSIONS).where(*conditions)).scalar_one()
     query = select(*_COLUMNS).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
     return [_session(row) for row in connection.execute(query)], total
+
+
+def _activity(now: int) -> ColumnElement[str]:
+    """Return the activity of a running session at a time in ms; the same that `SessionRow.public` works out."""
+    open_approval = (
+        select(APPROVALS.c.row_id).where(APPROVALS.c.session == SESSIONS.c.row_id, approvals.is_open(now)).exists()
+    )
+    return case(
+        (open_approval, Activity.WAITING.value),
+        (_HAS_UNFINISHED_RUN, Activity.WORKING.value),
+        else_=Activity.IDLE.value,
+    )
 
 
 def with_status(connection: Connection, status: SessionStatus) -> list[SessionRow]:
@@ -224,6 +268,7 @@ def set_status(
     """Put a session into a state."""
     values = {"status": status, "completed_at": completed_at, "error": error, "status_changed_at": now_ms()}
     connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(values))
+    mark_changed(connection, row_id)
 
 
 def update_request(connection: Connection, session: SessionRow, request: SessionCreate, labels: dict[str, str]) -> None:
@@ -264,7 +309,7 @@ def _searched(session_id: str, request: SessionCreate) -> str:
 
 
 def _session(row: Iterable[Any]) -> SessionRow:
-    row_id, session_id, project, status, request, created_at, completed_at, error, usage, result, labels, active = row
+    row_id, session_id, project, status, request, created_at, completed_at, error, usage, result, labels, *runs = row
     return SessionRow(
         row_id=row_id,
         id=session_id,
@@ -277,5 +322,6 @@ def _session(row: Iterable[Any]) -> SessionRow:
         usage=usage and _decode_usage(usage),
         result=result,
         labels=_decode_labels(labels),
-        active_run_id=active,
+        active_run_id=runs[0],
+        has_unfinished_run=bool(runs[1]),
     )

@@ -9,7 +9,7 @@ from flask import Flask, Response, render_template, request
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]  # ships no types
 
 from app import spec
-from app.models.sessions import SessionStatus
+from app.models.sessions import Activity, SessionStatus
 from app.web.manual import chapters
 
 _STATIC = Path(__file__).parent / "static"
@@ -29,6 +29,9 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+ACTIVITIES = [Activity.WAITING, Activity.WORKING, Activity.IDLE]
+"""What the console can filter running sessions by."""
 
 
 def create_flask_app(document: dict[str, Any]) -> Flask:
@@ -66,7 +69,7 @@ def _add_console(app: Flask, title: str) -> None:
 
     @app.get("/")
     def console() -> Response:
-        page = render_template("console.html", title=title, statuses=list(SessionStatus))
+        page = render_template("console.html", title=title, activities=ACTIVITIES, statuses=list(SessionStatus))
         return _file(page.encode(), "text/html", max_age=0, policy=_CONSOLE_POLICY)
 
     for part in ("console", "vendor"):

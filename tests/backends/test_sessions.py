@@ -258,7 +258,7 @@ class TestGetSession:
         session_id = stage.session(api, status)
         session = api.get_session(session_id).ok()
         assert session == {"id": session_id, "status": status, "created_at": ANY, "task": ANY} | stage.defaults | {
-            key: ANY for key in ("completed_at", "error", "repos", "result") if key in session
+            key: ANY for key in ("completed_at", "error", "repos", "result", "activity") if key in session
         }
 
     def test_a_failed_session_says_why(self, stage: Stage, api: Api) -> None:
@@ -299,3 +299,57 @@ class TestDeleteSession:
         api.delete_session(gone).ok()
         assert api.get_session(kept).ok()["status"] == "running"
         assert api.get_run(kept, run["run_id"]).ok() == run
+
+
+class TestActivity:
+    def test_a_running_session_works_waits_or_is_idle(self, stage: Stage, api: Api) -> None:
+        session_id = stage.session(api, "running")
+        assert api.get_session(session_id).ok()["activity"] == "idle"
+        stage.begin_run(api, session_id)
+        assert api.get_session(session_id).ok()["activity"] == "working"
+        api.interrupt_session(session_id).ok()
+        assert api.get_session(session_id, wait=60).ok()["activity"] == "idle"
+        assert "activity" not in api.stop_session(session_id).ok()
+
+    def test_the_answer_comes_when_the_work_has_ended(self, stage: Stage, api: Api) -> None:
+        session_id = stage.session(api, "running")
+        run_id = api.send_message(session_id, "Say hello").ok()["run_id"]
+        assert api.get_session(session_id, wait=60).ok()["activity"] == "idle"
+        assert api.get_run(session_id, run_id).ok()["status"] == "completed"
+
+    def test_a_session_that_is_pending_is_waited_for(self, embedded_api: Api) -> None:
+        created = embedded_api.create_session(task="slow 0").ok()
+        assert embedded_api.get_session(created["id"], wait=60).ok()["activity"] == "idle"
+        assert embedded_api.get_run(created["id"], created["run_id"]).ok()["status"] == "completed"
+
+    def test_a_session_that_waits_for_a_decision_is_told_apart_and_found(self, embedded_api: Api) -> None:
+        idle, working, waiting, stopped = (embedded_api.running_session() for _ in range(4))
+        embedded_api.send_message(working, "slow 3000").ok()
+        embedded_api.send_message(waiting, "ask now").ok()
+        embedded_api.stop_session(stopped).ok()
+        embedded_api.wait_for_status(stopped, "stopped")
+        assert embedded_api.get_session(waiting, wait=60).ok()["activity"] == "waiting"
+        for activity, session_id in (("idle", idle), ("working", working), ("waiting", waiting)):
+            page = embedded_api.list_sessions(activity=activity).ok()
+            assert [(one["id"], one["activity"]) for one in page["items"]] == [(session_id, activity)]
+            assert page["total"] == 1
+        found = embedded_api.list_sessions(activity=["idle", "waiting"]).ok()["items"]
+        assert [one["id"] for one in found] == [waiting, idle]
+
+    @pytest.mark.parametrize(
+        ("state", "activity"), [("working", "working"), ("idle", "idle"), ("waiting_input", "waiting")]
+    )
+    def test_the_platform_s_list_has_what_the_platform_reports(
+        self, platform: PlatformStage, platform_api: Api, state: str, activity: str
+    ) -> None:
+        session_id, other = (platform.session(platform_api, "running") for _ in range(2))
+        platform.platform.sessions[str(platform_api.project)][session_id]["status"]["agentStatus"] = state
+        page = platform_api.list_sessions(activity=activity).ok()
+        assert [(one["id"], one["activity"]) for one in page["items"]] == [(session_id, activity)]
+        assert "activity" not in next(one for one in platform_api.list_sessions().ok()["items"] if one["id"] == other)
+
+    @pytest.mark.parametrize(("query", "fault"), [("wait=61", "query.wait"), ("wait=x", "query.wait")])
+    def test_a_bad_wait_is_refused(self, stage: Stage, api: Api, query: str, fault: str) -> None:
+        session_id = stage.session(api, "running")
+        refused = api.call("get_session", session_id, query=query)
+        assert (refused.error, refused.faults) == ((400, "invalid_request"), [fault])

@@ -8,7 +8,7 @@ from app.backends.ambient import mapping
 from app.backends.ambient.resources import Page, Resource
 from app.models.caller import Caller
 from app.models.runs import AcceptedRun, MessageCreate
-from app.models.sessions import Session, SessionPage, SessionStatus
+from app.models.sessions import Activity, Session, SessionPage, SessionStatus
 from app.results import Idempotent
 from tests.bench.resources import RUN, encoded, page, resource
 from tests.support.contract import CannedBackend
@@ -21,7 +21,13 @@ class CannedSessions(CannedBackend):
     page = mapping.page(msgspec.json.decode(encoded(page()), type=Page), limit=100, offset=0)
     accepted = AcceptedRun(run_id=RUN, thread_id="s1")
 
-    async def get_session(self, caller: Caller, session_id: str) -> Session:  # noqa: ARG002 - the port's arguments
+    async def get_session(
+        self,
+        caller: Caller,  # noqa: ARG002 - the port's arguments
+        session_id: str,  # noqa: ARG002
+        *,
+        wait: int = 0,  # noqa: ARG002
+    ) -> Session:
         """Return the same session for any id."""
         return self.session
 
@@ -33,6 +39,7 @@ class CannedSessions(CannedBackend):
         offset: int,  # noqa: ARG002
         search: str | None,  # noqa: ARG002
         status: Sequence[SessionStatus],  # noqa: ARG002
+        activity: Sequence[Activity] = (),  # noqa: ARG002
         label: Sequence[str],  # noqa: ARG002
     ) -> SessionPage:
         """Return the same hundred sessions for any page."""

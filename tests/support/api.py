@@ -243,8 +243,8 @@ class Api:
     def create_session(self, **body: Any) -> ApiResponse:
         return self.call("create_session", body=body)
 
-    def get_session(self, session_id: str) -> ApiResponse:
-        return self.call("get_session", session_id)
+    def get_session(self, session_id: str, **query: Any) -> ApiResponse:
+        return self.call("get_session", session_id, query=query)
 
     def update_session(self, session_id: str, **body: Any) -> ApiResponse:
         return self.call("update_session", session_id, body=body)

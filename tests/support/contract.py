@@ -15,7 +15,15 @@ from app.models.approvals import Approval, ApprovalAnswer, ApprovalList, Approva
 from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
 from app.models.runs import AcceptedRun, InterruptResult, MessageCreate, RunCreate, RunList, RunStatus, RunSummary
-from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
+from app.models.sessions import (
+    Activity,
+    CreatedSession,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+)
 from app.results import EventStream, Idempotent, StreamEvent
 from app.settings import Settings, load
 
@@ -159,9 +167,17 @@ class CannedBackend(Backend):
         offset: int,
         search: str | None,
         status: Sequence[SessionStatus],
+        activity: Sequence[Activity] = (),
         label: Sequence[str],
     ) -> SessionPage:
-        query = {"limit": limit, "offset": offset, "search": search, "status": status, "label": label}
+        query = {
+            "limit": limit,
+            "offset": offset,
+            "search": search,
+            "status": status,
+            "activity": activity,
+            "label": label,
+        }
         self._called("list_sessions", caller=caller, **query)
         return SessionPage(items=[self.session], total=1, limit=limit, offset=offset, has_more=False)
 
@@ -169,8 +185,8 @@ class CannedBackend(Backend):
         self._called("create_session", caller=caller, new=new)
         return Idempotent(CreatedSession(id="s1", status=SessionStatus.PENDING, message="Session created"))
 
-    async def get_session(self, caller: Caller, session_id: str) -> Session:
-        self._called("get_session", caller=caller, session_id=session_id)
+    async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
+        self._called("get_session", caller=caller, session_id=session_id, wait=wait)
         return self.session
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:

@@ -19,7 +19,15 @@ from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, InterruptResult, RunCreate, RunList, RunStatus, RunSummary
-from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
+from app.models.sessions import (
+    Activity,
+    CreatedSession,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+)
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
 from app.results import EventStream, Idempotent, StreamedBody
@@ -50,7 +58,6 @@ class AmbientBackend(Backend):
         pending = PendingRuns()
         logs = LogReader(self._platform, LogCache(log_cache_bytes))
         live = LiveLogs(self._platform, logs, poll_interval)
-        self._sessions = AmbientSessions(self._platform, self._idempotency, pending)
         self._runs = AmbientRuns(
             self._platform,
             self._idempotency,
@@ -59,6 +66,9 @@ class AmbientBackend(Backend):
             live,
             interrupt_timeout=interrupt_timeout,
             poll_interval=poll_interval,
+        )
+        self._sessions = AmbientSessions(
+            self._platform, self._idempotency, pending, self._runs, poll_interval=poll_interval
         )
         self._output = AmbientOutput(self._platform, pending, logs, live, self._runs)
 
@@ -90,20 +100,21 @@ class AmbientBackend(Backend):
         offset: int,
         search: str | None,
         status: Sequence[SessionStatus],
+        activity: Sequence[Activity] = (),
         label: Sequence[str],
     ) -> SessionPage:
         """See `AmbientSessions`."""
         return await self._sessions.list_sessions(
-            caller, limit=limit, offset=offset, search=search, status=status, label=label
+            caller, limit=limit, offset=offset, search=search, status=status, activity=activity, label=label
         )
 
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """See `AmbientSessions`."""
         return await self._sessions.create_session(caller, new)
 
-    async def get_session(self, caller: Caller, session_id: str) -> Session:
+    async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
         """See `AmbientSessions`."""
-        return await self._sessions.get_session(caller, session_id)
+        return await self._sessions.get_session(caller, session_id, wait=wait)
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """See `AmbientSessions`."""

@@ -9,7 +9,7 @@ from app.backends.ambient import resources
 from app.backends.ambient.errors import safe_text, sanitize
 from app.backends.ambient.resources import Page, Resource, Status, reader
 from app.labels import is_label
-from app.models.sessions import Repo, Session, SessionCreate, SessionPage, SessionStatus
+from app.models.sessions import Activity, Repo, Session, SessionCreate, SessionPage, SessionStatus
 
 PHASES = {
     "Pending": SessionStatus.PENDING,
@@ -23,6 +23,12 @@ PHASES = {
     "Error": SessionStatus.FAILED,
     "Stopping": SessionStatus.STOPPING,
     "Stopped": SessionStatus.STOPPED,
+}
+
+AGENT_STATES = {
+    "working": Activity.WORKING,
+    "idle": Activity.IDLE,
+    "waiting_input": Activity.WAITING,
 }
 
 PARENT = "vteam.ambient-code/parent-session-id"
@@ -77,6 +83,7 @@ def session(resource: Resource, session_id: str) -> Session:
     return Session(
         id=name(resource) or session_id,
         status=status,
+        activity=AGENT_STATES.get(state.agent_status or "") if status is SessionStatus.RUNNING else None,
         display_name=spec.display_name or None,
         task=spec.initial_prompt or spec.prompt or None,
         model=(spec.llm_settings and spec.llm_settings.model) or spec.model or None,
@@ -95,7 +102,7 @@ def in_transition(resource: Resource, session_id: str, status: SessionStatus) ->
     """Return a session after a start or stop, given as it was before: the results of its last end are outdated."""
     before = session(resource, session_id)
     before.status = status
-    before.completed_at = before.result = before.error = None
+    before.completed_at = before.result = before.error = before.activity = None
     return before
 
 

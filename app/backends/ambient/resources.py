@@ -61,6 +61,7 @@ class Status(msgspec.Struct, rename="camel", gc=False):
     result: str | None = None
     error: str | None = None
     conditions: list[Condition] | None = None
+    agent_status: str | None = None
 
 
 class Resource(msgspec.Struct, gc=False):

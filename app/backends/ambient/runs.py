@@ -18,7 +18,7 @@ from app.errors import ApiError, NotSupported, RunExists, RunNotFound, SessionBu
 from app.lifecycle import Action, next_status
 from app.models.caller import Caller
 from app.models.runs import AcceptedRun, InterruptResult, OnBusy, RunCreate, RunList, RunStatus, RunSummary
-from app.models.sessions import SessionStatus
+from app.models.sessions import Activity, Session, SessionStatus
 from app.results import Idempotent
 
 
@@ -97,6 +97,21 @@ class AmbientRuns:
             while not any(run.run_id == run_id and run.status.has_ended for run in live.summaries()):
                 await live.changed(seen)
                 seen = live.version
+
+    async def activity(self, caller: Caller, session: Session) -> Activity | None:
+        """Return the activity of a running session from its log and what was just accepted.
+
+        If the log cannot be read it is what the platform reports, which may be some seconds old. A session whose task
+        has not begun yet is working.
+        """
+        try:
+            runs = await self._runs(caller, session.id, session_running=True)
+        except ApiError:
+            return session.activity
+        if session.activity is Activity.WAITING or any(run.status is RunStatus.WAITING for run in runs):
+            return Activity.WAITING
+        is_working = any(not run.status.has_ended for run in runs) or (not runs and session.task is not None)
+        return Activity.WORKING if is_working else Activity.IDLE
 
     async def cancel_run(self, caller: Caller, session_id: str, run_id: str) -> None:  # noqa: ARG002 - not used
         """Raise `NotSupported` once the session is found: the platform's queue cannot be changed."""

@@ -1,5 +1,6 @@
 """Sessions on the platform, with the rules of start and stop that the platform does not have."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -11,10 +12,19 @@ from app.backends.ambient.errors import translate_errors
 from app.backends.ambient.idempotency import IdempotencyStore
 from app.backends.ambient.patch import split_patch
 from app.backends.ambient.pending_runs import PendingRuns
+from app.backends.ambient.runs import AmbientRuns
 from app.errors import ApiError, BadRequest, Detail, NotSupported, SessionNotFound
 from app.lifecycle import Action, next_status
 from app.models.caller import Caller
-from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
+from app.models.sessions import (
+    Activity,
+    CreatedSession,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+)
 from app.results import Idempotent
 
 MAX_PAGE = 100
@@ -24,7 +34,17 @@ MAX_PAGE = 100
 class AmbientSessions:
     """Operations on sessions and their states."""
 
-    def __init__(self, platform: PlatformApi, idempotency: IdempotencyStore, pending: PendingRuns) -> None:
+    def __init__(
+        self,
+        platform: PlatformApi,
+        idempotency: IdempotencyStore,
+        pending: PendingRuns,
+        runs: AmbientRuns,
+        *,
+        poll_interval: float,
+    ) -> None:
+        self._runs = runs
+        self._poll_interval = poll_interval
         self._platform = platform
         self._idempotency = idempotency
         self._pending = pending
@@ -37,15 +57,18 @@ class AmbientSessions:
         offset: int,
         search: str | None,
         status: Sequence[SessionStatus],
+        activity: Sequence[Activity] = (),
         label: Sequence[str],
     ) -> SessionPage:
         """Return a page of sessions; to filter by status or label, all of the project's are read."""
-        if not status and not label:
+        if not status and not activity and not label:
             return await self._page(caller, limit, offset, search)
         matching = [
             session
             for session in await self._all(caller, search)
-            if (not status or session.status in status) and labels.matches(session.labels, label)
+            if (not status or session.status in status)
+            and (not activity or session.activity in activity)
+            and labels.matches(session.labels, label)
         ]
         return SessionPage.at_offset(matching[offset : offset + limit], total=len(matching), limit=limit, offset=offset)
 
@@ -56,8 +79,22 @@ class AmbientSessions:
             raise NotSupported
         return await self._idempotency.once(caller, CreatedSession, lambda: self._create(caller, new))
 
-    async def get_session(self, caller: Caller, session_id: str) -> Session:
-        """Return a session."""
+    async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
+        """Return a session once it is neither pending nor working, or after `wait` seconds.
+
+        It is read again at each poll interval.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + wait
+        while True:
+            session = await self._read(caller, session_id)
+            if session.status is SessionStatus.RUNNING:
+                session.activity = await self._runs.activity(caller, session)
+            if session.is_settled or now() >= deadline:
+                return session
+            await asyncio.sleep(min(self._poll_interval, deadline - now()))
+
+    async def _read(self, caller: Caller, session_id: str) -> Session:
         return mapping.session(await self._platform.get_session(caller, session_id), session_id)
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
@@ -70,7 +107,7 @@ class AmbientSessions:
             await self._platform.rename(caller, session_id, parts.display_name)
         if parts.annotations is not None:
             await self._platform.annotate(caller, session_id, parts.annotations)
-        return await self.get_session(caller, session_id)
+        return await self._read(caller, session_id)
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete a session; the platform does not delete its log."""

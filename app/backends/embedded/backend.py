@@ -16,7 +16,15 @@ from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
 from app.models.caller import Caller, Credentials, Role
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, InterruptResult, RunCreate, RunList, RunStatus, RunSummary
-from app.models.sessions import CreatedSession, Session, SessionCreate, SessionPage, SessionStatus, SessionUpdate
+from app.models.sessions import (
+    Activity,
+    CreatedSession,
+    Session,
+    SessionCreate,
+    SessionPage,
+    SessionStatus,
+    SessionUpdate,
+)
 from app.observability.metrics import Observe
 from app.results import EventStream, Idempotent, StreamedBody
 from app.store import keys, sessions
@@ -97,20 +105,21 @@ class EmbeddedBackend(Backend):
         offset: int,
         search: str | None,
         status: Sequence[SessionStatus],
+        activity: Sequence[Activity] = (),
         label: Sequence[str],
     ) -> SessionPage:
         """See `EmbeddedSessions`."""
         return await self._sessions.list_sessions(
-            caller, limit=limit, offset=offset, search=search, status=status, label=label
+            caller, limit=limit, offset=offset, search=search, status=status, activity=activity, label=label
         )
 
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """See `EmbeddedSessions`."""
         return await self._finish(self._sessions.create_session(caller, new))
 
-    async def get_session(self, caller: Caller, session_id: str) -> Session:
+    async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
         """See `EmbeddedSessions`."""
-        return await self._sessions.get_session(caller, session_id)
+        return await self._sessions.get_session(caller, session_id, wait=wait)
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """See `EmbeddedSessions`."""

@@ -1,8 +1,7 @@
 """Sessions of the embedded backend: each operation is a transaction on the store, then a signal to the engine."""
 
+import asyncio
 from collections.abc import Sequence
-
-import msgspec
 
 from app import labels
 from app.engine import repositories, session_variables
@@ -11,18 +10,19 @@ from app.lifecycle import Action
 from app.models.caller import Caller
 from app.models.runs import InterruptResult
 from app.models.sessions import (
+    Activity,
     CreatedSession,
     Session,
     SessionCreate,
     SessionPage,
     SessionStatus,
     SessionUpdate,
-    WaitingFor,
 )
 from app.results import Idempotent
 from app.store import approvals, sessions
 from app.store.commands import sessions as commands
 from app.store.database import Database
+from app.store.notifier import notified_before
 from app.store.sessions import SessionRow
 
 
@@ -42,10 +42,11 @@ class EmbeddedSessions:
         offset: int,
         search: str | None,
         status: Sequence[SessionStatus],
+        activity: Sequence[Activity] = (),
         label: Sequence[str],
     ) -> SessionPage:
         """Return a page of sessions; a search reads all of the project's, so it runs in a thread."""
-        if search or status or label:
+        if search or status or activity or label:
             rows, total = await self._database.read_in_thread(
                 sessions.matching,
                 caller.project,
@@ -53,6 +54,7 @@ class EmbeddedSessions:
                 offset=offset,
                 search=search,
                 status=status,
+                activity=activity,
                 label=label,
             )
         else:
@@ -69,10 +71,20 @@ class EmbeddedSessions:
             self._signals.provision(stored.session)
         return stored.created
 
-    async def get_session(self, caller: Caller, session_id: str) -> Session:
-        """Return a session."""
+    async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
+        """Return a session once it is neither pending nor working, or after `wait` seconds.
+
+        It is read again after each change of it.
+        """
+        deadline = asyncio.get_running_loop().time() + wait
         row = await self._database.read_one(sessions.find, caller.project, session_id)
-        return (await self._public([row]))[0]
+        with self._database.notifier.subscribe(row.row_id) as changed:
+            while True:
+                changed.clear()
+                row = await self._database.read_one(sessions.find, caller.project, session_id)
+                [session] = await self._public([row])
+                if not wait or session.is_settled or not await notified_before(changed, deadline):
+                    return session
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
         """Change a session; a new time limit applies to runs that begin afterwards."""
@@ -106,9 +118,4 @@ class EmbeddedSessions:
     async def _public(self, rows: Sequence[SessionRow]) -> list[Session]:
         """Return sessions as clients see them, each with the approvals that it waits for."""
         waiting = await self._database.read_one(approvals.open_ids, [row.row_id for row in rows])
-        return [
-            msgspec.structs.replace(row.public(), waiting_for=WaitingFor(approvals=waiting[row.row_id]))
-            if row.row_id in waiting
-            else row.public()
-            for row in rows
-        ]
+        return [row.public(waiting.get(row.row_id)) for row in rows]

@@ -5,6 +5,7 @@ import { byId, element, visible } from "./dom.js";
 
 const LIMIT = 20;
 const PERIOD = 10_000;
+const ACTIVITIES = ["waiting", "working", "idle"];
 
 export class SessionList {
   constructor(onProblem) {
@@ -50,7 +51,9 @@ export class SessionList {
   async refresh() {
     this.requests += 1;
     const { requests } = this;
-    const query = { limit: LIMIT, offset: this.offset, search: byId("search").value, status: byId("status").value };
+    const chosen = byId("status").value;
+    const state = ACTIVITIES.includes(chosen) ? { activity: chosen } : { status: chosen };
+    const query = { limit: LIMIT, offset: this.offset, search: byId("search").value, ...state };
     try {
       const page = await read("/v1/sessions", { query });
       if (requests !== this.requests) return;
@@ -95,7 +98,8 @@ export class SessionList {
 export const nameOf = ({ display_name, task, id }) => visible((display_name || task || id).slice(0, 200));
 
 function row(session) {
-  const status = element("span", { className: `status ${session.status}` }, session.status);
+  const state = session.activity ?? session.status;
+  const status = element("span", { className: `status ${state}` }, state);
   const created = session.created_at ? new Date(session.created_at).toLocaleString() : "";
   const facts = element("span", { className: "facts" }, status, " ", element("span", {}, created));
   const name = element("span", { className: "name", dir: "auto" }, nameOf(session));
