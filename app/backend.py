@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 from app.errors import NotSupported
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
-from app.models.caller import Caller, Credentials, Role
+from app.models.caller import Caller, Credentials, Identity, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
 from app.models.runs import (
     AcceptedRun,
@@ -65,6 +66,10 @@ class Backend(ABC):
 
         Raises `MissingProject`, `Unauthorized`, `Forbidden`.
         """
+
+    @abstractmethod
+    async def whoami(self, caller: Caller) -> Identity:
+        """Return the caller as far as the backend knows them, and what it can do. (GET /v1/whoami)"""
 
     # Sessions
 
@@ -238,3 +243,14 @@ class Backend(ABC):
         Raises `ApprovalNotFound`, `ApprovalClosed`, `NotSupported`, and `NotRunning` if the decision takes a run.
         """
         raise NotSupported
+
+
+OPERATIONS = frozenset(
+    name
+    for name, member in vars(Backend).items()
+    if iscoroutinefunction(member) and name not in {"open", "close", "ready", "authorize", "version"}
+)
+"""The names of the port's operations, which are those of the document."""
+
+FEATURES = frozenset({"approval_policy", "remove_labels", "resume", "timeout_seconds"})
+"""Parts of operations that a backend may lack."""

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from app.models.wire import WireModel
+
 
 class Role(StrEnum):
     """A role in a project: `view` reads, `edit` also creates and controls, `admin` also deletes."""
@@ -36,3 +38,21 @@ class Caller(msgspec.Struct, frozen=True):
     token: str
     project: str
     idempotency_key: IdempotencyKey | None = None
+
+
+class KeyIdentity(WireModel):
+    """An access key without its secret; `expires_at` is an RFC 3339 UTC string."""
+
+    id: str
+    name: str | None = None
+    expires_at: str | None = None
+
+
+class Identity(WireModel):
+    """A caller as far as the backend knows them, and the names of the operations and features that it has."""
+
+    project: str
+    backend: str
+    capabilities: list[str]
+    role: Role | None = None
+    key: KeyIdentity | None = None

@@ -132,6 +132,14 @@ def verify(connection: Connection, credentials: Credentials, role: Role) -> Call
     return Caller(token=credentials.token, project=project)
 
 
+def identity(connection: Connection, token: str) -> Key:
+    """Return the key with this secret; raise `Unauthorized` if there is none."""
+    row = connection.execute(select(*_COLUMNS).where(ACCESS_KEYS.c.hash == _hash(token))).one_or_none()
+    if row is None:
+        raise Unauthorized("The token is unknown, expired or revoked.")
+    return _key(row)
+
+
 def _create(
     connection: Connection, project: str, role: Role, name: str, expires: datetime.timedelta | None
 ) -> tuple[Key, str]:

@@ -31,7 +31,7 @@ _HEADERS = {
 }
 
 ACTIVITIES = [Activity.WAITING, Activity.WORKING, Activity.IDLE]
-"""What the console can filter running sessions by."""
+"""The activities by which the console can filter running sessions."""
 
 
 def create_flask_app(document: dict[str, Any]) -> Flask:

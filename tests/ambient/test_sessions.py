@@ -20,6 +20,7 @@ from app.errors import (
 )
 from app.models.runs import MessageCreate
 from app.models.sessions import (
+    Activity,
     CreatedSession,
     Repo,
     Session,
@@ -193,6 +194,7 @@ class TestGetSession:
         assert await backend.get_session(CALLER, "s1") == Session(
             id="s1",
             status=SessionStatus.RUNNING,
+            activity=Activity.WORKING,
             task="Go",
             model="sonnet",
             repos=[Repo(url="https://x/y", branch="b")],

@@ -32,6 +32,7 @@ OPERATIONS = {
     if method in METHODS
 }
 ROLES = {
+    "whoami": "view",
     "list_sessions": "view",
     "create_session": "edit",
     "get_session": "view",

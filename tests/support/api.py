@@ -243,6 +243,9 @@ class Api:
     def create_session(self, **body: Any) -> ApiResponse:
         return self.call("create_session", body=body)
 
+    def whoami(self) -> ApiResponse:
+        return self.call("whoami")
+
     def get_session(self, session_id: str, **query: Any) -> ApiResponse:
         return self.call("get_session", session_id, query=query)
 

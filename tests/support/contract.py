@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message
 
 from app.backend import Backend
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList, ApprovalStatus
-from app.models.caller import Caller, Credentials, Role
+from app.models.caller import Caller, Credentials, Identity, Role
 from app.models.output import EventLog, LogPage, OutputFormat, Transcript
 from app.models.runs import AcceptedRun, InterruptResult, MessageCreate, RunCreate, RunList, RunStatus, RunSummary
 from app.models.sessions import (
@@ -158,6 +158,10 @@ class CannedBackend(Backend):
 
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
         return Caller(token=credentials.token, project=credentials.project or role)
+
+    async def whoami(self, caller: Caller) -> Identity:
+        self._called("whoami", caller=caller)
+        return Identity(project=caller.project, backend="canned", capabilities=["whoami"])
 
     async def list_sessions(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.backend import Backend
+from app.backend import FEATURES, OPERATIONS, Backend
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.idempotency import IdempotencyStore
 from app.backends.ambient.live_log import LiveLogs
@@ -16,7 +16,7 @@ from app.backends.ambient.runs import AmbientRuns
 from app.backends.ambient.sessions import AmbientSessions
 from app.errors import MissingProject
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
-from app.models.caller import Caller, Credentials, Role
+from app.models.caller import Caller, Credentials, Identity, Role
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, InterruptResult, RunCreate, RunList, RunStatus, RunSummary
 from app.models.sessions import (
@@ -31,6 +31,11 @@ from app.models.sessions import (
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
 from app.results import EventStream, Idempotent, StreamedBody
+
+NOT_SUPPORTED = frozenset(
+    {"answer_approval", "approval_policy", "cancel_run", "list_approvals", "remove_labels", "resume"}
+)
+"""Operations and features that the platform lacks."""
 
 
 class AmbientBackend(Backend):
@@ -89,6 +94,12 @@ class AmbientBackend(Backend):
         if credentials.project is None:
             raise MissingProject
         return Caller(token=credentials.token, project=credentials.project)
+
+    async def whoami(self, caller: Caller) -> Identity:
+        """Return the caller's project once the platform has accepted the token for it."""
+        await self._platform.list_sessions(caller, 1, 0, None)
+        capabilities = (OPERATIONS | FEATURES) - NOT_SUPPORTED
+        return Identity(project=caller.project, backend="ambient", capabilities=sorted(capabilities))
 
     # Sessions
 

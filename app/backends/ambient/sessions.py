@@ -107,7 +107,7 @@ class AmbientSessions:
             await self._platform.rename(caller, session_id, parts.display_name)
         if parts.annotations is not None:
             await self._platform.annotate(caller, session_id, parts.annotations)
-        return await self._read(caller, session_id)
+        return await self.get_session(caller, session_id)
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete a session; the platform does not delete its log."""

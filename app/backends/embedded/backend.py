@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.backend import Backend
+from app.backend import FEATURES, OPERATIONS, Backend
 from app.backends.embedded.output import EmbeddedOutput
 from app.backends.embedded.runs import EmbeddedRuns
 from app.backends.embedded.sessions import EmbeddedSessions
@@ -13,7 +13,7 @@ from app.engine.config import EngineConfig
 from app.engine.engine import Engine
 from app.engine.session_log import SessionLogs
 from app.models.approvals import Approval, ApprovalAnswer, ApprovalList
-from app.models.caller import Caller, Credentials, Role
+from app.models.caller import Caller, Credentials, Identity, KeyIdentity, Role
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import AcceptedRun, InterruptResult, RunCreate, RunList, RunStatus, RunSummary
 from app.models.sessions import (
@@ -88,6 +88,17 @@ class EmbeddedBackend(Backend):
     async def authorize(self, credentials: Credentials, role: Role) -> Caller:
         """See `keys.verify`."""
         return await self._database.read_one(keys.verify, credentials, role)
+
+    async def whoami(self, caller: Caller) -> Identity:
+        """Return the caller's key; all operations and features are there."""
+        key = await self._database.read(keys.identity, caller.token)
+        return Identity(
+            project=key.project,
+            role=key.role,
+            key=KeyIdentity(id=key.id, name=key.name or None, expires_at=key.expires_at),
+            backend="embedded",
+            capabilities=sorted(OPERATIONS | FEATURES),
+        )
 
     async def _finish(self, operation: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(operation)

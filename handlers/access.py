@@ -1,0 +1,9 @@
+"""Access: what a token may do."""
+
+from app.backend import Backend
+from app.models.caller import Caller, Identity
+
+
+async def whoami(backend: Backend, caller: Caller) -> Identity:
+    """Read what the token may do, and what this server can do."""
+    return await backend.whoami(caller)
