@@ -93,7 +93,11 @@ def make_backend(settings: Settings, metrics: Metrics, tracing: Tracing | None) 
     config = EngineConfig(
         directory=settings.data_dir,
         make_agent=agent_factory(
-            settings.agent, inherited=settings.agent_env, records=records, start_timeout=settings.agent_start_timeout
+            settings.agent,
+            inherited=settings.agent_env,
+            services=settings.agent_services,
+            records=records,
+            start_timeout=settings.agent_start_timeout,
         ),
         agent_records=records,
         run_timeout=settings.run_timeout,

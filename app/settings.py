@@ -120,6 +120,7 @@ def _split(value: object) -> object:
 
 _CommaSeparated = BeforeValidator(_split)
 _Off = BeforeValidator(lambda value: None if value == "off" else value)
+_NoServices = BeforeValidator(lambda value: () if value == "off" else value)
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 _Agent = Annotated[AgentSetting, BeforeValidator(parse_agent)]
 _BackendUrl = Annotated[str, AfterValidator(_backend_url)]
@@ -197,6 +198,12 @@ class Settings(BaseModel):
         "",
         "names of environment variables separated by commas",
         "Environment variables of the server that an ACP agent gets too, such as its model's API key.",
+    )
+    agent_services: Annotated[tuple[Literal["fs", "terminal"], ...], _CommaSeparated, _NoServices] = _setting(
+        "fs,terminal",
+        "fs, terminal, both separated by commas, or off",
+        "Services that ACP agents are offered, and which run as the server: its files (`fs`) and commands (`terminal`)."
+        " Switch them `off` for an agent that you confine yourself.",
     )
     git_protocols: Annotated[tuple[_GitProtocol, ...], _CommaSeparated] = _setting(
         "https,ssh",

@@ -1,7 +1,7 @@
 """From the AGENT setting to agents."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from app.agents.port import Agent
@@ -9,13 +9,13 @@ from app.settings import AgentSetting
 
 
 def agent_factory(
-    setting: AgentSetting, *, inherited: Sequence[str], records: Path, start_timeout: float
+    setting: AgentSetting, *, inherited: Sequence[str], services: Collection[str], records: Path, start_timeout: float
 ) -> Callable[[], Agent]:
     """Return a function that makes one agent for one session.
 
     An agent that is a local process gets the server's environment variables whose names are in `inherited`, and its
-    process group is recorded in the directory `records` while it runs. An ACP agent has to be ready within
-    `start_timeout` seconds.
+    process group is recorded in the directory `records` while it runs. An ACP agent is offered the `services` of the
+    AGENT_SERVICES setting, and has to be ready within `start_timeout` seconds.
     """
     # Only the kind in use is imported: the ACP SDK and the HTTP client take most of a second each.
     match setting.kind:
@@ -31,7 +31,7 @@ def agent_factory(
             from app.agents.acp.agent import AcpAgent  # noqa: PLC0415
 
             command = (find_program(setting.command[0]), *setting.command[1:])
-            return lambda: AcpAgent(command, inherited, records, start_timeout)
+            return lambda: AcpAgent(command, inherited, records, start_timeout, services)
 
 
 def find_program(name: str) -> str:

@@ -92,6 +92,23 @@ def test_files_of_the_workspace_are_read_and_written_through_us(
     assert refused == "refused: The path must be absolute and lie in the workspace"
 
 
+@pytest.mark.parametrize(
+    ("services", "file", "command"),
+    [("off", False, False), ("fs", True, False), ("terminal", False, True)],
+)
+def test_services_that_are_not_offered_are_refused(
+    loop: Background, tmp_path: Path, services: str, file: bool, command: bool
+) -> None:
+    with embedded_stage(loop, tmp_path, agent=scripted_acp(), agent_services=services) as stage, stage.api() as api:
+        session_id = stage.session(api, "running", task="Say hello")
+        [directory] = (tmp_path / "workspaces").glob(f"*/{session_id}")
+        (directory / "a.txt").write_text("some text")
+        assert (reply(api, session_id, f"read {directory}/a.txt") == "some text") is file
+        run = api.say(session_id, "run touch ran")
+        assert (run["status"] == "completed") is command
+        assert (directory / "ran").exists() is command
+
+
 def test_the_output_of_a_command_is_the_result_of_its_tool_call(api: Api, session_id: str) -> None:
     run = api.say(session_id, "run echo $OWN; echo ${SECRET_OF_THE_SERVICE:-unset}")
     [result] = [each for each in events(api, session_id, run["run_id"]) if each["type"] == "TOOL_CALL_RESULT"]

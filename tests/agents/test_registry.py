@@ -17,14 +17,18 @@ from app.settings import parse_agent
     [("demo", DemoAgent), ("agui+http://127.0.0.1:9000/", AguiAgent), ("acp:agent --acp", AcpAgent)],
 )
 def test_each_session_gets_an_agent_of_its_own(setting: str, kind: type[Agent]) -> None:
-    make = agent_factory(parse_agent(setting), inherited=(), records=Path("records"), start_timeout=180.0)
+    make = agent_factory(parse_agent(setting), inherited=(), services=(), records=Path("records"), start_timeout=180.0)
     assert isinstance(make(), kind)
     assert make() is not make()
 
 
 def test_an_agui_agent_has_the_url_of_the_setting() -> None:
     agent = agent_factory(
-        parse_agent("agui+http://agent/run?x=1"), inherited=(), records=Path("records"), start_timeout=180.0
+        parse_agent("agui+http://agent/run?x=1"),
+        inherited=(),
+        services=(),
+        records=Path("records"),
+        start_timeout=180.0,
     )()
     assert isinstance(agent, AguiAgent)
     assert agent._url == "http://agent/run?x=1"

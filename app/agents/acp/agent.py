@@ -11,14 +11,14 @@ does not respond in time, or if anything fails, the process is ended, and the ne
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from acp import schema, text_block
 
-from app.agents.acp.connection import AcpConnection, connect
+from app.agents.acp.connection import SERVICES, AcpConnection, connect
 from app.agents.acp.permissions import PermissionRequest
 from app.agents.acp.prompt import build_prompt
 from app.agents.acp.sessions import AgentSession, open_session
@@ -40,12 +40,19 @@ class AcpAgent(Agent):
     """An agent that runs as `command` in the session's workspace.
 
     It gets the server's environment variables whose names are in `inherited`. Its process group is recorded in the
-    directory `records` while it runs. It has to be ready within `start_timeout` seconds.
+    directory `records` while it runs. It has to be ready within `start_timeout` seconds, and is
+    offered the `services` `fs` and `terminal`, or only one of them, or none.
     """
 
     def __init__(
-        self, command: Sequence[str], inherited: Sequence[str], records: Path, start_timeout: float = 180.0
+        self,
+        command: Sequence[str],
+        inherited: Sequence[str],
+        records: Path,
+        start_timeout: float = 180.0,
+        services: Collection[str] = SERVICES,
     ) -> None:
+        self._services = services
         self._start_timeout = start_timeout
         self._command = command
         self._inherited = inherited
@@ -105,7 +112,9 @@ class AcpAgent(Agent):
         connection, is_new = self._connection, False
         if connection is None:
             environment = agent_environment(self._inherited, turn.environment)
-            connection = await connect(self._command, turn.workspace, environment, self._records, turn.log)
+            connection = await connect(
+                self._command, turn.workspace, environment, self._records, turn.log, services=self._services
+            )
             self._connection, is_new = connection, True
         thread_id = turn.input["threadId"]
         with connection.errors():

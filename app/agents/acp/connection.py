@@ -1,7 +1,7 @@
 """Our side of the protocol: the connection to one agent's process, and the methods that the agent calls here."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -28,9 +28,13 @@ _MAX_STDERR_LINE = 64 * 1024  # a longer one is logged in parts
 EXIT_DRAIN_SECONDS = 0.5  # in which what an agent wrote before it exited is read
 _MAX_ERROR = 200  # characters of an agent's error that clients read
 
-_CAPABILITIES = schema.ClientCapabilities(
-    fs=schema.FileSystemCapabilities(read_text_file=True, write_text_file=True), terminal=True
-)
+_METHOD_NOT_FOUND = -32601
+SERVICES = ("fs", "terminal")
+"""The services that the protocol lets a client offer. They act as the server, wherever the agent itself runs."""
+
+
+async def _refuse(**_parameters: Any) -> Any:
+    raise RequestError(_METHOD_NOT_FOUND, "This server does not offer this to agents")
 
 
 class AcpClient:
@@ -40,14 +44,21 @@ class AcpClient:
     what is denied without a decision.
     """
 
-    def __init__(self, files: Files, terminals: Terminals, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, files: Files, terminals: Terminals, log: Callable[[str], None], services: Collection[str] = SERVICES
+    ) -> None:
         self._log = log
+        fs, terminal = "fs" in services, "terminal" in services
+        self.capabilities = schema.ClientCapabilities(
+            fs=schema.FileSystemCapabilities(read_text_file=fs, write_text_file=fs), terminal=terminal
+        )
         self.session_id: str | None = None
         self.permissions: Permissions | None = None
         self.terminals = terminals
-        self.read_text_file = files.read_text_file
-        self.write_text_file = files.write_text_file
-        self.create_terminal = terminals.create_terminal
+        # What is not offered is refused too: an agent may ask for it nevertheless.
+        self.read_text_file = files.read_text_file if fs else _refuse
+        self.write_text_file = files.write_text_file if fs else _refuse
+        self.create_terminal = terminals.create_terminal if terminal else _refuse
         self.terminal_output = terminals.terminal_output
         self.wait_for_terminal_exit = terminals.wait_for_terminal_exit
         self.kill_terminal = terminals.kill_terminal
@@ -106,7 +117,7 @@ class AcpConnection:
         """Negotiate the protocol; raise `AgentError` if the agent speaks another version."""
         response = await self.agent.initialize(
             protocol_version=PROTOCOL_VERSION,
-            client_capabilities=_CAPABILITIES,
+            client_capabilities=self.client.capabilities,
             client_info=schema.Implementation(name="ambient-public-api", version="1"),
         )
         if response.protocol_version != PROTOCOL_VERSION:
@@ -216,7 +227,13 @@ def _read_update(params: Any) -> schema.SessionNotification:
 
 
 async def connect(
-    command: Sequence[str], workspace: Path, environment: Mapping[str, str], records: Path, log: Callable[[str], None]
+    command: Sequence[str],
+    workspace: Path,
+    environment: Mapping[str, str],
+    records: Path,
+    log: Callable[[str], None],
+    *,
+    services: Collection[str] = SERVICES,
 ) -> AcpConnection:
     """Start an agent in its workspace, with this environment alone; raise `AgentError` if that is not possible.
 
@@ -230,7 +247,7 @@ async def connect(
     except OSError as error:
         raise AgentError("The agent could not be started.") from error
     return AcpConnection(
-        group, AcpClient(Files(workspace), Terminals(workspace, environment, records), log), environment, log
+        group, AcpClient(Files(workspace), Terminals(workspace, environment, records), log, services), environment, log
     )
 
 
