@@ -14,6 +14,7 @@ from app.errors import (
     BackendTimeout,
     BackendUnavailable,
     NotRunning,
+    NotSupported,
     SessionNotFound,
     SessionStopping,
     UnknownState,
@@ -410,3 +411,16 @@ async def test_status_has_what_the_platform_is_about_to_do(
     resource = platform.add_session("demo", "s1", phase=phase)
     resource["metadata"]["annotations"]["ambient-code.io/desired-phase"] = desired
     assert (await backend.get_session(CALLER, "s1")).status == status
+
+
+@pytest.mark.parametrize(
+    "new",
+    [SessionCreate(task="x" * 122_881), SessionCreate(task="x", environment_variables={"A": "é" * 61_441})],
+    ids=["task", "variable"],
+)
+async def test_text_that_no_container_takes_is_not_supported(
+    platform: FakePlatform, backend: AmbientBackend, new: SessionCreate
+) -> None:
+    with pytest.raises(NotSupported):
+        await backend.create_session(CALLER, new)
+    assert platform.operations() == []

@@ -27,6 +27,9 @@ from app.models.sessions import (
 )
 from app.results import Idempotent
 
+MAX_VARIABLE_BYTES = 120 << 10
+"""Largest task or variable: each becomes a variable of the runner's container, where Linux takes 128 KiB."""
+
 MAX_PAGE = 100
 """The most sessions that the platform returns in one page."""
 
@@ -77,6 +80,9 @@ class AmbientSessions:
         labels.check(new.labels)
         if new.approval_policy is not None:
             raise NotSupported
+        texts = [new.task, *(new.environment_variables or {}).values()]
+        if any(len(text.encode()) > MAX_VARIABLE_BYTES for text in texts):
+            raise NotSupported("The platform takes a task and environment variables of at most 120 KiB each.")
         return await self._idempotency.once(caller, CreatedSession, lambda: self._create(caller, new))
 
     async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
