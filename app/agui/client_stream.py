@@ -28,6 +28,8 @@ _list: Callable[[Json], list[msgspec.Raw] | None] = reader(list[msgspec.Raw])
 _WITH_IDS = frozenset({"RUN_STARTED", "RUN_FINISHED"})
 _ADDED_IDS = frozenset({"threadId", "runId", "thread_id", "run_id"})
 
+_string: Callable[[Json], str | None] = reader(str)
+_NO_MESSAGE = "The agent reported an error."
 _NO_END = ("The events of the run ended before the run did.", "run_broke_off")
 _SHUTDOWN = ("The server is shutting down. Read the run later to see how it ended.", "server_restarted")
 
@@ -136,6 +138,7 @@ class StrictStream:
             changes = self._whole_conversation(event, present)
         else:
             changes = self._message_members(event)
+        changes |= _mended_members(event, present)
         changes = {name: value for name, value in changes.items() if bytes(present.get(name, b"")) != _encode(value)}
         return _encode(present | changes) if changes or len(present) < len(values) else bytes(event.raw)
 
@@ -165,6 +168,19 @@ def _present(values: dict[str, msgspec.Raw], type_: str | None) -> dict[str, msg
     """Return the members of an event that are not null, without the ids that the log has added."""
     added = () if type_ in _WITH_IDS else _ADDED_IDS
     return {name: value for name, value in values.items() if name not in added and bytes(value) != b"null"}
+
+
+def _mended_members(event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """Return the members that a strict client requires, from those that agents write instead of them."""
+    ids = {"messageId": event.message_id, "toolCallId": event.tool_call_id}
+    changes: dict[str, Any] = {name: id_ for name, id_ in ids.items() if id_ and name not in values}
+    if "timestamp" in values:
+        changes["timestamp"] = now_ms() if event.timestamp is None else event.timestamp
+    if event.type == "TOOL_CALL_RESULT" and not event.message_id and event.tool_call_id:
+        changes["messageId"] = f"{event.tool_call_id}-result"
+    if event.type == "RUN_ERROR" and _string(values.get("message", b"")) is None:
+        changes["message"] = _NO_MESSAGE
+    return changes
 
 
 def _without_ids(event: bytes) -> bytes:

@@ -160,3 +160,20 @@ def test_every_id_that_a_client_may_use_for_a_message_is_known() -> None:
         {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "s"}, {"id": 1}, 2]},
     ]
     assert known_ids(decode(json.dumps(event).encode() for event in log)) == {"u", "m", "c", "p", "t", "s"}
+
+
+@pytest.mark.parametrize(
+    ("event", "mended"),
+    [
+        ({"type": "CUSTOM", "name": "n", "value": 1, "timestamp": 1795972000123.25}, {"timestamp": 1795972000123}),
+        ({"type": "CUSTOM", "name": "n", "value": 1, "timestamp": "1970-01-01T00:00:01Z"}, {"timestamp": 1000}),
+        ({"type": "RUN_ERROR"}, {"message": "The agent reported an error."}),
+        ({"type": "RUN_ERROR", "message": 7}, {"message": "The agent reported an error."}),
+        ({"type": "TOOL_CALL_RESULT", "toolCallId": "c", "content": "x"}, {"messageId": "c-result"}),
+        ({"type": "TEXT_MESSAGE_START", "message_id": "m", "role": "assistant"}, {"messageId": "m"}),
+    ],
+)
+def test_what_is_a_little_off_the_schema_is_mended(event: dict[str, Any], mended: dict[str, Any]) -> None:
+    stream = StrictStream("t", "r")
+    sent = [json.loads(each) for each in stream.feed(json.dumps(event).encode(), 1)]
+    assert mended.items() <= sent[-1].items()
