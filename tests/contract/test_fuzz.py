@@ -54,7 +54,10 @@ NO_RUNNER = {
 FRAME = {
     "type": "object",
     "required": ["data"],
-    "properties": {"id": {"type": "string", "pattern": "^[1-9][0-9]*$"}, "data": {"type": "string", "minLength": 2}},
+    "properties": {
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "data": {"type": "string", "minLength": 2},
+    },
 }
 
 
