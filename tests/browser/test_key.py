@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Request, expect
 
+from app.models.caller import Role
 from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.support.stage import EmbeddedStage
@@ -82,3 +83,14 @@ def test_a_link_with_a_new_key_replaces_the_one_of_an_open_tab(
     expect(console.button("New session")).to_be_visible()
     expect(console.notice).to_be_empty()
     assert console.page.url == f"{embedded.url}/"
+
+
+def test_a_key_that_only_reads_has_no_controls(open_console: OpenConsole, embedded: EmbeddedStage) -> None:
+    with embedded.api() as owner:
+        session_id = embedded.session(owner, "running")
+        console = open_console(embedded.url)
+        console.sign_in(embedded.token(str(owner.project), Role.VIEW))
+        console.page.goto(f"{embedded.url}/#/sessions/{session_id}")
+        expect(console.state).to_have_text("running")
+        for name in ("New session", "Send", "Stop", "Delete"):
+            expect(console.button(name)).to_be_hidden()

@@ -40,7 +40,17 @@ function route() {
   if (id) byId("title").focus();
 }
 
+/** Hide the controls that the key's role does not permit. On a platform the role is not known, and all are shown. */
+async function showPermitted() {
+  try {
+    document.body.dataset.role = (await read("/v1/whoami")).role ?? "";
+  } catch {
+    delete document.body.dataset.role; // the server still refuses what is not permitted
+  }
+}
+
 function signIn() {
+  showPermitted();
   byId("sign-in").hidden = true;
   byId("console").hidden = false;
   byId("forget").hidden = false;
@@ -49,6 +59,7 @@ function signIn() {
 }
 
 function signOut() {
+  delete document.body.dataset.role;
   forget();
   view.close();
   list.stop();
@@ -106,6 +117,7 @@ byId("new-form").addEventListener("submit", async (event) => {
 });
 
 function compose() {
+  if (document.body.dataset.role === "view") return notice("The key's role does not permit new sessions.");
   byId("new-problem").textContent = "";
   byId("new-dialog").showModal();
 }
