@@ -159,7 +159,7 @@ class Router:
         resource.operations[method] = operation
 
     def find(self, raw_path: bytes) -> tuple[Resource, dict[str, str]] | None:
-        """Return the resource at a path as it came over the wire, and its path parameters, still encoded.
+        """Return the resource at a raw path, and its path parameters, still encoded.
 
         The path is split before it is decoded, so that an encoded slash stays inside its segment.
         """

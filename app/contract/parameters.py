@@ -57,7 +57,7 @@ class Parameter:
         return self.check(values if self._repeatable else values[0])
 
     def parse_segment(self, segment: str) -> Any:
-        """Return the typed value of a segment of the path as it came over the wire."""
+        """Return the typed value of a raw path segment."""
         try:
             return self.parse([unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")])
         except UnicodeDecodeError as error:

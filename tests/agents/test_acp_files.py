@@ -126,7 +126,7 @@ async def test_there_is_no_way_out(workspace: Path, way: Callable[[Path], str]) 
 
 
 async def test_a_directory_that_becomes_a_link_meanwhile_is_not_followed(workspace: Path) -> None:
-    """Whatever the timing, nothing outside of the workspace is read."""
+    """Nothing outside of the workspace is read, at any timing."""
     (workspace / "real").mkdir()
     (workspace / "real" / "secret").write_text("of the agent")
     (workspace / "link").symlink_to(workspace.parent)

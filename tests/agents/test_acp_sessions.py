@@ -1,4 +1,4 @@
-"""What is saved of an agent's own session for a thread."""
+"""The saved state of an agent's own session for a thread."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What an agent asks before it does something: listed, answered once, durable; refused where a backend knows none."""
+"""Approvals: listed, decided once, durable; refused by a backend without them."""
 
 from typing import Any
 

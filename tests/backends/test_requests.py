@@ -1,4 +1,4 @@
-"""What every operation does alike on every backend: the order of checks, names, methods, request ids, projects."""
+"""Behaviour that all operations share on every backend: the order of checks, names, methods, request ids, projects."""
 
 from typing import Any
 from uuid import uuid4

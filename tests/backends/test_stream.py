@@ -195,7 +195,7 @@ class TestRefusals:
 
 
 class TestThePlatform:
-    """What only a log that others write can do."""
+    """Streams of a log that others write."""
 
     def test_a_run_that_broke_off_gets_its_end(self, platform: PlatformStage, platform_api: Api) -> None:
         session_id = platform.session(platform_api, "running")

@@ -1,4 +1,4 @@
-"""What a token may do, on every backend."""
+"""`whoami` on every backend: project, role, key and capabilities."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""What the server costs: measured on a real process, printed as one table, judged by nobody but the reader."""
+"""Benchmarks: measured on a real process, printed as tables, and judged by the reader."""

@@ -25,7 +25,7 @@ ENDED = ("waiting", "completed", "error", "interrupted")
 
 
 class Promises:
-    """What the server has acknowledged, whoever asked for it."""
+    """Everything that the server has acknowledged, to any client."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What the image runs, as far as it can be run without one."""
+"""The commands of the image, as far as they can run without one."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What survives the end of the server, asked for or not."""
+"""State that survives the end of the server, planned or not."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""What a client reads of a failed clone, and of the URLs of repositories."""
+"""Errors of failed clones, and URLs of repositories, as clients read them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the embedded backend's runs use of models and of time."""
+"""Usage of models and of time by runs of the embedded backend."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

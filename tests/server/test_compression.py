@@ -24,7 +24,7 @@ DOCUMENT = "/v1/openapi.json"
 
 
 def fetch(url: str, accepted: str | None, method: str = "GET") -> tuple[dict[str, str], bytes]:
-    """Headers, their names in lower case, and the body as it came over the wire."""
+    """Headers, their names in lower case, and the raw body."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
         connection.putrequest(method, urlsplit(url).path, skip_accept_encoding=True)

@@ -24,7 +24,7 @@ MEGABYTES_50 = 50_000_000
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """/length sends the body's length, /ignore reads none of it, /fail breaks off, /parts has no length, else the
+    """/length sends the body's length, /ignore reads none of it, /fail raises, /parts has no length, else the
     headers."""
     if scope["type"] == "lifespan":
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a page of a log costs the embedded backend."""
+"""The cost of a page of a log on the embedded backend."""
 
 import sqlite3
 from pathlib import Path

@@ -58,7 +58,7 @@ class AguiClient:
         return events
 
     def rest(self) -> "Turn":
-        """What is left of the run."""
+        """Return the remaining events of the run."""
         events: list[Event] = []
         for line in self._lines():
             if "event" not in line:

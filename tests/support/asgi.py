@@ -36,7 +36,7 @@ def request_context(
 
 
 class Response:
-    """What the app sent."""
+    """The messages that the app sent."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []

@@ -1,4 +1,4 @@
-"""What the contract tests share: an ASGI app called byte by byte, its lifespan, and a backend with canned responses."""
+"""Helpers of the contract tests: an ASGI app called byte by byte, its lifespan, and a backend with canned responses."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -70,7 +70,7 @@ class Sent(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What came back; names of headers in lower case."""
+    """A response; names of headers in lower case."""
 
     status: int
     headers: list[tuple[str, str]]

@@ -13,7 +13,7 @@ from tests.support.platform_recordings import encode
 Json = dict[str, Any]
 ROLES = ("user", "assistant", "system", "developer", "tool", "activity", "reasoning")
 LASTING = ("RUN_", "STEP_", "MESSAGES_SNAPSHOT", "STATE_SNAPSHOT", "ACTIVITY_SNAPSHOT", "RAW", "CUSTOM", "META")
-"""What the types of events begin with that stay in a log when it is rewritten."""
+"""Prefixes of the types of events that stay in a log when it is rewritten."""
 
 
 class Runner:

@@ -18,7 +18,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Terminal:
-    """What a person sees and types."""
+    """A terminal as a person uses it."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", fd: int) -> None:
         self._process = process
@@ -39,7 +39,7 @@ class Terminal:
         return _CONTROLS.sub("", self._seen.decode(errors="replace"))
 
     def wait_for(self, words: str) -> str:
-        """What was shown up to and including `words`, since the last call."""
+        """Return the output up to and including `words`, since the last call."""
         text = eventually(lambda: self.text, lambda text: words in text[self._passed :])
         end = text.index(words, self._passed) + len(words)
         shown, self._passed = text[self._passed : end], end

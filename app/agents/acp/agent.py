@@ -179,7 +179,7 @@ async def _add_cost(turn: Turn, session: AgentSession, total: float | None) -> f
 
 
 def _terminal_event(ids: dict[str, str], response: schema.PromptResponse, cost: float | None) -> bytes:
-    """Return the end of the run; a stop reason that the protocol does not have is told as the agent wrote it."""
+    """Return the end of the run; a stop reason outside of the protocol is reported as the agent wrote it."""
     reason = (response.field_meta or {}).get(STOP_REASON) or response.stop_reason
     usage = to_usage(response.usage)
     if reason == "cancelled":
