@@ -30,6 +30,7 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "get_session_output": (("s1",), None),
     "stream_session_events": (("s1",), None),
     "get_session_logs": (("s1",), None),
+    "whoami": ((), None),
 }
 """A valid request of each operation, for a session that does not exist."""
 

@@ -3,11 +3,13 @@
 from typing import Any
 
 from app.agui.run_input import RunInput
-from app.errors import NotSupported
+from app.errors import Detail, NotSupported
 
 _PASSED_ON = frozenset(
     {"threadId", "runId", "parentRunId", "messages", "state", "tools", "context", "forwardedProps", "resume"}
 )
+_INFORMATION = frozenset({"protocolVersion"})
+"""Members that a client of AG-UI 1.0 always sends, and whose loss changes nothing for the agent."""
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -20,8 +22,9 @@ def platform_input(run_input: RunInput) -> RunInput:
     """
     if run_input.get("resume"):
         raise NotSupported("The platform does not pass `resume` on. Send the answer as a message.")
-    if not run_input.keys() <= _PASSED_ON:
-        raise NotSupported("The platform passes on only the members of the input that AG-UI defines.")
+    if unknown := sorted(run_input.keys() - _PASSED_ON - _INFORMATION):
+        details = [Detail(f"body.{name[:100]}", "is not passed on by the platform") for name in unknown[:20]]
+        raise NotSupported("The platform passes on only the members of the input that AG-UI defines.", details=details)
     if not isinstance(run_input.get("state") or {}, dict):
         raise NotSupported("The platform takes only an object as `state`.")
     return run_input | {"tools": [_complete(tool) for tool in run_input.get("tools") or ()]}
