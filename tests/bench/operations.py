@@ -161,7 +161,7 @@ def _cancel(client: Client) -> Sequence[Sent]:
 
 
 def _decide(client: Client) -> Sequence[Sent]:
-    sessions = [client.session("delete notes.txt", "completed") for _ in range(SESSIONS)]
+    sessions = [client.session("delete notes.txt", "waiting") for _ in range(SESSIONS)]
     return [
         Sent("POST", f"{session}/approvals/{approval['id']}", {"decision": "deny"})
         for session in sessions
@@ -206,6 +206,7 @@ OF_STORE: dict[str, Prepare] = {
     "list_approvals": _reading("/approvals"),
     "answer_approval": _decide,
     "get_session_logs": _reading("/logs"),
+    "whoami": _always("GET", "/v1/whoami"),
 }
 
 _SESSION = f"/v1/sessions/{LOGGED}"
@@ -228,4 +229,5 @@ OF_PLATFORM: dict[str, Prepare] = {
     "get_session_output, events": _always("GET", f"{_SESSION}/output?format=events"),
     "stream_session_events, to the end": _always("GET", f"{_SESSION}/events?run_id={_RUN}"),
     "get_session_logs": _always("GET", f"{_SESSION}/logs"),
+    "whoami": _always("GET", "/v1/whoami"),
 }

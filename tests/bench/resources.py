@@ -22,10 +22,7 @@ def resource(name: str, phase: str = "Running", number: int = 1) -> dict[str, An
             "creationTimestamp": created,
             "generation": 3,
             "labels": {"app": "ambient"},
-            "annotations": {
-                "ambient-code.io/desired-phase": "Running",
-                "ambient-code.io/start-requested-at": created,
-            },
+            "annotations": {"ambient-code.io/start-requested-at": created},
         },
         "spec": {
             "initialPrompt": "Fix the flaky test in tests/test_api.py and open a pull request with an explanation of "
