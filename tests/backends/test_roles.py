@@ -28,7 +28,7 @@ class TestAccessKeys:
         if RANK.index(role) < RANK.index(needed):
             assert answer.error == (403, "forbidden")
         else:
-            assert answer.status == {"list_sessions": 200, "create_session": 201}.get(operation, 404)
+            assert answer.status == {"list_sessions": 200, "create_session": 201, "whoami": 200}.get(operation, 404)
 
     def test_the_keys_project_is_the_default_project(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
