@@ -6,8 +6,10 @@ import pty
 import re
 import select
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.support.deadline import eventually
 from tests.support.server import ROOT, command
@@ -27,8 +29,24 @@ class Terminal:
         self._passed = 0
 
     def type(self, keys: str) -> None:
-        """Press these keys."""
+        """Press these keys. Ctrl-C waits until the command waits, as a person does.
+
+        Python loses a signal that arrives after its prompt is shown and before it begins to wait for input.
+        """
+        if keys == CTRL_C:
+            eventually(self._is_waiting)
         os.write(self._fd, keys.encode())
+
+    def _is_waiting(self) -> bool:
+        """Return whether the command's main thread sleeps each time that it is looked at, where the system tells."""
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        if not stat.exists():
+            return True
+        states = set()
+        for _ in range(5):
+            states.add(stat.read_text().rpartition(")")[2].split()[0])
+            time.sleep(0.01)
+        return states == {"S"}
 
     @property
     def text(self) -> str:
