@@ -78,12 +78,14 @@ class EmbeddedSessions:
         """
         deadline = asyncio.get_running_loop().time() + wait
         row = await self._database.read_one(sessions.find, caller.project, session_id)
+        if not wait:
+            return (await self._public([row]))[0]
         with self._database.notifier.subscribe(row.row_id) as changed:
             while True:
                 changed.clear()
                 row = await self._database.read_one(sessions.find, caller.project, session_id)
                 [session] = await self._public([row])
-                if not wait or session.is_settled or not await notified_before(changed, deadline):
+                if session.is_settled or not await notified_before(changed, deadline):
                     return session
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
