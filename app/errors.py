@@ -1,32 +1,12 @@
-"""Every error that the API responds with. The docstring of a class is its default message.
+"""Every error that the API responds with. The docstring of a class is its default message."""
 
-ApiError
-├── BadRequest 400: MissingProject, ProjectMismatch
-├── Unauthorized 401
-├── Forbidden 403
-├── NotFound 404: SessionNotFound, RunNotFound, ApprovalNotFound
-├── MethodNotAllowed 405
-├── RequestTimeout 408
-├── Conflict 409: UnknownState, SessionRunning, SessionStopping, SessionBusy, RunExists, RunActive, RunEnded,
-│                 IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyOutcomeUnknown, ApprovalClosed, CursorExpired
-├── PayloadTooLarge 413
-├── UnsupportedMediaType 415
-├── InvalidState 422: NotRunning, AlreadyRunning, AlreadyEnded, TooManyLabels, NotSupported
-├── TooManyRequests 429
-├── HeadersTooLarge 431
-├── InternalError 500
-├── BackendUnavailable 502
-├── NotReady 503
-├── StorageUnavailable 503
-├── BackendTimeout 504
-├── StorageFull 507
-└── BackendError, with the status and the text of the platform
-"""
-
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")  # where the name of a class has the next one
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -41,6 +21,13 @@ class ApiError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    caller: str | None = None
+    """Who was refused, if that is known; for the audit log, not for the response."""
+
+    def __init_subclass__(cls) -> None:
+        """Derive the code of an error from the name of its class, unless the class has one of its own."""
+        if "code" not in vars(cls):
+            cls.code = _WORD.sub("_", cls.__name__).lower()
 
     def __init__(self, message: str | None = None, *, details: Sequence[Detail] = ()) -> None:
         self.message = message or (self.__doc__ or "").strip().splitlines()[0]
@@ -80,14 +67,11 @@ class MissingProject(BadRequest):
 class ProjectMismatch(BadRequest):
     """The X-Ambient-Project header must name the token's own project, or be left out."""
 
-    code = "project_mismatch"
-
 
 class Unauthorized(ApiError):
     """A valid token is required: send it as Authorization: Bearer <token>."""
 
     status = 401
-    code = "unauthorized"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -99,39 +83,40 @@ class Forbidden(ApiError):
     """This needs a token with another role or for another project."""
 
     status = 403
-    code = "forbidden"
+
+
+class OriginNotAllowed(Forbidden):
+    """Pages of this origin may not change anything with a token that a proxy adds."""
 
 
 class NotFound(ApiError):
     """Not found: check the path."""
 
     status = 404
-    code = "not_found"
 
 
 class SessionNotFound(NotFound):
     """Session not found."""
 
-    code = "session_not_found"
-
 
 class RunNotFound(NotFound):
     """Run not found."""
-
-    code = "run_not_found"
 
 
 class ApprovalNotFound(NotFound):
     """Approval not found."""
 
-    code = "approval_not_found"
+
+class WorkspaceFileNotFound(NotFound):
+    """The workspace has no such file, or the path leads out of it."""
+
+    code = "file_not_found"
 
 
 class MethodNotAllowed(ApiError):
     """This path does not support this method; the Allow header lists those that it does."""
 
     status = 405
-    code = "method_not_allowed"
 
     def __init__(self, allow: str) -> None:
         self.allow = allow
@@ -147,14 +132,12 @@ class RequestTimeout(ApiError):
     """The request body did not arrive in time; send the request again."""
 
     status = 408
-    code = "request_timeout"
 
 
 class Conflict(ApiError):
     """The request conflicts with the current state."""
 
     status = 409
-    code = "conflict"
 
 
 class UnknownState(Conflict):
@@ -166,88 +149,90 @@ class UnknownState(Conflict):
 class SessionRunning(Conflict):
     """The session is running; stop it first."""
 
-    code = "session_running"
-
 
 class SessionStopping(Conflict):
     """The session is stopping; start it once it has stopped."""
-
-    code = "session_stopping"
 
 
 class RunExists(Conflict):
     """A run with this run_id already exists; use another run_id."""
 
-    code = "run_exists"
-
 
 class SessionBusy(Conflict):
     """The session is busy with another run; wait for its end, or set on_busy to enqueue or interrupt."""
-
-    code = "session_busy"
 
 
 class RunActive(Conflict):
     """The run has started; interrupt the session to end it."""
 
-    code = "run_active"
-
 
 class RunEnded(Conflict):
     """The run has already ended."""
-
-    code = "run_ended"
 
 
 class IdempotencyKeyReused(Conflict):
     """This Idempotency-Key was used for a different request; use a new key."""
 
-    code = "idempotency_key_reused"
-
 
 class IdempotencyKeyInUse(Conflict):
     """The first request with this Idempotency-Key is still in progress; try again."""
-
-    code = "idempotency_key_in_use"
 
 
 class IdempotencyOutcomeUnknown(Conflict):
     """The outcome of the first request with this Idempotency-Key is unknown; check it, then retry with a new key."""
 
-    code = "idempotency_outcome_unknown"
-
 
 class ApprovalClosed(Conflict):
     """The approval has already been decided or has expired."""
-
-    code = "approval_closed"
 
 
 class CursorExpired(Conflict):
     """The session's log does not have this cursor, or no longer; read the log from its start."""
 
-    code = "cursor_expired"
+
+class WorkspaceNotReady(Conflict):
+    """The session has no workspace yet, or no longer."""
+
+
+class FileChanged(Conflict):
+    """The file changed while it was read; read it again."""
+
+
+class RemoteMoved(Conflict):
+    """The branch of the repository has commits that the workspace has not; use another branch, or merge them there."""
 
 
 class PayloadTooLarge(ApiError):
     """The request body is too large."""
 
     status = 413
-    code = "payload_too_large"
 
 
 class UnsupportedMediaType(ApiError):
     """The request body must be application/json."""
 
     status = 415
-    code = "unsupported_media_type"
+
+
+class RangeNotSatisfiable(ApiError):
+    """The file has no bytes in this range; Content-Range gives its size."""
+
+    status = 416
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the size of the file, as RFC 9110 recommends."""
+        return {"Content-Range": f"bytes */{self.size}"}
 
 
 class InvalidState(ApiError):
     """The session's state does not allow this."""
 
     status = 422
-    code = "invalid_state"
 
 
 class NotRunning(InvalidState):
@@ -271,13 +256,26 @@ class AlreadyEnded(InvalidState):
 class TooManyLabels(InvalidState):
     """A session can have at most 64 labels; remove some first."""
 
-    code = "too_many_labels"
-
 
 class NotSupported(InvalidState):
     """This backend does not support this."""
 
-    code = "not_supported"
+
+class WrongFileType(InvalidState):
+    """The path is not of the type that this operation requires (file or directory)."""
+
+
+class AttachmentNotUsable(InvalidState):
+    """An attachment cannot be given to the agent."""
+
+    def __init__(self, message: str | None = None, *, details: Sequence[Detail] = ()) -> None:
+        if details:
+            message = f"An attachment cannot be given to the agent: {details[0].location} {details[0].message}."
+        super().__init__(message, details=details)
+
+
+class PushFailed(InvalidState):
+    """The push failed."""
 
 
 class TooManyRequests(ApiError):
@@ -296,11 +294,22 @@ class TooManyRequests(ApiError):
         return {"Retry-After": str(self.retry_after)}
 
 
+class TooManyStreams(ApiError):
+    """The token holds too many event streams and long polls open; close some of them."""
+
+    status = 429
+
+
+class TooManySessions(ApiError):
+    """The project has too many sessions that have not ended; stop or delete some of them."""
+
+    status = 429
+
+
 class HeadersTooLarge(ApiError):
     """The request's target and headers are too large; at most 64 KiB are allowed."""
 
     status = 431
-    code = "headers_too_large"
 
 
 class InternalError(ApiError):
@@ -309,8 +318,6 @@ class InternalError(ApiError):
 
 class BackendError(ApiError):
     """Request failed."""
-
-    code = "backend_error"
 
     def __init__(self, message: str | None = None, *, status: int = 500) -> None:
         self.backend_status = status
@@ -326,32 +333,57 @@ class BackendUnavailable(ApiError):
     """The backend is unreachable or its response was unusable; try again."""
 
     status = 502
-    code = "backend_unavailable"
 
 
 class BackendTimeout(ApiError):
     """The backend did not respond in time; check whether the request took effect."""
 
     status = 504
-    code = "backend_timeout"
 
 
 class StorageUnavailable(ApiError):
     """The session store is temporarily unavailable; try again."""
 
     status = 503
-    code = "storage_unavailable"
+
+
+class WorkspaceUnavailable(ApiError):
+    """The machine with the session's workspace is away; try again."""
+
+    status = 503
 
 
 class NotReady(ApiError):
     """The server cannot serve sessions right now; try again."""
 
     status = 503
-    code = "not_ready"
+
+
+class TooManyConnections(ApiError):
+    """Too many connections; close some of them, or try again."""
+
+    status = 503
 
 
 class StorageFull(ApiError):
     """The session store is full; delete sessions, or ask the operator for more space."""
 
     status = 507
-    code = "storage_full"
+
+
+class ProjectQuotaExceeded(ApiError):
+    """The project has stored as much as it may; delete sessions, or ask the operator for more space."""
+
+    status = 507
+
+
+class WorkspaceQuotaExceeded(ApiError):
+    """The workspaces take as much of the disk as they may; delete sessions, or ask the operator for more space."""
+
+    status = 507
+
+
+class SessionQuotaExceeded(ApiError):
+    """The session has stored as much as it may; go on in a new one."""
+
+    status = 507

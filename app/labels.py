@@ -15,8 +15,9 @@ RESERVED = (
     "meta.kubernetes.io",
     "vteam.ambient-code",
     "ambient-code.io",
+    "public-api.ambient-code.io",
 )
-"""Prefixes that Kubernetes and the platform use for labels of their own."""
+"""Prefixes that Kubernetes, the platform and this server use for labels of their own."""
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _KEY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?")

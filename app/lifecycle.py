@@ -18,11 +18,12 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """The end of a transition that the backend has carried out."""
+    """The end of a transition that the backend has carried out, or of a workspace or workers that are lost."""
 
     PROVISIONED = "provisioned"
     NOT_PROVISIONED = "not_provisioned"
     STOPPED = "stopped"
+    LOST = "lost"
 
 
 _NEXT: dict[Action, dict[SessionStatus, SessionStatus]] = {
@@ -37,10 +38,11 @@ _REFUSAL: dict[Action, dict[SessionStatus, type[ApiError]]] = {
     Action.RUN: dict.fromkeys(SessionStatus, NotRunning),
 }
 
-_TRANSITIONS: dict[Outcome, tuple[SessionStatus, SessionStatus]] = {
-    Outcome.PROVISIONED: (_PENDING, _RUNNING),
-    Outcome.NOT_PROVISIONED: (_PENDING, _FAILED),
-    Outcome.STOPPED: (_STOPPING, _STOPPED),
+_TRANSITIONS: dict[Outcome, dict[SessionStatus, SessionStatus]] = {
+    Outcome.PROVISIONED: {_PENDING: _RUNNING},
+    Outcome.NOT_PROVISIONED: {_PENDING: _FAILED},
+    Outcome.STOPPED: {_STOPPING: _STOPPED},
+    Outcome.LOST: dict.fromkeys((_PENDING, _RUNNING), _FAILED),
 }
 
 
@@ -58,5 +60,4 @@ def next_status(action: Action, status: SessionStatus | None) -> SessionStatus:
 
 def status_on(outcome: Outcome, status: SessionStatus) -> SessionStatus | None:
     """Return the state that the end of a transition leads to, or None if the session has left the state before it."""
-    before, following = _TRANSITIONS[outcome]
-    return following if status is before else None
+    return _TRANSITIONS[outcome].get(status)

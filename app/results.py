@@ -43,14 +43,19 @@ class StreamedBody(msgspec.Struct, frozen=True):
     """
 
     chunks: AsyncGenerator[bytes, None]
+    name: str | None = None
 
 
 class FileContent(msgspec.Struct, frozen=True):
-    """A file of `size` bytes, whose state `etag` identifies. `read` yields the bytes from a start up to an end."""
+    """A file of `size` bytes, whose state `etag` identifies. `read` yields the bytes from a start up to an end.
+
+    `name` is what it should be saved as; `StreamedBody` has one too.
+    """
 
     size: int
     etag: str
     read: Callable[[int, int], AsyncGenerator[bytes, None]]
+    name: str | None = None
 
 
 class FileWritten(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Access: what a token may do."""
 
-from app.backend import Backend
 from app.models.caller import Caller, Identity
+from app.port.backend import Backend
 
 
 async def whoami(backend: Backend, caller: Caller) -> Identity:

@@ -1,6 +1,6 @@
 """Sessions: list, create, read, update, delete."""
 
-from app.backend import Backend
+from app.attachments import check
 from app.models.caller import Caller
 from app.models.sessions import (
     Activity,
@@ -11,6 +11,7 @@ from app.models.sessions import (
     SessionStatus,
     SessionUpdate,
 )
+from app.port.backend import Backend
 from app.results import Idempotent
 
 
@@ -26,7 +27,7 @@ async def list_sessions(
     label: list[str] | None,
 ) -> SessionPage:
     """List the project's sessions, newest first."""
-    return await backend.list_sessions(
+    return await backend.sessions.list_sessions(
         caller,
         limit=limit,
         offset=offset,
@@ -39,19 +40,20 @@ async def list_sessions(
 
 async def create_session(backend: Backend, caller: Caller, *, body: SessionCreate) -> Idempotent[CreatedSession]:
     """Create a session; its task becomes the first run."""
-    return await backend.create_session(caller, body)
+    check(body.attachments)
+    return await backend.sessions.create_session(caller, body)
 
 
 async def get_session(backend: Backend, caller: Caller, *, session_id: str, wait: int) -> Session:
     """Read one session, once it is neither pending nor working or after `wait` seconds."""
-    return await backend.get_session(caller, session_id, wait=wait)
+    return await backend.sessions.get_session(caller, session_id, wait=wait)
 
 
 async def update_session(backend: Backend, caller: Caller, *, session_id: str, body: SessionUpdate) -> Session:
     """Change the name, labels or time limit of a session."""
-    return await backend.update_session(caller, session_id, body)
+    return await backend.sessions.update_session(caller, session_id, body)
 
 
 async def delete_session(backend: Backend, caller: Caller, *, session_id: str) -> None:
     """Delete a session, whatever its status."""
-    await backend.delete_session(caller, session_id)
+    await backend.sessions.delete_session(caller, session_id)

@@ -6,21 +6,34 @@ from typing import Any
 from urllib.parse import unquote
 
 from connexion.middleware.abstract import SpecMiddleware
+from connexion.middleware.main import API
 from connexion.middleware.security import SecurityOperation
 from connexion.security import SecurityHandlerFactory
-from connexion.spec import Specification
+from connexion.spec import OpenAPISpecification, Specification
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.backend import Backend
 from app.contract import security
-from app.contract.http_operation import HttpOperation
+from app.contract.http_operation import HttpOperation, Responses
 from app.contract.operation import ContractError, Handler, Operation
-from app.contract.response import Responses
 from app.errors import MethodNotAllowed
-from app.server.context import RequestContext
+from app.port.backend import Backend
+from app.server.connections import UNBOUNDED
+from app.server.ratelimit import RateLimiter
+from app.server.request import RequestContext
+from app.server.streaming import OpenStreams
 
 METHODS = ("get", "put", "post", "delete", "patch")
-MAX_RAW_BODY = 100 * 2**20
+
+
+def own_api(document: dict[str, Any]) -> API:
+    """Return the server's own document for Connexion, which does not validate it at each start: the tests do."""
+    return API(_OwnSpecification(document), base_path=None, security_map=security.SECURITY_MAP)
+
+
+class _OwnSpecification(OpenAPISpecification):  # type: ignore[misc]  # Connexion ships no types
+    @classmethod
+    def _validate_spec(cls, _spec: dict[str, Any]) -> None:
+        pass
 
 
 class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships no types
@@ -36,7 +49,9 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
         handlers: Mapping[str, Handler],
         backend: Backend,
         max_body: int,
-        max_raw_body: int = MAX_RAW_BODY,
+        max_raw_body: int,
+        streams: OpenStreams | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self.operations: dict[str, Operation] = {}
         self._next_app = next_app
@@ -44,6 +59,8 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
         self._backend = backend
         self._max_body = max_body
         self._max_raw_body = max_raw_body
+        self._limiter = limiter or RateLimiter(UNBOUNDED, UNBOUNDED)
+        self._streams = OpenStreams() if streams is None else streams
         self._router = Router()
 
     def add_api(self, specification: Specification, *, security_map: dict[str, Any], **_options: Any) -> None:
@@ -85,6 +102,8 @@ class CompiledContract(SpecMiddleware):  # type: ignore[misc]  # Connexion ships
                     authenticate=security.authenticator(verification.verification_fn),
                     max_body=self._max_body,
                     max_raw_body=self._max_raw_body,
+                    streams=self._streams,
+                    limiter=self._limiter,
                 ),
             )
 

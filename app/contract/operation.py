@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from app.backend import Backend
-from app.contract.body import JsonBody, RawBody
-from app.contract.parameters import Parameter
+from app.contract.input import JsonBody, Parameter, RawBody
 from app.errors import BadRequest, Detail, IdempotencyKeyInUse
 from app.models.caller import Caller, Credentials, IdempotencyKey, Role
+from app.port.backend import Backend
 
 Handler = Callable[..., Awaitable[Any]]
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,17 +11,22 @@ import msgspec
 from connexion.exceptions import OAuthProblem
 from connexion.security import NO_VALUE, AbstractSecurityHandler
 
-from app.errors import ProjectMismatch, Unauthorized
+from app.errors import OriginNotAllowed, ProjectMismatch, Unauthorized
 from app.models.caller import Credentials
-from app.server.context import RequestContext
+from app.server.request import RequestContext
 
 Authenticate = Callable[[RequestContext], Awaitable[str]]
-"""Return the token of a request; raise `Unauthorized`, or `BadRequest` if a header with a token is repeated."""
+"""Return the token of a request.
+
+Raise `Unauthorized`, `BadRequest` if a header with a token is repeated, and `OriginNotAllowed` where a page of another
+site would change something with a token that a proxy has added to the request.
+"""
 
 AUTHORIZATION = "Authorization"
 FORWARDED_TOKEN = "X-Forwarded-Access-Token"  # noqa: S105 - the name of a header
 PROJECT = "X-Ambient-Project"
 
+_SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):[^:]+")
 
@@ -90,6 +96,8 @@ def authenticator(verify: Callable[[SecuredRequest], Awaitable[None]]) -> Authen
             raise Unauthorized from error
         if context.repeated:
             context.reject_repeated(AUTHORIZATION, FORWARDED_TOKEN)
+        if context.foreign and context.method not in _SAFE and _bearer_token(request) is NO_VALUE:
+            raise OriginNotAllowed
         token: str = request.context["token_info"]["token"]
         return token
 
@@ -110,17 +118,30 @@ class _Claims(msgspec.Struct):
     sub: str = ""
 
 
+def subject(token: str) -> str:
+    """Return who a token that the platform has issued is for, or a digest of a token that does not say.
+
+    Only the platform can verify it.
+    """
+    claims = _claims(token)
+    return claims.sub if claims and claims.sub else f"token-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
+
 def service_account_namespace(token: str) -> str | None:
     """Return the namespace in the JWT of a service account, or None.
 
     It is read for routing only and not verified: the platform judges the signature.
     """
+    claims = _claims(token)
+    match = claims and _SERVICE_ACCOUNT.fullmatch(claims.sub)
+    return match[1] if match else None
+
+
+def _claims(token: str) -> _Claims | None:
     parts = token.split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header, claims and signature
         return None
     try:
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=="), type=_Claims)
+        return msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=="), type=_Claims)
     except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
         return None
-    match = _SERVICE_ACCOUNT.fullmatch(claims.sub)
-    return match and match[1]

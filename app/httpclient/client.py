@@ -18,11 +18,12 @@ _READ_BYTES = 262_144  # that a connection takes from its socket at once
 
 
 class Response(NamedTuple):
-    """A response that was read as a whole; `media_type` is lower case without parameters, empty if it is missing."""
+    """A response that was read as a whole; `media_type` is lower case, empty if it is missing, its parameters apart."""
 
     status: int
     media_type: str
     body: bytes
+    media_parameters: str = ""
 
 
 class StreamedResponse:
@@ -82,7 +83,7 @@ class HttpClient:
             content = await connection.read(self._max_body)
         finally:
             self._release(connection)
-        return Response(connection.status, connection.media_type, content)
+        return Response(connection.status, connection.media_type, content, connection.media_parameters)
 
     @asynccontextmanager
     async def stream(self, target: str, headers: Mapping[str, str]) -> AsyncGenerator[StreamedResponse, None]:

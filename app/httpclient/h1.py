@@ -47,7 +47,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reset(self) -> None:
         self.status = 0
-        self.media_type = ""
+        self.media_type = self.media_parameters = ""
         self.received = 0
         """Bytes of the response so far, with its head."""
         self._pieces: deque[bytes] = deque()
@@ -148,13 +148,14 @@ class Connection(asyncio.BufferedProtocol):
         """Refuse a response that no request is waiting for; forget the headers of an interim one."""
         if self._complete or not self._in_use:
             raise ValueError("a response without a request")
-        self.media_type, self._has_length = "", False
+        self.media_type, self.media_parameters, self._has_length = "", "", False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note the media type, and whether the body has a length."""
         name = name.lower()
         if name == b"content-type":
-            self.media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            media_type, _, parameters = value.decode("latin-1").lower().partition(";")
+            self.media_type, self.media_parameters = media_type.strip(), parameters.strip()
         elif name in _LENGTH_HEADERS:
             self._has_length = True
 

@@ -49,6 +49,7 @@ class Approval(WireModel):
     status: ApprovalStatus
     created_at: str
     message: str | None = None
+    tool_call_id: str | None = None
     tool_name: str | None = None
     args: Any = None
     options: list[ApprovalOption] | None = None
@@ -73,6 +74,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """A permission that an agent requests; `options` are the decisions that it offers."""
 
     message: str | None = None
+    tool_call_id: str | None = None
     tool_name: str | None = None
     args: Any = None
     options: list[ApprovalOption] | None = None

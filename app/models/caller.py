@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from app.models.limits import Limits, ProjectUsage
 from app.models.wire import WireModel
 
 
@@ -33,11 +34,15 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A sender who may do what they request, as far as the backend knows before it does it."""
+    """A sender who may do what they request, as far as the backend knows before it does it.
+
+    `key_id` is that of the access key, for a backend that has keys.
+    """
 
     token: str
     project: str
     idempotency_key: IdempotencyKey | None = None
+    key_id: str | None = None
 
 
 class KeyIdentity(WireModel):
@@ -49,10 +54,15 @@ class KeyIdentity(WireModel):
 
 
 class Identity(WireModel):
-    """A caller as far as the backend knows them, and the names of the operations and features that it has."""
+    """A caller as far as the backend knows them, and the names of the operations and features that it has.
+
+    `limits` bound what the caller may do, and `usage` is what their project has.
+    """
 
     project: str
     backend: str
     capabilities: list[str]
     role: Role | None = None
     key: KeyIdentity | None = None
+    limits: Limits | None = None
+    usage: ProjectUsage | None = None

@@ -27,12 +27,22 @@ class ToolCall(WireModel):
     duration: int | None = None
 
 
+class MessageAttachment(WireModel):
+    """A file beside the text of a message: at `path` in the workspace, at `url`, or in a place of the agent's."""
+
+    name: str
+    media_type: str | None = None
+    path: str | None = None
+    url: str | None = None
+
+
 class Message(WireModel):
     """A message in a transcript; `timestamp` is an RFC 3339 UTC string."""
 
     id: str
     role: str
     content: str | None = None
+    attachments: list[MessageAttachment] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     name: str | None = None

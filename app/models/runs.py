@@ -57,10 +57,20 @@ class InterruptResult(WireModel):
     interrupted: bool | None
 
 
+class Attachment(WireModel):
+    """A file for the agent: one of the workspace by its `path`, or `data`, its bytes in base64, until that is saved."""
+
+    path: str | None = None
+    data: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+
 class MessageCreate(WireModel):
     """The body of send_message."""
 
     content: str
+    attachments: list[Attachment] | None = None
     on_busy: OnBusy = OnBusy.ENQUEUE
 
 
@@ -69,6 +79,7 @@ class RunMessage(WireModel):
 
     role: Literal["user", "assistant", "system"]
     content: str
+    attachments: list[Attachment] | None = None
     id: str | None = None
 
 

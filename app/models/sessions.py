@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from app.models.approvals import ApprovalPolicy
-from app.models.runs import Usage
+from app.models.runs import Attachment, RunStatus, Usage
 from app.models.wire import WireModel
 
 
@@ -43,18 +43,38 @@ class Workflow(WireModel):
     path: str | None = None
 
 
+class WorkspaceMode(StrEnum):
+    """How a session works on a local directory: in a git worktree of it, or in the directory itself."""
+
+    WORKTREE = "worktree"
+    IN_PLACE = "in_place"
+
+
+class LocalDirectory(WireModel):
+    """A directory of the server's machine as a workspace."""
+
+    path: str
+    mode: WorkspaceMode | None = None
+
+
 class SessionCreate(WireModel):
     """The body of create_session."""
 
     task: str
+    attachments: list[Attachment] | None = None
     display_name: str | None = None
+    agent: str | None = None
     model: str | None = None
+    mode: str | None = None
     repos: list[Repo] | None = None
+    workspace: LocalDirectory | None = None
     active_workflow: Workflow | None = None
     environment_variables: dict[str, str] | None = None
     approval_policy: ApprovalPolicy | None = None
     labels: dict[str, str] | None = None
     timeout_seconds: int | None = None
+    idle_timeout_seconds: int | None = None
+    stop_on_run_finished: bool | None = None
     parent_session_id: str | None = None
 
 
@@ -62,6 +82,8 @@ class SessionUpdate(WireModel):
     """The body of update_session. A field that is None is left unchanged; a label whose value is None is removed."""
 
     display_name: str | None = None
+    model: str | None = None
+    mode: str | None = None
     labels: dict[str, str | None] | None = None
     remove_labels: list[str] | None = None
     timeout_seconds: int | None = None
@@ -86,8 +108,11 @@ class Session(WireModel):
     activity: Activity | None = None
     display_name: str | None = None
     task: str | None = None
+    agent: str | None = None
     model: str | None = None
+    mode: str | None = None
     repos: list[Repo] | None = None
+    workspace: LocalDirectory | None = None
     created_at: str | None = None
     completed_at: str | None = None
     result: str | None = None
@@ -96,9 +121,13 @@ class Session(WireModel):
     waiting_for: WaitingFor | None = None
     labels: dict[str, str] | None = None
     timeout_seconds: int | None = None
+    idle_timeout_seconds: int | None = None
+    stop_on_run_finished: bool | None = None
     parent_session_id: str | None = None
     active_run_id: str | None = None
+    last_run_status: RunStatus | None = None
     usage: Usage | None = None
+    workspace_bytes: int | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -7,6 +7,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from app.server.request import RequestContext
+
 VARY = (b"vary", b"Origin, Accept-Encoding")
 """On every response, so that a cache does not mix up the responses to different origins."""
 
@@ -43,6 +45,19 @@ class Cors:
     def allows(self, origin: str) -> bool:
         """Return whether pages of this origin may call the API; a rule with several `*` is slow on a long text."""
         return len(origin) <= _MAX_ORIGIN and self._rules.is_allowed_origin(origin)
+
+    def is_foreign(self, context: RequestContext) -> bool:
+        """Return whether a page of another origin, which is not listed, has sent a request.
+
+        A browser says so in `Origin`, or in `Sec-Fetch-Site` if it omits that. Other clients say neither. The scheme
+        is not compared, since it is a proxy's business.
+        """
+        if (origin := context.headers.get("origin")) is None:
+            return context.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+        if "origin" in context.repeated:
+            return True
+        same = origin.partition("://")[2].lower() == context.headers.get("host", "").lower()
+        return not same and not self.allows(origin)
 
     def headers(self, origin: str) -> list[tuple[bytes, bytes]]:
         """Return the headers that let pages of this origin read a response; none for an unlisted one."""

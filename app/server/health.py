@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import MethodNotAllowed, NotReady
 from app.observability.metrics import Metrics
-from app.server.context import RequestContext
+from app.server.request import RequestContext
 
 READY_SECONDS = 5.0  # how long the backend may take to report that it is ready
 
@@ -53,5 +53,7 @@ class OperationalRoutes:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._ready()
+        except NotReady:
+            raise  # with a reason that the operator may read
         except Exception as error:
             raise NotReady from error

@@ -4,7 +4,7 @@ One layer does it all, since each further ASGI layer would read the headers and 
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from time import perf_counter
 
@@ -14,19 +14,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import HeadersTooLarge, MethodNotAllowed
+from app.observability.audit import AuditLog
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
-from app.server.body import ClientDisconnected, lingering_close
 from app.server.compression import Compression
-from app.server.context import MAX_HEAD_BYTES, RequestContext
+from app.server.connections import Connections, client_of, within_descriptors
 from app.server.cors import VARY, Cors
 from app.server.error_response import STANDARD_HEADERS, error_response, to_api_error
 from app.server.health import OperationalRoutes, Ready
 from app.server.ratelimit import RateLimiter
+from app.server.request import MAX_HEAD_BYTES, ClientDisconnected, RequestContext, lingering_close
 from app.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499  # how log and metrics call a request whose client did not wait for the response
 
+_BOUND = {429, 507}  # statuses of requests that exceed a bound
+_REFUSED = {401, 403, 429, 507}  # statuses that the audit log has of every request
+_SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
+_METHODS = _SAFE | {"DELETE", "PATCH", "POST", "PUT"}
 _LOGGED_PATH = 256  # characters
 _STANDARD_HEADERS = [(name.encode(), value.encode()) for name, value in STANDARD_HEADERS.items()]
 _NO_SPAN = nullcontext()
@@ -42,8 +47,16 @@ class RequestMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, metrics: Metrics, ready: Ready, tracing: Tracing | None = None
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        ready: Ready,
+        limiter: RateLimiter | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        """`limiter` is that of addresses; without one, the server has its own."""
         self._app = app
         self._compression = Compression(app)
         self._operational = OperationalRoutes(metrics, ready)
@@ -51,17 +64,29 @@ class RequestMiddleware:
         self._tracing = tracing
         self._trusted_proxies = settings.trusted_proxies
         self._cors = Cors(settings.cors_allowed_origins)
-        self._limiter = RateLimiter(settings.rate_limit_rps, settings.rate_limit_burst)
+        self._limiter = limiter or RateLimiter(settings.rate_limit_rps, settings.rate_limit_burst)
+        total = within_descriptors(settings.max_connections)
+        self.connections = Connections(
+            total,
+            # Where descriptors are scarce, no address gets all of them.
+            settings.max_connections_per_address if total == settings.max_connections else total * 3 // 4,
+            trusted_proxies=settings.trusted_proxies,
+            refused=metrics.refused,
+        )
+        metrics.watch("http_connections", "Open connections.", lambda: len(self.connections))
+        target = settings.audit_log
+        self._audit_log = None if target is None else AuditLog(target, addresses=settings.audit_addresses)
         self._logs_requests = settings.log_level in {"debug", "info"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the app's lifespan."""
         if scope["type"] != "http":
-            await self._app(scope, receive, self._flush_spans_on_shutdown(send))
+            await self._app(scope, receive, self._flush_on_shutdown(send))
             return
         started = perf_counter()
         context = RequestContext.attach(scope, self._trusted_proxies)
-        response = ResponseRecorder(send, context.request_id)
+        response = ResponseRecorder(send, context.request_id, lambda status: self._audit(context, status))
+        context.foreign = self._cors.is_foreign(context)
         structlog.contextvars.bind_contextvars(request_id=context.request_id)
         try:
             with _span(self._tracing, context, response) if self._tracing else _NO_SPAN:
@@ -86,30 +111,36 @@ class RequestMiddleware:
         if context.body_pending:
             receive, send = lingering_close(context, receive, send)
         try:
-            await self._route(context)(scope, receive, send)
+            await (await self._route(context))(scope, receive, send)
         except ClientDisconnected:
             return
         except (Exception, asyncio.CancelledError) as error:
             if response.started:
                 raise
-            status, headers, body = error_response(to_api_error(error), context.request_id)
+            shown = to_api_error(error)
+            if shown.http_status in _BOUND:
+                self._metrics.refused(shown.code)
+            context.error_code = shown.code
+            status, headers, body = error_response(shown, context.request_id)
             if status == MethodNotAllowed.status:
                 headers.setdefault("Allow", context.allow)  # the platform's own 405 does not name the methods
             await Response(body, status, headers)(scope, _receive_nothing, send)
 
-    def _route(self, context: RequestContext) -> ASGIApp:
+    async def _route(self, context: RequestContext) -> ASGIApp:
         """Return the app that serves a request; raise `HeadersTooLarge` or `TooManyRequests`."""
         if context.head_bytes > MAX_HEAD_BYTES:
             raise HeadersTooLarge
         if context.path in self._operational.paths:
             return self._operational
-        self._limiter.check(context.client_address)
+        await self._limiter.check(client_of(context.client_address))
         if "accept-encoding" in context.headers:
             return self._compression.preferred(context.combined("accept-encoding"))
         return self._app
 
     def _report(self, context: RequestContext, response: "ResponseRecorder", seconds: float) -> None:
         """Count and log a finished request."""
+        if not response.started:
+            self._audit(context, response.status)
         self._metrics.request(context.operation_id, context.method, response.status, seconds)
         if self._logs_requests:
             log.info(
@@ -124,12 +155,35 @@ class RequestMiddleware:
                 **({} if response.complete else {"incomplete": True}),
             )
 
-    def _flush_spans_on_shutdown(self, send: Send) -> Send:
-        """Return the `send` of a lifespan that exports the remaining spans before the server stops."""
+    def _audit(self, context: RequestContext, status: int) -> None:
+        """Note a request that has changed something, or may have, or that was refused."""
+        if self._audit_log is None:
+            return
+        if status not in _REFUSED:
+            has_changed = status < 300 or status >= CLIENT_CLOSED_REQUEST  # noqa: PLR2004 - a success, or unknown
+            if not has_changed or context.operation_id is None or context.method in _SAFE:
+                return
+        self._audit_log.record(
+            operation=context.operation_id,
+            method=context.method if context.method in _METHODS else None,
+            status=status,
+            code=context.error_code,
+            project=context.project,
+            session=context.session,
+            caller=context.caller,
+            address=context.client_address,
+            request_id=context.request_id,
+        )
+
+    def _flush_on_shutdown(self, send: Send) -> Send:
+        """Return the `send` of a lifespan that writes the remaining spans and audit entries before the server stops."""
 
         async def flushing_send(message: Message) -> None:
-            if self._tracing and message["type"].startswith("lifespan.shutdown."):
-                await asyncio.to_thread(self._tracing.close)
+            if message["type"].startswith("lifespan.shutdown."):
+                if self._audit_log:
+                    self._audit_log.flush()
+                if self._tracing:
+                    await asyncio.to_thread(self._tracing.close)
             await send(message)
 
         return flushing_send
@@ -141,10 +195,12 @@ class ResponseRecorder:
     `size` is in bytes of the body. `complete` is true once all of the response has been sent.
     """
 
-    __slots__ = ("_send", "complete", "headers", "size", "started", "status")
+    __slots__ = ("_begin", "_send", "complete", "headers", "size", "started", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, begin: Callable[[int], None]) -> None:
+        """`begin` is called with the status when the response begins."""
         self._send = send
+        self._begin = begin
         self.headers = [(b"x-request-id", request_id.encode("ascii"))]
         self.started = self.complete = False
         self.status = CLIENT_CLOSED_REQUEST
@@ -155,6 +211,7 @@ class ResponseRecorder:
         self.started = True
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._begin(self.status)
             headers = [*message.get("headers", ()), *self.headers]
             names = {name.lower() for name, _ in headers}
             headers += [header for header in _STANDARD_HEADERS if header[0] not in names]

@@ -6,12 +6,13 @@ another one is admitted, compare what is used of it:
 * overridden: connection_made, connection_lost, shutdown, data_received, and the parser's callbacks on_message_begin,
   on_url, on_header, on_headers_complete, on_body and on_message_complete. All but data_received call the base's method.
   Of a cycle of HTTP/1.0, send, which calls the base's method too.
-* read or called: parser, transport, loop, client, scope, url, headers, pipeline, _unset_keepalive_if_required,
+* read or called: parser, transport, flow, loop, client, scope, url, headers, pipeline, _unset_keepalive_if_required,
   STATUS_LINE, and of the cycle (one request and its response) disconnected, message_event, more_body, response_started,
   response_complete, chunked_encoding and expected_content_length.
 """
 
 import asyncio
+import re
 from secrets import token_hex
 from typing import Any
 
@@ -19,13 +20,15 @@ import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import ApiError, BadRequest, HeadersTooLarge
+from app.errors import ApiError, BadRequest, HeadersTooLarge, TooManyConnections
 from app.server.coalescing import CoalescingTransport
-from app.server.context import MAX_HEAD_BYTES
+from app.server.connections import Connections
 from app.server.error_response import error_response
+from app.server.request import MAX_HEAD_BYTES
 
 HEAD_SECONDS = 30.0  # how long a request's head may take to arrive
 _LINGER_SECONDS = 5.0  # how long a refused client may take to read why
+_HOST = re.compile(rb"(?:\[[^\s\[\]/?#@\\]*\]|[^\s\[\]/?#@:,\\]*)(?::[0-9]*)?")  # may be empty, as RFC 9112 has it
 
 log = structlog.get_logger()
 
@@ -37,8 +40,9 @@ class BoundedProtocol(HttpToolsProtocol):
     waits forever for one that does not arrive. Here each has a limit.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, bounds: Connections | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._bounds = Connections() if bounds is None else bounds
         self.stopping = asyncio.Event()
         self.request_complete = False
         self._in_head = True
@@ -47,6 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0  # received since it last did
         self._replaying_head = False
         self._refused = False
+        self._received_at = 0.0  # when data came last
 
     # The connection
 
@@ -54,10 +59,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start to serve, and to wait for the first head."""
         super().connection_made(transport)
         self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]  # it delegates all else
-        self._start_timer()
+        if self._bounds.admit(self, self.client[0] if self.client else "unknown"):
+            self._start_timer()
+        else:
+            self._refuse(TooManyConnections())
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the connection."""
+        self._bounds.release(self)
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -65,6 +75,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """Stop endless responses, and close the connection once the current response is complete."""
         self.stopping.set()
         super().shutdown()
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no request is being served."""
+        # The base class's annotation omits that there is no cycle before the first request.
+        return not self.pipeline and (not bool(self.cycle) or self.cycle.response_complete)
+
+    @property
+    def stalled(self) -> float:
+        """Return for how many seconds the server has waited for more of a request's body; 0 if it does not."""
+        waits = bool(self.cycle) and self.cycle.more_body and not self.flow.read_paused
+        return self.loop.time() - self._received_at if waits else 0.0
 
     def abort(self) -> None:
         """Close the connection at once and drop what has not been sent."""
@@ -74,6 +96,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Parse data; refuse a client that sends on and on without finishing a head, a chunk or a trailer."""
         if self._refused:
             return
+        self._received_at = self.loop.time()
         self._unset_keepalive_if_required()
         self._progress = False
         self._parse(data)
@@ -97,6 +120,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
 
     def _to_api_error(self, error: httptools.HttpParserError) -> ApiError:
+        if isinstance(error.__context__, ApiError):
+            return error.__context__  # raised by a callback
         if isinstance(error, httptools.HttpParserInvalidMethodError):
             return BadRequest("The request does not begin with an HTTP method.")
         if len(self.url) >= MAX_HEAD_BYTES:
@@ -144,9 +169,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._progress = True
         self._in_head = False
         self._stop_timer()
+        self._check_host()
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
             _send_without_chunks(self.cycle)
+
+    def _check_host(self) -> None:
+        """Refuse a head that names no host or several: a proxy and this server might each go by another one."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if not hosts and self.parser.get_http_version() < "1.1":
+            return
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            raise BadRequest("The request must have one Host header, with a host and perhaps a port.")
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""

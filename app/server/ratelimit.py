@@ -1,13 +1,10 @@
-"""The rate limit: a token bucket for each client."""
+"""Rate limits: a token bucket for each client, which is an address or an access key."""
 
 import math
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network
 
 from throttled import MemoryStore, RateLimiterType, Throttled, per_sec
 
 from app.errors import TooManyRequests
-from app.server.context import parse_address
 
 _MAX_CLIENTS = 65_536  # about 30 MB when full; the least recently seen client is dropped first
 
@@ -24,15 +21,8 @@ class RateLimiter:
             store=MemoryStore(options={"MAX_SIZE": _MAX_CLIENTS}),
         ).limiter
 
-    def check(self, client: str) -> None:
+    async def check(self, client: str) -> None:
         """Count one request of a client; raise `TooManyRequests` if its bucket is empty."""
-        result = self._buckets.limit(_bucket(client))
+        result = self._buckets.limit(client)
         if result.limited:
             raise TooManyRequests(max(1, math.ceil(result.state.retry_after)))
-
-
-@lru_cache(maxsize=4096)
-def _bucket(client: str) -> str:
-    """Return the name of a client's bucket: an IPv4 address, or an IPv6 /64, since one host usually owns all of it."""
-    address = parse_address(client)
-    return str(IPv6Network((int(address), 64), strict=False)) if isinstance(address, IPv6Address) else client

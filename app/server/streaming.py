@@ -5,16 +5,17 @@ Once the head is sent, a failure can only abort the connection: the client must 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import structlog
 from starlette.types import Receive, Send
 
-from app.errors import ApiError, Forbidden, Unauthorized
+from app.errors import ApiError, Forbidden, TooManyStreams, Unauthorized
 from app.results import EventStream, StreamEvent
-from app.server.context import RequestContext
+from app.server.request import RequestContext
 
 RawHeaders = list[tuple[bytes, bytes]]
 """Response headers as ASGI has them; names are in lower case."""
@@ -37,6 +38,30 @@ class SlowReader(Exception):
 
 
 # Event streams
+
+
+class OpenStreams:
+    """The event streams and long polls that tokens hold open, at most `limit` of each."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._open: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._open.total()
+
+    @contextmanager
+    def hold(self, token: str) -> Iterator[None]:
+        """Count one more of a token during the block; `TooManyStreams`."""
+        if self._limit is not None and self._open[token] >= self._limit:
+            raise TooManyStreams
+        self._open[token] += 1
+        try:
+            yield
+        finally:
+            self._open[token] -= 1
+            if not self._open[token]:
+                del self._open[token]
 
 
 async def send_event_stream(
@@ -131,13 +156,13 @@ async def send_chunks(
     headers: RawHeaders,
     length: int | None = None,
 ) -> None:
-    """Send a body of at least one chunk while it is produced, until it ends or the client disconnects.
+    """Send a body while it is produced, until it ends or the client disconnects.
 
     An error before the first chunk is raised before anything is sent. `length` is that of the body in bytes, if it is
     known; the length of a single chunk always is.
     """
     async with aclosing(body) as chunks:
-        first = await anext(chunks)
+        first = await anext(chunks, b"")
         second = await anext(chunks, None)
         if second is None:
             length = len(first)

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+import msgspec
+
 from app import spec
+from app.attachments import check, check_run
+from app.errors import AttachmentNotUsable, WorkspaceFileNotFound
+from app.models.runs import Attachment, RunCreate
+from app.workspace_paths import parse_path
 from tests.support.contract import Sent
 from tests.support.document import inlined
 
@@ -104,6 +110,31 @@ def strange_names(sent: Sent) -> bool:
     return any(not re.fullmatch(pattern, name) for pattern, given in maps for name in given)
 
 
+def leads_outside(sent: Sent) -> bool:
+    """Whether a path in a workspace is none."""
+    fields = dict(query(sent))
+    try:
+        parse_path(fields.get("path"), fields.get("path_base64"))
+    except WorkspaceFileNotFound:
+        return "/workspace/" in path(sent)
+    return False
+
+
+def unclear_attachment(sent: Sent) -> bool:
+    """Whether an attachment is neither a path nor data with its media type, or belongs to a message of no user."""
+    body = value(sent)
+    try:
+        if path(sent).endswith("/runs"):
+            check_run(msgspec.convert(body, RunCreate))
+        elif isinstance(body, dict):
+            check(msgspec.convert(body.get("attachments"), list[Attachment] | None))
+    except AttachmentNotUsable:
+        return True
+    except msgspec.ValidationError:
+        return False
+    return False
+
+
 EXPLANATIONS = [
     Explanation("a body is one JSON value, strictly", ACCEPTED, REFUSED, sloppy_json),
     Explanation("no body crashes the parser", CRASHED, REFUSED, sloppy_json),
@@ -135,7 +166,7 @@ EXPLANATIONS = [
         ACCEPTED,
         REFUSED,
         lambda sent: any(
-            name in {"limit", "offset", "wait"} and not re.fullmatch("-?(0|[1-9][0-9]*)", text, re.ASCII)
+            name in {"depth", "limit", "offset", "wait"} and not re.fullmatch("-?(0|[1-9][0-9]*)", text, re.ASCII)
             for name, text in query(sent)
         ),
     ),
@@ -149,6 +180,14 @@ EXPLANATIONS = [
         ),
     ),
     Explanation("a transcript has no pages", ACCEPTED, REFUSED, pages_of_a_transcript),
+    Explanation("an attachment is one of the two kinds", ACCEPTED, REFUSED, unclear_attachment),
+    Explanation("a path stays in the workspace", ACCEPTED, REFUSED, leads_outside),
+    Explanation(
+        "a range beyond the end is refused",
+        ACCEPTED,
+        REFUSED,
+        lambda sent: path(sent).endswith("/workspace/file") and bool(header(sent, "Range")),
+    ),
     Explanation("a query is UTF-8", ACCEPTED, REFUSED, lambda sent: not utf8(sent.target)),
     Explanation(
         "$ is the end, not a newline before it",
@@ -176,5 +215,4 @@ EXPLANATIONS = [
     ),
     Explanation("OPTIONS is served", REFUSED, ACCEPTED, lambda sent: sent.method == "OPTIONS"),
     Explanation("a path with a slash more is no path", MOVED, REFUSED, lambda sent: path(sent).endswith("/")),
-    Explanation("there is no page at /v1/ui/", ACCEPTED, REFUSED, lambda sent: path(sent).startswith("/v1/ui")),
 ]

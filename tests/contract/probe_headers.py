@@ -37,6 +37,33 @@ def framed(*headers: str, body: bytes = TASK) -> bytes:
     return request("POST /v1/sessions HTTP/1.1", HOST, *CALLER, JSON, *headers, body=body)
 
 
+def hosted(*hosts: str, version: str = "1.1") -> bytes:
+    return request(f"GET /v1/sessions HTTP/{version}", *(f"Host: {host}" for host in hosts), *CALLER)
+
+
+HOSTS = [
+    Probe("no host", hosted(), 400, BAD, "Host"),
+    Probe("no host in HTTP/1.0", hosted(version="1.0"), 200),
+    Probe("two hosts", hosted("api.test", f"{SECRET}.test"), 400, BAD, "Host"),
+    Probe("one host twice", hosted("api.test", "api.test"), 400, BAD, "Host"),
+    Probe("a host and an empty one", hosted("api.test", ""), 400, BAD, "Host"),
+    Probe("two hosts in HTTP/1.0", hosted("api.test", f"{SECRET}.test", version="1.0"), 400, BAD, "Host"),
+    Probe("no host goes before no path", request("GET /v1/nothing HTTP/1.1"), 400, BAD, "Host"),
+    Probe(
+        "no host with an upgrade", request("GET / HTTP/1.1", "Connection: Upgrade", "Upgrade: h2c"), 400, BAD, "Host"
+    ),
+    Probe("no host before a body", request("POST /v1/sessions HTTP/1.1", *CALLER, JSON, body=TASK), 400, BAD, "Host"),
+    *(
+        Probe(f"a host that is none: {host}", hosted(host), 400, BAD, "Host")
+        for host in (f"{SECRET} b", f"{SECRET}, b", f"a/{SECRET}", f"{SECRET}@a", f"a:{SECRET}", "a:1:2", "http://a")
+    ),
+    *(Probe(f"an address that is none: {host}", hosted(host), 400, BAD, "Host") for host in ("::1", "[::1", "[::1]b")),
+    *(
+        Probe(f"a host: {host}", hosted(host), 200)
+        for host in ("", "a", "a.test:8000", "a.test:", "10.0.0.1:1", "[::1]", "[fe80::1%25e]:80")
+    ),
+]
+
 TOKENS = [
     Probe("no token", head(PROJECT), 401, NO_TOKEN, headers=BEARER),
     Probe("an empty token", head("Authorization:", PROJECT), 401, NO_TOKEN, headers=BEARER),
@@ -155,4 +182,4 @@ MANNERS = [
     ),
 ]
 
-PROBES = [*TOKENS, *PROJECTS, *IDS, *LISTED, *UNLISTED, *FRAMES, *MANNERS]
+PROBES = [*HOSTS, *TOKENS, *PROJECTS, *IDS, *LISTED, *UNLISTED, *FRAMES, *MANNERS]

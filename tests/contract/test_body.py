@@ -5,9 +5,9 @@ import tracemalloc
 
 import pytest
 
-from app.contract.body import MAX_DEPTH, JsonBody, check_media_type, parse_json
+from app.contract.input import MAX_DEPTH, JsonBody, check_media_type, parse_json
 from app.errors import BadRequest, UnsupportedMediaType
-from app.server.context import RequestContext
+from app.server.request import RequestContext
 from tests.support.asgi import request_context
 
 SCHEMA = {

@@ -55,6 +55,7 @@ MORE_OF_A_RUN: list[dict[str, Any]] = [
     {"run_id": "x"},
     {"run_id": f"{RUN}\n"},
     {"tools": [1]},
+    {"messages": [USER | {"attachments": [{"path": "a"}, {}]}]},
 ]
 FIXED = [
     get(SESSIONS),
@@ -69,7 +70,6 @@ FIXED = [
     ),
     get(f"{SESSIONS}/"),
     get("/v1/nothing"),
-    get("/v1/ui/"),
     get(f"{SESSIONS}/S1"),
     get(f"{SESSIONS}/s1%0A"),
     get(f"{SESSIONS}/a%2Fb"),
@@ -79,6 +79,9 @@ FIXED = [
     get(f"{SESSIONS}/s1/output?limit=1"),
     get(f"{SESSIONS}/s1/events", ("Last-Event-ID", "5")),
     get(f"{SESSIONS}/s1/runs/{RUN}"),
+    get(f"{SESSIONS}/s1/workspace/files?path=docs&depth=1"),
+    get(f"{SESSIONS}/s1/workspace/files?path=../docs"),
+    get(f"{SESSIONS}/s1/workspace/file?path=notes", ("Range", "bytes=2000-")),
     get(SESSIONS, ("X-Ambient-Project", "b")),
     Sent("GET", SESSIONS, ()),
     Sent("GET", SESSIONS, (("Authorization", "Bearer "), ("X-Ambient-Project", "d"))),
@@ -114,6 +117,8 @@ FIXED = [
     *(post(SESSIONS, {"task": "t"} | more) for more in MORE_OF_A_SESSION),
     post(f"{SESSIONS}/s1/message", {"content": "c"}),
     post(f"{SESSIONS}/s1/message", {"content": " "}),
+    post(f"{SESSIONS}/s1/message", {"content": "c", "attachments": [{}]}),
+    post(SESSIONS, {"task": "c", "attachments": [{}]}),
     *(post(f"{SESSIONS}/s1/runs", {"messages": [USER]} | more) for more in MORE_OF_A_RUN),
 ]
 
@@ -159,7 +164,7 @@ def test_the_response_to_a_generated_request_is_the_same_or_differs_for_a_reason
 ) -> None:
     @given(st.data())
     @settings(
-        max_examples=FUZZ_EXAMPLES or 15,
+        max_examples=FUZZ_EXAMPLES or 10,
         derandomize=not FUZZ_EXAMPLES,
         database=None,
         deadline=None,

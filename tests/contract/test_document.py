@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from connexion.spec import Specification
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
 from app import errors, spec
-from app.models import approvals, caller, output, runs, sessions, wire
+from app.models import approvals, caller, output, runs, sessions, wire, workspaces
 from app.models.wire import WireModel
 from tests.support.document import closed
 
@@ -33,6 +34,7 @@ OPERATIONS = {
 }
 ROLES = {
     "whoami": "view",
+    "list_agents": "view",
     "list_sessions": "view",
     "create_session": "edit",
     "get_session": "view",
@@ -52,17 +54,36 @@ ROLES = {
     "start_session": "edit",
     "stop_session": "edit",
     "interrupt_session": "edit",
+    "list_workspace_files": "view",
+    "read_workspace_file": "view",
+    "write_workspace_file": "edit",
+    "get_workspace_archive": "view",
+    "get_workspace_diff": "view",
+    "get_workspace_patch": "view",
+    "push_workspace": "edit",
 }
 OPEN = {"AguiContext", "AguiEvent", "AguiMessage", "AguiResume", "AguiTool", "RunAgentInput"}
-IDEMPOTENT = {"create_session", "send_message", "create_run"}
+IDEMPOTENT = {"create_session", "send_message", "create_run", "push_workspace"}
 STREAMS = {"stream_session_events", "run_agent"}
-MEDIA_TYPES = {"get_session_logs": "text/plain", **dict.fromkeys(STREAMS, "text/event-stream")}
-CONDITIONAL = {"get_session_output", "list_runs", "get_run"}
+FILES = {"read_workspace_file", "get_workspace_archive", "get_workspace_patch"}
+"""Operations whose response is to be saved as a file."""
+WORKSPACE = {name for name in ROLES if "workspace" in name}
+BINARY = "application/octet-stream"
+MEDIA_TYPES = {
+    "get_session_logs": "text/plain",
+    **dict.fromkeys(STREAMS, "text/event-stream"),
+    **dict.fromkeys(FILES, BINARY),
+}
+CONDITIONAL = {"get_session_output", "list_runs", "get_run", "read_workspace_file"}
 WITH_POSITIONS = {"get_session_output", "stream_session_events"}
 ALWAYS = {"400", "401", "403", "405", "429", "431", "500", "502", "503", "504", "default"}
-OPTIONAL = {"SessionUpdate", "Usage"}
+OPTIONAL = {"Attachment", "Limits", "SessionUpdate", "Usage"}
 """Schemas that require nothing."""
-MODELS = {name: found for module in (approvals, output, runs, sessions, wire) for name, found in vars(module).items()}
+MODELS = {
+    name: found
+    for module in (approvals, output, runs, sessions, wire, workspaces)
+    for name, found in vars(module).items()
+}
 TYPED = [name for name in SCHEMAS if name in MODELS]
 
 ERRORS = [found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, errors.ApiError)]
@@ -119,6 +140,10 @@ def parameters() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_a_standard_validator_accepts_the_document() -> None:
     validate(DOCUMENT)
+
+
+def test_connexion_accepts_the_document() -> None:
+    assert Specification.load(spec.load()).version == (3, 0, 3)
 
 
 def test_the_operations_are_exactly_those_of_this_version_with_their_roles() -> None:
@@ -188,7 +213,9 @@ def test_an_operation_is_described_tagged_and_has_one_success(operation_id: str)
     assert operation["summary"]
     assert operation["description"]
     assert [tag in {known["name"] for known in DOCUMENT["tags"]} for tag in operation["tags"]] == [True]
-    assert [status[0] for status in operation["responses"] if status < "300"] == ["2"]
+    ranges = ["200", "206"] if operation_id == "read_workspace_file" else None
+    successes = [status for status in operation["responses"] if status < "300"]
+    assert successes == (ranges or successes[:1])
     assert {"$ref": "#/components/parameters/project"} in item["parameters"]
 
 
@@ -205,8 +232,10 @@ def test_an_operation_documents_every_status_that_it_can_send(operation_id: str)
         wanted |= {"409"}
     if operation_id == "answer_approval":
         wanted |= {"409"}
+    wanted |= {"409", "422"} if operation_id in WORKSPACE else set()
+    wanted |= {"416"} if operation_id == "read_workspace_file" else set()
     moves = {"update_session", "start_session", "stop_session"}
-    approvals = {"create_session", "list_approvals", "answer_approval"}
+    approvals = {"create_session", "list_agents", "list_approvals", "answer_approval"}
     if (
         operation_id
         in {"send_message", "create_run", "cancel_run", "run_agent", "get_session_logs"} | moves | approvals
@@ -232,16 +261,19 @@ def test_a_response_has_its_headers_and_examples_and_a_failure_is_an_error(opera
         if operation_id in IDEMPOTENT and status.startswith("2"):
             extra |= {"Idempotency-Replayed"}
         extra |= {"Cache-Control"} if operation_id in STREAMS and status == "200" else set()
-        extra |= {"ETag"} if operation_id in CONDITIONAL and status in {"200", "304"} else set()
+        extra |= {"ETag"} if operation_id in CONDITIONAL and status in {"200", "206", "304"} else set()
+        extra |= {"ETag"} if operation_id == "write_workspace_file" and status == "204" else set()
+        extra |= {"Content-Disposition"} if operation_id in FILES and status in {"200", "206"} else set()
+        extra |= {"Accept-Ranges"} if operation_id == "read_workspace_file" and status in {"200", "206"} else set()
+        extra |= {"Content-Range"} if status in {"206", "416"} else set()
         assert set(response["headers"]) == {"X-Request-ID"} | extra
         if status in {"204", "304"}:
             assert "content" not in response
             continue
         [(media_type, content)] = response["content"].items()
-        assert media_type == (
-            MEDIA_TYPES.get(operation_id, "application/json") if status == "200" else "application/json"
-        )
-        assert content["examples"]
+        is_success = status in {"200", "206"}
+        assert media_type == (MEDIA_TYPES.get(operation_id, "application/json") if is_success else "application/json")
+        assert media_type == BINARY or content["examples"]
         if status in failures(operation_id):
             assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
 
@@ -251,8 +283,9 @@ def test_a_request_body_is_required_json_with_examples(operation_id: str) -> Non
     operation = OPERATIONS[operation_id][3]
     if body := operation.get("requestBody"):
         assert body["required"] is True
-        assert list(body["content"]) == ["application/json"]
-        assert body["content"]["application/json"]["examples"]
+        [(media_type, content)] = body["content"].items()
+        assert media_type == (BINARY if operation_id == "write_workspace_file" else "application/json")
+        assert media_type == BINARY or content["examples"]
 
 
 @each_operation

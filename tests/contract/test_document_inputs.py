@@ -10,7 +10,7 @@ import pytest
 from openapi_schema_validator import OAS30Validator
 
 from app import spec
-from app.contract.parameters import DIGITS
+from app.contract.input import DIGITS
 from tests.support.document import inlined
 
 DOCUMENT = inlined(spec.load())
@@ -137,7 +137,7 @@ def test_an_integer_in_text_has_bounds_of_fewer_digits_than_are_read_of_a_long_o
         assert len(str(schema["maximum"])) < DIGITS - 1
 
 
-@pytest.mark.parametrize("parameter", ["session_id", "project"])
+@pytest.mark.parametrize("parameter", ["session_in_path", "project"])
 def test_a_name_is_a_dns_label(parameter: str) -> None:
     label = text(COMPONENTS["parameters"][parameter]["schema"])
     assert all(label.is_valid(name) for name in ("a", "0", "a-b", "a" * 63))
@@ -146,7 +146,7 @@ def test_a_name_is_a_dns_label(parameter: str) -> None:
 
 
 def test_a_run_id_in_the_path_is_free_text_without_slash_and_control_characters() -> None:
-    run = text(COMPONENTS["parameters"]["run_id"]["schema"])
+    run = text(COMPONENTS["parameters"]["run_in_path"]["schema"])
     assert all(run.is_valid(name) for name in ("r", "Run 1:\u00e9", "x" * 255))
     assert not any(run.is_valid(name) for name in ("", "a/b", "a\n", "\x7f", "\x85", "a\0", "x" * 256))
 

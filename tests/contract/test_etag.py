@@ -105,8 +105,8 @@ def test_an_unknown_session_has_no_tag(embedded_api: Api) -> None:
     assert response.error == (404, "session_not_found")
 
 
-def test_the_platform_gives_no_tags(platform: PlatformStage, platform_api: Api) -> None:
-    session_id = platform.session(platform_api, "running")
-    response = platform_api.call("get_session_output", session_id, headers={"If-None-Match": "*"})
+def test_the_platform_gives_no_tags(ambient: PlatformStage, ambient_api: Api) -> None:
+    session_id = ambient.session(ambient_api, "running")
+    response = ambient_api.call("get_session_output", session_id, headers={"If-None-Match": "*"})
     assert response.status == 200
     assert "ETag" not in response.headers

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import ASGIApp
 
-from app.backend import Backend
 from app.errors import BackendUnavailable
 from app.models.caller import Caller
+from app.port.backend import Backend
 from app.results import FileContent, StreamedBody
 from tests.support.contract import AUTH, Response, Sent, call
 from tests.support.small_contract import BYTES, definition, parameter, responses, serve

@@ -3,6 +3,7 @@
 A few examples, always the same ones; FUZZ_EXAMPLES=n asks for n, and for new ones each time.
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,15 +14,15 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis import Case, GenerationMode
+from schemathesis import Case
 from schemathesis.core.transport import Response
 from schemathesis.generation.meta import TestPhase
-from schemathesis.hooks import HookContext
 from schemathesis.schemas import BaseSchema
 
 from app import spec
 from app.agents import demo
 from app.backends.ambient.backend import AmbientBackend
+from app.conform.fuzz import fit, is_decided, is_valid, with_names_limited
 from app.contract.middleware import METHODS
 from app.factory import create_app
 from app.models.caller import Role
@@ -31,18 +32,27 @@ from tests.support.deadline import eventually
 from tests.support.document import closed
 from tests.support.platform import FakePlatform
 from tests.support.server import Background, serving
+from tests.support.store import SECRETS_KEY, store_url
 
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-UNLIMITED: dict[str, Any] = {"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000}
+pytestmark = pytest.mark.timeout(0 if FUZZ_EXAMPLES else 600)  # the requests of one operation may take 20 s of CPU
+UNLIMITED: dict[str, Any] = {
+    "rate_limit_rps": 1_000_000,
+    "rate_limit_burst": 1_000_000,
+    "audit_log": None,
+    "secrets_key": SECRETS_KEY,
+}
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # A state that does not permit a request is no fault of its data.
 ACCEPTANCE = ["2xx", "304", "401", "403", "404", "409", "422"]
-# Text that is too long for its field may be too large for a body first.
-REJECTION = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
+# Text that is too long for its field may be too large for a body or a head first.
+REJECTION = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "431"]
 CHECKS = {
     "positive_data_acceptance": {"expected-statuses": ACCEPTANCE},
     "negative_data_rejection": {"expected-statuses": REJECTION},
 }
+# Every random request is also sent without a token and with a wrong one; for the others that would show the same again.
+PHASES = {"coverage": {"checks": {"ignored_auth": {"enabled": False}}}}
 # The platform responds to an interrupt with 502 where the session has no runner, and what it says is passed on.
 NO_RUNNER = {
     "include-operation-id": "interrupt_session",
@@ -61,6 +71,7 @@ FRAME = {
 }
 
 
+@functools.cache
 def document() -> dict[str, Any]:
     """The document, made stricter: with closed answers, without the `default` responses that would make any status a
     documented one, and with the limits on the names of maps in keywords of JSON Schema. A stream is judged frame by
@@ -76,36 +87,35 @@ def document() -> dict[str, Any]:
     return document
 
 
-def with_names_limited(node: Any) -> Any:
-    if isinstance(node, list):
-        return [with_names_limited(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    copy = {key: with_names_limited(value) for key, value in node.items()}
-    if pattern := copy.pop("x-key-pattern", None):
-        copy |= {"patternProperties": {pattern: copy["additionalProperties"]}, "additionalProperties": False}
-    return copy
-
-
 def judge(*operations: dict[str, Any]) -> BaseSchema:
-    config = schemathesis.Config.from_dict({"checks": CHECKS, "operations": [*operations]})
+    config = schemathesis.Config.from_dict({"checks": CHECKS, "phases": PHASES, "operations": [*operations]})
     schema = schemathesis.openapi.from_dict(document(), config=config)
-    schema.hook("filter_case")(keep)
+    schema.hook("filter_case")(is_decided)
     return schema
 
 
-def keep(_context: HookContext, case: Case[Any]) -> bool:
-    """Drop what is wrong on purpose only by a null, an empty text or header, which the server may read as absent."""
-    return is_valid(case) or not (has_absent(case.body) or has_absent(dict(case.headers or {})))
+OPERATIONS = [
+    item[method]["operationId"] for item in spec.load()["paths"].values() for method in METHODS if method in item
+]
 
 
-def has_absent(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(item is None or item == "" or has_absent(item) for item in value.values())
-    return isinstance(value, list) and any(map(has_absent, value))
+GROUPS = 2
+"""Workers that share the operations of a backend."""
 
 
-PLATFORM, EMBEDDED = judge(NO_RUNNER), judge()
+def grouped(name: str) -> list[Any]:
+    """Return the operations as parameters, spread over GROUPS workers."""
+    return [
+        pytest.param(operation, marks=pytest.mark.xdist_group(f"{name}-{index % GROUPS}"))
+        for index, operation in enumerate(OPERATIONS)
+    ]
+
+
+def only(operation_id: str) -> dict[str, Any]:
+    """Return the configuration that disables every operation but one."""
+    return {"exclude-operation-id": operation_id, "enabled": False}
+
+
 examples = settings(
     max_examples=FUZZ_EXAMPLES or 5,
     derandomize=not FUZZ_EXAMPLES,
@@ -140,11 +150,12 @@ def ambient(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def embedded(loop: Background, tmp_path_factory: pytest.TempPathFactory, repository: str) -> Iterator[Service]:
-    chosen = Settings(data_dir=tmp_path_factory.mktemp("fuzz"), git_protocols=("file",), **UNLIMITED)
+    directory = tmp_path_factory.mktemp("fuzz")
+    store = store_url(directory / "ambient.db")
+    chosen = Settings(data_dir=directory, backend_url=store, git_protocols=("file",), **UNLIMITED)
 
     def token(project: str) -> str:
-        assert chosen.database is not None
-        with AccessKeys.open(chosen.database) as keys:
+        with AccessKeys.open(store) as keys:
             return keys.create(project=project, role=Role.ADMIN)[1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -163,16 +174,11 @@ class Client:
         self._session = ""
 
     def fit(self, case: Case[Any]) -> None:
-        """Name the caller's own project, keys of its own, no parent, and once the repository that may be cloned."""
-        if case.headers.get("Idempotency-Key") and is_valid(case):
-            case.headers["Idempotency-Key"] = str(uuid4())
+        """Name the caller's project and repository, keys of its own, no parent, local directory or agent."""
         project = case.headers.get("X-Ambient-Project", "")
         if NAME.fullmatch(project) or (project == "" and self.service.needs_project):
             case.headers["X-Ambient-Project"] = self.project
-        if is_valid(case) and case.path.endswith("/output") and case.query.keys() & {"after", "limit"}:
-            case.query["format"] = "events"
-        if is_valid(case) and isinstance(case.body, dict):
-            case.body.pop("parent_session_id", None)
+        fit(case)  # a change may have made the request valid
         if self.service.repository and is_valid(case) and isinstance(case.body, dict):
             if case.body.get("repos"):
                 case.body["repos"] = [{"url": self.service.repository, "branch": "main"}]
@@ -214,10 +220,6 @@ class Client:
         return response
 
 
-def is_valid(case: Case[Any]) -> bool:
-    return case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
-
-
 def is_random(case: Case[Any]) -> bool:
     return case.meta is None or case.meta.phase.name is TestPhase.FUZZING
 
@@ -251,6 +253,17 @@ def walk(schema: BaseSchema, service: Service) -> None:
     )
 
 
+@pytest.fixture(params=grouped("fuzz-ambient"))
+def on_ambient(request: pytest.FixtureRequest) -> BaseSchema:
+    """One operation, whose requests are made when its test runs, and not at collection in every worker."""
+    return judge(NO_RUNNER, only(request.param))
+
+
+@pytest.fixture(params=grouped("fuzz-embedded"))
+def on_embedded(request: pytest.FixtureRequest) -> BaseSchema:
+    return judge(only(request.param))
+
+
 @pytest.fixture(scope="module")
 def platform_client(ambient: Service) -> Client:
     return Client(ambient)
@@ -261,8 +274,7 @@ def embedded_client(embedded: Service) -> Client:
     return Client(embedded)
 
 
-@pytest.mark.xdist_group("fuzz-ambient")
-@PLATFORM.parametrize()
+@schemathesis.pytest.from_fixture("on_ambient").parametrize()
 @examples
 def test_every_response_fits_the_document_when_the_platform_runs_the_sessions(
     case: Case[Any], platform_client: Client
@@ -270,8 +282,7 @@ def test_every_response_fits_the_document_when_the_platform_runs_the_sessions(
     fuzz(case, platform_client)
 
 
-@pytest.mark.xdist_group("fuzz-embedded")
-@EMBEDDED.parametrize()
+@schemathesis.pytest.from_fixture("on_embedded").parametrize()
 @examples
 def test_every_response_fits_the_document_when_the_server_runs_the_sessions(
     case: Case[Any], embedded_client: Client
@@ -281,9 +292,9 @@ def test_every_response_fits_the_document_when_the_server_runs_the_sessions(
 
 @pytest.mark.xdist_group("walk-ambient")
 def test_the_links_of_the_document_lead_on_when_the_platform_runs_the_sessions(ambient: Service) -> None:
-    walk(PLATFORM, ambient)
+    walk(judge(NO_RUNNER), ambient)
 
 
 @pytest.mark.xdist_group("walk-embedded")
 def test_the_links_of_the_document_lead_on_when_the_server_runs_the_sessions(embedded: Service) -> None:
-    walk(EMBEDDED, embedded)
+    walk(judge(), embedded)

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from starlette.types import ASGIApp, Message
 
-from app.backend import Backend
 from app.errors import RunNotFound
 from app.models.caller import Caller
 from app.models.runs import AcceptedRun
+from app.port.backend import Backend
 from app.results import FileWritten, Idempotent
 from tests.support.contract import AUTH, Response, Sent, call
 from tests.support.small_contract import BYTES, TEXT, definition, parameter, responses, serve

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.backend import Backend
 from app.contract.operation import ContractError, Operation
 from app.errors import BadRequest, Forbidden, IdempotencyKeyInUse
 from app.models.caller import Caller, Credentials, Role
 from app.models.runs import AcceptedRun, MessageCreate, OnBusy
+from app.port.backend import Backend
 from tests.support.contract import CannedBackend
 from tests.support.small_contract import BYTES, definition, parameter
 

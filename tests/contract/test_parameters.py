@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.contract.parameters import MAX_QUERY_FIELDS, Parameter, parse_query
+from app.contract.input import MAX_QUERY_FIELDS, Parameter, parse_query
 from app.errors import BadRequest
 
 LIMIT = Parameter(

@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 
 from app.contract.http_operation import HttpOperation
+from app.contract.input import Parameter
 from app.contract.middleware import Router
-from app.contract.parameters import Parameter
 from app.errors import BadRequest, MethodNotAllowed
 
 

@@ -74,10 +74,16 @@ def closing_after(response: bytes) -> Script:
 
 
 async def fetch(client: HttpClient, method: str = "GET") -> tuple[int, str, bytes]:
-    return await client.request(method, "/x", {})
+    return (await client.request(method, "/x", {}))[:3]
 
 
 class TestResponses:
+    async def test_parameters_of_the_media_type_are_apart(self) -> None:
+        async with client_of(sending(OK, OK.replace(b"; charset=utf-8", b""))) as client:
+            for parameters in ("charset=utf-8", ""):
+                response = await client.request("GET", "/x", {})
+                assert (response.media_type, response.media_parameters) == ("application/json", parameters)
+
     async def test_response_has_a_status_a_media_type_and_a_body(self) -> None:
         async with client_of(sending(OK.replace(b"application/json", b"Application/JSON "))) as client:
             assert await fetch(client) == (200, "application/json", b"{}")

@@ -38,7 +38,7 @@ async def ours(response: bytes, *, streamed: bool) -> Read:
     async with client_of(closing_after(response)) as client:
         try:
             if not streamed:
-                return await client.request("GET", "/x", {})
+                return (await client.request("GET", "/x", {}))[:3]
             async with client.stream("/x", {}) as found:
                 return found.status, found.media_type, b"".join([piece async for piece in found])
         except ConnectionError:

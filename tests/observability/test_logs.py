@@ -4,12 +4,10 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 from typing import Any
 
 import pytest
 
-from app.observability import logs
 from app.observability.logs import redact
 
 
@@ -107,16 +105,3 @@ def test_a_lone_surrogate_does_not_break_the_line() -> None:
 )
 def test_secrets_are_replaced(text: str, clean: str) -> None:
     assert redact(text) == clean
-
-
-PREFIXES = (*logs._MARKS, "eyJ", "?token=", "&access_token=", "?api_key=", '"password": "', '"token":"', "Bearer ")
-SEPARATORS = ("", "-", ".", "a", "/", " ", "\\", '"', '\\"', "@", ":", "aaaaaaaaa", "aaaaaaaaa.", "aaaaaaaaaaaaaaa ")
-
-
-@pytest.mark.parametrize("prefix", PREFIXES)
-def test_redaction_of_64_kib_takes_no_time_that_other_requests_would_notice(prefix: str) -> None:
-    for separator in SEPARATORS:
-        for text in ((prefix + separator) * 65_536, prefix + separator * 65_536):
-            started = time.thread_time()
-            redact(text[:65_536])
-            assert time.thread_time() - started < 0.5

@@ -1,8 +1,11 @@
 """Metrics count requests and backend calls, with labels from bounded sets."""
 
 import asyncio
+import re
 
-from app.observability.metrics import Metrics
+from app.errors import StorageUnavailable
+from app.observability.metrics import CLUSTER_METRICS, SESSION_METRICS, WORKER_METRICS, Metrics
+from tests.support.server import ROOT
 
 
 def exported(metrics: Metrics) -> list[str]:
@@ -41,15 +44,41 @@ def test_backend_calls_are_counted_by_outcome() -> None:
 def test_active_sessions_are_read_at_each_scrape() -> None:
     metrics, sessions = Metrics(), [3]
 
-    async def count() -> int:
-        return sessions[0]
+    async def count() -> tuple[int, int, int]:
+        return sessions[0], 2000, 70
 
-    metrics.watch_sessions(count)
+    metrics.watch_group(SESSION_METRICS, count)
     before = exported(metrics)
     sessions[0] = 5
 
     assert "sessions_active 3.0" in before
-    assert "sessions_active 5.0" in exported(metrics)
+    after = {"sessions_active 5.0", "sessions_stored_bytes 2000.0", "sessions_workspace_bytes 70.0"}
+    assert after <= set(exported(metrics))
+
+
+def test_what_cannot_be_read_is_absent_and_all_else_is_there() -> None:
+    metrics, figures = Metrics(), [(2.0, 7.0)]
+
+    async def read() -> tuple[float, float]:
+        if not figures:
+            raise StorageUnavailable
+        return figures.pop()
+
+    metrics.watch_group(WORKER_METRICS, read)
+    lines = exported(metrics)
+    assert {"sessions_owned 2.0", "# TYPE fenced_writes_total counter", "fenced_writes_total 7.0"} <= set(lines)
+    lines = exported(metrics)
+    assert "sessions_owned" not in "".join(lines)
+    assert "# TYPE http_requests_total counter" in lines
+
+
+def test_the_readme_has_all_metrics() -> None:
+    text = (ROOT / "README.md").read_text().partition("**Monitoring.**")[2].partition("**Security.**")[0]
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", text, re.MULTILINE))
+    suffixes = {"counter": "_total"}
+    plain = {each.name + suffixes.get(each.type, ""): each.documentation for each in Metrics().registry.collect()}
+    own = {name: meaning for name, meaning in plain.items() if not name.startswith(("python_", "process_"))}
+    assert (own | dict(SESSION_METRICS) | dict(CLUSTER_METRICS) | dict(WORKER_METRICS)).items() <= rows.items()
 
 
 def test_two_apps_in_one_process_count_for_themselves() -> None:

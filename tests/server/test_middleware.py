@@ -10,9 +10,8 @@ from structlog.testing import CapturingLogger
 
 from app.errors import BackendUnavailable, BadRequest, Detail, NotFound, Unauthorized
 from app.observability.tracing import Tracing
-from app.server import body, error_response, health, middleware
-from app.server.body import ClientDisconnected, read_body
-from app.server.context import RequestContext
+from app.server import error_response, health, middleware, request
+from app.server.request import ClientDisconnected, RequestContext, read_body
 from tests.support.asgi import Client, Response
 from tests.support.collector import collecting
 
@@ -177,8 +176,8 @@ class TestErrors:
     async def test_a_request_that_the_stopping_server_cancels_gets_a_503(
         self, monkeypatch: pytest.MonkeyPatch, headers: list[tuple[str, str]]
     ) -> None:
-        monkeypatch.setattr(body, "_SMALL_SECONDS", 3600)
-        monkeypatch.setattr(body, "_LINGER_SECONDS", 3600)
+        monkeypatch.setattr(request, "_SMALL_SECONDS", 3600)
+        monkeypatch.setattr(request, "_LINGER_SECONDS", 3600)
         started = asyncio.Event()
 
         async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:

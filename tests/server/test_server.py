@@ -13,10 +13,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.server import body, protocol, run
-from app.server.body import read_body
-from app.server.context import RequestContext
+from app.server import protocol, request, run
 from app.server.middleware import RequestMiddleware
+from app.server.request import RequestContext, read_body
 from app.settings import Settings
 
 LIMIT = 1_048_576
@@ -139,7 +138,9 @@ class TestBodiesNobodyReads:
         assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
     def test_a_413_is_sent_while_the_client_still_sends(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_50, b"x" * 100_000)
+        connection.send(
+            b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_50, b"x" * 100_000
+        )
 
         reply = connection.reply()
         connection.send(*[b"x" * 100_000] * 499)
@@ -149,12 +150,14 @@ class TestBodiesNobodyReads:
         assert connection.closed()
 
     def test_a_client_that_waits_for_100_continue_gets_413_instead(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_50)
+        connection.send(
+            b"POST /length HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_50
+        )
 
         assert connection.reply().status == 413
 
     def test_a_client_that_waits_for_100_continue_gets_it_when_the_body_is_read(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        connection.send(b"POST /length HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert connection.file.readline() == b"HTTP/1.1 100 Continue\r\n"
         assert connection.file.readline() == b"\r\n"
 
@@ -163,9 +166,9 @@ class TestBodiesNobodyReads:
         assert connection.reply().body == b"2"
 
     def test_the_connection_stays_open_when_a_small_body_was_ignored(self, connection: Connection) -> None:
-        connection.send(b"POST /ignore HTTP/1.1\r\nContent-Length: 5\r\n\r\n", b"he", b"llo")
+        connection.send(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", b"he", b"llo")
         first = connection.reply()
-        connection.send(b"GET /ignore HTTP/1.1\r\n\r\n")
+        connection.send(b"GET /ignore HTTP/1.1\r\nHost: a\r\n\r\n")
 
         assert (first.status, connection.reply().status) == (200, 200)
         assert "connection" not in first.headers
@@ -173,9 +176,9 @@ class TestBodiesNobodyReads:
     def test_the_connection_is_closed_when_the_ignored_body_does_not_arrive(
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(body, "_SMALL_SECONDS", 0.01)
-        monkeypatch.setattr(body, "_LINGER_SECONDS", 0.01)
-        connection.send(b"POST /ignore HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
+        monkeypatch.setattr(request, "_SMALL_SECONDS", 0.01)
+        monkeypatch.setattr(request, "_LINGER_SECONDS", 0.01)
+        connection.send(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
 
         reply = connection.reply()
 
@@ -185,15 +188,15 @@ class TestBodiesNobodyReads:
     def test_the_lingering_close_ends_when_a_client_never_stops(
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(body, "_LINGER_BYTES", 1_000_000)
-        connection.send(b"POST /length HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % 10**12)
+        monkeypatch.setattr(request, "_LINGER_BYTES", 1_000_000)
+        connection.send(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % 10**12)
         assert connection.reply().status == 413
 
         with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
             connection.send(*[b"x" * 1_000_000] * 1000)
 
     def test_a_body_that_stalls_gets_408(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nContent-Length: 100000\r\n\r\nabc")
+        connection.send(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
 
         reply = connection.reply()
 
@@ -202,7 +205,7 @@ class TestBodiesNobodyReads:
 
 class TestHeads:
     def test_a_complete_head_over_64_kib_gets_431(self, connection: Connection) -> None:
-        connection.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 66_000 + b"\r\n\r\n")
+        connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 66_000 + b"\r\n\r\n")
 
         reply = connection.reply()
 
@@ -216,7 +219,9 @@ class TestHeads:
 
         assert (reply.status, reply.code) == (431, "headers_too_large")
 
-    @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 9000])
+    @pytest.mark.parametrize(
+        "start", [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 9000]
+    )
     def test_a_head_that_does_not_end_gets_431(self, connection: Connection, start: bytes) -> None:
         connection.send(start, b"a" * 10_000_000)
 
@@ -251,51 +256,55 @@ class TestHeads:
     ) -> None:
         monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
         with Connection(address) as connection:
-            connection.send(b"GET / HTTP/1.1\r\n\r\n")
+            connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert connection.reply().status == 200
             connection.send(b"GET / HT")
 
             assert connection.closed()
 
     def test_an_endless_chunk_extension_is_refused(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;", *[b"a" * 100_000] * 10)
+        connection.send(
+            b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;", *[b"a" * 100_000] * 10
+        )
 
         assert connection.reply().status == 431
 
     def test_a_broken_chunk_is_refused(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+        connection.send(b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
 
         assert connection.reply().status == 400
 
     def test_trailers_are_not_taken_for_headers(self, connection: Connection) -> None:
-        head = b"POST /length HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"
-        connection.send(head, b"2\r\nab\r\n0\r\nX-Late: 1\r\n\r\n", b"GET / HTTP/1.1\r\nX-Next: 1\r\n\r\n")
+        head = b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"
+        connection.send(head, b"2\r\nab\r\n0\r\nX-Late: 1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX-Next: 1\r\n\r\n")
 
         assert connection.reply().body == b"2"
-        assert json.loads(connection.reply().body) == ["x-next"]
+        assert json.loads(connection.reply().body) == ["host", "x-next"]
 
 
 class TestUpgrades:
     OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
 
     def test_a_body_is_read_when_the_client_offers_another_protocol(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nContent-Length: 5\r\n", self.OFFER, b"\r\nhe", b"llo")
+        connection.send(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n", self.OFFER, b"\r\nhe", b"llo")
 
         assert connection.reply().body == b"5"
 
     def test_a_chunked_body_is_read_when_the_client_offers_another_protocol(self, connection: Connection) -> None:
-        connection.send(b"POST /length HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", self.OFFER, b"\r\n")
+        connection.send(b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n", self.OFFER, b"\r\n")
         connection.send(b"5\r\nhello\r\n", b"0\r\n\r\n")
 
         assert connection.reply().body == b"5"
 
     def test_the_next_request_is_served_when_an_offer_was_declined(self, connection: Connection) -> None:
-        offer = b"GET / HTTP/1.1\r\n" + self.OFFER + b"\r\n"
-        connection.send(offer + offer + b"GET /length HTTP/1.1\r\nX-Next: 1\r\n\r\n")
+        offer = b"GET / HTTP/1.1\r\nHost: a\r\n" + self.OFFER + b"\r\n"
+        connection.send(offer + offer + b"GET /length HTTP/1.1\r\nHost: a\r\nX-Next: 1\r\n\r\n")
 
         replies = [connection.reply() for _ in range(3)]
 
-        assert [json.loads(reply.body) for reply in replies] == [["connection", "http2-settings", "upgrade"]] * 2 + [0]
+        assert [json.loads(reply.body) for reply in replies] == [
+            ["connection", "host", "http2-settings", "upgrade"]
+        ] * 2 + [0]
 
 
 class TestAnswers:
@@ -304,7 +313,7 @@ class TestAnswers:
             _ = requests.get(f"{url}/fail", timeout=30).content
 
     def test_head_has_no_body_and_the_length_of_get(self, connection: Connection) -> None:
-        connection.send(b"HEAD /health HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n")
+        connection.send(b"HEAD /health HTTP/1.1\r\nHost: a\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\n\r\n")
 
         status, length = connection.file.readline(), b""
         while (line := connection.file.readline()) != b"\r\n":

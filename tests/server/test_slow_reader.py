@@ -21,21 +21,21 @@ def ended(url: str) -> float:
     return sum(map(float, ENDED.findall(requests.get(f"{url}/metrics", timeout=10).text)))
 
 
-def test_a_reader_that_does_not_read_is_disconnected(platform: PlatformStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_does_not_read_is_disconnected(ambient: PlatformStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.2)
-    before = ended(platform.url)
-    host, _, port = platform.url.removeprefix("http://").partition(":")
-    with platform.api() as api, socket.socket() as reader:
-        session_id = platform.session(api, "running")
-        platform.platform.runner.append(session_id, *[{"type": "CUSTOM", "value": "x" * SIZE}] * EVENTS)
+    before = ended(ambient.url)
+    host, _, port = ambient.url.removeprefix("http://").partition(":")
+    with ambient.api() as api, socket.socket() as reader:
+        session_id = ambient.session(api, "running")
+        ambient.platform.runner.append(session_id, *[{"type": "CUSTOM", "value": "x" * SIZE}] * EVENTS)
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect((host, int(port)))
         reader.sendall(
             f"GET /v1/sessions/{session_id}/events HTTP/1.1\r\nHost: {host}\r\n"
-            f"Authorization: Bearer {platform.token(str(api.project), Role.ADMIN)}\r\n"
+            f"Authorization: Bearer {ambient.token(str(api.project), Role.ADMIN)}\r\n"
             f"X-Ambient-Project: {api.project}\r\n\r\n".encode()
         )
-        eventually(lambda: ended(platform.url), lambda count: count > before)
+        eventually(lambda: ended(ambient.url), lambda count: count > before)
         received = bytearray()
         with contextlib.suppress(ConnectionResetError):
             while chunk := reader.recv(1 << 20):

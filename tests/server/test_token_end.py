@@ -26,17 +26,17 @@ class Key:
     """An access key that a test revokes or lets expire."""
 
     def __init__(self, stage: EmbeddedStage, project: str) -> None:
-        self._database = stage.database
-        with AccessKeys.open(self._database) as keys:
+        self._store = stage.store
+        with AccessKeys.open(self._store) as keys:
             self.key, secret = keys.create(project=project, role=Role.VIEW)
         self.api = Api(stage.url, stage.contract, token=secret, project=project)
 
     def end(self, how: str) -> None:
-        with AccessKeys.open(self._database) as keys:
+        with AccessKeys.open(self._store) as keys:
             if how == "revoked":
                 keys.revoke(self.key.id)
                 return
-            with keys._engine.begin() as connection:
+            with keys._transaction() as connection:
                 connection.execute(
                     update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == self.key.id).values(expires_at=now_ms())
                 )

@@ -1,33 +1,52 @@
-"""Files as responses: whole, in part (Range), or not at all where the client has them already."""
+"""Conditional and partial responses: the entity tags of resources, and files, whole or in part."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
+from typing import Any
 
+import msgspec
 from starlette.types import Receive, Send
-from werkzeug.http import parse_range_header, unquote_etag
+from werkzeug.http import parse_etags, parse_range_header, unquote_etag
 
-from app.contract.etag import REVALIDATED, is_current
-from app.errors import ApiError
+from app.errors import RangeNotSatisfiable
 from app.results import FileContent
-from app.server.context import RequestContext
+from app.server.request import RequestContext
 from app.server.streaming import RawHeaders, send_chunks
 
+# Entity tags
 
-# Not in app.errors, whose codes are all in the document, until an operation documents this one.
-class RangeNotSatisfiable(ApiError):
-    """The file has no bytes in this range; Content-Range gives its size."""
+IF_NONE_MATCH = "If-None-Match"
+REVISION = 1
+"""To be raised when the same state gets another representation than before."""
 
-    status = 416
-    code = "range_not_satisfiable"
+REVALIDATED = (b"cache-control", b"private, no-cache")
+"""The header of a response with a tag: only the client itself may store it, and has to ask before it uses it again."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        super().__init__()
+_LONGEST = 4096  # characters of a list of tags that are read
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Return the size of the file, as RFC 9110 recommends."""
-        return {"Content-Range": f"bytes */{self.size}"}
+
+def etag(version: str, operation_id: str, arguments: Mapping[str, Any]) -> str:
+    """Return the opaque part of the tag of an operation's response to these arguments, while its data has a version.
+
+    To be sent as a weak tag, since the bytes of the response differ with its compression.
+    """
+    parts = msgspec.json.encode([REVISION, version, operation_id, sorted(arguments.items())])
+    return hashlib.sha256(parts).hexdigest()[:32]
+
+
+def is_current(context: RequestContext, tag: str) -> bool:
+    """Return whether the client has the state that a tag identifies. A header that is not a list of tags is ignored.
+
+    `*` is ignored too, since it depends on whether the resource exists, which is not known yet.
+    """
+    if IF_NONE_MATCH.lower() not in context.headers:
+        return False
+    known = parse_etags(context.combined(IF_NONE_MATCH.lower())[:_LONGEST])
+    return not known.star_tag and known.contains_weak(tag)
+
+
+# Files
 
 
 async def send_file(
