@@ -8,6 +8,7 @@ from http import HTTPStatus
 import aiohttp
 import msgspec
 
+from app.agents.attachments import with_contents
 from app.agents.port import Agent, AgentError, Turn
 from app.agui.lenient import UNREADABLE
 from app.agui.sse import Decoder, EventTooLarge
@@ -22,6 +23,8 @@ class _Event(msgspec.Struct):
     type: str
 
 
+MAX_LOGGED_FRAMES = 10
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
@@ -33,15 +36,16 @@ class AguiAgent(Agent):
         self._http: aiohttp.ClientSession | None = None
 
     async def run(self, turn: Turn) -> AsyncGenerator[bytes, None]:
-        """Post the turn's input and yield the data of each event, unchanged.
+        """Post the turn's input, with the content of attached files, and yield the data of each event, unchanged.
 
         A stream may end without a terminal event; the engine supplies one.
         """
-        decoder = Decoder()
+        decoder, reader = Decoder(), _Reader(turn.log)
+        run_input = await with_contents(turn)
         with _agent_errors():
             response = await self._session().post(
                 self._url,
-                data=msgspec.json.encode(turn.input),
+                data=msgspec.json.encode(run_input),
                 headers={
                     "Content-Type": "application/json",
                     "Accept": "text/event-stream",
@@ -53,9 +57,11 @@ class AguiAgent(Agent):
                 await _check_head(response, turn.log)
                 async for chunk in response.content.iter_any():
                     for data in decoder.feed(chunk):
-                        yield _require_event(data)
+                        for event in reader.events(data):
+                            yield event
                 for data in decoder.finish():
-                    yield _require_event(data)
+                    for event in reader.events(data):
+                        yield event
             finally:
                 response.close()
 
@@ -70,6 +76,7 @@ class AguiAgent(Agent):
             self._http = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                auto_decompress=False,  # a small compressed stream could be a huge one
                 # No limit on the turn: the agent may be silent for long, and the engine has a limit of its own.
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
             )
@@ -87,16 +94,48 @@ async def _check_head(response: aiohttp.ClientResponse, log: Callable[[str], Non
     if response.content_type != "text/event-stream":
         log(f"responded with {response.content_type}, not text/event-stream: {await _start_of_body(response)}")
         raise AgentError("The agent did not respond with an event stream.")
+    if _is_compressed(response):
+        raise AgentError("The agent compressed its event stream, although it was asked not to.")
 
 
 async def _start_of_body(response: aiohttp.ClientResponse) -> str:
     """Return the first of a body on one line; empty if it cannot be read in time."""
+    if _is_compressed(response):
+        return "(compressed)"
     body = b""
     with suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(BODY_SECONDS):
             while len(body) < MAX_BODY and (chunk := await response.content.read(MAX_BODY)):
                 body += chunk
     return " ".join(body[:MAX_BODY].decode(errors="replace").split())
+
+
+def _is_compressed(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}
+
+
+class _Reader:
+    """The events in the data of frames; `log` gets a line for each of the first frames without one."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._logged = 0
+
+    def events(self, data: bytes) -> Iterator[bytes]:
+        """Yield the event of a frame, or those in its array.
+
+        Anything but an object, such as `[DONE]` or a ping, is passed over; raise `AgentError` for an object that is
+        not an event, or only a part of one.
+        """
+        if data.lstrip().startswith(b"{"):
+            yield _require_event(data)
+            return
+        with suppress(*UNREADABLE):
+            yield from (_require_event(bytes(event)) for event in _decode_array(data))
+            return
+        if self._logged < MAX_LOGGED_FRAMES:
+            self._logged += 1
+            self._log(f"sent something that is not an event: {data[:MAX_BODY].decode(errors='replace')}")
 
 
 def _require_event(data: bytes) -> bytes:

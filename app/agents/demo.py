@@ -1,5 +1,6 @@
 """The built-in agent, without a model or a network. Words in the last user message select an action.
 
+    write PATH TEXT    a tool call that writes a file; `append` adds a line to one
     list, files        a tool call that lists the workspace
     slow N             N ticks, one every tenth of a second
     fail               a run that ends with an error
@@ -7,7 +8,7 @@
     ask                an approval between turns, without a tool call
     ask now            an approval within the turn
     what did I say     the earlier messages
-    anything else      an echo, and how to use the agent
+    anything else      an echo with the names of attached files, and how to use the agent
 
 Approvals between turns are AG-UI interrupts: the run ends with one, and the decision comes as `resume` of a later run.
 """
@@ -21,8 +22,9 @@ from uuid import uuid4
 
 import msgspec
 
-from app.agents.demo_workspace import MAX_ENTRIES, delete_file, list_workspace
+from app.agents.demo_workspace import MAX_ENTRIES, delete_file, list_workspace, write_file
 from app.agents.port import Agent, Turn
+from app.agui.content_parts import Media, read_media
 from app.agui.events import encode_event
 from app.agui.messages import text_parts
 from app.models.approvals import ApprovalOption, ApprovalRequest
@@ -36,6 +38,7 @@ TICK_SECONDS = 0.1
 HELP = (
     "I am the demo agent, built in, without a model or a network. Try one of these. "
     '"list the files": I call a tool that lists the workspace. '
+    '"write notes.txt hello": I call a tool that writes a file, and "append notes.txt more" adds a line to it. '
     '"slow 50": I count fifty ticks in five seconds, enough time to interrupt me. '
     '"fail": the run ends with an error. '
     '"delete notes.txt": I ask for your approval first. '
@@ -45,6 +48,7 @@ HELP = (
 )
 _APPROVED, _DENIED = "Thank you, I will continue.", "All right, I will stop here."
 
+_WRITE = re.compile(r"\s*(write|append)\s+(\S+)\s+(.+)", re.IGNORECASE | re.DOTALL)  # at the beginning
 _LIST = re.compile(r"\b(list|files)\b", re.IGNORECASE)
 _SLOW = re.compile(r"\bslow\s+(\d{1,9})", re.IGNORECASE)
 _FAIL = re.compile(r"\bfail\b", re.IGNORECASE)
@@ -75,6 +79,7 @@ class DemoAgent(Agent):
         messages: list[dict[str, Any]] = turn.input["messages"]
         user_texts = ["".join(text_parts(message)) for message in messages if message.get("role") == "user"]
         request, earlier = (user_texts[-1], user_texts[:-1]) if user_texts else ("", [])
+        action = "" if _WRITE.match(request) else request  # a text to write may have any words
         outcome: dict[str, Any] = {"type": "success"}
 
         yield encode_event("RUN_STARTED", **ids, protocolVersion="1.0")
@@ -83,24 +88,24 @@ class DemoAgent(Agent):
                 yield event
         if "resume" in turn.input and messages and messages[-1].get("role") != "user":
             pass  # the decisions were all that is new
-        elif _CONFIRM_NOW.search(request):
+        elif _CONFIRM_NOW.search(action):
             decision = await turn.request_approval(_APPROVAL)
             async for event in _say(f"{_APPROVED if decision.allowed else _DENIED} ({decision.option_id})"):
                 yield event
-        elif interruption := _interruption(request):
+        elif interruption := _interruption(action):
             tool_call, interrupt = interruption
             outcome = {"type": "interrupt", "interrupts": [interrupt]}
             for event in tool_call:
                 yield event
             async for event in _say(interrupt["message"]):
                 yield event
-        elif _FAIL.search(request):
+        elif _FAIL.search(action):
             async for event in _say("I stop here with an error, as requested."):
                 yield event
             yield encode_event("RUN_ERROR", message="The demo agent failed, as requested.", code="demo_failure")
             return
         else:
-            async for event in _reply(request, earlier, turn.workspace):
+            async for event in _reply(request, earlier, _files(messages), turn.workspace):
                 yield event
         yield encode_event("RUN_FINISHED", **ids, outcome=outcome)
 
@@ -108,16 +113,29 @@ class DemoAgent(Agent):
         """Do nothing: nothing outlives a turn."""
 
 
-async def _reply(request: str, earlier: list[str], workspace: Path) -> AsyncIterator[bytes]:
-    if slow := _SLOW.search(request):
+async def _reply(request: str, earlier: list[str], files: list[Media], workspace: Path) -> AsyncIterator[bytes]:
+    if written := _WRITE.match(request):
+        events = _write(written, workspace)
+    elif slow := _SLOW.search(request):
         events = _message(_ticks(min(int(slow[1]), MAX_TICKS)))
     elif _LIST.search(request):
         events = _list_workspace(workspace)
     elif _RECALL.search(request):
         events = _say(_recall(earlier))
     else:
-        events = _say(f'You said: "{_quote(request)}". {HELP}')
+        events = _say(f'You said: "{_quote(request)}". {_name(files)}{HELP}')
     async for event in events:
+        yield event
+
+
+async def _write(request: re.Match[str], workspace: Path) -> AsyncIterator[bytes]:
+    name, path, text = request[1].lower() + "_file", request[2], request[3].rstrip() + "\n"
+    call_id = f"call-{uuid4().hex}"
+    for event in _tool_call(call_id, name, {"path": path, "content": text}):
+        yield event
+    result = await asyncio.to_thread(write_file, workspace, path, text, append=name == "append_file")
+    yield _tool_result(call_id, result)
+    async for event in _say(result):
         yield event
 
 
@@ -214,6 +232,16 @@ def _recall(earlier: list[str]) -> str:
     if not earlier:
         return "This is your first message."
     return "You said: " + ", then ".join(f'"{_quote(text)}"' for text in earlier[-MAX_RECALLED:]) + "."
+
+
+def _files(messages: list[dict[str, Any]]) -> list[Media]:
+    """Return the files that are attached to the last message of the user."""
+    content = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), None)
+    return [media for part in content if (media := read_media(part))] if isinstance(content, list) else []
+
+
+def _name(files: list[Media]) -> str:
+    return "".join(f"You attached {file.label} ({file.media_type or 'of an unknown type'}). " for file in files)
 
 
 def _quote(text: str) -> str:

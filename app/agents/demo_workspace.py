@@ -1,9 +1,11 @@
-"""The demo agent's tools: list the workspace, delete one of its files."""
+"""The demo agent's tools: list the workspace, write and delete its files."""
 
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from app.real_paths import is_real
 
 MAX_ENTRIES = 100
 
@@ -17,11 +19,26 @@ def list_workspace(workspace: Path) -> tuple[list[str], bool]:
     return entries[:MAX_ENTRIES], len(entries) > MAX_ENTRIES
 
 
+def write_file(workspace: Path, name: str, text: str, *, append: bool = False) -> str:
+    """Write a file of the workspace with the directories that it needs; return the result for the user."""
+    try:
+        file = (workspace / name).parent.resolve() / Path(name).name
+        if not is_real(workspace) or not file.is_relative_to(workspace) or ".git" in file.parts or file.is_symlink():
+            return "That is not a file in the workspace."
+        existed = file.exists()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a" if append else "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except (OSError, ValueError):
+        return "The file cannot be written."
+    return f"{'Changed' if existed else 'Wrote'} {name}."
+
+
 def delete_file(workspace: Path, name: str) -> str:
     """Delete a file of the workspace and return the result for the user; a link itself is deleted, not its target."""
     try:
         file = (workspace / name).parent.resolve(strict=True) / Path(name).name
-        if not file.is_relative_to(workspace.resolve()) or not name:
+        if not is_real(workspace) or not file.is_relative_to(workspace) or not name:
             return "That is not a file in the workspace."
         file.unlink()
     except (OSError, ValueError):

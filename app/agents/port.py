@@ -1,12 +1,13 @@
 """The port between the engine and agents: one turn in, AG-UI events out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from app.models.agents import AgentOffer
 from app.models.approvals import DENIED, ApprovalDecision, ApprovalRequest
 
 RequestApproval = Callable[[ApprovalRequest], Awaitable[ApprovalDecision]]
@@ -16,7 +17,11 @@ async def _deny(_request: ApprovalRequest) -> ApprovalDecision:
     return DENIED
 
 
-async def _discard(_state: str) -> None:
+async def _discard(_value: object) -> None:
+    pass
+
+
+async def _no_file(_path: str) -> None:
     pass
 
 
@@ -26,10 +31,21 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, Any]
     """An AG-UI RunAgentInput in camelCase with threadId, runId, state, messages, tools, context and forwardedProps.
 
-    `messages` is the whole conversation of the thread. A run that answers interrupts also has `resume`.
+    `messages` is the whole conversation of the thread, in which content parts refer to files of the workspace
+    (`content_parts`). A run that answers interrupts also has `resume`.
     """
+    read_file: Callable[[str], Awaitable[bytes | None]] = _no_file
+    """Reads a file of the workspace by its relative path; None if there is none, or more than `max_attachments`."""
+    max_attachments: int = 10 * 2**20
+    """The most bytes of files that the agent gets with the turn."""
     workspace: Path
-    """The session's own directory."""
+    """The directory in which the session works."""
+    writable: Sequence[Path] = ()
+    """Other paths that its processes may write to: directories of git for a worktree."""
+    readable: Sequence[Path] = ()
+    """Other paths that its processes may read."""
+    home: Path
+    """The home of the session's processes, made when it is first needed."""
     environment: dict[str, str]
     """The variables that the session adds to the agent's environment."""
     log: Callable[[str], None] = lambda _text: None
@@ -39,7 +55,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     request_approval: RequestApproval = _deny
     """Waits for the decision on an approval within the turn. Cancel it when the decision is no longer needed."""
     model: str | None = None
-    """The model that the session selects."""
+    """The model that the session selects; None leaves the agent's own choice."""
+    mode: str | None = None
+    """The mode that the session selects; None leaves the agent's own choice."""
+    note_offer: Callable[[AgentOffer], Awaitable[None]] = _discard
+    """Takes what the agent offers and what is in use, once that is known and whenever it changes."""
     saved_state: str | None = None
     """The text last given to `save_state` in this thread; it outlives the agent and the server."""
     save_state: Callable[[str], Awaitable[None]] = _discard
@@ -47,7 +67,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentError(Exception):
-    """The agent could not be reached or broke the protocol. Clients read the message."""
+    """The agent could not be reached or broke the protocol. Clients read the message and the `code`, if any."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Agent(ABC):

@@ -14,7 +14,9 @@ from app.agui.lenient import Json, members, reader
 from app.agui.lifecycle_events import OpenParts, run_error, run_started
 from app.agui.message_ids import GeneratedIds
 from app.agui.messages import snapshot_messages
+from app.agui.older_interrupts import OlderInterrupts
 from app.agui.outcome import final_status
+from app.agui.strict_events import NULLABLE, Unmendable, mend_event
 from app.clock import now_ms
 from app.errors import ApiError
 from app.models.output import OutputFormat
@@ -90,7 +92,10 @@ class StrictStream:
         self._ids = GeneratedIds(run_id)
 
     def feed(self, raw: Json, now: int) -> list[bytes]:
-        """Return the events that the client gets for the run's next event, none if it does not fit where it is."""
+        """Return the events that the client gets for the run's next event.
+
+        None if it does not fit where it is, or lacks what the client needs.
+        """
         event, values = decode_one(raw, 0), members(raw)
         if self.ended or event is None or values is None or not event.type:
             return []
@@ -98,19 +103,19 @@ class StrictStream:
             if self._started:
                 return []
             self._started = True
-            return [self._adapt(event, values), *self._early]
+            return [*self._adapt(event, values), *self._early]
         if event.type == "RAW" and not self._started:
-            self._early.append(self._adapt(event, values))
+            self._early += self._adapt(event, values)
             return []
         before = self._start(now)
         adapted = self._adapt(event, values)
-        if not self._parts.fits(event):
+        if not adapted or not self._parts.fits(event):
             return before
         self._parts.observe(event)
         if final_status(event):
             before += self._close_parts(now)
             self.ended = True
-        return [*before, adapted]
+        return [*before, *adapted]
 
     def abort(self, message: str, code: str, now: int) -> list[bytes]:
         """Return RUN_ERROR and what has to come before it, or nothing if the stream has ended."""
@@ -129,18 +134,33 @@ class StrictStream:
     def _close_parts(self, now: int) -> list[bytes]:
         return [_without_ids(event) for event in self._parts.close(self._thread_id, self._run_id, now)]
 
-    def _adapt(self, event: Event, values: dict[str, msgspec.Raw]) -> bytes:
-        """Return an event as the client accepts it, byte for byte if nothing has to change."""
+    def _adapt(self, event: Event, values: dict[str, msgspec.Raw]) -> list[bytes]:
+        """Return an event as the client accepts it, byte for byte if nothing has to change; none if it cannot be."""
         present = _present(values, event.type)
         if event.type in _WITH_IDS:
-            changes = self._client_ids(event, present)
+            changes = self._client_ids(event, present) | self._older_outcome(event)
         elif event.type == "MESSAGES_SNAPSHOT":
             changes = self._whole_conversation(event, present)
         else:
             changes = self._message_members(event)
         changes |= _mended_members(event, present)
         changes = {name: value for name, value in changes.items() if bytes(present.get(name, b"")) != _encode(value)}
-        return _encode(present | changes) if changes or len(present) < len(values) else bytes(event.raw)
+        whole = present | {name: msgspec.Raw(_encode(value)) for name, value in changes.items()}
+        try:
+            mended = mend_event(event.type or "", whole)
+        except Unmendable:
+            return []
+        return [bytes(event.raw) if mended == values else _encode(mended)]
+
+    def _older_outcome(self, event: Event) -> dict[str, Any]:
+        """Return an outcome that is a text, as it was before 1.0, as one whose questions can be answered."""
+        questions = OlderInterrupts(self._run_id).at_end(event)
+        names = {"message": "message", "tool_call_id": "toolCallId", "response_schema": "responseSchema"}
+        interrupts = [
+            {"id": each.id, **{name: value for field, name in names.items() if (value := getattr(each, field))}}
+            for each in questions
+        ]
+        return {"outcome": {"type": "interrupt", "interrupts": interrupts}} if interrupts else {}
 
     def _client_ids(self, event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
         ids = {"threadId": self._thread_id, "runId": self._run_id}
@@ -167,13 +187,17 @@ class StrictStream:
 def _present(values: dict[str, msgspec.Raw], type_: str | None) -> dict[str, msgspec.Raw]:
     """Return the members of an event that are not null, without the ids that the log has added."""
     added = () if type_ in _WITH_IDS else _ADDED_IDS
-    return {name: value for name, value in values.items() if name not in added and bytes(value) != b"null"}
+    nullable = NULLABLE.get(type_ or "")
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in added and (name == nullable or bytes(value) != b"null")
+    }
 
 
 def _mended_members(event: Event, values: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    """Return the members that a strict client requires, from those that agents write instead of them."""
-    ids = {"messageId": event.message_id, "toolCallId": event.tool_call_id}
-    changes: dict[str, Any] = {name: id_ for name, id_ in ids.items() if id_ and name not in values}
+    """Return the members that a strict client requires and that follow from others of the event, or from its time."""
+    changes: dict[str, Any] = {}
     if "timestamp" in values:
         changes["timestamp"] = now_ms() if event.timestamp is None else event.timestamp
     if event.type == "TOOL_CALL_RESULT" and not event.message_id and event.tool_call_id:

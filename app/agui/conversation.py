@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 
+from app.agui.content_parts import message_attachments
 from app.agui.json_strings import as_string, escape, escaped
 from app.agui.messages import (
     CallStatus,
     StoredMessage,
+    content_parts,
     content_text,
     error_text,
     failed,
@@ -24,8 +26,8 @@ from app.agui.messages import (
     read_call,
 )
 from app.agui.outcome import merge_statuses
-from app.agui.times import millis, rfc3339
-from app.models.output import Message, ToolCall
+from app.clock import millis, rfc3339
+from app.models.output import Message, MessageAttachment, ToolCall
 from app.models.runs import RunStatus
 
 
@@ -65,6 +67,7 @@ class Call(msgspec.Struct, eq=False):
     status: CallStatus | None = None
     started: int | None = None
     duration: int | None = None
+    encrypted_value: str | None = None
     ended: bool = False
 
     def finish(self, result: bytes | None, *, failed: bool, at: int | None) -> None:
@@ -77,14 +80,19 @@ class Call(msgspec.Struct, eq=False):
 
 
 class Draft(msgspec.Struct, eq=False):
-    """A message so far; `streamed_by` is the run whose events alone describe it, `ended` says that it is complete."""
+    """A message so far; `streamed_by` is the run whose events alone describe it, `ended` says that it is complete.
+
+    `parts` is its content as JSON if that is a list of parts, not all of them text.
+    """
 
     id: str
     role: str
     run: Run
     streamed_by: Run | None
     texts: list[bytes] | None = None
+    parts: msgspec.Raw | None = None
     calls: dict[str, Call] = {}
+    encrypted_value: str | None = None
     tool_call_id: str | None = None
     name: str | None = None
     ended: bool = False
@@ -190,6 +198,20 @@ class Conversation:
         call.parent = parent.id
         parent.calls[call.id] = call
 
+    def set_encrypted_value(self, run: Run, entity_id: str, value: str, *, of_call: bool) -> None:
+        """Set the encrypted value of the message or call that the run calls by that id, if there is one."""
+        if of_call:
+            calls = [call for call in self._calls_of_id.get(entity_id, []) if call.run is run]
+            for call in calls[-1:]:
+                call.encrypted_value = value
+        elif (draft := self._drafts.get(run.names.get(entity_id, entity_id))) and draft.run is run:
+            draft.encrypted_value = value
+
+    @property
+    def drafts(self) -> list[Draft]:
+        """The messages so far, in the order of `messages`."""
+        return list(self._drafts.values())
+
     def set_time(self, key: str, timestamp: object) -> None:
         """Set the time of a message if it can be read."""
         if (time := millis(timestamp)) is not None:
@@ -202,6 +224,7 @@ class Conversation:
                 id=draft.id,
                 role=draft.role,
                 content=_join(draft.texts),
+                attachments=_attachments(draft),
                 tool_calls=[_tool_call(call, session_running) for call in draft.calls.values()] or None,
                 tool_call_id=draft.tool_call_id,
                 name=draft.name,
@@ -236,6 +259,8 @@ class Conversation:
             run=run,
             streamed_by=run if streamed and fresh else None,
             texts=None if text is None else [text],
+            parts=content_parts(message.content),
+            encrypted_value=message.encrypted_value,
             tool_call_id=message.tool_call_id,
             name=message.name,
         )
@@ -261,6 +286,7 @@ class Conversation:
         if (args := escaped(stored.args, json_text)) is not None:
             call.args = [args]
         call.status = stored.status
+        call.encrypted_value = stored.encrypted_value or call.encrypted_value
         result, error = escaped(stored.result, json_text), error_text(stored.error)
         if result is not None or error:
             call.finish(result or escape(error or ""), failed=bool(error), at=None)
@@ -284,6 +310,10 @@ def _tool_call(call: Call, session_running: bool) -> ToolCall:
         status=_status(call, session_running),
         duration=call.duration,
     )
+
+
+def _attachments(draft: Draft) -> list[MessageAttachment] | None:
+    return (message_attachments(msgspec.json.decode(draft.parts)) or None) if draft.parts else None
 
 
 def _join(texts: list[bytes] | None) -> Any:

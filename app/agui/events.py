@@ -18,7 +18,7 @@ import msgspec
 
 from app.agui.lenient import UNREADABLE, Json, Lenient, plain, require_utf8
 from app.agui.messages import StoredMessage, snapshot_messages
-from app.agui.times import LATEST, millis
+from app.clock import LATEST, millis
 
 # The decoder of a whole batch rejects an empty id, so that the lenient one reads it as absent.
 _Id = Annotated[str, msgspec.Meta(min_length=1)] | None

@@ -22,6 +22,8 @@ class StoredCall(msgspec.Struct, gc=False):
     args: msgspec.Raw = _ABSENT
     result: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+    encrypted_value: str | None = msgspec.field(name="encryptedValue", default=None)
+    snake_encrypted_value: str | None = msgspec.field(name="encrypted_value", default=None)
     status: CallStatus | None = None
     duration: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
@@ -39,6 +41,8 @@ class StoredMessage(msgspec.Struct, gc=False):
     snake_tool_call_id: str | None = msgspec.field(name="tool_call_id", default=None)
     timestamp: Any = None
     error: msgspec.Raw = _ABSENT
+    encrypted_value: str | None = msgspec.field(name="encryptedValue", default=None)
+    snake_encrypted_value: str | None = msgspec.field(name="encrypted_value", default=None)
     is_error: bool | None = None
     camel_is_error: bool | None = msgspec.field(name="isError", default=None)
 
@@ -92,6 +96,7 @@ def normalize_keys(message: StoredMessage) -> StoredMessage:
     """Return the message with its camelCase members filled in from those in snake_case."""
     message.tool_calls = message.tool_calls or message.snake_tool_calls
     message.tool_call_id = message.tool_call_id or message.snake_tool_call_id or None
+    message.encrypted_value = message.encrypted_value or message.snake_encrypted_value
     return message
 
 
@@ -104,6 +109,7 @@ def read_call(raw: Json) -> StoredCall | None:
         call.name = function.name or call.name
         call.args = function.arguments or function.args or call.args
     call.args = call.args or call.arguments
+    call.encrypted_value = call.encrypted_value or call.snake_encrypted_value
     return call
 
 
@@ -111,6 +117,19 @@ def content_text(raw: Json) -> str | None:
     """Return a message's content as text: a string, or the texts of its parts joined; None for anything else."""
     content = _content(raw)
     return "".join(_part_text(part) for part in content) if isinstance(content, list) else content
+
+
+def content_parts(raw: Json) -> msgspec.Raw | None:
+    """Return a message's content if it is a list of parts that are not all text, such as images; None otherwise."""
+    content = _content(raw)
+    if not isinstance(content, list) or not any(_is_other_part(part) for part in content):
+        return None
+    return msgspec.Raw(raw)
+
+
+def _is_other_part(raw: Json) -> bool:
+    part = _part(raw)
+    return part is not None and part.text is None
 
 
 def _part_text(raw: Json) -> str:

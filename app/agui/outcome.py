@@ -6,21 +6,26 @@ import msgspec
 
 from app.agui.events import EventHeader
 from app.agui.lenient import Lenient, plain
-from app.agui.times import millis
 from app.agui.usage import usage
+from app.clock import millis
 from app.models.runs import RunStatus, Usage
 
 _NO_MESSAGE = "The agent reported an error."
 
 
 class Interrupt(msgspec.Struct, gc=False):
-    """Something that an agent wants decided before it goes on with the next run; `expires_at` in ms."""
+    """Something that an agent wants decided before it goes on with the next run; `expires_at` in ms.
+
+    `tool_name` and `args` are known from the question itself in older shapes only, which no JSON of 1.0 has.
+    """
 
     id: str = ""
     message: str | None = None
     tool_call_id: str | None = msgspec.field(name="toolCallId", default=None)
     response_schema: dict[str, Any] | None = msgspec.field(name="responseSchema", default=None)
     expires_at: int | None = msgspec.field(name="expiresAt", default=None)
+    tool_name: str | None = msgspec.field(name="_tool_name", default=None)
+    args: Any = msgspec.field(name="_args", default=None)
 
 
 class RunOutcome(msgspec.Struct, frozen=True):

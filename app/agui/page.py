@@ -1,18 +1,44 @@
-"""Pages of a log: as much as one response or one step of a stream sends."""
+"""Pages of a log, which are as much as one response or one step of a stream sends, and the cursors between them.
+
+The cursor of a log whose events keep their positions is the position in decimal. Clients treat it as a text without
+meaning, so that a backend can replace it by its own.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from app.agui.compaction import DeltaMerger
-from app.agui.cursors import to_cursor
 from app.agui.events import Event
+from app.errors import CursorExpired
 from app.models.output import LogPage
 from app.results import StreamEvent
+
+START = 0
+"""The position before the first event."""
 
 STREAM_EVENTS = 256
 STREAM_PAGE = LogPage(limit=STREAM_EVENTS, max_bytes=1 << 18)
 """The bounds of one page of a stream."""
+
+
+def to_cursor(position: int) -> str:
+    """Return the cursor after the event at a position."""
+    return str(position)
+
+
+def to_position(cursor: str | None) -> int:
+    """Return the position of the event that a cursor comes after, START without a cursor.
+
+    The log need not be as long. Raises `CursorExpired` for a text that is the cursor of no log.
+    """
+    if cursor is None:
+        return START
+    if cursor.isascii() and cursor.isdecimal():
+        position = int(cursor)
+        if to_cursor(position) == cursor:
+            return position
+    raise CursorExpired
 
 
 def first_page(events: Iterable[Event], page: LogPage) -> Iterator[Event]:

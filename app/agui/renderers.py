@@ -11,6 +11,7 @@ import msgspec
 
 from app.agui.compaction import DeltaMerger
 from app.agui.events import EVENTS, FULL_EVENTS, HEADERS, OPAQUE, EventBatch, EventDecoder, EventHeader
+from app.agui.questions import Question
 from app.agui.run_filter import RunFilter
 from app.agui.run_summaries import SummaryBuilder
 from app.agui.transcript import TranscriptBuilder
@@ -38,9 +39,17 @@ class RunSummarizer:
         """Return whether the log has an event of the run."""
         return self._builder.has(run_id)
 
-    def summaries(self, *, session_running: bool, lost_before: int | None = None) -> list[RunSummary]:
+    def questions(self) -> list[Question]:
+        """Return the questions with which runs have ended."""
+        return self._builder.questions()
+
+    def summaries(
+        self, *, session_running: bool, running_since: int = 0, lost_before: int | None = None
+    ) -> list[RunSummary]:
         """Return a summary of each run so far."""
-        return self._builder.summaries(session_running=session_running, lost_before=lost_before)
+        return self._builder.summaries(
+            session_running=session_running, running_since=running_since, lost_before=lost_before
+        )
 
 
 class TranscriptWriter:

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from app.agui.content_parts import attachment_part
 from app.agui.messages import content_text
-from app.models.runs import Resume, RunCreate
+from app.models.runs import Resume, RunCreate, RunMessage
 
 RunInput = dict[str, Any]
 
@@ -19,7 +20,7 @@ RunInput = dict[str, Any]
 def build_run_input(run: RunCreate, *, run_id: str, thread_id: str) -> RunInput:
     """Return the input of a new run; a message without an id gets a random one, since agents require it."""
     messages = [
-        {"id": message.id or str(uuid.uuid4()), "role": message.role, "content": message.content}
+        {"id": message.id or str(uuid.uuid4()), "role": message.role, "content": _content(message)}
         for message in run.messages
     ]
     given = {
@@ -77,6 +78,13 @@ def resume_entry(
 def is_allowed(status: str, payload: object) -> bool:
     """Return whether an entry of `resume` that a client wrote itself allows what the agent asked for."""
     return status == "resolved" and not (isinstance(payload, dict) and payload.get("approved") is False)
+
+
+def _content(message: RunMessage) -> str | list[dict[str, Any]]:
+    """Return the text of a message, or parts of which it is the first if there are attachments."""
+    if not message.attachments:
+        return message.content
+    return [{"type": "text", "text": message.content}, *map(attachment_part, message.attachments)]
 
 
 def _entry(resume: Resume) -> dict[str, Any]:

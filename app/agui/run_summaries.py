@@ -11,6 +11,7 @@ from app.agui.events import Event
 from app.agui.lenient import Lenient
 from app.agui.messages import content_text, input_messages, last_user_text, snapshot_messages
 from app.agui.outcome import error_message, final_status, merge_statuses
+from app.agui.questions import Question, has_result, question_id
 from app.agui.run_filter import normalize_run_id
 from app.agui.usage import cost_delta, usage
 from app.models.runs import RunStatus, RunSummary, Usage
@@ -24,11 +25,15 @@ class _TextMessage(msgspec.Struct, gc=False):
 _text_message = Lenient(_TextMessage)
 
 # Of all other events only the number and the times count.
-_SUMMARIZED = frozenset({"RUN_STARTED", "TEXT_MESSAGE_START", "MESSAGES_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR"})
+_SUMMARIZED = frozenset(
+    {"RUN_STARTED", "TEXT_MESSAGE_START", "TOOL_CALL_START", "MESSAGES_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR"}
+)
 
 
 class _Run(msgspec.Struct, eq=False):
     """A run so far; times are in ms.
+
+    `question` is the id of the last question that it asked, `snapshot` the last snapshot since then.
 
     `first` and `last` are the positions of its first and last event. `begun` is that of RUN_STARTED, or until there is
     one of the first event that only a run at work sends: for a run that it has accepted, the platform writes RAW events
@@ -52,6 +57,8 @@ class _Run(msgspec.Struct, eq=False):
     input_message: str | None = None
     text_message: str | None = None
     snapshot_message: str | None = None
+    question: str | None = None
+    snapshot: msgspec.Raw | None = None
     answer: AnswerReader = msgspec.field(default_factory=AnswerReader)
 
     def feed(self, events: Sequence[Event]) -> None:
@@ -100,15 +107,24 @@ class _Run(msgspec.Struct, eq=False):
         elif event.type == "TEXT_MESSAGE_START" and self.input_message is None and self.text_message is None:
             message = _text_message(event.raw)
             self.text_message = (content_text(message.content) or None) if message and message.role == "user" else None
-        elif event.type == "MESSAGES_SNAPSHOT" and self.input_message is None and self.text_message is None:
-            self.snapshot_message = last_user_text(snapshot_messages(event.raw))
+        elif event.type == "TOOL_CALL_START":
+            self.question = question_id(event) or self.question
+        elif event.type == "MESSAGES_SNAPSHOT":
+            if self.input_message is None and self.text_message is None:
+                self.snapshot_message = last_user_text(snapshot_messages(event.raw))
+            if self.question:
+                self.snapshot = msgspec.Raw(bytes(event.raw))
         elif status := final_status(event):
+            if status is RunStatus.COMPLETED and self.question and not has_result(event):
+                status = RunStatus.WAITING
             self.final_status = merge_statuses(self.final_status, status)
             self.finished_at = self.last_at
             self.error = error_message(event) or self.error
             self.usage = usage(event) or self.usage
 
     def _start(self, event: Event) -> None:
+        if self.final_status:  # the id was used again
+            self.started, self.final_status, self.finished_at, self.error = False, None, None, None
         if not self.started:
             self.started = True
             self.begun = event.position
@@ -125,7 +141,9 @@ def _first_time(events: Iterable[Event]) -> int | None:
     return next((event.timestamp for event in events if event.timestamp is not None), None)
 
 
-def summaries(events: Iterable[Event], *, session_running: bool, lost_before: int | None = None) -> list[RunSummary]:
+def summaries(
+    events: Iterable[Event], *, session_running: bool, running_since: int = 0, lost_before: int | None = None
+) -> list[RunSummary]:
     """Return a summary of each run in the order in which they began; error texts are not yet fit for clients.
 
     A run that was accepted and has not begun is queued. One without a terminal event is running only while its session
@@ -133,12 +151,12 @@ def summaries(events: Iterable[Event], *, session_running: bool, lost_before: in
     one has begun is not enough, since its RUN_STARTED may precede the last events of the run before. Events without a
     run id belong to no run.
 
-    A queued run is lost, and counts as an error, if its thread has times and none is later than `lost_before`, in
-    ms.
+    A run that began before the session was last started, in ms at `running_since`, was aborted, too. A queued run is
+    lost, and counts as an error, if its thread has times and none is later than `lost_before`, in ms.
     """
     builder = SummaryBuilder()
     builder.feed(events)
-    return builder.summaries(session_running=session_running, lost_before=lost_before)
+    return builder.summaries(session_running=session_running, running_since=running_since, lost_before=lost_before)
 
 
 class SummaryBuilder:
@@ -162,7 +180,9 @@ class SummaryBuilder:
         """Return whether there is an event of the run."""
         return normalize_run_id(run_id) in map(normalize_run_id, self._runs)
 
-    def summaries(self, *, session_running: bool, lost_before: int | None = None) -> list[RunSummary]:
+    def summaries(
+        self, *, session_running: bool, running_since: int = 0, lost_before: int | None = None
+    ) -> list[RunSummary]:
         """Return a summary of each run so far."""
         ordered = sorted(self._runs.values(), key=lambda run: (run.is_queued, run.begun or run.first))
         last_at_work = {run.thread_id: run for run in ordered if run.has_worked}
@@ -172,13 +192,33 @@ class SummaryBuilder:
                 run,
                 run_usage,
                 _status(
-                    run, last_at_work.get(run.thread_id), following.get(run.run_id), session_running=session_running
+                    run,
+                    last_at_work.get(run.thread_id),
+                    following.get(run.run_id),
+                    session_running=session_running,
+                    running_since=running_since,
                 ),
                 following.get(run.run_id),
             )
             for run, run_usage in zip(ordered, _usage_by_run(ordered), strict=True)
         ]
         return found if lost_before is None else self._without_lost(found, lost_before)
+
+    def questions(self) -> list[Question]:
+        """Return the last question of each run that ended with one; it is open in the last run of its thread."""
+        last = {run.thread_id: run for run in sorted(self._runs.values(), key=lambda run: (run.is_queued, run.first))}
+        return [
+            Question(
+                id=run.question,
+                run_id=run.run_id,
+                thread_id=run.thread_id,
+                created_at=run.finished_at or run.last_at or 0,
+                is_open=last[run.thread_id] is run,
+                snapshot=run.snapshot,
+            )
+            for run in self._runs.values()
+            if run.question and run.final_status is RunStatus.WAITING
+        ]
 
     def _without_lost(self, found: list[RunSummary], lost_before: int) -> list[RunSummary]:
         active = {run.thread_id for run in found if run.status is RunStatus.RUNNING}
@@ -208,10 +248,13 @@ class SummaryBuilder:
         )
 
 
-def _status(run: _Run, last_at_work: _Run | None, following: str | None, *, session_running: bool) -> RunStatus:
+def _status(
+    run: _Run, last_at_work: _Run | None, following: str | None, *, session_running: bool, running_since: int
+) -> RunStatus:
     if run.final_status is RunStatus.WAITING:
         return _status_of_waiting(following, session_running=session_running)
-    return run.final_status or _status_without_end(run, last_at_work, session_running=session_running)
+    is_current = session_running and not 0 < (run.started_at or 0) < running_since
+    return run.final_status or _status_without_end(run, last_at_work, session_running=is_current)
 
 
 def _following(ordered: Iterable[_Run]) -> dict[str, str]:

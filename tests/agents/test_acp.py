@@ -1,14 +1,9 @@
 """Agents over the Agent Client Protocol, each a real process: what they send, and how they end."""
 
-import os
-import signal
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from app.agents import process_group
 from app.agents.acp import transport
 from tests.support.agents.process import scripted_acp
 from tests.support.agents.runs import events, reply, text
@@ -84,11 +79,11 @@ def test_the_agent_sees_only_its_own_environment(api: Api, session_id: str, name
 def test_files_of_the_workspace_are_read_and_written_through_us(
     stage: EmbeddedStage, api: Api, session_id: str
 ) -> None:
-    workspace = stage.database.parent / "workspaces" / str(api.project) / session_id
+    workspace = stage.directory / "workspaces" / str(api.project) / session_id
     assert reply(api, session_id, f"write {workspace}/sub/a.txt some text") == "written"
     assert (workspace / "sub" / "a.txt").read_text() == "some text"
     assert reply(api, session_id, f"read {workspace}/sub/a.txt") == "some text"
-    refused = reply(api, session_id, f"read {stage.database}")
+    refused = reply(api, session_id, f"read {stage.directory / 'ambient.db'}")
     assert refused == "refused: The path must be absolute and lie in the workspace"
 
 
@@ -117,16 +112,16 @@ def test_the_output_of_a_command_is_the_result_of_its_tool_call(api: Api, sessio
 
 def test_a_command_left_running_ends_with_its_turn(api: Api, session_id: str) -> None:
     pid = int(reply(api, session_id, "leave"))
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not alive(pid, session_id))
 
 
 @pytest.mark.parametrize("end", ["interrupt_session", "stop_session", "delete_session"])
 def test_a_command_left_running_ends_with_its_session(api: Api, session_id: str, end: str) -> None:
     run_id = api.send_message(session_id, "leave hanging").ok()["run_id"]
     [pid] = eventually(lambda: text(api, session_id, run_id).split())
-    assert alive(int(pid))
+    assert alive(int(pid), session_id)
     getattr(api, end)(session_id).ok()
-    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not alive(int(pid), session_id))
 
 
 def test_a_flood_arrives_whole_and_in_order(api: Api, session_id: str) -> None:
@@ -182,9 +177,9 @@ def test_an_agent_that_ignores_a_cancellation_is_killed_with_its_children(api: A
     eventually(lambda: api.get_run(session_id, run_id).ok()["event_count"], lambda count: count > 2)
     pids = [int(pid) for pid in text(api, session_id, run_id).split()]
     assert len(pids) == 2
-    assert all(alive(pid) for pid in pids)
+    assert all(alive(pid, session_id) for pid in pids)
     assert api.interrupt_session(session_id).ok()["interrupted"] is True
-    eventually(lambda: not any(alive(pid) for pid in pids))
+    eventually(lambda: not any(alive(pid, session_id) for pid in pids))
     prompt = reply(api, session_id, "hello")
     assert prompt.startswith("1: Our conversation so far:"), "a new process gets the conversation as text"
     assert "user: Say hello" in prompt
@@ -197,18 +192,21 @@ def test_a_stop_kills_the_agent_and_its_children(api: Api, session_id: str) -> N
     pids = [int(pid) for pid in text(api, session_id, run_id).split()]
     api.stop_session(session_id).ok()
     api.wait_for_status(session_id, "stopped")
-    eventually(lambda: not any(alive(pid) for pid in pids))
+    eventually(lambda: not any(alive(pid, session_id) for pid in pids))
 
 
 def test_an_agent_that_exits_fails_its_run_and_is_started_again(api: Api, session_id: str) -> None:
     run = api.say(session_id, "die")
-    assert (run["status"], run["error"]) == ("error", "The agent exited or broke the protocol.")
+    assert (run["status"], run["error"]) == (
+        "error",
+        "The agent exited with status 3. The session log has what it wrote.",
+    )
     assert api.say(session_id, "hello")["status"] == "completed"
 
 
 def test_an_agent_that_has_exited_between_turns_is_started_again(api: Api, session_id: str) -> None:
     pid = int(reply(api, session_id, "quit"))
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not alive(pid, session_id))
     run = api.say(session_id, "hello")
     assert run["status"] == "completed"
     assert text(api, session_id, run["run_id"]).startswith("1: Our conversation so far:")
@@ -219,36 +217,29 @@ def test_no_process_outlives_a_server_that_stops(loop: Background, tmp_path: Pat
         session_id = stage.session(api, "running", task="hello")
         run_id = api.send_message(session_id, "leave hanging").ok()["run_id"]
         eventually(lambda: text(api, session_id, run_id))
-        pids = [int(path.name) for path in (tmp_path / "agents").iterdir()]
-        assert len(pids) == 2, "the agent and its command, recorded in case the server is killed"
-        assert all(alive(pid) for pid in pids)
-    eventually(lambda: not any(alive(pid) for pid in pids))
-    assert list((tmp_path / "agents").iterdir()) == []
-
-
-def group() -> "subprocess.Popen[bytes]":
-    """A process that leads a group of its own, which has one more member."""
-    return subprocess.Popen(["/bin/sh", "-c", "sleep 600 & wait"], start_new_session=True)
-
-
-def test_processes_of_a_killed_server_are_killed_at_the_next_start(loop: Background, tmp_path: Path) -> None:
-    left, other = group(), group()
-    try:
-        process_group.record(tmp_path / "agents", left.pid)
-        process_group.record(tmp_path / "agents", other.pid).write_text("another-boot 1")
-        with embedded_stage(loop, tmp_path, agent=scripted_acp()):
-            assert left.wait(timeout=30) == -signal.SIGKILL
-            assert other.poll() is None
-        assert list((tmp_path / "agents").iterdir()) == []
-    finally:
-        for each in (left, other):
-            with suppress(ProcessLookupError):
-                os.killpg(each.pid, signal.SIGKILL)
-            each.wait()
+        [pid] = text(api, session_id, run_id).split()
+        assert alive(int(pid), session_id)
+    eventually(lambda: not alive(int(pid), session_id))
 
 
 def test_an_agent_that_cannot_be_started_fails_the_run(loop: Background, tmp_path: Path) -> None:
     with embedded_stage(loop, tmp_path, agent="acp:/nonexistent/agent --acp") as stage, stage.api() as api:
         session_id = stage.session(api, "running")
         [run] = api.list_runs(session_id).ok()["runs"]
-    assert (run["status"], run["error"]) == ("error", "The agent could not be started.")
+        why = "is not installed. (default: /nonexistent/agent --acp)"
+        log = eventually(lambda: api.logs(session_id), lambda lines: any(line.endswith(why) for line in lines))
+    assert run["status"] == "error"
+    assert run["error"] == "The agent could not be started: the command agent is not installed."
+    assert any("could not be started: /nonexistent/agent --acp: No such file or directory" in line for line in log)
+
+
+def test_an_agent_that_does_not_get_ready_in_time_fails_the_run_and_the_log_has_what_it_wrote(
+    loop: Background, tmp_path: Path
+) -> None:
+    agent = 'acp:/bin/sh -c "echo downloading it >&2; exec sleep 600"'
+    with embedded_stage(loop, tmp_path, agent=agent, agent_start_timeout="2s") as stage, stage.api() as api:
+        session_id = stage.session(api, "running", task="hello")
+        [run] = api.list_runs(session_id).ok()["runs"]
+        assert (run["status"], run["error"]) == ("error", "The agent did not start in time.")
+        log = eventually(lambda: "\n".join(api.logs(session_id)), lambda log: "downloading it" in log)
+    assert "error: The agent did not start in time. (" in log

@@ -68,18 +68,78 @@ class TestDeaths:
     @pytest.mark.parametrize("how", ["orphan", "orphan apart"])
     def test_a_run_ends_when_its_agent_exits_and_leaves_a_child(self, api: Api, session_id: str, how: str) -> None:
         run = api.say(session_id, how)
-        assert (run["status"], run["error"]) == ("error", "The agent exited or broke the protocol.")
+        assert (run["status"], run["error"]) == (
+            "error",
+            "The agent exited with status 3. The session log has what it wrote.",
+        )
         assert any("agent: exited with status 3" in line for line in api.logs(session_id))
         assert api.say(session_id, "hello")["status"] == "completed"
 
     def test_an_agent_that_exits_between_turns_is_started_again(self, api: Api, session_id: str) -> None:
         pid = int(reply(api, session_id, "widow"))
-        eventually(lambda: not alive(pid))
+        eventually(lambda: not alive(pid, session_id))
         run = api.say(session_id, "hello")
         assert text(api, session_id, run["run_id"]).startswith("1: Our conversation so far:")
 
 
+def updates(session: str, *updates: str) -> str:
+    """Return session updates as the scripted agent writes them."""
+    head = f'{{"jsonrpc":"2.0","method":"session/update","params":{{"sessionId":"{session}","update":'
+    return "¦".join(f"{head}{update}}}}}" for update in updates)
+
+
+OF_NO_TEXT = (
+    '{"sessionUpdate":"tool_call","toolCallId":"c","title":"Tidy up","status":"completed"}',
+    '{"sessionUpdate":"plan","entries":[{"content":"Rest","priority":"low","status":"pending"}]}',
+    '{"sessionUpdate":"usage_update","used":10,"size":100,"cost":{"amount":0.5,"currency":"USD"}}',
+)
+
+
+def kinds_of_no_text(api: Api, session_id: str, run_id: str) -> list[str]:
+    """Return what of OF_NO_TEXT is in a run."""
+    found = {
+        event.get("toolCallName", event.get("activityType", event.get("name")))
+        for event in events(api, session_id, run_id)
+    }
+    return sorted(map(str, found & {"Tidy up", "PLAN", "acp.usage_update"}))
+
+
 class TestLateUpdates:
+    def test_those_of_no_text_belong_to_the_run_that_they_follow(
+        self, api: Api, session_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.agents.acp.agent.LATE_SECONDS", 1.0)
+        run = api.say(session_id, f"later 0.1 {updates('$S', *OF_NO_TEXT)}")
+        assert kinds_of_no_text(api, session_id, run["run_id"]) == ["PLAN", "Tidy up", "acp.usage_update"]
+        assert run["usage"]["cost_usd"] == 0.5
+
+    def test_still_later_ones_of_no_text_begin_the_next_run(self, api: Api, session_id: str) -> None:
+        late = api.say(session_id, f"later 1 {updates('$S', *OF_NO_TEXT)}")["run_id"]
+        next_ = eventually(
+            lambda: api.say(session_id, "x")["run_id"], lambda run_id: kinds_of_no_text(api, session_id, run_id)
+        )
+        assert kinds_of_no_text(api, session_id, next_) == ["PLAN", "Tidy up", "acp.usage_update"]
+        assert kinds_of_no_text(api, session_id, late) == []
+
+    def test_those_of_a_child_session_are_dropped_with_a_line(self, api: Api, session_id: str) -> None:
+        run_id = api.say(session_id, f"wire {updates('a-child', *OF_NO_TEXT)}")["run_id"]
+        eventually(lambda: sum("a-child" in line for line in api.logs(session_id)), lambda count: count == 1)
+        assert kinds_of_no_text(api, session_id, run_id) == []
+
+    def test_a_permission_that_is_requested_between_two_turns_is_denied_with_a_line(
+        self, api: Api, session_id: str
+    ) -> None:
+        call = '"toolCall":{"toolCallId":"q","title":"Delete all"}'
+        options = '"options":[{"optionId":"y","name":"Yes","kind":"allow_once"}]'
+        method = '"jsonrpc":"2.0","id":77,"method":"session/request_permission"'
+        ask = f'{{{method},"params":{{"sessionId":"$S",{call},{options}}}}}'
+        assert reply(api, session_id, f"later 1 {ask}") == "On time"
+        eventually(
+            lambda: any("outside of a turn, which was denied: Delete all" in line for line in api.logs(session_id))
+        )
+        assert api.list_approvals(session_id).ok()["items"] == []
+        assert reply(api, session_id, "hello") == "3: hello"
+
     def test_they_belong_to_the_run_that_they_follow(
         self, api: Api, session_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -87,7 +147,7 @@ class TestLateUpdates:
         assert reply(api, session_id, "late 0.15  and more") == "On time and more"
 
     def test_still_later_ones_begin_the_next_run(self, api: Api, session_id: str) -> None:
-        assert reply(api, session_id, "late 0.15 too late") == "On time"
+        assert reply(api, session_id, "late 1 too late") == "On time"
         assert eventually(lambda: reply(api, session_id, "x"), lambda found: "too late" in found)
 
     def test_none_of_a_cancelled_turn_come_with_the_next(self, api: Api, session_id: str) -> None:

@@ -64,10 +64,13 @@ async def test_links_that_stay_inside_are_followed(workspace: Path) -> None:
     assert (workspace / "link").is_symlink()
 
 
-async def test_a_workspace_may_be_reached_by_a_link(workspace: Path) -> None:
-    link = workspace.parent / "link"
-    link.symlink_to(workspace)
-    assert (await Files(link).read_text_file("s", str(link / "notes.txt"))).content.startswith("one")
+async def test_a_workspace_that_was_replaced_by_a_link_has_no_files(workspace: Path) -> None:
+    files = Files(workspace)
+    workspace.rename(workspace.with_name("moved"))
+    workspace.symlink_to("moved")
+    for path in (workspace / "notes.txt", workspace.with_name("moved") / "notes.txt"):
+        with pytest.raises(RequestError):
+            await files.read_text_file("s", str(path))
 
 
 def file_link(workspace: Path) -> str:

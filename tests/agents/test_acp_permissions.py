@@ -11,6 +11,7 @@ from tests.support.agents.process import scripted_acp
 from tests.support.agents.runs import events, reply, text
 from tests.support.api import Api
 from tests.support.deadline import eventually
+from tests.support.processes import working_in
 from tests.support.server import Background
 from tests.support.stage import EmbeddedStage, embedded_stage
 
@@ -37,6 +38,7 @@ def test_the_approval_has_the_details_of_the_tool_call_from_earlier_updates(api:
         "run_id": run_id,
         "status": "pending",
         "message": "Edit notes.txt",
+        "tool_call_id": "c3",
         "tool_name": "edit",
         "args": {"path": "notes.txt"},
         "options": [
@@ -51,6 +53,7 @@ def test_the_approval_has_the_details_of_the_tool_call_from_earlier_updates(api:
     log = events(api, session_id, run_id)
     names = [each.get("name") or each["type"] for each in log]
     assert names.index("TOOL_CALL_START") < names.index("approval.requested"), "in the order of the agent"
+    assert log[names.index("TOOL_CALL_START")]["toolCallId"] == approval["tool_call_id"]
     assert log[names.index("approval.requested")]["value"] == approval
     api.interrupt_session(session_id).ok()
 
@@ -130,7 +133,7 @@ def test_a_session_is_deleted_while_its_agent_waits(api: Api, session_id: str) -
 
 def test_the_approval_of_an_agent_that_is_killed_is_closed(api: Api, session_id: str) -> None:
     run_id, approval = pending_approval(api, session_id)
-    os.kill(int(text(api, session_id, run_id)), signal.SIGKILL)
+    os.kill(working_in(session_id)[int(text(api, session_id, run_id))], signal.SIGKILL)
     api.wait_for_run(session_id, run_id, "error")
     assert api.list_approvals(session_id).ok() == {"items": []}
     assert api.answer_approval(session_id, approval["id"], "allow").error == (409, "approval_closed")

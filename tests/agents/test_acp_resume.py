@@ -55,7 +55,7 @@ def test_a_message_that_never_reached_the_agent_is_sent_with_the_next_one(loop: 
 
 
 def corrupt(stage: EmbeddedStage) -> None:
-    engine = create_engine(f"sqlite:///{stage.database}")
+    engine = create_engine(stage.store)
     with engine.begin() as connection:
         connection.execute(update(AGENT_STATES).values(state="garbage"))
     engine.dispose()
@@ -107,22 +107,3 @@ def test_the_cost_of_a_conversation_is_counted_once(loop: Background, tmp_path: 
         assert costs == [0.5, 0.0, 0.1], "a total that is smaller is that of a new count"
         usage: dict[str, Any] = api.get_session(session_id).ok()["usage"]
     assert usage == {"input_tokens": 12, "output_tokens": 16, "total_tokens": 28, "cost_usd": 0.85}
-
-
-def test_the_agent_gets_the_sessions_model(loop: Background, tmp_path: Path) -> None:
-    """By its value, by its name, or one that is not listed; without one the agent keeps its own choice."""
-    with embedded_stage(loop, tmp_path, agent=scripted_acp("--models", "--load")) as stage, stage.api() as api:
-        for model in (None, "maker/large", "maker/unlisted", "large"):
-            session_id = stage.session(api, "running", task="hello", model=model)
-            expected = {None: "maker/small", "large": "maker/large"}.get(model, model)
-            assert reply(api, session_id, "model") == expected
-        restart(api, session_id)
-        assert reply(api, session_id, "model") == "maker/large"
-
-
-@pytest.mark.parametrize("flags", [("--models",), ()])
-def test_a_model_that_the_agent_refuses_is_logged(loop: Background, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    with embedded_stage(loop, tmp_path, agent=scripted_acp(*flags)) as stage, stage.api() as api:
-        session_id = stage.session(api, "running", task="hello", model="unknown")
-        logged = [line.split(" ", 1)[1] for line in api.logs(session_id)]
-    assert "agent: does not accept the model unknown and uses its own choice" in logged

@@ -23,7 +23,7 @@ def stage(loop: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_it_works_with_permission_on_files_and_in_terminals(stage: EmbeddedStage, api: Api) -> None:
     session_id: str = api.create_session(task="work").ok()["id"]
     [approval] = eventually(lambda: api.list_approvals(session_id).ok()["items"])
-    path = stage.database.parent / "workspaces" / str(api.project) / session_id / "notes.txt"
+    path = stage.directory / "workspaces" / str(api.project) / session_id / "notes.txt"
     assert (approval["message"], approval["tool_name"]) == ("Edit notes.txt", "edit")
     assert approval["args"] == {"path": str(path)}
     api.answer_approval(session_id, approval["id"], "allow").ok()

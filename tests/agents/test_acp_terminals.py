@@ -2,33 +2,38 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from acp import RequestError, schema
 
+from app.agent_definition import AgentDefinition
 from app.agents.acp import terminals as module
+from app.agents.acp.agent import agent_environment
 from app.agents.acp.terminals import Terminals
-from app.agents.process_group import agent_environment
+from app.sandbox.sandbox import SessionPaths, detect
 from tests.support.deadline import eventually
 from tests.support.processes import alive
+
+PLACE = "workspace-of-terminals"
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    workspace = tmp_path / "workspace"
+    workspace = tmp_path / PLACE
     workspace.mkdir()
     return workspace
 
 
 @pytest.fixture
 async def terminals(workspace: Path, tmp_path: Path) -> AsyncIterator[Terminals]:
-    terminals = Terminals(workspace, agent_environment([], {"OWN": "of the session"}), tmp_path / "records")
+    paths = SessionPaths(home=tmp_path / "home", writable=[workspace])
+    tree = await detect("auto").open(AgentDefinition(name="test", kind="acp", command=("sh",)), paths)
+    terminals = Terminals(workspace, agent_environment([], {"OWN": "of the session"}, paths.home), tree)
     yield terminals
     await terminals.end_terminals()
-    assert not list((tmp_path / "records").glob("*"))
+    await tree.close()
 
 
 async def create(
@@ -85,7 +90,7 @@ async def test_a_running_command_has_no_exit_status_and_can_be_killed(terminals:
     waiting = asyncio.create_task(terminals.wait_for_terminal_exit("s", name))
     await terminals.kill_terminal("s", name)
     assert (await waiting).signal == "SIGTERM"
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not alive(pid, PLACE))
     assert (await terminals.terminal_output("s", name)).output == f"{pid}\n"
 
 
@@ -94,7 +99,7 @@ async def test_a_command_that_ignores_sigterm_is_killed_with_its_children(termin
     name = await create(terminals, "trap '' TERM; (trap '' TERM; sleep 600) & echo $$ $!; wait")
     own, child = await pids(terminals, name, 2)
     await (terminals.end_terminals() if how == "end_terminals" else getattr(terminals, how)("s", name))
-    eventually(lambda: not alive(own) and not alive(child))
+    eventually(lambda: not alive(own, PLACE) and not alive(child, PLACE))
 
 
 async def test_a_command_ends_even_if_a_child_runs_on(terminals: Terminals) -> None:
@@ -102,7 +107,7 @@ async def test_a_command_ends_even_if_a_child_runs_on(terminals: Terminals) -> N
     assert (await terminals.wait_for_terminal_exit("s", name)).exit_code == 0
     [child] = await pids(terminals, name, 1)
     await terminals.release_terminal("s", name)
-    eventually(lambda: not alive(child))
+    eventually(lambda: not alive(child, PLACE))
 
 
 @pytest.mark.parametrize(
@@ -192,14 +197,3 @@ async def test_a_command_that_starts_while_its_turn_ends_is_ended(terminals: Ter
     await terminals.end_terminals()
     with pytest.raises(RequestError, match="turn has ended"):
         await starting
-
-
-async def test_another_process_with_the_same_id_is_not_signalled(terminals: Terminals) -> None:
-    """The leader had another start time than the process that has its id now."""
-    name = await create(terminals, "echo $$; exec sleep 600")
-    [pid] = await pids(terminals, name, 1)
-    [terminal] = terminals._terminals.values()
-    own, terminal._group._start_time = terminal._group._start_time, "an earlier one"
-    assert terminal._group._signal(signal.SIGKILL) is False
-    assert alive(pid)
-    terminal._group._start_time = own

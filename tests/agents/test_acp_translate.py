@@ -5,7 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 from acp import schema
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.agents.acp.connection import _read_update
+from app.agents.acp.tolerance import read_updates
 from app.agents.acp.translate import Translator, to_usage
 from tests.support.agents.turns import checked
 
@@ -178,3 +182,43 @@ def test_large_integers_in_arguments_are_exact() -> None:
     huge = msgspec.json.decode(b'{"n":12345678901234567890123}')
     [_, arguments, *_] = translate(call("tool_call", title="T", status="in_progress", rawInput=huge))
     assert arguments["delta"] == '{"n":12345678901234567890123}'
+
+
+ANY_CALL: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "sessionUpdate": st.sampled_from(["tool_call", "tool_call_update"]),
+        "toolCallId": st.sampled_from(["a", "a-2", ""]),
+    },
+    optional={
+        "title": st.sampled_from(["Read", "Write", "", None]),
+        "kind": st.sampled_from(["read", "edit", "odd"]),
+        "status": st.sampled_from(["pending", "in_progress", "completed", "failed", "done", None]),
+        "rawInput": st.sampled_from([{}, {"path": "a"}, {"path": "ab"}, {"x": 1}, "text", None]),
+        "content": st.sampled_from(["out", [], None]),
+    },
+)
+STEPS = {
+    "TOOL_CALL_START": {""},
+    "TOOL_CALL_ARGS": {"TOOL_CALL_START"},
+    "TOOL_CALL_END": {"TOOL_CALL_START", "TOOL_CALL_ARGS"},
+    "TOOL_CALL_RESULT": {"TOOL_CALL_END"},
+}
+"""The events of a call, and those that one may follow."""
+
+
+@given(st.lists(ANY_CALL | st.just(text("x")), max_size=12))
+def test_calls_are_well_formed_whatever_an_agent_sends(updates: list[dict[str, Any]]) -> None:
+    translator = Translator(PRINTED.get)
+    read = [_read_update(update) for each in updates for update in read_updates(each)]
+    raw = [*(event for update in read for event in translator.events(update)), *translator.close()]
+    last: dict[str, str] = {}
+    open_text = False
+    for event in map(msgspec.json.decode, raw):
+        if event["type"] in STEPS:
+            assert last.get(event["toolCallId"], "") in STEPS[event["type"]]
+            assert not (open_text and event["type"] == "TOOL_CALL_START")
+            last[event["toolCallId"]] = event["type"]
+        elif event["type"].startswith("TEXT_MESSAGE"):
+            open_text = event["type"] != "TEXT_MESSAGE_END"
+    assert set(last.values()) <= {"TOOL_CALL_END", "TOOL_CALL_RESULT"}
+    assert {each["toolCallId"] for each in updates if "toolCallId" in each} <= set(last)

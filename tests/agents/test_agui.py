@@ -1,6 +1,7 @@
 """AG-UI agents over HTTP: one of another make, and servers that break the protocol in every way."""
 
 import asyncio
+import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -180,9 +181,11 @@ class TestTheResponse:
 
 CHUNKED = HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
 SIZED = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Length: 999\r\n\r\n")
+GZIP = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
 HTML = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\r\n<p>hello</p>"
 REFUSED = "The agent refused the run with HTTP status {}."
 BROKE = "The connection to the agent broke."
+COMPRESSED = "The agent compressed its event stream, although it was asked not to."
 NO_EVENT = "The agent sent something that is not an event, or only a part of one."
 
 
@@ -205,8 +208,11 @@ def status(code: int, *headers: bytes) -> bytes:
         ((CHUNKED, b"5\r\ndata:"), BROKE),
         ((CHUNKED, b"zz\r\n"), BROKE),
         ((SIZED, b"data: " + EVENT + b"\n\n"), BROKE),
+        (
+            (GZIP, gzip.compress(b"data: " + EVENT + b"\n\n", mtime=0)),
+            "The agent compressed its event stream, although it was asked not to.",
+        ),
         ((HEAD, b"data: " + EVENT[:20]), NO_EVENT),
-        ((HEAD, b"data: secret\n\n"), NO_EVENT),
         ((HEAD, b"data: [1]\n\n"), NO_EVENT),
         ((HEAD, b"data: {}\n\n"), NO_EVENT),
         ((HEAD, b'data: {"type":7}\n\n'), NO_EVENT),
@@ -220,6 +226,22 @@ async def test_clients_can_read_why_the_agent_broke_the_protocol(response: tuple
         with pytest.raises(AgentError) as caught:
             await read(server.url)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("data", [b"[DONE]", b"ping", b'"ping"', b"null", b"7", b": {}"])
+async def test_what_is_no_object_is_passed_over_and_logged(data: bytes) -> None:
+    lines: list[str] = []
+    async with raw_server(HEAD, b"data: " + EVENT + b"\n\ndata: " + data + b"\n\ndata: " + EVENT + b"\n\n") as server:
+        agent = AguiAgent(server.url)
+        async with aclosing(agent.run(msgspec.structs.replace(turn("hello"), log=lines.append))) as stream:
+            assert [event async for event in stream] == [EVENT, EVENT]
+        await agent.close()
+    assert lines == [f"sent something that is not an event: {data.decode()}"]
+
+
+async def test_an_array_of_events_is_read() -> None:
+    async with raw_server(HEAD, b"data: [" + EVENT + b"," + EVENT + b"]\n\n") as server:
+        assert await read(server.url) == [EVENT, EVENT]
 
 
 async def test_clients_can_read_that_nobody_listens() -> None:
@@ -260,6 +282,7 @@ async def test_a_plain_http_server_cannot_be_reached_over_tls() -> None:
         (b"200 OK\r\nContent-Type: text/html", b"<h1>Hi</h1>", "with text/html, not text/event-stream: <h1>Hi</h1>"),
         (b"500 No", b"x" * 5000, "x" * 1000),
         (b"500 No", b"\xff", "500: \ufffd"),
+        (b"500 No\r\nContent-Encoding: gzip", gzip.compress(b"x" * 5000, mtime=0), "500: (compressed)"),
     ],
 )
 async def test_the_session_log_says_why_the_agent_refused(head: bytes, body: bytes, line: str) -> None:

@@ -63,6 +63,27 @@ async def test_a_tool_lists_the_workspace(tmp_path: Path) -> None:
     assert text_of(events) == "The workspace contains:\napi/\nREADME.md\napi/main.py"
 
 
+async def test_files_are_written_and_changed_on_request(tmp_path: Path) -> None:
+    events = await events_of(DemoAgent(), turn("Write docs/list.md delete this\nfail", workspace=tmp_path))
+    assert types_of(events)[1:5] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_RESULT"]
+    assert (events[1]["toolCallName"], events[4]["content"]) == ("write_file", "Wrote docs/list.md.")
+    assert (tmp_path / "docs" / "list.md").read_text() == "delete this\nfail\n"
+    events = await events_of(DemoAgent(), turn("append docs/list.md more", workspace=tmp_path))
+    assert (events[1]["toolCallName"], text_of(events)) == ("append_file", "Changed docs/list.md.")
+    assert (tmp_path / "docs" / "list.md").read_text() == "delete this\nfail\nmore\n"
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", ".git/hooks/x", "out", "up/x"])
+async def test_nothing_is_written_outside(tmp_path: Path, path: str) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "out").symlink_to(tmp_path / "secret")
+    (workspace / "up").symlink_to(tmp_path)
+    events = await events_of(DemoAgent(), turn(f"write {path} x", workspace=workspace))
+    assert text_of(events) == "That is not a file in the workspace."
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["workspace"]
+
+
 async def test_an_empty_workspace_is_called_empty(tmp_path: Path) -> None:
     assert text_of(await events_of(DemoAgent(), turn("list", workspace=tmp_path))) == "The workspace is empty."
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from app.agui.lenient import members
 from app.agui.lifecycle_events import OpenParts, run_cancelled, run_error, run_started
-from app.agui.stamp import stamp_event
+from app.agui.run_recorder import stamp_event
 from tests.support.agui_samples import dict_of, json_values, log, raw
 
 NOW = 1773061200389

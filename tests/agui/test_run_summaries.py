@@ -174,6 +174,17 @@ def test_the_last_terminal_event_counts_after_an_error_in_between() -> None:
     assert (run.status.value, run.error, run.finished_at) == ("error", "too large", 3)
 
 
+def test_a_run_whose_id_is_used_again_runs_again() -> None:
+    again = [
+        raw("RUN_STARTED", timestamp=1),
+        raw("RUN_ERROR", message="x", timestamp=2),
+        raw("RUN_STARTED", timestamp=3),
+    ]
+    [run] = summaries(log(*again), session_running=True)
+    assert (run.status, run.started_at, run.finished_at, run.error) == ("running", 3, None, None)
+    assert statuses(*again, raw("RUN_FINISHED", timestamp=4)) == {"r1": "completed"}
+
+
 def test_an_aborted_run_has_no_end_time() -> None:
     (run,) = summaries(log(raw("RUN_STARTED", timestamp=1)), session_running=False)
     assert (run.status.value, run.finished_at) == ("error", None)

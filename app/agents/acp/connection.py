@@ -1,8 +1,9 @@
 """Our side of the protocol: the connection to one agent's process, and the methods that the agent calls here."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import shlex
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +16,14 @@ from app.agents.acp.files import Files
 from app.agents.acp.permissions import Permissions, to_response
 from app.agents.acp.sign_in import AuthMethod, choose_method, describe_methods
 from app.agents.acp.terminals import Terminals
+from app.agents.acp.tolerance import read_updates
 from app.agents.acp.transport import LineTransport
-from app.agents.acp.updates import LateUpdates, UpdateQueue
+from app.agents.acp.updates import LateUpdates, OtherUpdate, UpdateQueue
 from app.agents.port import AgentError, RequestApproval
-from app.agents.process_group import ProcessGroup, describe_exit, start
-from app.agui.lenient import UNREADABLE
 from app.agui.whole_text import make_whole
 from app.models.approvals import DENIED
+from app.sandbox.process_tree import Process, ProcessTree
+from app.sandbox.streams import Pipes, open_pipes
 
 BUFFER_BYTES = 256 * 1024  # of each of the agent's output streams
 _MAX_STDERR_LINE = 64 * 1024  # a longer one is logged in parts
@@ -29,6 +31,10 @@ EXIT_DRAIN_SECONDS = 0.5  # in which what an agent wrote before it exited is rea
 _MAX_ERROR = 200  # characters of an agent's error that clients read
 
 _METHOD_NOT_FOUND = -32601
+_EXCEEDED = {
+    "memory": "The agent and its commands used too much memory and were ended.",
+    "processes": "The agent and its commands were too many processes and were ended.",
+}
 SERVICES = ("fs", "terminal")
 """The services that the protocol lets a client offer. They act as the server, wherever the agent itself runs."""
 
@@ -87,23 +93,33 @@ class AcpConnection:
     """
 
     def __init__(
-        self, group: ProcessGroup, client: AcpClient, environment: Mapping[str, str], log: Callable[[str], None]
+        self,
+        tree: ProcessTree,
+        process: Process,
+        pipes: Pipes,
+        client: AcpClient,
+        *,
+        environment: Mapping[str, str],
+        log: Callable[[str], None],
     ) -> None:
-        process = group.process
-        assert process.stdin is not None  # noqa: S101 - all three are pipes
-        assert process.stdout is not None  # noqa: S101
-        assert process.stderr is not None  # noqa: S101
         self.client = client
         self.capabilities = schema.AgentCapabilities()
         """The agent's, once initialized."""
         self._auth_methods: Sequence[AuthMethod] = []
         self._environment = environment
-        self._group = group
+        self._tree = tree
+        self._process = process
+        self._pipes = pipes
         self._log = log
         self._updates: UpdateQueue | None = None
+        self._listened: set[str] = set()
+        self._has_others = False
+        """Whether the agent has sent updates of sessions that are not the client's, such as those of subagents."""
         self._late: dict[str, LateUpdates] = {}
-        self._logging = asyncio.create_task(_log_lines(process.stderr, log))
-        self._transport = LineTransport(process.stdout, process.stdin, self._on_update, log)
+        self._early: dict[str, LateUpdates] | None = None
+        """The updates of sessions whose ids are not known yet, while one is being made."""
+        self._logging = asyncio.create_task(_log_lines(pipes.stderr, log))
+        self._transport = LineTransport(pipes.stdout, pipes.stdin, self._on_update, log)
         self._exited = asyncio.Event()
         self._watching = asyncio.create_task(self._watch())
         self.agent = ClientSideConnection(cast("Any", client), self._transport)
@@ -111,7 +127,7 @@ class AcpConnection:
     @property
     def ended(self) -> bool:
         """Whether the agent has exited or has closed its output."""
-        return self._transport.ended or self._group.process.returncode is not None
+        return self._transport.ended or self._process.returncode is not None
 
     async def initialize(self) -> None:
         """Negotiate the protocol; raise `AgentError` if the agent speaks another version."""
@@ -139,9 +155,25 @@ class AcpConnection:
             self._log(f"refused the method {method}: {error}")
             raise AgentError(f"The agent refused to authenticate by {method}. It offers: {offered}") from error
 
+    async def new_session(self, directory: str) -> schema.NewSessionResponse:
+        """Make a session; what the agent sends for it before its first turn comes with that turn."""
+        self._early = {}
+        try:
+            made = await self.agent.new_session(cwd=directory)
+            self._late[made.session_id] = self._early.get(made.session_id) or LateUpdates()
+        finally:
+            self._early = None
+        return made
+
+    async def set_model(self, session_id: str, model: str) -> None:
+        """Call `session/set_model`, which the SDK does not know any more."""
+        params = {"sessionId": session_id, "modelId": model}
+        await self.agent._conn.send_request("session/set_model", params)  # noqa: SLF001
+
     def listen(self, session_id: str, request_approval: RequestApproval) -> tuple[UpdateQueue, Permissions]:
         """Begin a turn: return the queue that its session's updates go to from now on, and its permissions."""
         updates = UpdateQueue()
+        self._listened.add(session_id)
         if late := self._late.pop(session_id, None):
             late.move_to(updates)
         permissions = Permissions(request_approval, updates.put_nowait)
@@ -164,17 +196,19 @@ class AcpConnection:
         await self.client.terminals.end_terminals()
 
     async def close(self) -> None:
-        """End the agent with its process group, and its terminals."""
+        """End the agent, its terminals, and all that they have started."""
         if self._transport.ended:  # it has exited, as a rule, which is logged
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._exited.wait(), EXIT_DRAIN_SECONDS)
         self._watching.cancel()
         self.stop_listening()
-        await asyncio.gather(self._disconnect(), self.client.terminals.end_terminals(), self._group.end())
+        await asyncio.gather(self._disconnect(), self._tree.close())
+        await self.client.terminals.end_terminals()
         self._logging.cancel()
+        self._pipes.close()
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def errors(self) -> AsyncIterator[None]:
         """Raise what goes wrong in a call of the agent's methods as an `AgentError`."""
         try:
             yield
@@ -185,70 +219,109 @@ class AcpConnection:
         except TimeoutError as error:
             raise AgentError("The agent did not start in time.") from error
         except (OSError, ValidationError, ValueError) as error:
-            raise AgentError(self._transport.failure or "The agent exited or broke the protocol.") from error
+            raise AgentError(await self._fault()) from error
+
+    async def _fault(self) -> str:
+        """Return why the connection broke, for clients."""
+        if self._transport.ended and not self._transport.failure:  # it has exited, as a rule
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exited.wait(), EXIT_DRAIN_SECONDS)
+        if exceeded := _EXCEEDED.get(self._tree.exceeded or ""):
+            return exceeded
+        if self._transport.failure or self._process.returncode is None:
+            return self._transport.failure or "The agent broke the protocol."
+        return f"The agent exited {describe_exit(self._process.returncode)}. The session log has what it wrote."
 
     async def _watch(self) -> None:
         """Close the agent's output soon after the agent has exited: a process that it has left may hold it open."""
-        self._log(f"exited {describe_exit(await self._group.wait())}")
+        status = await self._process.wait()
+        self._log(_EXCEEDED.get(self._tree.exceeded or "") or f"exited {describe_exit(status)}")
         self._exited.set()
         await asyncio.sleep(EXIT_DRAIN_SECONDS)
-        self._group.close_output()
+        self._pipes.close_stdout()
 
     async def _disconnect(self) -> None:
         with suppress(Exception):  # the process is ended anyway
             await self.agent.close()
 
     async def _on_update(self, params: Any, size: int) -> None:
-        try:
-            notification = _read_update(params)
-        except (ValidationError, *UNREADABLE):  # a kind of update that this version of the SDK does not know
+        session_id = params.get("sessionId") if isinstance(params, dict) else None
+        if not isinstance(session_id, str):
             return
-        if self._updates and notification.session_id == self.client.session_id:
-            await self._updates.put(notification.update, size)
-        elif notification.session_id in self._late and not self._late[notification.session_id].add(
-            notification.update, size
-        ):
-            self._log("sent too much between two turns; the rest of it is dropped")
+        if self._early is None and session_id not in self._listened and session_id not in self._late:
+            if not self._has_others:
+                self._log(f"sent updates of another session, which are dropped: {session_id[:100]}")
+            self._has_others = True
+            return
+        for update in map(_read_update, read_updates(params.get("update"))):
+            if self._updates and session_id == self.client.session_id:
+                await self._updates.put(update, size)
+            elif (late := self._collecting(session_id)) and not late.add(update, size):
+                self._log("sent too much between two turns; the rest of it is dropped")
+
+    def _collecting(self, session_id: str) -> LateUpdates | None:
+        """Return what collects a session's updates between turns; None if they are dropped."""
+        if session_id in self._late or self._early is None:
+            return self._late.get(session_id)
+        return self._early.setdefault(session_id, LateUpdates())
 
 
-def _read_update(params: Any) -> schema.SessionNotification:
-    """Return an update, the text of a chunk with halves of characters; raises ValidationError, one of UNREADABLE."""
-    whole = make_whole(params)
-    notification = schema.SessionNotification.model_validate(whole)
-    if whole is params:
-        return notification
-    match notification.update:
-        case (
-            schema.AgentMessageChunk(content=schema.TextContentBlock() as block)
-            | schema.AgentThoughtChunk(content=schema.TextContentBlock() as block)
-        ):
-            block.text = params["update"]["content"]["text"]  # the next chunk may have the other half
-    return notification
+def _read_update(update: dict[str, Any]) -> Any:
+    """Return an update as the SDK has it, the text of a chunk with halves of characters, or an `OtherUpdate`."""
+    whole = make_whole(update)
+    try:
+        found = schema.SessionNotification.model_validate({"sessionId": "", "update": whole}).update
+    except ValidationError:
+        return OtherUpdate(whole)
+    if whole is not update:
+        match found:
+            case (
+                schema.AgentMessageChunk(content=schema.TextContentBlock() as block)
+                | schema.AgentThoughtChunk(content=schema.TextContentBlock() as block)
+            ):
+                block.text = update["content"]["text"]  # the next chunk may have the other half
+    return found
 
 
 async def connect(
     command: Sequence[str],
     workspace: Path,
     environment: Mapping[str, str],
-    records: Path,
+    tree: ProcessTree,
     log: Callable[[str], None],
     *,
     services: Collection[str] = SERVICES,
 ) -> AcpConnection:
     """Start an agent in its workspace, with this environment alone; raise `AgentError` if that is not possible.
 
-    Its process group is recorded in the directory `records`. The caller initializes and closes the connection.
+    The agent and its terminals are processes of the `tree`, which is closed with the connection, or if this fails. The
+    caller initializes and closes the connection.
     """
-    pipe = asyncio.subprocess.PIPE
+    pipes, streams = await open_pipes(BUFFER_BYTES)
     try:
-        group = await start(
-            command, workspace, environment, records, stdin=pipe, stdout=pipe, stderr=pipe, limit=BUFFER_BYTES
-        )
-    except OSError as error:
-        raise AgentError("The agent could not be started.") from error
-    return AcpConnection(
-        group, AcpClient(Files(workspace), Terminals(workspace, environment, records), log, services), environment, log
-    )
+        process = await tree.start(command, workspace, environment, streams.files)
+    except BaseException as error:
+        pipes.close()
+        await tree.close()
+        if not isinstance(error, OSError):
+            raise
+        log(f"could not be started: {shlex.join(command)}: {error.strerror}")
+        program = Path(command[0]).name
+        raise AgentError(f"The agent could not be started: the command {program} {_fault(command[0])}.") from error
+    finally:
+        streams.close()
+    client = AcpClient(Files(workspace), Terminals(workspace, environment, tree), log, services)
+    return AcpConnection(tree, process, pipes, client, environment=environment, log=log)
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process ended, for people: `status` is its exit status, or minus the signal that killed it."""
+    return f"with status {status}" if status >= 0 else f"by signal {-status}"
+
+
+def _fault(program: str) -> str:
+    """Return what is wrong with a program that could not be started."""
+    return "cannot be run" if Path(program).exists() else "is not installed"
 
 
 async def _log_lines(stream: asyncio.StreamReader, log: Callable[[str], None]) -> None:

@@ -13,6 +13,8 @@ from typing import BinaryIO, Literal
 
 from acp import RequestError, schema
 
+from app.real_paths import open_real
+
 MAX_BYTES = 8 * 1024 * 1024
 
 _OPEN_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -26,7 +28,7 @@ class Files:
     """The methods `fs/*` of one session's client; each raises `RequestError`, also if a file or text is too large."""
 
     def __init__(self, workspace: Path) -> None:
-        self._root = workspace.resolve()
+        self._root = workspace.absolute()
 
     async def read_text_file(
         self, session_id: str, path: str, line: int | None = None, limit: int | None = None
@@ -82,7 +84,7 @@ def _open(root: Path, path: str, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO
     *parents, name = resolve_inside(root, path).relative_to(root).parts or (".",)
     flags = os.O_RDONLY if mode == "rb" else os.O_WRONLY | os.O_CREAT
     with _request_errors(), ExitStack() as stack:
-        directory = os.open(root, _DIRECTORY_FLAGS)
+        directory = open_real(root)
         stack.callback(os.close, directory)
         for parent in parents:
             if mode == "wb":

@@ -3,6 +3,7 @@
 A request that cannot be read would leave the agent waiting for ever, and a response would leave us.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,9 @@ Message = dict[str, Any]
 _OUTLINE_BYTES = 1 << 16  # of a line that is not JSON in which its id is looked for
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\]]|[^"{}\[\]]+', re.DOTALL)  # a text without an end is one token too
 _NUMBER = re.compile(rb"\s*:\s*(-?\d{1,15})\s*[,}]?")
+_SCATTERED_BYTES = 1 << 20  # of a line in which messages are looked for
+_BEGINNING = re.compile(r'\{\s{0,10}"(?:jsonrpc|id|method|params|result|error)"')
+_decode_beginning = json.JSONDecoder(parse_constant=lambda _: None).raw_decode
 _INVALID_RESPONSE = {"code": -32603, "message": "The response cannot be read"}
 
 
@@ -28,15 +32,39 @@ class InvalidRequest(Exception):
         self.request_id = request_id
 
 
-def read_message(line: bytes) -> Message | None:
-    """Return a message, whose texts may have halves of characters; None if the line is none.
+def values(line: bytes) -> list[Any]:
+    """Return the JSON values of a line, whose texts may have halves of characters; empty if there is none.
+
+    That is one as a rule. Agents also write several, an array of messages, or a message behind something else, such as
+    what a shell writes when it starts. Of a message that cannot be read, the value is an outline.
+    """
+    try:
+        value = decode_leniently(line)
+    except UNREADABLE:
+        return _scattered_values(line) or [found for found in [_outline(line)] if found]
+    return value if isinstance(value, list) else [value]
+
+
+def _scattered_values(line: bytes) -> list[Any]:
+    """Return the messages in a line that is not JSON as a whole."""
+    text = line[:_SCATTERED_BYTES].decode(errors="replace")
+    found: list[Any] = []
+    start = next((match.start() for match in _BEGINNING.finditer(text)), -1)
+    while start >= 0:
+        try:
+            value, end = _decode_beginning(text, start)
+        except (ValueError, RecursionError):
+            break
+        found.append(value)
+        start = text.find("{", end)
+    return found
+
+
+def read_message(message: Any) -> Message | None:
+    """Return a value as a message; None if it is none.
 
     A response that cannot be read is returned as an error. Raises `InvalidRequest`.
     """
-    try:
-        message = decode_leniently(line)
-    except UNREADABLE:
-        message = _outline(line)
     if not isinstance(message, dict):
         return None
     given = message.get("id")

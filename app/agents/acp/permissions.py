@@ -61,9 +61,9 @@ class Permissions:
         else:
             self._calls[update.tool_call_id] = self._details(update)
 
-    def submit(self, request: PermissionRequest) -> None:
-        """Request the approval and pass on the decision; do not wait for it."""
-        task = asyncio.create_task(self._decide(request))
+    def submit(self, request: PermissionRequest, call_id: str | None) -> None:
+        """Request the approval and pass on the decision; do not wait for it. `call_id` is the call's id in the log."""
+        task = asyncio.create_task(self._decide(request, call_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -75,22 +75,23 @@ class Permissions:
             if not decision.done():
                 decision.set_result(DENIED)
 
-    async def _decide(self, request: PermissionRequest) -> None:
+    async def _decide(self, request: PermissionRequest, call_id: str | None) -> None:
         decision = DENIED
         try:
-            decision = await self._request_approval(self._to_approval(request))
+            decision = await self._request_approval(self._to_approval(request, call_id))
         except Exception:
             log.exception("approval_request_failed")
         finally:
             if not request.decision.done():
                 request.decision.set_result(decision)
 
-    def _to_approval(self, request: PermissionRequest) -> ApprovalRequest:
+    def _to_approval(self, request: PermissionRequest, call_id: str | None) -> ApprovalRequest:
         """Return the approval: its args are the tool's input, or else what the call shows, such as a diff."""
         details = self._details(request.call)
         shown = {name: details[name] for name in ("content", "locations") if name in details}
         return ApprovalRequest(
             message=details.get("title"),
+            tool_call_id=call_id,
             tool_name=details.get("kind"),
             args=details.get("input") or shown or None,
             options=[

@@ -1,12 +1,14 @@
-"""The agent's own sessions, one for each thread: resumed if the agent can, made anew if not, with the turn's model."""
+"""The agent's own sessions, one for each thread: resumed if the agent can, made anew if not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import re
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from acp import RequestError, schema
 from pydantic import ValidationError
 
+from app.agents.acp.choices import SessionChoices
 from app.agents.acp.connection import AcpConnection
 from app.agents.acp.sign_in import AUTH_REQUIRED
 from app.agents.port import Turn
@@ -14,7 +16,6 @@ from app.agents.port import Turn
 RESUME_SECONDS = 30.0
 
 _Resume = Callable[..., Awaitable[schema.ResumeSessionResponse | schema.LoadSessionResponse]]
-_Option = schema.SessionConfigOptionSelect | schema.SessionConfigOptionBoolean
 
 
 class AgentSession(msgspec.Struct, omit_defaults=True):
@@ -27,10 +28,23 @@ class AgentSession(msgspec.Struct, omit_defaults=True):
     session_id: str
     last_message_id: str | None = None
     cost: float = 0.0
+    is_resumed: bool = False
+    """Whether it was resumed by this process, and no prompt has shown yet that the agent knows it."""
 
     def to_state(self) -> str:
         """Return the text that `from_state` reads."""
-        return msgspec.json.encode(self).decode()
+        return msgspec.json.encode(msgspec.structs.replace(self, is_resumed=False)).decode()
+
+    async def prompted(self, prompting: "asyncio.Task[schema.PromptResponse]") -> schema.PromptResponse:
+        """Return the response to a prompt in this session; raise `SessionLost` if the agent does not know it."""
+        try:
+            return await prompting
+        except RequestError as error:
+            if self.is_resumed and is_lost(error):
+                raise SessionLost from error
+            raise
+        finally:
+            self.is_resumed = False
 
     @classmethod
     def from_state(cls, state: str | None) -> "AgentSession | None":
@@ -41,71 +55,63 @@ class AgentSession(msgspec.Struct, omit_defaults=True):
             return None
 
 
-async def open_session(connection: AcpConnection, turn: Turn) -> AgentSession:
-    """Resume the session that the turn's thread has saved, if the agent can, or else make one; then set the model."""
-    directory = str(turn.workspace.resolve())
+class SessionLost(Exception):
+    """The agent has resumed a session, and does not know it when it gets a prompt."""
+
+
+_LOST = re.compile(r"not found|no such|unknown|unsupported|not supported|expired|does not exist|invalid", re.IGNORECASE)
+_NOT_FOUND = -32002
+
+
+def is_lost(error: RequestError) -> bool:
+    """Return whether an agent's error says that it does not know the session."""
+    text = f"{error} {error.data}"
+    return error.code == _NOT_FOUND or ("session" in text.lower() and bool(_LOST.search(text)))
+
+
+async def open_session(connection: AcpConnection, turn: Turn) -> tuple[AgentSession, SessionChoices]:
+    """Resume the session that the turn's thread has saved, if the agent can, or else make one."""
+    directory = str(turn.workspace.absolute())
     session = AgentSession.from_state(turn.saved_state)
-    options = await _resume(connection, turn, directory, session) if session else None
-    if session is None or options is None:
+    choices = await _resume(connection, turn, directory, session) if session else None
+    if session is None or choices is None:
         made = await _new_session(connection, directory)
-        session, options = AgentSession(made.session_id), made.config_options or []
-    if turn.model:
-        await _set_model(connection, turn.model, session.session_id, options, turn.log)
-    return session
+        session, choices = AgentSession(made.session_id), SessionChoices(made)
+    return session, choices
 
 
 async def _new_session(connection: AcpConnection, directory: str) -> schema.NewSessionResponse:
     """Make a session, after signing in if the agent requires that."""
     try:
-        return await connection.agent.new_session(cwd=directory)
+        return await connection.new_session(directory)
     except RequestError as error:
         if error.code != AUTH_REQUIRED:
             raise
     await connection.sign_in()
-    return await connection.agent.new_session(cwd=directory)
+    return await connection.new_session(directory)
 
 
 async def _resume(
     connection: AcpConnection, turn: Turn, directory: str, session: AgentSession
-) -> Sequence[_Option] | None:
-    """Resume a session and return its options; None if the agent cannot."""
+) -> SessionChoices | None:
+    """Resume a session and return its choices; None if the agent cannot."""
     capabilities = connection.capabilities
-    can_resume = bool(capabilities.session_capabilities and capabilities.session_capabilities.resume is not None)
-    if not can_resume and not capabilities.load_session:
-        return None
-    resume: _Resume = connection.agent.resume_session if can_resume else connection.agent.load_session
-    try:
-        async with asyncio.timeout(RESUME_SECONDS):
-            resumed = await resume(cwd=directory, session_id=session.session_id)
-    except (RequestError, ValidationError, TimeoutError):
+    ways: list[_Resume] = []
+    if capabilities.session_capabilities and capabilities.session_capabilities.resume is not None:
+        ways.append(connection.agent.resume_session)
+    if capabilities.load_session:
+        ways.append(connection.agent.load_session)
+    for resume in ways:
+        try:
+            async with asyncio.timeout(RESUME_SECONDS):
+                resumed = await resume(cwd=directory, session_id=session.session_id)
+        except (RequestError, ValidationError, TimeoutError):
+            continue
+        except OSError:
+            await turn.save_state("")  # the agent died of it, and must not in the next turn too
+            raise
+        session.is_resumed = True
+        return SessionChoices(resumed)
+    if ways:
         turn.log("does not resume its earlier session; a new one gets the conversation as text")
-        return None
-    except OSError:
-        await turn.save_state("")  # the agent died of it, and must not in the next turn too
-        raise
-    return resumed.config_options or []
-
-
-async def _set_model(
-    connection: AcpConnection, model: str, session_id: str, options: Sequence[_Option], log: Callable[[str], None]
-) -> None:
-    """Set the model by its value or its name; if the agent has no such option or refuses, its own choice stays."""
-    for option in options:
-        if isinstance(option, schema.SessionConfigOptionSelect) and "model" in (option.category, option.id):
-            value = next((choice.value for choice in _choices(option) if model in (choice.value, choice.name)), model)
-            if value == option.current_value:
-                return
-            try:
-                await connection.agent.set_config_option(config_id=option.id, session_id=session_id, value=value)
-            except RequestError:
-                break
-            return
-    log(f"does not accept the model {model} and uses its own choice")
-
-
-def _choices(option: schema.SessionConfigOptionSelect) -> Iterator[schema.SessionConfigSelectOption]:
-    for choice in option.options:
-        if isinstance(choice, schema.SessionConfigSelectGroup):
-            yield from choice.options
-        else:
-            yield choice
+    return None

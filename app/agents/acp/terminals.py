@@ -11,7 +11,8 @@ from uuid import uuid4
 from acp import RequestError, schema
 
 from app.agents.acp.files import resolve_inside
-from app.agents.process_group import ProcessGroup, start
+from app.sandbox.process_tree import Process, ProcessTree
+from app.sandbox.streams import open_output
 
 MAX_TERMINALS = 16
 MAX_OUTPUT = 1024 * 1024  # bytes
@@ -23,10 +24,10 @@ _SIGNALS = {each.value: each.name for each in signal.Signals}
 class Terminals:
     """The methods `terminal/*` of one session's client; a command that still runs at the end of a turn is ended."""
 
-    def __init__(self, workspace: Path, environment: Mapping[str, str], records: Path) -> None:
-        self._root = workspace.resolve()
+    def __init__(self, workspace: Path, environment: Mapping[str, str], tree: ProcessTree) -> None:
+        self._root = workspace.absolute()
         self._environment = environment
-        self._records = records
+        self._tree = tree
         self._terminals: dict[str, _Terminal] = {}
         self._starting = 0
 
@@ -51,7 +52,7 @@ class Terminals:
         self._starting += 1
         try:
             words = [command, *args] if args else ["/bin/sh", "-c", command]
-            terminal = await _start(words, directory, environment, self._records, limit)
+            terminal = await _start(words, directory, environment, self._tree, limit)
         except OSError as error:
             raise RequestError(_INVALID_PARAMS, f"Not started: {os.strerror(error.errno or 0)}") from error
         except ValueError as error:  # a NUL in a word, or a variable's name with "="
@@ -112,11 +113,9 @@ class Terminals:
 class _Terminal:
     """One command, and the last `limit` bytes of its output."""
 
-    def __init__(
-        self, group: ProcessGroup, pipe: asyncio.ReadTransport, stream: asyncio.StreamReader, limit: int
-    ) -> None:
+    def __init__(self, process: Process, pipe: asyncio.ReadTransport, stream: asyncio.StreamReader, limit: int) -> None:
         self.released = False
-        self._group = group
+        self._process = process
         self._pipe = pipe
         self._stream = stream
         self._limit = limit
@@ -136,21 +135,21 @@ class _Terminal:
 
     async def wait(self) -> schema.WaitForTerminalExitResponse:
         """Wait until the command has ended and its output is read; return how it ended."""
-        await self._group.process.wait()
+        await self._process.wait()
         # A process that it has left running may hold the other end of the pipe open for ever.
         await asyncio.wait({self._reading}, timeout=DRAIN_SECONDS)
         status = self._exit_status() or schema.TerminalExitStatus()
         return schema.WaitForTerminalExitResponse(exit_code=status.exit_code, signal=status.signal)
 
     async def end(self) -> None:
-        """End the command's process group and stop reading."""
-        await self._group.end()
+        """End the command with all that it has started, and stop reading."""
+        await self._process.end()
         await asyncio.wait({self._reading}, timeout=DRAIN_SECONDS)
         self._reading.cancel()
         self._pipe.close()
 
     def _exit_status(self) -> schema.TerminalExitStatus | None:
-        code = self._group.process.returncode
+        code = self._process.returncode
         if code is None:
             return None
         if code < 0:
@@ -168,21 +167,14 @@ class _Terminal:
 
 
 async def _start(
-    words: Sequence[str], directory: Path, environment: Mapping[str, str], records: Path, limit: int
+    words: Sequence[str], directory: Path, environment: Mapping[str, str], tree: ProcessTree, limit: int
 ) -> _Terminal:
-    """Start a command that prints into a pipe of ours.
-
-    With a pipe made by asyncio, the command would not count as ended while another process holds the pipe open.
-    """
-    stream = asyncio.StreamReader()
-    reading, writing = os.pipe()
+    pipe, stream, streams = await open_output()
     try:
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
-        )
-        group = await start(
-            words, directory, environment, records, stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=writing
-        )
+        process = await tree.start(words, directory, environment, streams.files)
+    except BaseException:
+        pipe.close()
+        raise
     finally:
-        os.close(writing)
-    return _Terminal(group, pipe, stream, limit)
+        streams.close()
+    return _Terminal(process, pipe, stream, limit)

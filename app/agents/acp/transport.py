@@ -10,6 +10,7 @@ agent blocks on its full pipe.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -17,8 +18,8 @@ from typing import Any, NamedTuple
 import msgspec
 from acp import RequestError
 
-from app.agents.acp.messages import InvalidRequest, read_message
-from app.agents.acp.tolerance import read_permission_params, read_prompt_result
+from app.agents.acp.messages import InvalidRequest, read_message, values
+from app.agents.acp.tolerance import read_permission_params, read_prompt_result, read_session_result
 from app.agui.lenient import UNREADABLE
 from app.agui.whole_text import make_whole
 
@@ -32,6 +33,12 @@ _LOGGED_BYTES = 200
 _TOO_MANY_REQUESTS = RequestError(-32000, "Too many requests at once").to_error_obj()
 _INVALID_REQUEST = RequestError(-32600, "The request cannot be read").to_error_obj()
 _UNWRITABLE = RequestError(-32603, "The response cannot be written").to_error_obj()
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "session/prompt": read_prompt_result,
+    "session/new": read_session_result,
+    "session/load": read_session_result,
+    "session/resume": read_session_result,
+}
 
 
 class _PendingRequest(NamedTuple):
@@ -61,17 +68,24 @@ class LineTransport:
         self._writer = writer
         self._on_update = on_update
         self._log = log
+        self._unread: deque[Any] = deque()
+        """The values of the last line that have not been looked at."""
+        self._line = b""
+        self._sent_ids: dict[str, Any] = {}
+        """The ids of our requests without a response, by their texts: some agents respond with a text."""
         self._pending: dict[Any, _PendingRequest] = {}
-        self._prompts: set[Any] = set()
-        """The ids of our prompts without a response."""
+        self._readers: dict[Any, Callable[[Any], Any]] = {}
+        """The readers of the results of our requests without a response, by their ids."""
         self._large_responses = asyncio.Semaphore(MAX_LARGE_RESPONSES)
         self._logged_lines = 0
 
     async def send(self, message: dict[str, Any]) -> None:
         """Write a message and wait until the agent keeps up; a response to an agent that has gone is dropped."""
         if "method" in message:
-            if message["method"] == "session/prompt":
-                self._prompts.add(message["id"])
+            if "id" in message:
+                self._sent_ids[str(message["id"])] = message["id"]
+            if read := _READERS.get(message["method"]):
+                self._readers[message["id"]] = read
             await self._write(message)
             return
         with suppress(ConnectionError):
@@ -85,36 +99,53 @@ class LineTransport:
     async def receive(self) -> dict[str, Any] | None:
         """Return the next request or response; None once the agent has closed the stream or sent too long a line."""
         await asyncio.sleep(0)  # the SDK first starts the task of the message before
-        while line := await self._read_line():
-            try:
-                message = read_message(line)
-            except InvalidRequest as invalid:
-                message = None
-                await self._refuse(invalid.request_id, _INVALID_REQUEST)
-            if message is None:
-                self._log_invalid(line)
-            elif message.get("method") is None:
-                if message.get("id") is not None:
-                    return self._read_response(make_whole(message))
-                self._log_line(f"could not read a message: {message['error'].get('message')}")
-            elif "id" not in message:
-                if message["method"] == "session/update":
-                    await self._on_update(message.get("params"), len(line))
-            elif await self._admit(message, len(line)):
-                whole: dict[str, Any] = make_whole(message)
-                return whole
+        while await self._has_unread():
+            if (message := await self._take(self._unread.popleft(), len(self._line))) is not None:
+                return message
             await asyncio.sleep(0)  # an agent that never pauses must not hold the loop
         self.ended = True
+        return None
+
+    async def _has_unread(self) -> bool:
+        """Read lines until one has a value; return False at the end."""
+        while not self._unread and (line := await self._read_line()):
+            self._line = line
+            self._unread.extend(values(line))
+            if not self._unread:
+                self._log_invalid(line)
+                await asyncio.sleep(0)
+        return bool(self._unread)
+
+    async def _take(self, value: Any, size: int) -> dict[str, Any] | None:
+        """Return a message for the SDK's connection; None if it is not one, or done with."""
+        try:
+            message = read_message(value)
+        except InvalidRequest as invalid:
+            message = None
+            await self._refuse(invalid.request_id, _INVALID_REQUEST)
+        if message is None:
+            self._log_invalid(self._line)
+        elif message.get("method") is None:
+            if message.get("id") is not None:
+                return self._read_response(make_whole(message))
+            self._log_line(f"could not read a message: {message['error'].get('message')}")
+        elif message["method"] == "session/update":
+            await self._on_update(message.get("params"), size)
+            if "id" in message:  # a request, which the protocol does not know
+                await self._respond(message["id"], result=None)
+        elif "id" in message and await self._admit(message, size):
+            whole: dict[str, Any] = make_whole(message)
+            return whole
         return None
 
     async def close(self) -> None:
         """Do nothing: the streams end with the agent's process."""
 
     def _read_response(self, response: dict[str, Any]) -> dict[str, Any]:
-        if response["id"] in self._prompts:
-            self._prompts.discard(response["id"])
-            if response.get("error") is None:
-                return {**response, "result": read_prompt_result(response.get("result"))}
+        response = {**response, "id": self._sent_ids.pop(str(response["id"]), response["id"])}
+        read = self._readers.pop(response["id"], None)
+        if read and response.get("error") is None:
+            return {**response, "result": read(response.get("result"))}
         return response
 
     async def _admit(self, request: dict[str, Any], size: int) -> bool:
@@ -135,8 +166,11 @@ class LineTransport:
         return True
 
     async def _refuse(self, request_id: int | str, error: dict[str, Any]) -> None:
+        await self._respond(request_id, error=error)
+
+    async def _respond(self, request_id: int | str, **outcome: Any) -> None:
         with suppress(ConnectionError):
-            await self._write({"jsonrpc": "2.0", "id": request_id, "error": error})
+            await self._write({"jsonrpc": "2.0", "id": request_id, **outcome})
 
     async def _write(self, message: dict[str, Any]) -> None:
         line = msgspec.json.encode(message) + b"\n"

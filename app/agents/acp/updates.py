@@ -3,9 +3,17 @@
 import asyncio
 from typing import Any
 
+import msgspec
+
 MAX_QUEUED_BYTES = 4 * 1024 * 1024
 MAX_LATE_BYTES = 1024 * 1024
 MIN_UPDATE_BYTES = 4096  # counted for a small update, which takes more memory as an object than its line has bytes
+
+
+class OtherUpdate(msgspec.Struct, frozen=True):
+    """An update that the SDK does not know or refuses, as the agent wrote it."""
+
+    value: dict[str, Any]
 
 
 class UpdateQueue:

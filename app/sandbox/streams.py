@@ -1,0 +1,73 @@
+"""The standard streams of a command, and our ends of them."""
+
+import asyncio
+import os
+from typing import NamedTuple
+
+_LIMIT = 65536
+
+
+class Streams(NamedTuple):
+    """The command's ends: open files for its standard input, output and error. To be closed once it has started."""
+
+    files: tuple[int, int, int]
+
+    def close(self) -> None:
+        """Close them here; the command has its own."""
+        for file in set(self.files):
+            os.close(file)
+
+
+class Pipes:
+    """Our ends of a command's three standard streams."""
+
+    def __init__(self, stdin: asyncio.StreamWriter, stdout: "_Reading", stderr: "_Reading") -> None:
+        self.stdin = stdin
+        self.stdout = stdout.stream
+        self.stderr = stderr.stream
+        self._transports = (stdout.transport, stderr.transport)
+
+    def close_stdout(self) -> None:
+        """Close our end of standard output: its reader finds the end of the stream."""
+        self._transports[0].close()
+
+    def close(self) -> None:
+        """Close all three."""
+        self.stdin.close()
+        for transport in self._transports:
+            transport.close()
+
+
+async def open_pipes(limit: int) -> tuple[Pipes, Streams]:
+    """Return a pipe for each standard stream; `limit` is that of our readers in bytes."""
+    reading, writing = os.pipe()
+    transport, protocol = await asyncio.get_running_loop().connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writing, "wb", 0)
+    )
+    stdin = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
+    stdout, stderr = await _open_reading(limit), await _open_reading(limit)
+    return Pipes(stdin, stdout, stderr), Streams((reading, stdout.other_end, stderr.other_end))
+
+
+async def open_output() -> tuple[asyncio.ReadTransport, asyncio.StreamReader, Streams]:
+    """Return one pipe for standard output and error; standard input is empty."""
+    output = await _open_reading(_LIMIT)
+    streams = Streams((os.open(os.devnull, os.O_RDONLY), output.other_end, output.other_end))
+    return output.transport, output.stream, streams
+
+
+class _Reading(NamedTuple):
+    """A pipe that is read here, and its other end."""
+
+    transport: asyncio.ReadTransport
+    stream: asyncio.StreamReader
+    other_end: int
+
+
+async def _open_reading(limit: int) -> _Reading:
+    stream = asyncio.StreamReader(limit)
+    reading, writing = os.pipe()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
+    )
+    return _Reading(transport, stream, writing)
