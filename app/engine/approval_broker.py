@@ -8,13 +8,13 @@ The row alone says how it was decided: what clients read is what the agent gets.
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
 from app.agui.events import encode_event
-from app.agui.times import rfc3339
-from app.clock import now_ms
+from app.clock import now_ms, rfc3339
 from app.engine.event_buffer import CancelReason, EventBuffer
 from app.errors import StorageUnavailable
 from app.models.approvals import DENIED, Approval, ApprovalDecision, ApprovalPolicy, ApprovalRequest, ApprovalStatus
@@ -41,9 +41,20 @@ class ApprovalRules(msgspec.Struct, frozen=True):
 
 
 class ApprovalBroker:
-    """The approvals of one run; a run that requests too many, or too large ones, is cancelled."""
+    """The approvals of one run; a run that requests too many, or too large ones, is cancelled.
 
-    def __init__(self, database: Database, run: RunRow, buffer: EventBuffer, rules: ApprovalRules) -> None:
+    `log` gets a line for each request that is denied, with the reason.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        run: RunRow,
+        buffer: EventBuffer,
+        rules: ApprovalRules,
+        log: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._log = log
         self._database = database
         self._run = run
         self._buffer = buffer
@@ -56,7 +67,10 @@ class ApprovalBroker:
         self._count += 1
         if self._count > MAX_APPROVALS or not _is_acceptable(request):
             self._buffer.close(CancelReason.TOO_MANY_APPROVALS)
+            self._log_denial(request, "the agent requests too many or too large ones")
             return DENIED
+        if self._rules.policy is ApprovalPolicy.DENY:
+            self._log_denial(request, "the session's approval_policy is deny")
         if self._rules.policy is not ApprovalPolicy.ASK:
             return choose_option(request, allowed=self._rules.policy is ApprovalPolicy.ALLOW)
         async with self._waiting:
@@ -65,14 +79,22 @@ class ApprovalBroker:
     async def _wait_for_decision(self, request: ApprovalRequest) -> ApprovalDecision:
         pending = self._pending(request)
         if not await self._buffer.put(pending):
+            self._log_denial(request, "the run is ending")
             return DENIED
         deadline = asyncio.get_running_loop().time() + self._rules.timeout  # the end of the run closes it before
         with self._database.notifier.subscribe(self._run.session) as changed:
             while True:
                 changed.clear()
-                if await self._is_closed(pending.id) or not await notified_before(changed, deadline):
+                is_closed = await self._is_closed(pending.id)
+                if is_closed or not await notified_before(changed, deadline):
                     break
-        return await self._database.write_until_stored(collect_decision, self._run, pending.id)
+        decision = await self._database.write_until_stored(collect_decision, self._run, pending.id)
+        if not decision.allowed:
+            self._log_denial(request, "a client denied it" if is_closed else "nobody has decided in time")
+        return decision
+
+    def _log_denial(self, request: ApprovalRequest, reason: str) -> None:
+        self._log(f"denied {request.message or request.tool_name or 'a request'}: {reason}")
 
     async def _is_closed(self, approval_id: str) -> bool:
         with suppress(StorageUnavailable):  # looked up again with the next change

@@ -17,6 +17,8 @@ class CancelReason(StrEnum):
     SHUTDOWN = "shutdown"
     TIMEOUT = "timeout"
     TOO_MANY_APPROVALS = "too_many_approvals"
+    TOO_LARGE = "too_large"
+    WORKSPACE_TOO_LARGE = "workspace_too_large"
 
 
 class EventBuffer:

@@ -8,11 +8,13 @@ Two tasks work on a run. The *reader* iterates over the agent's turn and fills a
 
 A run ends in one of three ways, and in each the runner's task alone writes the end:
 
-1. The agent sends RUN_FINISHED or RUN_ERROR. The recorder then has an outcome, and drops whatever follows.
+1. The agent sends RUN_FINISHED or RUN_ERROR. The recorder then has an outcome, and drops whatever follows. A
+   RUN_FINISHED that leaves nothing open is held for a moment: a second RUN_STARTED goes on with the same run.
 2. The agent ends or fails without either, or sends something that is no event. `_terminal_events` supplies the end.
-3. The run is cancelled: by an interrupt, a stop, the shutdown of the server, its time limit, or because its agent
-   requests too many approvals. Cancelling only closes the buffer, with a reason, of which the first counts. The events
-   that the agent sent before are stored, the agent is stopped, and `_terminal_events` supplies the end for that reason.
+3. The run is cancelled: by an interrupt, a stop, the shutdown of the server, its limit of time or bytes, or because its
+   agent requests too many approvals. Cancelling only closes the buffer, with a reason, of which the first counts. The
+   events that the agent sent before are stored, the agent is stopped, and `_terminal_events` supplies the end for that
+   reason.
 
 So there is never more than one terminal event: the recorder makes no event after its outcome, and `append_events`
 stores nothing unless the run is active, and ends the run in the transaction that stores the terminal event. There is
@@ -34,8 +36,10 @@ from app.agui.run_recorder import (
     INTERNAL_ERROR,
     PROTOCOL_ERROR,
     RUN_TIMEOUT,
+    RUN_TOO_LARGE,
     SERVER_RESTARTED,
     TOO_MANY_APPROVALS,
+    WORKSPACE_TOO_LARGE,
     Failure,
     ProtocolError,
     RunRecorder,
@@ -48,6 +52,7 @@ from app.models.approvals import ApprovalPolicy
 from app.store.approvals import PendingApproval
 from app.store.commands.runs import append_events
 from app.store.database import Database
+from app.store.quotas import Quotas
 from app.store.runs import RunRow
 from app.store.sessions import SessionRow
 
@@ -57,9 +62,21 @@ _abandoned: set["asyncio.Task[None]"] = set()
 
 
 class Execution:
-    """One claimed run of a session; `run` returns when the session's next run may begin."""
+    """One claimed run of a session; `run` returns when the session's next run may begin.
 
-    def __init__(self, database: Database, run: RunRow, session: SessionRow, config: EngineConfig) -> None:
+    `write_log` adds lines to the session log.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        run: RunRow,
+        session: SessionRow,
+        config: EngineConfig,
+        quotas: Quotas,
+        *,
+        write_log: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self.row_id = run.row_id
         self.agent_lost = False
         """Whether the agent was abandoned, so that it must not be used again."""
@@ -67,6 +84,10 @@ class Execution:
         """Set once the end of the run is stored, or cannot be."""
         self._database = database
         self._run = run
+        self._session = session
+        self._quotas = quotas
+        self._max_bytes: int | None = None
+        self._bytes = 0  # of the log so far
         self._config = config
         self._timeout = min(session.request.timeout_seconds or config.run_timeout, config.run_timeout)
         self._recorder = RunRecorder(run.run_id, run.thread_id, run.input)
@@ -76,9 +97,10 @@ class Execution:
             timeout=config.approval_timeout,
             deadline=now_ms() + round(self._timeout * 1000),
         )
-        self._approvals = ApprovalBroker(database, run, self._buffer, rules)
+        self._approvals = ApprovalBroker(database, run, self._buffer, rules, write_log)
         self._agent: Agent | None = None
         self._received_event = False
+        self._end_by: float | None = None
         self._failure: Exception | None = None
 
     @property
@@ -94,6 +116,7 @@ class Execution:
         self, get_agent: Callable[[], Agent], make_turn: Callable[[RequestApproval], Awaitable[Turn]]
     ) -> None:
         """Let the agent take its turn, and store its events and the end of the run."""
+        self._max_bytes = (await self._quotas.room(self._session.project)).run_bytes(self._session)
         timer = asyncio.get_running_loop().call_later(self._timeout, self.cancel, CancelReason.TIMEOUT)
         reader = asyncio.create_task(self._read(get_agent, make_turn), name=f"agent of run {self._run.run_id}")
         try:
@@ -130,12 +153,15 @@ class Execution:
 
     async def _store_events(self) -> bool:
         """Store what the agent sends until it sends no more; return whether the run has ended or is deleted."""
-        while batch := await self._buffer.get_batch():
+        while batch := await self._next_batch():
             self._received_event = True
             events: list[bytes] = []
             pending: list[PendingApproval] = []
             try:
                 for item in batch:
+                    if self._is_too_large(item):
+                        self.cancel(CancelReason.TOO_LARGE)
+                        break
                     recorded = self._recorder.record(
                         item.event if isinstance(item, PendingApproval) else item, now_ms()
                     )
@@ -146,10 +172,32 @@ class Execution:
                 self._failure = error
             if not await self._append(events, pending) or self._recorder.outcome:
                 return True
-            if self._failure:
+            if self._failure or self._buffer.cancel_reason is CancelReason.TOO_LARGE:
                 return False
+        if self._recorder.is_ending:
+            await self._append(self._recorder.release())
+            return True
         self._failure = self._buffer.failure
         return False
+
+    async def _next_batch(self) -> list[bytes | PendingApproval]:
+        """Return what the agent has sent; if it has ended its run, wait no longer than DRAIN_SECONDS for more."""
+        if not self._recorder.is_ending:
+            self._end_by = None
+            return await self._buffer.get_batch()
+        now = asyncio.get_running_loop().time()
+        self._end_by = self._end_by or now + DRAIN_SECONDS
+        if self._end_by <= now:
+            return []
+        try:
+            return await asyncio.wait_for(self._buffer.get_batch(), self._end_by - now)
+        except TimeoutError:
+            return []
+
+    def _is_too_large(self, item: bytes | PendingApproval) -> bool:
+        """Count an event; return whether the log would be too large with it."""
+        self._bytes += len(item.event if isinstance(item, PendingApproval) else item)
+        return self._max_bytes is not None and self._bytes > self._max_bytes
 
     async def _append(self, events: list[bytes], pending: Sequence[PendingApproval] = ()) -> bool:
         """Store events with their approvals, and the run's end if they hold it; False if the run is not active."""
@@ -193,13 +241,17 @@ class Execution:
                 failure = RUN_TIMEOUT
             case CancelReason.TOO_MANY_APPROVALS:
                 failure = TOO_MANY_APPROVALS
+            case CancelReason.TOO_LARGE:
+                failure = RUN_TOO_LARGE
+            case CancelReason.WORKSPACE_TOO_LARGE:
+                failure = WORKSPACE_TOO_LARGE
             case None:
                 failure = ENDED_EARLY
             case ProtocolError():
                 failure = PROTOCOL_ERROR
             case AgentError() as error:
                 code = PROTOCOL_ERROR.code if self._received_event else "agent_unreachable"
-                failure = Failure(code, str(error) or PROTOCOL_ERROR.message)
+                failure = Failure(error.code or code, str(error) or PROTOCOL_ERROR.message)
             case error:
                 log.error("run_internal_error", run_id=self._run.run_id, exc_info=error)
                 failure = INTERNAL_ERROR

@@ -1,4 +1,4 @@
-"""When sessions run: slots bound how many do at once, idle timers find those with nothing to do."""
+"""When sessions run: slots bound how many do at once."""
 
 import asyncio
 import math
@@ -52,31 +52,3 @@ class SessionSlots:
             if not granted.done():
                 self._holders.add(session)
                 granted.set_result(None)
-
-
-class IdleTimers:
-    """One timer for each idle session; `timeout` in seconds, None: no timers."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self._timeout = timeout
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        self.expired: asyncio.Queue[int] = asyncio.Queue()
-        """Sessions whose timer has run out; whether one is still idle has to be looked up in the store."""
-
-    def start(self, session: int) -> None:
-        """Start the session's timer anew: it has nothing to do from now on."""
-        if self._timeout is None:
-            return
-        if timer := self._timers.get(session):
-            timer.cancel()
-        self._timers[session] = asyncio.get_running_loop().call_later(self._timeout, self._expire, session)
-
-    def close(self) -> None:
-        """Cancel all timers."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-
-    def _expire(self, session: int) -> None:
-        del self._timers[session]
-        self.expired.put_nowait(session)

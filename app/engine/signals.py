@@ -45,4 +45,4 @@ class Signals(ABC):
 
     @abstractmethod
     async def purge(self, deletion: Deletion) -> None:
-        """Stop the agent of a deleted session and remove its workspace and session log; return when that is done."""
+        """Stop the agent of a deleted session and remove its workspace; return when that is done."""

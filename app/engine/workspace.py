@@ -2,15 +2,16 @@
 
 import asyncio
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.engine import git
 from app.engine.repositories import WORKFLOW, Source, problems, sources
+from app.git import remote as git
+from app.git.access import GitAccess
 from app.models.sessions import SessionCreate
+from app.workspaces.removal import remove_tree
 
 _UNFINISHED = ".cloning-"
 
@@ -23,7 +24,7 @@ async def provision(
     directory: Path,
     new: SessionCreate,
     *,
-    protocols: Sequence[str],
+    access: GitAccess,
     limits: git.Limits = git.LIMITS,
     log: Callable[[str], None] = lambda _text: None,
 ) -> None:
@@ -32,7 +33,7 @@ async def provision(
     Directories that exist already are not touched. `log` gets a line for each clone, and git's error output. Cancelling
     ends the clone at once. `WorkspaceError`.
     """
-    if problem := next(problems(new, protocols), None):
+    if problem := next(problems(new, access.protocols), None):
         raise WorkspaceError(f"{problem.location.removeprefix('body.')} {problem.message}.")
     deadline = asyncio.get_running_loop().time() + limits.seconds
     with _os_errors("made"):
@@ -40,7 +41,7 @@ async def provision(
         for source in await asyncio.to_thread(_missing, directory, new):
             try:
                 async with asyncio.timeout_at(deadline):
-                    await _clone(source, directory, protocols, limits.bytes, log)
+                    await _clone(source, directory, access, limits.bytes, log)
             except git.CloneFailed as error:
                 raise WorkspaceError(f"{source.title} could not be cloned: {error}.") from error
             except TimeoutError as error:
@@ -52,7 +53,7 @@ async def provision(
 async def delete(directory: Path) -> None:
     """Remove the workspace, read-only directories included, without following symbolic links; `WorkspaceError`."""
     with _os_errors("removed"):
-        await asyncio.to_thread(_remove, directory)
+        await asyncio.to_thread(remove_tree, directory)
 
 
 def _missing(directory: Path, new: SessionCreate) -> list[Source]:
@@ -60,7 +61,7 @@ def _missing(directory: Path, new: SessionCreate) -> list[Source]:
 
 
 async def _clone(
-    source: Source, directory: Path, protocols: Sequence[str], max_bytes: int, log: Callable[[str], None]
+    source: Source, directory: Path, access: GitAccess, max_bytes: int, log: Callable[[str], None]
 ) -> None:
     """Clone into a scratch directory of the workspace, and move the repository into place when it is complete."""
     # Not in a thread: a directory whose making is cancelled would be left over.
@@ -72,12 +73,10 @@ async def _clone(
             log(text.replace(str(clone.absolute()), source.name))
 
         log(f"cloning {source.url} ({source.branch or 'its default branch'}) as {source.name}")
-        await git.clone(
-            source.url, source.branch, clone, protocols=protocols, max_bytes=max_bytes, log=log_with_final_name
-        )
+        await git.clone(source.url, source.branch, clone, access=access, max_bytes=max_bytes, log=log_with_final_name)
         clone.rename(directory / source.name)
     finally:
-        await asyncio.to_thread(_remove, scratch)
+        await asyncio.to_thread(remove_tree, scratch)
 
 
 def _check_path(root: Path, path: str | None) -> None:
@@ -93,26 +92,7 @@ def _check_path(root: Path, path: str | None) -> None:
 def _make(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in directory.glob(f"{_UNFINISHED}*"):
-        _remove(leftover)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        _make_writable(path)
-        shutil.rmtree(path)
-
-
-def _make_writable(path: Path) -> None:
-    path.chmod(0o700)
-    for directory, names, _ in os.walk(path):
-        for name in names:
-            if not (entry := Path(directory) / name).is_symlink():
-                entry.chmod(0o700)
+        remove_tree(leftover)
 
 
 @contextmanager

@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
-from app.agui.times import rfc3339
-from app.clock import now_ms
+from app.clock import now_ms, rfc3339
 from app.errors import ApprovalNotFound
 from app.models.approvals import Approval, ApprovalRequest, ApprovalStatus
 from app.models.runs import RunStatus
@@ -155,6 +154,12 @@ def unresumed_interrupts(connection: Connection, session: int, thread_id: str) -
     """Return the interrupts of a thread, in every state, of runs that no other run has continued yet."""
     ended = RUNS.c.status.in_((RunStatus.WAITING, RunStatus.INTERRUPTED)) & RUNS.c.continued_by.is_(None)
     query = _rows(RUNS.c.session == session, RUNS.c.thread_id == thread_id, ended, _IS_INTERRUPT)
+    return [_approval(row) for row in connection.execute(query)]
+
+
+def continued_by(connection: Connection, session: int, run_id: str) -> list[ApprovalRow]:
+    """Return the interrupts of the runs that a run continues."""
+    query = _rows(RUNS.c.session == session, RUNS.c.continued_by == run_id, _IS_INTERRUPT)
     return [_approval(row) for row in connection.execute(query)]
 
 

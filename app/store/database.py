@@ -2,7 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -57,13 +58,7 @@ class Database(ABC):
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a write that must not be lost: as long as the storage fails, try again."""
-        delay = FIRST_RETRY
-        while True:
-            try:
-                return await self.write(function, *args, **kwargs)
-            except (StorageUnavailable, StorageFull):
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, LAST_RETRY)
+        return await retry_until_stored(partial(self.write, function, *args, **kwargs))
 
     @abstractmethod
     async def write_from_reserve(
@@ -74,3 +69,14 @@ class Database(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Finish the writes that have been handed in, then release the database."""
+
+
+async def retry_until_stored(write: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of `write()`, which is called again and again as long as the storage fails."""
+    delay = FIRST_RETRY
+    while True:
+        try:
+            return await write()
+        except (StorageUnavailable, StorageFull):
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LAST_RETRY)

@@ -5,12 +5,21 @@ SQLite's spelling is the default, so only PostgreSQL's needs to name its dialect
 
 from typing import Any
 
-from sqlalchemy import Boolean, Text
+from sqlalchemy import Boolean, Connection, Table, Text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 POSTGRESQL = "postgresql"
+
+
+def insert_new(connection: Connection, table: Table, row: dict[str, Any]) -> bool:
+    """Insert a row and return True, or change nothing and return False where one with the same key exists."""
+    is_postgresql = connection.dialect.name == POSTGRESQL
+    statement = (postgresql.insert(table) if is_postgresql else sqlite.insert(table)).on_conflict_do_nothing()
+    # Not by the row count, which the driver of PostgreSQL does not tell of an insert.
+    return connection.execute(statement.returning(*table.primary_key), row).first() is not None
 
 
 class json_object(FunctionElement[str]):  # noqa: N801 - a function of SQL

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.models.runs import RunStatus
 from app.store.dialect import contains
@@ -36,6 +36,7 @@ _EXTEND_RUN = Statement(
     .where(RUNS.c.row_id == bindparam("run_"))
     .values(
         event_count=RUNS.c.event_count + bindparam("added"),
+        log_bytes=RUNS.c.log_bytes + bindparam("size"),
         first_position=func.coalesce(RUNS.c.first_position, bindparam("first")),
         last_position=bindparam("last"),
     )
@@ -67,17 +68,8 @@ def append(connection: Connection, session: int, run: int, events: Sequence[byte
         for position, event in enumerate(events, first)
     ]
     _INSERT.execute_many(connection, rows)
-    _EXTEND_RUN(connection, run_=run, added=added, first=first, last=last)
+    _EXTEND_RUN(connection, run_=run, added=added, size=sum(map(len, events)), first=first, last=last)
     mark_changed(connection, session)
-
-
-def remove_slice(connection: Connection, session: int, count: int) -> bool:
-    """Delete at most `count` events of a deleted session, oldest first; return whether there may be more."""
-    oldest = select(EVENTS.c.position).where(EVENTS.c.session == session).order_by(EVENTS.c.position)
-    last = connection.execute(oldest.offset(count - 1).limit(1)).scalar()
-    remaining = delete(EVENTS).where(EVENTS.c.session == session)
-    connection.execute(remaining if last is None else remaining.where(EVENTS.c.position <= last))
-    return last is not None
 
 
 def last_position(connection: Connection, session: int) -> int | None:

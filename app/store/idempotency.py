@@ -8,12 +8,13 @@ for ever: nobody knows whether the request took effect.
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from app.clock import now_ms
 from app.errors import IdempotencyKeyReused, IdempotencyOutcomeUnknown
 from app.models.caller import IdempotencyKey
 from app.models.wire import WireModel
+from app.store.dialect import insert_new
 from app.store.tables import IDEMPOTENCY_KEYS
 
 M = TypeVar("M", bound=WireModel)
@@ -32,13 +33,22 @@ def begin(connection: Connection, request: IdempotencyKey, kind: type[M]) -> M |
     first = connection.execute(query).one_or_none()
     if first is None:
         row = {"key": request.key, "fingerprint": request.fingerprint, "created_at": now_ms()}
-        connection.execute(insert(table), row)
-        return None
+        if insert_new(connection, table, row):
+            return None
+        first = connection.execute(query).one()  # another server has committed it meanwhile
     if first.fingerprint != request.fingerprint:
         raise IdempotencyKeyReused
     if first.response is None:
         raise IdempotencyOutcomeUnknown
     return msgspec.json.decode(first.response, type=kind)
+
+
+def is_known(connection: Connection, request: IdempotencyKey) -> bool:
+    """Return whether there was a request with the same key, so that this one takes no effect."""
+    query = select(IDEMPOTENCY_KEYS.c.key).where(
+        IDEMPOTENCY_KEYS.c.key == request.key, IDEMPOTENCY_KEYS.c.created_at > now_ms() - LIFETIME_MS
+    )
+    return connection.execute(query).first() is not None
 
 
 def complete(connection: Connection, request: IdempotencyKey, response: WireModel) -> None:

@@ -5,19 +5,15 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
-from app.agui.times import rfc3339
-from app.clock import now_ms
+from app.clock import now_ms, rfc3339
 from app.errors import Forbidden, NotFound, Unauthorized
 from app.models.caller import Caller, Credentials, Role
-from app.store.sqlite.database import migrate
-from app.store.sqlite.engine import translate_errors, writing_engine
-from app.store.sqlite.files import create_private_database
+from app.store.open import Transaction, open_transactions
 from app.store.statements import Statement
 from app.store.tables import ACCESS_KEYS
 
@@ -41,6 +37,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: str
     expires_at: str | None = None
     revoked_at: str | None = None
+    last_used_at: str | None = None
 
 
 _COLUMNS = (
@@ -51,37 +48,33 @@ _COLUMNS = (
     ACCESS_KEYS.c.created_at,
     ACCESS_KEYS.c.expires_at,
     ACCESS_KEYS.c.revoked_at,
+    ACCESS_KEYS.c.last_used_at,
 )
 _FIND_BY_HASH = Statement(
-    select(ACCESS_KEYS.c.project, ACCESS_KEYS.c.role, ACCESS_KEYS.c.expires_at, ACCESS_KEYS.c.revoked_at).where(
-        ACCESS_KEYS.c.hash == bindparam("hash_")
-    )
+    select(
+        ACCESS_KEYS.c.id, ACCESS_KEYS.c.project, ACCESS_KEYS.c.role, ACCESS_KEYS.c.expires_at, ACCESS_KEYS.c.revoked_at
+    ).where(ACCESS_KEYS.c.hash == bindparam("hash_"))
 )
 
 
 class AccessKeys:
     """The keys of a store, for a command; a server may be using the store at the same time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     @classmethod
     @contextmanager
-    def open(cls, database: Path) -> Iterator[Self]:
-        """Open the keys of the store in a file, which is created if it does not exist and migrated if it is older."""
-        create_private_database(database)
-        engine = writing_engine(database)
-        try:
-            migrate(engine)
-            yield cls(engine)
-        finally:
-            engine.dispose()
+    def open(cls, store: str) -> Iterator[Self]:
+        """Open the keys of the store with this URL, which is created or migrated first."""
+        with open_transactions(store) as transaction:
+            yield cls(transaction)
 
     def create(
         self, *, project: str, role: Role, name: str = "", expires: datetime.timedelta | None = None
     ) -> tuple[Key, str]:
         """Create a key; return it with its secret, which cannot be read again."""
-        with translate_errors(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             return _create(connection, project, role, name, expires)
 
     def rotate(self, *, project: str, role: Role, name: str, overlap: datetime.timedelta) -> tuple[Key, str]:
@@ -92,19 +85,37 @@ class AccessKeys:
             ACCESS_KEYS.c.name == name,
             or_(ACCESS_KEYS.c.expires_at.is_(None), ACCESS_KEYS.c.expires_at > end),
         )
-        with translate_errors(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(update(ACCESS_KEYS).where(*earlier).values(expires_at=end))
             return _create(connection, project, role, name, None)
 
+    def replace(
+        self, key_id: str, *, overlap: datetime.timedelta, expires: datetime.timedelta | None = None
+    ) -> tuple[Key, str]:
+        """Create a key for the project, role and name of a valid one, which expires after `overlap` at the latest.
+
+        Raises `KeyNotFound`, also for a key that is not valid any more.
+        """
+        now = now_ms()
+        end = now + overlap // datetime.timedelta(milliseconds=1)
+        is_valid = or_(ACCESS_KEYS.c.expires_at.is_(None), ACCESS_KEYS.c.expires_at > now)
+        with self._transaction() as connection:
+            found = select(*_COLUMNS).where(ACCESS_KEYS.c.id == key_id, ACCESS_KEYS.c.revoked_at.is_(None), is_valid)
+            if (row := connection.execute(found).one_or_none()) is None:
+                raise KeyNotFound
+            if row.expires_at is None or row.expires_at > end:
+                connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id).values(expires_at=end))
+            return _create(connection, row.project, Role(row.role), row.name, expires)
+
     def list(self) -> list[Key]:
         """Return all keys, oldest first, also expired and revoked ones."""
-        with translate_errors(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             rows = connection.execute(select(*_COLUMNS).order_by(ACCESS_KEYS.c.created_at, ACCESS_KEYS.c.id))
             return [_key(row) for row in rows]
 
     def revoke(self, key_id: str) -> Key:
         """Revoke a key with immediate effect; for a revoked key nothing changes. Raises `KeyNotFound`."""
-        with translate_errors(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             valid = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, ACCESS_KEYS.c.revoked_at.is_(None))
             connection.execute(valid.values(revoked_at=now_ms()))
             row = connection.execute(select(*_COLUMNS).where(ACCESS_KEYS.c.id == key_id)).one_or_none()
@@ -122,14 +133,23 @@ def verify(connection: Connection, credentials: Credentials, role: Role) -> Call
     key = _FIND_BY_HASH(connection, hash_=_hash(credentials.token)).fetchone()
     if key is None:
         raise Unauthorized("The token is unknown, expired or revoked.")
-    project, key_role, expires_at, revoked_at = key
+    key_id, project, key_role, expires_at, revoked_at = key
+    error: Unauthorized | Forbidden
     if revoked_at is not None or (expires_at is not None and expires_at <= now_ms()):
-        raise Unauthorized("The token is unknown, expired or revoked.")
-    if credentials.project not in {None, project}:
-        raise Forbidden("The token is not for this project.")
-    if _RANK[Role(key_role)] < _RANK[role]:
-        raise Forbidden("The token's role does not permit this.")
-    return Caller(token=credentials.token, project=project)
+        error = Unauthorized("The token is unknown, expired or revoked.")
+    elif credentials.project not in {None, project}:
+        error = Forbidden("The token is not for this project.")
+    elif _RANK[Role(key_role)] < _RANK[role]:
+        error = Forbidden("The token's role does not permit this.")
+    else:
+        return Caller(token=credentials.token, project=project, key_id=key_id)
+    error.caller = key_id
+    raise error
+
+
+def note_use(connection: Connection, key_id: str, used_at: int) -> None:
+    """Store when a key was used last, in ms."""
+    connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id).values(last_used_at=used_at))
 
 
 def identity(connection: Connection, token: str) -> Key:
@@ -171,4 +191,5 @@ def _key(row: Row[*tuple[Any, ...]]) -> Key:
         created_at=rfc3339(row.created_at) or "",
         expires_at=rfc3339(row.expires_at),
         revoked_at=rfc3339(row.revoked_at),
+        last_used_at=rfc3339(row.last_used_at),
     )

@@ -12,9 +12,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.agui.compaction import compact
-from app.agui.cursors import to_cursor, to_position
 from app.agui.events import E, Event, EventBatch, EventDecoder, decode_one
-from app.agui.page import first_page
+from app.agui.page import first_page, to_cursor, to_position
 from app.agui.renderers import EventLogWriter, TranscriptWriter
 from app.agui.run_filter import RunFilter
 from app.errors import CursorExpired, RunNotFound, SessionNotFound
@@ -41,10 +40,10 @@ class Location(NamedTuple):
 
 def locate(connection: Connection, session: int, run_id: str | None, after: str | None = None) -> Location:
     """Return where the log, or that of one run, is read. `SessionNotFound`, `RunNotFound`, `CursorExpired`."""
-    last = events.last_position(connection, session)
+    run = events.run_range(connection, session, run_id) if run_id else None
+    last = events.last_position(connection, session)  # after the run, which may be missing as the session is gone
     if last is None:
         raise SessionNotFound
-    run = events.run_range(connection, session, run_id) if run_id else None
     if run_id and run is None:
         raise RunNotFound
     position = to_position(after)

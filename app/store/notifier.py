@@ -59,6 +59,10 @@ class ChangeNotifier:
                 subscriptions.reads.clear()
                 _wake([*subscriptions.flags])
 
+    def notify_all(self) -> None:
+        """Wake all subscribers, since any session may have changed."""
+        self.notify(list(self._subscriptions))
+
     async def read_shared(self, session: int, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `read()`, shared by subscribers that ask for the same `key` until the next change.
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, case, func, insert, select, update
+from sqlalchemy import Boolean, Connection, bindparam, case, cast, func, insert, select, update
 
 from app.models.runs import RunStatus, RunSummary, Usage
 from app.models.sessions import SessionStatus
+from app.store.notifier import mark_changed
 from app.store.statements import Statement
-from app.store.tables import RUNS, SESSIONS
+from app.store.tables import INT64, RUNS, SESSIONS, TEXT
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -55,9 +56,20 @@ _OF_SESSION = RUNS.c.session == bindparam("session_")
 _BY_ID = RUNS.c.run_id == bindparam("id_")
 _BY_ROW_ID = RUNS.c.row_id == bindparam("row_id_")
 _QUEUE_ORDER = RUNS.c.priority.desc(), RUNS.c.row_id
-_START_ORDER = RUNS.c.started_at.is_(None), RUNS.c.started_at, *_QUEUE_ORDER
+# By position, not by time: the clocks of workers differ. A run that has begun may have no event yet.
+_START_ORDER = RUNS.c.first_position.is_(None), RUNS.c.first_position, RUNS.c.started_at.is_(None), *_QUEUE_ORDER
 
-_INSERTED = ("session", "run_id", "thread_id", "status", "input", "user_message", "event_count", "priority")
+_INSERTED = (
+    "session",
+    "run_id",
+    "thread_id",
+    "status",
+    "input",
+    "user_message",
+    "event_count",
+    "log_bytes",
+    "priority",
+)
 _INSERT = Statement(insert(RUNS).values({name: bindparam(name) for name in _INSERTED}))
 _EXISTS = Statement(select(RUNS.c.row_id).where(_OF_SESSION, _BY_ID))
 _FIND = Statement(select(*_COLUMNS).where(_OF_SESSION, _BY_ID))
@@ -71,16 +83,29 @@ _NEXT_QUEUED = Statement(
     .where(_OF_SESSION, RUNS.c.status == RunStatus.QUEUED, SESSIONS.c.status == SessionStatus.RUNNING)
     .order_by(*_QUEUE_ORDER)
     .limit(1)
-    .with_for_update()
 )
 _BEGIN = Statement(update(RUNS).where(_BY_ROW_ID).values(status=RunStatus.RUNNING, started_at=bindparam("started_at")))
 _FINAL = ("status", "finished_at", "error", "usage", "answer")
 _FINISH = Statement(update(RUNS).where(_BY_ROW_ID).values({name: bindparam(name) for name in _FINAL}))
-_STATUS = select(RUNS.c.status).where(_BY_ROW_ID)
-_GET_STATUS = Statement(_STATUS)
-_LOCK_AND_GET_STATUS = Statement(_STATUS.join(SESSIONS).with_for_update())
+_GET_STATUS = Statement(select(RUNS.c.status).where(_BY_ROW_ID))
+_ADD_STORED_BYTES = Statement(
+    update(SESSIONS)
+    .where(SESSIONS.c.row_id == bindparam("session_"))
+    .values(stored_bytes=SESSIONS.c.stored_bytes + bindparam("added"))
+)
+_NOTE_END = Statement(
+    update(SESSIONS)
+    .where(SESSIONS.c.row_id == bindparam("session_"))
+    .values(
+        stored_bytes=SESSIONS.c.stored_bytes
+        + select(RUNS.c.log_bytes).where(RUNS.c.row_id == bindparam("row_id_")).scalar_subquery(),
+        lost_workers=case((bindparam("has_completed", type_=Boolean), 0), else_=SESSIONS.c.lost_workers),
+        last_run=bindparam("row_id_"),
+        result=func.coalesce(bindparam("result_", type_=TEXT), SESSIONS.c.result),
+    )
+)
 _STATE_COUNTS = Statement(
-    select(RUNS.c.status, func.count(), func.max(RUNS.c.row_id), func.sum(RUNS.c.event_count))
+    select(RUNS.c.status, func.count(), func.max(RUNS.c.row_id), cast(func.sum(RUNS.c.event_count), INT64))
     .where(_OF_SESSION)
     .group_by(RUNS.c.status)
     .order_by(RUNS.c.status)
@@ -98,17 +123,21 @@ def add(
     priority: int = 0,
 ) -> None:
     """Insert a run into its session's queue, after all of the same or a higher priority."""
+    encoded = msgspec.json.encode(input)
     _INSERT(
         connection,
         session=session,
         run_id=run_id,
         thread_id=thread_id,
         status=RunStatus.QUEUED.value,
-        input=msgspec.json.encode(input),
+        input=encoded,
         user_message=user_message,
         event_count=0,
+        log_bytes=0,
         priority=priority,
     )
+    _ADD_STORED_BYTES(connection, session_=session, added=len(encoded))
+    mark_changed(connection, session)
 
 
 def exists(connection: Connection, session: int, run_id: str) -> bool:
@@ -129,7 +158,7 @@ def queued(connection: Connection, session: int) -> list[RunRow]:
 
 
 def next_queued(connection: Connection, session: int) -> RunRow | None:
-    """Return the first run in the queue of a session that is running, both locked."""
+    """Return the first run in the queue of a session that is running."""
     row = _NEXT_QUEUED(connection, session_=session).fetchone()
     return row and _run(row)
 
@@ -142,15 +171,23 @@ def current_or_next(connection: Connection, session: int) -> RunRow | None:
     return row and _run(row)
 
 
-def active(connection: Connection) -> list[RunRow]:
-    """Return the active runs of all sessions."""
-    return [_run(row) for row in connection.execute(select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING))]
+def active(connection: Connection, session: int | None = None) -> list[RunRow]:
+    """Return the active runs of all sessions, or of one."""
+    query = select(*_COLUMNS).where(RUNS.c.status == RunStatus.RUNNING)
+    query = query if session is None else query.where(RUNS.c.session == session)
+    return [_run(row) for row in connection.execute(query)]
 
 
-def is_active(connection: Connection, row_id: int, *, lock: bool = False) -> bool:
-    """Return whether a run is active, neither ended nor deleted; `lock` it and its session."""
-    statement = _LOCK_AND_GET_STATUS if lock else _GET_STATUS
-    found: tuple[str] | None = statement(connection, row_id_=row_id).fetchone()
+def request_cancel(connection: Connection, session: int, run: int | None, now: int) -> int | None:
+    """Note that a session's active run, or only this `run`, is to be cancelled; return the run, or None."""
+    active_run = update(RUNS).where(RUNS.c.session == session, RUNS.c.status == RunStatus.RUNNING)
+    active_run = active_run if run is None else active_run.where(RUNS.c.row_id == run)
+    return connection.execute(active_run.values(cancel_requested=now).returning(RUNS.c.row_id)).scalar_one_or_none()
+
+
+def is_active(connection: Connection, row_id: int) -> bool:
+    """Return whether a run is active, neither ended nor deleted."""
+    found: tuple[str] | None = _GET_STATUS(connection, row_id_=row_id).fetchone()
     return found == (RunStatus.RUNNING,)
 
 
@@ -181,6 +218,7 @@ def set_input(connection: Connection, run: RunRow, input: dict[str, Any]) -> Run
 def finish(
     connection: Connection,
     row_id: int,
+    session: int,
     status: RunStatus,
     *,
     finished_at: int,
@@ -188,7 +226,7 @@ def finish(
     usage: Usage | None,
     answer: str | None,
 ) -> None:
-    """End a run."""
+    """End a run, whose log counts as stored from now on; the answer of a completed one is its session's result."""
     encoded = usage and msgspec.json.encode(usage)
     _FINISH(
         connection,
@@ -199,6 +237,9 @@ def finish(
         usage=encoded,
         answer=answer,
     )
+    has_completed = status in {RunStatus.COMPLETED, RunStatus.WAITING}
+    result = (answer or None) if has_completed else None
+    _NOTE_END(connection, session_=session, row_id_=row_id, has_completed=has_completed, result_=result)
 
 
 def continue_by(connection: Connection, row_id: int, run_id: str) -> None:

@@ -6,42 +6,53 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, insert, select, update
 
-from app.agui.times import rfc3339
 from app.agui.usage import total
-from app.clock import now_ms
+from app.clock import now_ms, rfc3339
 from app.errors import SessionNotFound
 from app.models.approvals import ApprovalPolicy
 from app.models.runs import RunStatus, Usage
 from app.models.sessions import Activity, Repo, Session, SessionCreate, SessionStatus, WaitingFor
-from app.store import approvals
+from app.store import approvals, leases
 from app.store.dialect import contains, json_object
 from app.store.notifier import mark_changed
-from app.store.statements import Statement
+from app.store.statements import RowLock, Statement
 from app.store.tables import APPROVALS, LABELS, RUNS, SESSIONS
 from app.urls import without_credentials
 
 _SEPARATOR = "\x1f"  # between the searched texts, so that no match spans two of them
+_STATUSES = {status.value: status for status in SessionStatus}
 _decode_request = msgspec.json.Decoder(SessionCreate).decode
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A stored session; times in ms, the labels are not in the request."""
+    """A stored session; times in ms, labels and secrets are not in the request.
 
+    `model` and `mode` are those in use, once the agent has said them. `disk` has the workspace, where there are many.
+    """
+
+    status: SessionStatus
+    request: SessionCreate
+    labels: dict[str, str]
+    usage: Usage | None
+    has_unfinished_run: bool
     row_id: int
     id: str
     project: str
-    status: SessionStatus
-    request: SessionCreate
     created_at: int
+    stored_bytes: int
     completed_at: int | None
     error: str | None
-    usage: Usage | None
     result: str | None
-    labels: dict[str, str]
+    model: str | None
+    mode: str | None
+    workspace_bytes: int | None
+    disk_bytes: int
     active_run_id: str | None
-    has_unfinished_run: bool
+    last_run_status: RunStatus | None
+    secrets: bytes | None = None
+    disk: str | None = None
 
     def public(self, open_approvals: list[str] | None = None) -> Session:
         """Return the session as a client sees it: without environment variables and credentials."""
@@ -55,8 +66,11 @@ class SessionRow(msgspec.Struct, frozen=True):
             activity=activity,
             display_name=self.request.display_name,
             task=self.request.task,
-            model=self.request.model,
+            agent=self.request.agent,
+            model=self.model or self.request.model,
+            mode=self.mode or self.request.mode,
             repos=self.request.repos and [_public(repo) for repo in self.request.repos],
+            workspace=self.request.workspace,
             created_at=rfc3339(self.created_at),
             completed_at=rfc3339(self.completed_at),
             result=self.result,
@@ -65,9 +79,13 @@ class SessionRow(msgspec.Struct, frozen=True):
             waiting_for=WaitingFor(approvals=open_approvals) if open_approvals else None,
             labels=self.labels or None,
             timeout_seconds=self.request.timeout_seconds,
+            idle_timeout_seconds=self.request.idle_timeout_seconds,
+            stop_on_run_finished=self.request.stop_on_run_finished,
             parent_session_id=self.request.parent_session_id,
             active_run_id=self.active_run_id,
+            last_run_status=self.last_run_status,
             usage=self.usage,
+            workspace_bytes=self.workspace_bytes,
         )
 
 
@@ -84,6 +102,7 @@ _ACTIVE_RUN = (
     .limit(1)
     .scalar_subquery()
 )
+_LAST_RUN_STATUS = select(RUNS.c.status).where(RUNS.c.row_id == SESSIONS.c.last_run).scalar_subquery()
 _HAS_UNFINISHED_RUN = (
     select(RUNS.c.row_id)
     .where(
@@ -92,20 +111,28 @@ _HAS_UNFINISHED_RUN = (
     )
     .exists()
 )
-_COLUMNS = (
+_COLUMNS = (  # the fields of SessionRow; the first ones are stored in another form
+    SESSIONS.c.status,
+    SESSIONS.c.request,
+    _LABELS_AS_JSON,
+    SESSIONS.c.usage,
+    _HAS_UNFINISHED_RUN,
     SESSIONS.c.row_id,
     SESSIONS.c.id,
     SESSIONS.c.project,
-    SESSIONS.c.status,
-    SESSIONS.c.request,
     SESSIONS.c.created_at,
+    SESSIONS.c.stored_bytes,
     SESSIONS.c.completed_at,
     SESSIONS.c.error,
-    SESSIONS.c.usage,
     SESSIONS.c.result,
-    _LABELS_AS_JSON,
+    SESSIONS.c.model,
+    SESSIONS.c.mode,
+    SESSIONS.c.workspace_bytes,
+    SESSIONS.c.disk_bytes,
     _ACTIVE_RUN,
-    _HAS_UNFINISHED_RUN,
+    _LAST_RUN_STATUS,
+    SESSIONS.c.secrets,
+    SESSIONS.c.disk,
 )
 _OF_PROJECT = SESSIONS.c.project == bindparam("project_")
 _FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT)
@@ -114,9 +141,9 @@ _NEWEST_FIRST = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
 
 # Compiled once: nearly every request, or every run, executes one of them.
 _FIND_ROW = Statement(_FIND)
-_LOCK_AND_FIND_ROW = Statement(_FIND.with_for_update(of=SESSIONS))
+_LOCK_BY_ID = RowLock(select(SESSIONS.c.row_id).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT))
 _GET_ROW = Statement(_GET)
-_LOCK_AND_GET_ROW = Statement(_GET.with_for_update(of=SESSIONS))
+_LOCK = RowLock(select(SESSIONS.c.row_id).where(SESSIONS.c.row_id == bindparam("row_id_")))
 _PAGE = Statement(
     select(*_COLUMNS)
     .where(_OF_PROJECT)
@@ -128,21 +155,39 @@ _COUNT = Statement(select(func.count()).select_from(SESSIONS).where(_OF_PROJECT)
 
 
 def add(
-    connection: Connection, *, session_id: str, project: str, request: SessionCreate, created_at: int
+    connection: Connection,
+    *,
+    session_id: str,
+    project: str,
+    request: SessionCreate,
+    created_at: int,
+    secrets: bytes | None = None,
+    disk: str | None = None,
+    files_bytes: int = 0,
 ) -> SessionRow:
-    """Insert a pending session and return it."""
+    """Insert a pending session and return it.
+
+    `secrets` are those of the request, encrypted; `files_bytes` is what its initial files take.
+    """
     labels = request.labels or {}
     request = msgspec.structs.replace(request, labels=None)
+    encoded = msgspec.json.encode(request)
+    stored_bytes = len(encoded) + len(secrets or b"") + files_bytes
     row_id = connection.execute(
         insert(SESSIONS).returning(SESSIONS.c.row_id),
         {
             "id": session_id,
             "project": project,
             "status": SessionStatus.PENDING,
-            "request": msgspec.json.encode(request),
+            "request": encoded,
             "search": _searched(session_id, request),
             "created_at": created_at,
             "last_position": 0,
+            "secrets": secrets,
+            "disk": disk,
+            "idle_timeout": request.idle_timeout_seconds,
+            "stop_on_run_finished": bool(request.stop_on_run_finished),
+            "stored_bytes": stored_bytes,
             "status_changed_at": created_at,
         },
     ).scalar_one()
@@ -154,29 +199,45 @@ def add(
         status=SessionStatus.PENDING,
         request=request,
         created_at=created_at,
+        stored_bytes=stored_bytes,
         completed_at=None,
         error=None,
         usage=None,
         result=None,
+        model=None,
+        mode=None,
+        workspace_bytes=None,
+        disk_bytes=0,
         labels=labels,
         active_run_id=None,
+        last_run_status=None,
         has_unfinished_run=False,
+        secrets=secrets,
+        disk=disk,
     )
 
 
 def find(connection: Connection, project: str, session_id: str, *, lock: bool = False) -> SessionRow:
     """Return the session of that project, and `lock` it until the transaction ends; `SessionNotFound`."""
-    statement = _LOCK_AND_FIND_ROW if lock else _FIND_ROW
-    if row := statement(connection, session_id=session_id, project_=project).fetchone():
+    if lock:
+        _LOCK_BY_ID(connection, session_id=session_id, project_=project)
+    if row := _FIND_ROW(connection, session_id=session_id, project_=project).fetchone():
         return _session(row)
     raise SessionNotFound
 
 
 def get(connection: Connection, row_id: int, *, lock: bool = False) -> SessionRow | None:
     """Return a session, and `lock` it until the transaction ends; None once it is deleted."""
-    statement = _LOCK_AND_GET_ROW if lock else _GET_ROW
-    row = statement(connection, row_id_=row_id).fetchone()
+    if lock:
+        lock_row(connection, row_id)
+    row = _GET_ROW(connection, row_id_=row_id).fetchone()
     return row and _session(row)
+
+
+def lock_row(connection: Connection, row_id: int) -> None:
+    """Lock a session until the transaction ends, as whoever changes it or its runs does first; see `leases.check`."""
+    if not leases.check(connection, row_id):
+        _LOCK(connection, row_id_=row_id)
 
 
 def exists(connection: Connection, project: str, session_id: str) -> bool:
@@ -272,8 +333,12 @@ def set_status(
 
 
 def update_request(connection: Connection, session: SessionRow, request: SessionCreate, labels: dict[str, str]) -> None:
-    """Replace the request and the labels of a session."""
-    values = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
+    """Replace the request and the labels of a session; a model or mode that has changed is not in use yet."""
+    values: dict[str, Any] = {"request": msgspec.json.encode(request), "search": _searched(session.id, request)}
+    if request.model != session.request.model:
+        values["model"] = None
+    if request.mode != session.request.mode:
+        values["mode"] = None
     connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == session.row_id).values(values))
     connection.execute(delete(LABELS).where(LABELS.c.session == session.row_id))
     _insert_labels(connection, session.row_id, labels)
@@ -287,9 +352,22 @@ def add_usage(connection: Connection, row_id: int, usage: Usage) -> None:
     connection.execute(update(SESSIONS).where(by_row_id).values(usage=msgspec.json.encode(after)))
 
 
-def set_result(connection: Connection, row_id: int, result: str) -> None:
-    """Store the answer of the run that has completed last."""
-    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(result=result))
+def set_choices(connection: Connection, row_id: int, model: str | None, mode: str | None) -> None:
+    """Store the model and the mode that are in use."""
+    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(model=model, mode=mode))
+    mark_changed(connection, row_id)
+
+
+def set_disk_usage(connection: Connection, row_id: int, workspace: int | None, total: int) -> None:
+    """Store how much of the disk the workspace takes, None in place, and all that is the session's own."""
+    measured = {"workspace_bytes": workspace, "disk_bytes": total}
+    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(**measured))
+
+
+def add_disk_usage(connection: Connection, row_id: int, size: int) -> None:
+    """Count a file that was written, until the next measurement."""
+    more = {"disk_bytes": SESSIONS.c.disk_bytes + size}
+    connection.execute(update(SESSIONS).where(SESSIONS.c.row_id == row_id).values(**more))
 
 
 def remove(connection: Connection, row_id: int) -> None:
@@ -309,19 +387,12 @@ def _searched(session_id: str, request: SessionCreate) -> str:
 
 
 def _session(row: Iterable[Any]) -> SessionRow:
-    row_id, session_id, project, status, request, created_at, completed_at, error, usage, result, labels, *runs = row
+    status, request, labels, usage, has_unfinished_run, *as_stored = row
     return SessionRow(
-        row_id=row_id,
-        id=session_id,
-        project=project,
-        status=SessionStatus(status),
-        request=_decode_request(request),
-        created_at=created_at,
-        completed_at=completed_at,
-        error=error,
-        usage=usage and _decode_usage(usage),
-        result=result,
-        labels=_decode_labels(labels),
-        active_run_id=runs[0],
-        has_unfinished_run=bool(runs[1]),
+        _STATUSES[status],
+        _decode_request(request),
+        _decode_labels(labels),
+        usage and _decode_usage(usage),
+        bool(has_unfinished_run),
+        *as_stored,
     )

@@ -238,7 +238,7 @@ async def test_the_agent_is_closed_once_when_its_session_stops(tmp_path: Path) -
         first, second = await harness.running(), await harness.running()
         await harness.ended(first, await harness.say(first, "again"))
         assert len(agents) == 2
-        await harness.backend.delete_session(CALLER, first)
+        await harness.backend.sessions.delete_session(CALLER, first)
         assert sorted(agent.closed for agent in agents) == [0, 1]
         assert second
     assert [agent.closed for agent in agents] == [1, 1]

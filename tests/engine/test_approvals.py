@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.agents.port import Turn
-from app.agui.times import millis
+from app.clock import millis
 from app.errors import ApprovalClosed
 from app.models.approvals import ApprovalAnswer, ApprovalList, Decision
 from app.models.runs import RunStatus, RunSummary
@@ -35,7 +35,7 @@ def interrupting(received: list[Any], *interrupts: Any) -> Any:
 
 
 async def approvals(harness: Harness, session_id: str) -> ApprovalList:
-    return await harness.backend.list_approvals(CALLER, session_id)
+    return await harness.backend.runs.list_approvals(CALLER, session_id)
 
 
 async def all_ended(harness: Harness, session_id: str, count: int) -> list[RunSummary]:
@@ -57,10 +57,10 @@ async def test_the_decisions_on_several_interrupts_come_with_one_run(tmp_path: P
         assert (first.message, first.tool_name, first.args) == ("Write?", "write", "not JSON")
         assert (first.expires_at, second.expires_at) == ("2999-01-01T00:00:00.000Z", None)
         answer = ApprovalAnswer(decision=Decision.ALLOW, payload={"text": "y"})
-        await harness.backend.answer_approval(CALLER, session_id, first.id, answer)
-        await harness.backend.answer_approval(CALLER, session_id, second.id, DENY)
+        await harness.backend.runs.answer_approval(CALLER, session_id, first.id, answer)
+        await harness.backend.runs.answer_approval(CALLER, session_id, second.id, DENY)
         assert len(await harness.runs(session_id)) == 1
-        await harness.backend.answer_approval(CALLER, session_id, third.id, DENY)
+        await harness.backend.runs.answer_approval(CALLER, session_id, third.id, DENY)
         await all_ended(harness, session_id, 2)
     assert received[1] == [
         {"interruptId": "i1", "status": "resolved", "payload": {"text": "y"}},
@@ -76,11 +76,11 @@ async def test_a_message_carries_the_decisions_so_far_and_cancels_the_other_inte
     ) as harness:
         session_id = await harness.running()
         first, second = (await approvals(harness, session_id)).items
-        await harness.backend.answer_approval(CALLER, session_id, first.id, ALLOW)
+        await harness.backend.runs.answer_approval(CALLER, session_id, first.id, ALLOW)
         await harness.say(session_id, "Never mind")
         await all_ended(harness, session_id, 2)
         with pytest.raises(ApprovalClosed):
-            await harness.backend.answer_approval(CALLER, session_id, second.id, ALLOW)
+            await harness.backend.runs.answer_approval(CALLER, session_id, second.id, ALLOW)
         await harness.say(session_id, "And now?")
         await all_ended(harness, session_id, 3)
     given = [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
@@ -93,7 +93,7 @@ async def test_an_expired_approval_is_not_listed_and_cancelled(tmp_path: Path) -
     async with open_backend(tmp_path, agent) as harness:
         session_id = await harness.running()
         [open_one] = (await approvals(harness, session_id)).items
-        await harness.backend.answer_approval(CALLER, session_id, open_one.id, ALLOW)
+        await harness.backend.runs.answer_approval(CALLER, session_id, open_one.id, ALLOW)
         await all_ended(harness, session_id, 2)
     assert received[1] == [{"interruptId": "i1", "status": "resolved"}, {"interruptId": "i2", "status": "cancelled"}]
 
@@ -124,7 +124,7 @@ async def test_an_approval_that_expires_while_the_server_is_down_is_denied_at_th
         session_id = await harness.running()
         [approval] = (await approvals(harness, session_id)).items
         assert [run.status for run in await harness.runs(session_id)] == [RunStatus.WAITING]
-    for module in ("app.store.approvals", "app.engine.expirations"):
+    for module in ("app.store.approvals", "app.engine.expirations", "app.engine.cluster.reaper"):
         monkeypatch.setattr(f"{module}.now_ms", lambda: millis(FUTURE))
     async with open_backend(tmp_path, agent) as harness:
         waited, continuation = await all_ended(harness, session_id, 2)
@@ -143,7 +143,7 @@ async def test_an_approval_stays_open_through_a_restart(tmp_path: Path) -> None:
     try:
         harness = Harness(backend)
         assert (await approvals(harness, session_id)).items == [approval]
-        await backend.answer_approval(CALLER, session_id, approval.id, ALLOW)
+        await backend.runs.answer_approval(CALLER, session_id, approval.id, ALLOW)
         await all_ended(harness, session_id, 2)
     finally:
         await backend.close()

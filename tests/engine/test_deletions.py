@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
+from app.engine.cluster import remote
 from app.store import events, sessions
 from app.store.commands import sessions as commands
 from app.store.database import Database
@@ -15,7 +16,8 @@ from tests.support.scripted import CALLER, Harness, open_backend, until
 
 @pytest.fixture(autouse=True)
 def slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "PURGED_EVENTS", 10)
+    monkeypatch.setattr(commands, "PURGED_ROWS", 10)
+    monkeypatch.setattr(remote, "PURGE_SECONDS", 0.01)
 
 
 async def long_log(harness: Harness) -> int:
@@ -24,7 +26,7 @@ async def long_log(harness: Harness) -> int:
     database: Database = harness.backend._database
     row = await database.read(sessions.find, "demo", session_id)
     await database.write(events.append, row.row_id, 1, [b'{"type":"CUSTOM"}'] * 1000)
-    await harness.backend.delete_session(CALLER, session_id)
+    await harness.backend.sessions.delete_session(CALLER, session_id)
     return row.row_id
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shutil
-import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
@@ -32,6 +31,7 @@ from app.models.runs import MessageCreate, OnBusy, RunStatus
 from app.models.sessions import SessionStatus
 from app.store import deletions
 from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, Harness, event, last_message, make_backend, until
+from tests.support.store import copy_store
 
 T = TypeVar("T")
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
@@ -116,7 +116,7 @@ class Sessions(RuleBasedStateMachine):
         before, busy = self.status(session_id), self.unfinished(session_id)
         message = MessageCreate(content=order, on_busy=on_busy)
         try:
-            run = self.do(self.harness.backend.send_message(CALLER, session_id, message)).value
+            run = self.do(self.harness.backend.runs.send_message(CALLER, session_id, message)).value
         except NotRunning:
             assert before is not SessionStatus.RUNNING
         except SessionBusy:
@@ -131,7 +131,7 @@ class Sessions(RuleBasedStateMachine):
         run_id = self.accepted[session_id][number % len(self.accepted[session_id])]
         before = self.do(self.harness.run(session_id, run_id)).status
         try:
-            self.do(self.harness.backend.cancel_run(CALLER, session_id, run_id))
+            self.do(self.harness.backend.runs.cancel_run(CALLER, session_id, run_id))
         except RunEnded:
             assert self.do(self.harness.run(session_id, run_id)).status in FINAL
         except RunActive:
@@ -143,17 +143,17 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions, decision=st.sampled_from(Decision))
     def answer(self, session_id: str, decision: Decision) -> None:
         answer = ApprovalAnswer(decision=decision)
-        for approval in self.do(self.harness.backend.list_approvals(CALLER, session_id)).items:
+        for approval in self.do(self.harness.backend.runs.list_approvals(CALLER, session_id)).items:
             with contextlib.suppress(ApprovalClosed, NotRunning):
-                self.do(self.harness.backend.answer_approval(CALLER, session_id, approval.id, answer))
+                self.do(self.harness.backend.runs.answer_approval(CALLER, session_id, approval.id, answer))
                 with contextlib.suppress(ApprovalClosed, NotRunning):
-                    self.do(self.harness.backend.answer_approval(CALLER, session_id, approval.id, answer))
+                    self.do(self.harness.backend.runs.answer_approval(CALLER, session_id, approval.id, answer))
                     raise AssertionError("answered twice")
 
     @rule(session_id=sessions)
     def interrupt(self, session_id: str) -> None:
         before = self.unfinished(session_id)
-        interruption = self.do(self.harness.backend.interrupt_session(CALLER, session_id))
+        interruption = self.do(self.harness.backend.runs.interrupt_session(CALLER, session_id))
         assert interruption.interrupted is not None
         if interruption.interrupted:
             assert before - self.unfinished(session_id)
@@ -161,7 +161,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions)
     def stop(self, session_id: str) -> None:
         try:
-            session = self.do(self.harness.backend.stop_session(CALLER, session_id))
+            session = self.do(self.harness.backend.sessions.stop_session(CALLER, session_id))
             assert session.status is SessionStatus.STOPPING
         except AlreadyEnded:
             assert self.status(session_id) is SessionStatus.STOPPED
@@ -169,7 +169,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(session_id=sessions)
     def start(self, session_id: str) -> None:
         try:
-            session = self.do(self.harness.backend.start_session(CALLER, session_id))
+            session = self.do(self.harness.backend.sessions.start_session(CALLER, session_id))
             assert session.status is SessionStatus.PENDING
         except AlreadyRunning:
             assert self.status(session_id) in {SessionStatus.PENDING, SessionStatus.RUNNING}
@@ -178,7 +178,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(session_id=consumes(sessions))
     def delete(self, session_id: str) -> None:
-        self.do(self.harness.backend.delete_session(CALLER, session_id))
+        self.do(self.harness.backend.sessions.delete_session(CALLER, session_id))
         del self.accepted[session_id]
         with contextlib.suppress(SessionNotFound):
             raise AssertionError(self.status(session_id))
@@ -205,10 +205,10 @@ class Sessions(RuleBasedStateMachine):
 
     def let_it_settle(self, session_id: str) -> None:
         async def settled() -> bool:
-            running = await self.harness.backend.list_sessions(
+            running = await self.harness.backend.sessions.list_sessions(
                 CALLER, limit=100, offset=0, search=None, status=[SessionStatus.RUNNING], label=()
             )
-            session = await self.harness.backend.get_session(CALLER, session_id)
+            session = await self.harness.backend.sessions.get_session(CALLER, session_id)
             return session.status in SETTLED or running.total == self.bound
 
         self.do(until(settled))
@@ -220,16 +220,16 @@ class Sessions(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Go on from the files as they are at this moment, whatever the server still wants to write."""
+        """Go on from the store as it is at this moment, whatever the server still wants to write."""
         before, crashed = self.store, self.harness.backend
         self.crashes += 1
         self.store.mkdir()
-        with contextlib.closing(sqlite3.connect(before / "store.db", isolation_level=None)) as lock:
-            lock.execute("BEGIN IMMEDIATE")
-            for name in ("store.db", "store.db-wal"):
-                shutil.copy(before / name, self.store / name)
-        if (before / "workspaces").exists():
-            shutil.copytree(before / "workspaces", self.store / "workspaces", dirs_exist_ok=True)
+        copy_store(before / "store.db", self.store / "store.db")
+        for directory in ("workspaces", "workers"):
+            if (before / directory).exists():
+                shutil.copytree(before / directory, self.store / directory, dirs_exist_ok=True)
+        if (before / "disk-id").exists():
+            shutil.copy(before / "disk-id", self.store)
         self.do(crashed.close())
         self.do(self.open())
 
@@ -263,7 +263,7 @@ class Sessions(RuleBasedStateMachine):
         }
 
     def status(self, session_id: str) -> SessionStatus:
-        return self.do(self.harness.backend.get_session(CALLER, session_id)).status
+        return self.do(self.harness.backend.sessions.get_session(CALLER, session_id)).status
 
     def unfinished(self, session_id: str) -> set[str]:
         return {run.run_id for run in self.do(self.harness.runs(session_id)) if run.status not in FINAL}
@@ -283,7 +283,7 @@ class Sessions(RuleBasedStateMachine):
         backend = self.harness.backend
         for session_id in self.accepted:
             with contextlib.suppress(AlreadyEnded):
-                await backend.stop_session(CALLER, session_id)
+                await backend.sessions.stop_session(CALLER, session_id)
             await self.harness.status(session_id, SessionStatus.STOPPED)
             for run in await self.harness.runs(session_id):
                 if run.status is RunStatus.QUEUED:
@@ -294,7 +294,7 @@ class Sessions(RuleBasedStateMachine):
                     log = await self.harness.log(session_id, run.run_id)
                     self.check_log([each["type"] for each in log], run.event_count)
                     self.check_approvals([each for each in log if each["type"] == "CUSTOM"])
-        assert await backend._database.read(deletions.pending) == []
+        await until(lambda: backend._database.read(deletions.pending), lambda left: left == [])
         await backend.close()
 
     def check_approvals(self, custom: list[dict[str, Any]]) -> None:
@@ -313,6 +313,6 @@ def scalar(connection: Connection, query: str) -> Any:
 
 
 Sessions.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestSessions = Sessions.TestCase

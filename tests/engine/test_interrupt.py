@@ -25,12 +25,13 @@ from tests.support.scripted import (
     last_message,
     open_backend,
 )
+from tests.support.store import sqlite_only
 
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
 
 
 async def interrupt(harness: Harness, session_id: str) -> bool | None:
-    interruption = await harness.backend.interrupt_session(CALLER, session_id)
+    interruption = await harness.backend.runs.interrupt_session(CALLER, session_id)
     assert interruption == InterruptResult(message="Interrupt signal sent", interrupted=interruption.interrupted)
     return interruption.interrupted
 
@@ -51,7 +52,7 @@ async def test_the_run_has_ended_and_the_session_still_runs_when_the_response_co
             "RUN_FINISHED",
         ]
         assert log[-1]["outcome"] == {"type": "cancelled"}
-        assert (await harness.backend.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
+        assert (await harness.backend.sessions.get_session(CALLER, session_id)).status is SessionStatus.RUNNING
 
 
 async def test_the_queue_goes_on_when_its_first_run_is_interrupted(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ async def test_the_run_is_active_until_its_agent_has_ended_its_turn(tmp_path: Pa
         answer = asyncio.create_task(interrupt(harness, session_id))
         await cancelled.wait()
         for _ in range(5):
-            await harness.backend.send_message(CALLER, session_id, MessageCreate(content="a commit of its own"))
+            await harness.backend.runs.send_message(CALLER, session_id, MessageCreate(content="a commit of its own"))
         assert (await harness.run(session_id, task.run_id)).status is RunStatus.RUNNING
         assert not answer.done()
         release.set()
@@ -100,10 +101,10 @@ async def test_nothing_is_interrupted_when_nothing_runs(tmp_path: Path) -> None:
         session_id = await harness.running()
         await harness.ended(session_id, await harness.say(session_id, "x"))
         assert await interrupt(harness, session_id) is False
-        await harness.backend.stop_session(CALLER, session_id)
+        await harness.backend.sessions.stop_session(CALLER, session_id)
         await harness.status(session_id, SessionStatus.STOPPED)
         assert await interrupt(harness, session_id) is False
-        await harness.backend.delete_session(CALLER, session_id)
+        await harness.backend.sessions.delete_session(CALLER, session_id)
         with pytest.raises(SessionNotFound):
             await interrupt(harness, session_id)
 
@@ -208,6 +209,7 @@ async def test_the_interrupt_is_confirmed_when_even_closing_the_agent_hangs(tmp_
         stubborn.free.set()
 
 
+@sqlite_only
 async def test_the_interrupt_fails_when_the_end_cannot_be_stored_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

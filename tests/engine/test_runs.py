@@ -90,7 +90,7 @@ async def test_queued_runs_are_listed_last_and_in_order_when_one_is_active(tmp_p
         runs = await harness.runs(session_id)
         assert [run.run_id for run in runs] == [task.run_id, *run_ids]
         assert [run.status for run in runs] == [RunStatus.RUNNING] + [RunStatus.QUEUED] * 3
-        queued = (await harness.backend.list_runs(CALLER, session_id, status=RunStatus.QUEUED)).runs
+        queued = (await harness.backend.runs.list_runs(CALLER, session_id, status=RunStatus.QUEUED)).runs
         assert [run.user_message for run in queued] == ["q0", "q1", "q2"]
         assert [(run.started_at, run.finished_at, run.event_count) for run in queued] == [(None, None, 0)] * 3
 
@@ -98,26 +98,28 @@ async def test_queued_runs_are_listed_last_and_in_order_when_one_is_active(tmp_p
 async def test_a_run_is_refused_when_its_id_is_known_in_any_spelling(harness: Harness) -> None:
     session_id, other = await harness.running(), await harness.running()
     run_id = uuid.uuid4()
-    accepted = (await harness.backend.create_run(CALLER, session_id, new_run(run_id=str(run_id).upper()))).value
+    accepted = (await harness.backend.runs.create_run(CALLER, session_id, new_run(run_id=str(run_id).upper()))).value
     assert accepted.run_id == str(run_id)
     for spelling in (str(run_id), run_id.hex, f"{{{run_id}}}", run_id.urn):
         with pytest.raises(RunExists):
-            await harness.backend.create_run(CALLER, session_id, new_run(run_id=spelling))
+            await harness.backend.runs.create_run(CALLER, session_id, new_run(run_id=spelling))
         await harness.ended(session_id, spelling)
-    assert (await harness.backend.create_run(CALLER, other, new_run(run_id=str(run_id)))).value.run_id == str(run_id)
+    assert (await harness.backend.runs.create_run(CALLER, other, new_run(run_id=str(run_id)))).value.run_id == str(
+        run_id
+    )
 
 
 async def test_only_one_run_is_accepted_when_two_requests_bring_the_same_id(harness: Harness) -> None:
     session_id = await harness.running()
     run = new_run(run_id=str(uuid.uuid4()))
-    attempts = [harness.backend.create_run(CALLER, session_id, run) for _ in range(5)]
+    attempts = [harness.backend.runs.create_run(CALLER, session_id, run) for _ in range(5)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Idempotent"] + ["RunExists"] * 4
 
 
 async def test_no_run_is_claimed_when_the_session_is_not_running(harness: Harness) -> None:
     session_id = await harness.create()
-    await harness.backend.stop_session(CALLER, session_id)
+    await harness.backend.sessions.stop_session(CALLER, session_id)
     await harness.status(session_id, SessionStatus.STOPPED)
     assert [run.status for run in await harness.runs(session_id)] == [RunStatus.QUEUED]
     assert await harness.backend._database.write(claim_run, 1) is None
@@ -125,9 +127,9 @@ async def test_no_run_is_claimed_when_the_session_is_not_running(harness: Harnes
 
 async def test_a_run_is_refused_when_the_session_is_not_running(harness: Harness) -> None:
     session_id = await harness.create()
-    await harness.backend.stop_session(CALLER, session_id)
+    await harness.backend.sessions.stop_session(CALLER, session_id)
     with pytest.raises(NotRunning):
-        await harness.backend.create_run(CALLER, session_id, new_run())
+        await harness.backend.runs.create_run(CALLER, session_id, new_run())
     await harness.status(session_id, SessionStatus.STOPPED)
     with pytest.raises(NotRunning):
         await harness.say(session_id, "x")
@@ -137,7 +139,7 @@ async def test_the_run_is_unknown_when_nobody_sent_it(harness: Harness) -> None:
     session_id = await harness.running()
     for run_id in (str(uuid.uuid4()), "no-uuid"):
         with pytest.raises(RunNotFound):
-            await harness.backend.get_run(CALLER, session_id, run_id)
+            await harness.backend.runs.get_run(CALLER, session_id, run_id)
         with pytest.raises(RunNotFound):
             await harness.log(session_id, run_id)
 
@@ -162,7 +164,7 @@ async def test_the_agent_gets_the_whole_input_when_a_run_brings_state_and_tools(
             context=[{"description": "d", "value": "v"}],
             forwarded_props={"p": None},
         )
-        accepted = (await harness.backend.create_run(CALLER, session_id, run)).value
+        accepted = (await harness.backend.runs.create_run(CALLER, session_id, run)).value
         await harness.ended(session_id, accepted.run_id)
     [first, second] = inputs
     assert first["messages"][0].keys() == {"id", "role", "content"}
@@ -215,7 +217,7 @@ async def test_another_thread_is_a_conversation_of_its_own_when_it_shares_the_qu
         session_id = await harness.running("a1")
         for thread_id, content in (("b", "b1"), (None, "a2"), ("b", "b2")):
             accepted = (
-                await harness.backend.create_run(CALLER, session_id, new_run(content, thread_id=thread_id))
+                await harness.backend.runs.create_run(CALLER, session_id, new_run(content, thread_id=thread_id))
             ).value
             assert accepted.thread_id == (thread_id or session_id)
             assert (await harness.ended(session_id, accepted.run_id)).thread_id == accepted.thread_id

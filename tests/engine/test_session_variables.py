@@ -37,7 +37,9 @@ async def test_a_session_with_refused_variables_is_not_created(tmp_path: Path) -
     async with open_backend(tmp_path) as harness:
         variables = {"LD_PRELOAD": "./evil.so", "TOKEN": "x", "PATH": "repo:/bin"}
         with pytest.raises(BadRequest) as refused:
-            await harness.backend.create_session(CALLER, SessionCreate(task="t", environment_variables=variables))
+            await harness.backend.sessions.create_session(
+                CALLER, SessionCreate(task="t", environment_variables=variables)
+            )
     assert [detail.location for detail in refused.value.details] == [
         "body.environment_variables.LD_PRELOAD",
         "body.environment_variables.PATH",

@@ -23,15 +23,15 @@ async def test_usage_is_shown_for_each_run_and_summed_for_the_session(tmp_path: 
             run = await harness.ended(session_id, await harness.say(session_id, tokens))
             assert run.usage == used
         assert [run.usage for run in await harness.runs(session_id)] == [Usage(input_tokens=3), None, used]
-        assert (await harness.backend.get_session(CALLER, session_id)).usage == Usage(input_tokens=7)
+        assert (await harness.backend.sessions.get_session(CALLER, session_id)).usage == Usage(input_tokens=7)
     async with open_backend(tmp_path, spend) as harness:
-        assert (await harness.backend.get_session(CALLER, session_id)).usage == Usage(input_tokens=7)
+        assert (await harness.backend.sessions.get_session(CALLER, session_id)).usage == Usage(input_tokens=7)
 
 
 async def test_a_session_has_no_usage_when_no_agent_reports_any(tmp_path: Path) -> None:
     async with open_backend(tmp_path, echo) as harness:
         session_id = await harness.running()
-        assert (await harness.backend.get_session(CALLER, session_id)).usage is None
+        assert (await harness.backend.sessions.get_session(CALLER, session_id)).usage is None
 
 
 async def test_a_run_ends_as_an_error_when_it_takes_longer_than_its_session_permits(tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ async def test_a_new_limit_applies_to_the_next_run(tmp_path: Path) -> None:
         session_id = await harness.create()
         [task] = await harness.runs(session_id)
         await harness.active(session_id, task.run_id)
-        await harness.backend.update_session(CALLER, session_id, SessionUpdate(timeout_seconds=1))
+        await harness.backend.sessions.update_session(CALLER, session_id, SessionUpdate(timeout_seconds=1))
         following = await harness.say(session_id, "go on")
-        assert (await harness.backend.interrupt_session(CALLER, session_id)).interrupted
+        assert (await harness.backend.runs.interrupt_session(CALLER, session_id)).interrupted
         assert (await harness.ended(session_id, task.run_id)).status is RunStatus.INTERRUPTED
         assert (await harness.ended(session_id, following)).status is RunStatus.ERROR

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.git import Limits
 from app.engine.repositories import WORKFLOW, check
 from app.engine.workspace import WorkspaceError, delete, provision
 from app.errors import BadRequest
+from app.git.access import GitAccess
+from app.git.remote import Limits
 from app.models.sessions import Repo, SessionCreate, Workflow
 from tests.support.repositories import FILE, failure, git, make_repository, names, session
 
@@ -30,14 +31,14 @@ def workspace(tmp_path: Path) -> Path:
 
 class TestMaking:
     async def test_an_empty_private_directory_is_made_when_there_are_no_repositories(self, workspace: Path) -> None:
-        await provision(workspace, session(), protocols=FILE)
+        await provision(workspace, session(), access=FILE)
         assert names(workspace) == []
         assert workspace.stat().st_mode & 0o777 == 0o700
 
     async def test_each_repository_has_a_directory_of_its_name_when_cloned(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
-        await provision(workspace, session(repository("api"), repository("web.git")), protocols=FILE)
+        await provision(workspace, session(repository("api"), repository("web.git")), access=FILE)
         assert names(workspace) == ["api", "web"]
         assert (workspace / "api" / "README").read_text() == "hello"
         assert git(workspace / "api", "status", "--porcelain", "--branch").startswith("## main")
@@ -45,7 +46,7 @@ class TestMaking:
     async def test_only_the_tip_is_fetched_when_there_is_history(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
-        await provision(workspace, session(repository(one="1", two="2", three="3")), protocols=FILE)
+        await provision(workspace, session(repository(one="1", two="2", three="3")), access=FILE)
         assert git(workspace / "api", "rev-list", "--count", "HEAD").strip() == "1"
         assert (workspace / "api" / "one").exists()
 
@@ -58,31 +59,31 @@ class TestMaking:
         git(origin, kind, reference)
         (origin / "old").write_text("2")
         git(origin, "commit", "--quiet", "--all", "--message=new")
-        await provision(workspace, session(Repo(url=url, branch=reference)), protocols=FILE)
+        await provision(workspace, session(Repo(url=url, branch=reference)), access=FILE)
         assert (workspace / "api" / "old").read_text() == "1"
 
     async def test_names_differ_when_repositories_are_called_the_same(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
         urls = [repository("a/api", one="1"), repository("b/api", two="2"), repository("api-2", three="3")]
-        await provision(workspace, session(*urls), protocols=FILE)
+        await provision(workspace, session(*urls), access=FILE)
         assert [names(workspace / name)[1] for name in ("api", "api-2", "api-2-2")] == ["one", "two", "three"]
 
     async def test_it_works_when_the_directory_is_relative(
         self, tmp_path: Path, repository: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        await provision(Path("here"), session(repository()), protocols=FILE)
+        await provision(Path("here"), session(repository()), access=FILE)
         assert (tmp_path / "here" / "api" / "README").exists()
 
     async def test_existing_directories_are_not_touched_when_made_again(
         self, workspace: Path, repository: Callable[..., str]
     ) -> None:
         new = session(repository("api"), repository("web"))
-        await provision(workspace, new, protocols=FILE)
+        await provision(workspace, new, access=FILE)
         (workspace / "api" / "README").write_text("my work")
         await delete(workspace / "web")
-        await provision(workspace, new, protocols=FILE)
+        await provision(workspace, new, access=FILE)
         assert (workspace / "api" / "README").read_text() == "my work"
         assert (workspace / "web" / "README").exists()
 
@@ -91,7 +92,7 @@ class TestMaking:
     ) -> None:
         (workspace / ".cloning-1" / "api" / ".git").mkdir(parents=True)
         (workspace / ".cloning-2").symlink_to(tmp_path)
-        await provision(workspace, session(repository()), protocols=FILE)
+        await provision(workspace, session(repository()), access=FILE)
         assert names(workspace) == ["api"]
         assert (tmp_path / "origin").exists()
 
@@ -112,7 +113,7 @@ class TestWorkflow:
         (origin / "inward").symlink_to("flows/one.md")
         git(origin, "add", ".")
         git(origin, "commit", "--quiet", "--message=flows")
-        await provision(workspace, session(workflow=Workflow(git_url=url, path=path)), protocols=FILE)
+        await provision(workspace, session(workflow=Workflow(git_url=url, path=path)), access=FILE)
         assert names(workspace / WORKFLOW) == [".git", "README", "flows", "inward"]
 
     @pytest.mark.parametrize("path", ["gone", "README/deeper", "out", "out/etc", "circle"])
@@ -168,7 +169,7 @@ class TestFailing:
 
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
             url = f"http://{userinfo}@127.0.0.1:{server.sockets[0].getsockname()[1]}/org/private.git"
-            message = await failure(workspace, session(url), protocols=("http",))
+            message = await failure(workspace, session(url), access=GitAccess(("http",), ["127.0.0.1"]))
         assert requests
         assert message == "Repository 1 (private) could not be cloned: Authentication failed for …."
 
@@ -232,7 +233,7 @@ def unprivileged(*paths: Path) -> Iterator[None]:
 
 class TestRemoving:
     async def test_nothing_remains_when_removed(self, workspace: Path, repository: Callable[..., str]) -> None:
-        await provision(workspace, session(repository()), protocols=FILE)
+        await provision(workspace, session(repository()), access=FILE)
         await delete(workspace)
         assert not workspace.exists()
         assert workspace.parent.exists()
@@ -251,6 +252,19 @@ class TestRemoving:
         await delete(workspace)
         assert names(outside) == ["file"]
         assert not workspace.is_symlink()
+
+    async def test_a_tree_is_removed_when_it_is_too_deep_to_be_named(self, workspace: Path) -> None:
+        workspace.mkdir(parents=True)
+        directory = os.open(workspace, os.O_RDONLY)
+        for _ in range(1200):  # deeper than Python recurses, and than a path or the files that may be open reach
+            os.mkdir("d" * 50, dir_fd=directory)
+            below = os.open("d" * 50, os.O_RDONLY, dir_fd=directory)
+            os.close(directory)
+            directory = below
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+        os.close(directory)
+        await delete(workspace)
+        assert not workspace.exists()
 
     def test_directories_are_removed_when_read_only_or_unreadable(self) -> None:
         with tempfile.TemporaryDirectory() as parent:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.git import CloneFailed, Limits, clone
 from app.engine.workspace import provision
+from app.git.access import GitAccess
+from app.git.remote import CloneFailed, Limits, clone
 from app.models.sessions import Repo
 from tests.support.deadline import eventually
 from tests.support.repositories import FILE, failure, git, make_repository, names, session
@@ -43,7 +44,7 @@ def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
 FORWARDED = [
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
 ]
 SLOW = "sleep 600 & echo $$ > $OUT.tmp; mv $OUT.tmp $OUT; wait"
 
@@ -69,7 +70,7 @@ class TestGitProcess:
         self, workspace: Path, fake_git: Callable[[str], Path]
     ) -> None:
         out = fake_git(SLOW)
-        task = asyncio.create_task(provision(workspace, session("file:///api"), protocols=FILE))
+        task = asyncio.create_task(provision(workspace, session("file:///api"), access=FILE))
         await asyncio.to_thread(eventually, out.exists)
         group = int(out.read_text())
         assert len(in_group(group)) == 2
@@ -97,6 +98,8 @@ class TestGitProcess:
             "GIT_CONFIG_GLOBAL",
             "GIT_ATTR_NOSYSTEM",
             "GIT_ALLOW_PROTOCOL",
+            "GIT_NO_LAZY_FETCH",
+            "GIT_NO_REPLACE_OBJECTS",
             "GIT_TERMINAL_PROMPT",
             "GIT_ASKPASS",
             "SSH_ASKPASS",
@@ -131,7 +134,13 @@ class TestGitProcess:
         async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             with pytest.raises(CloneFailed):
-                await clone("http://git.invalid/x", None, tmp_path / "x", protocols=("http",), max_bytes=10**9)
+                await clone(
+                    "http://git.invalid/x",
+                    None,
+                    tmp_path / "x",
+                    access=GitAccess(("http",), ["127.0.0.0/8"]),
+                    max_bytes=10**9,
+                )
         assert requests[0].startswith(b"GET http://git.invalid/x/info/refs")
 
     async def test_a_flood_of_errors_is_survived_when_it_fails(
@@ -157,16 +166,16 @@ class TestGuardRails:
     async def test_no_command_runs_when_a_url_is_one(self, tmp_path: Path, url: str) -> None:
         mark = tmp_path / "mark"
         with pytest.raises(CloneFailed):
-            await clone(url.format(mark=mark), None, tmp_path / "target", protocols=FILE, max_bytes=10**9)
+            await clone(url.format(mark=mark), None, tmp_path / "target", access=FILE, max_bytes=10**9)
         assert not mark.exists()
 
     async def test_another_protocol_is_refused_when_it_is_not_allowed(
         self, tmp_path: Path, repository: Callable[..., str]
     ) -> None:
         with pytest.raises(CloneFailed, match="transport … not allowed"):
-            await clone(repository(), None, tmp_path / "target", protocols=("https", "ssh"), max_bytes=10**9)
+            await clone(repository(), None, tmp_path / "target", access=GitAccess(), max_bytes=10**9)
 
-    async def test_a_redirect_to_another_protocol_is_refused(self, tmp_path: Path) -> None:
+    async def test_a_redirect_is_refused(self, tmp_path: Path) -> None:
         async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 302 No\r\nLocation: ftp://127.0.0.1:1/x\r\nContent-Length: 0\r\n\r\n")
@@ -174,8 +183,10 @@ class TestGuardRails:
 
         async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
-            with pytest.raises(CloneFailed, match="Protocol"):
-                await clone(url, None, tmp_path / "target", protocols=("http",), max_bytes=10**9)
+            with pytest.raises(CloneFailed, match="leads to another one"):
+                await clone(
+                    url, None, tmp_path / "target", access=GitAccess(("http",), ["127.0.0.0/8"]), max_bytes=10**9
+                )
 
     async def test_no_hook_runs_when_the_user_has_a_template(
         self, workspace: Path, repository: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -187,7 +198,7 @@ class TestGuardRails:
         (tmp_path / ".gitconfig").write_text(f"[init]\ntemplateDir = {tmp_path}/template\n")
         monkeypatch.setenv("HOME", str(tmp_path))
         url = repository()
-        await provision(workspace, session(url), protocols=FILE)
+        await provision(workspace, session(url), access=FILE)
         assert not (workspace / "api" / ".git" / "hooks").exists()
         git(tmp_path, "clone", "--quiet", url, "control")
         assert (tmp_path / "mark").exists(), "the hook runs where nothing prevents it"
@@ -199,7 +210,7 @@ class TestGuardRails:
         origin = Path(outer.removeprefix("file://"))
         git(origin, "submodule", "--quiet", "add", inner, "sub")
         git(origin, "commit", "--quiet", "--message=sub")
-        await provision(workspace, session(outer), protocols=FILE)
+        await provision(workspace, session(outer), access=FILE)
         assert names(workspace / "outer" / "sub") == []
 
     async def test_nothing_is_written_through_a_link_when_one_has_the_name_of_a_repository(
@@ -209,11 +220,11 @@ class TestGuardRails:
         outside.mkdir()
         workspace.mkdir(parents=True)
         (workspace / "api").symlink_to(outside)
-        await provision(workspace, session(repository()), protocols=FILE)
+        await provision(workspace, session(repository()), access=FILE)
         assert names(outside) == []
 
     async def test_nothing_is_cloned_when_the_session_was_accepted_under_other_rules(self, workspace: Path) -> None:
-        message = await failure(workspace, session("file:///x"), protocols=("https", "ssh"))
+        message = await failure(workspace, session("file:///x"), access=GitAccess())
         assert message == "repos[0].url must be a git URL by https or ssh."
         assert not workspace.exists()
 
@@ -229,7 +240,7 @@ class TestRefs:
         git(remote, "branch", "feature/one", first)
         asked = {"commit": first, "ref": "refs/pull/7/head", "tag": "v1", "branch": "feature/one"}[kind]
         workspace = tmp_path / "workspace"
-        await provision(workspace, session(Repo(url=url, branch=asked)), protocols=FILE)
+        await provision(workspace, session(Repo(url=url, branch=asked)), access=FILE)
         assert names(workspace / "api") == [".git", "one"]
         assert git(workspace / "api", "remote", "get-url", "origin").strip() == url
 
@@ -253,5 +264,5 @@ class TestRefs:
         remote = tmp_path / "remote"
         remote.mkdir()
         git(remote, "init", "--quiet", "--bare")
-        await provision(tmp_path / "workspace", session(f"file://{remote}"), protocols=FILE)
+        await provision(tmp_path / "workspace", session(f"file://{remote}"), access=FILE)
         assert names(tmp_path / "workspace" / "remote") == [".git"]

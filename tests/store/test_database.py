@@ -6,17 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 
 from app.errors import InternalError, NotFound, StorageFull, StorageUnavailable
 from app.models.approvals import ApprovalRequest
 from app.models.sessions import SessionCreate
-from app.store import agent_state, approvals, events, runs, sessions
-from app.store.sqlite.database import SqliteDatabase, migrate
+from app.store import agent_state, approvals, deletions, events, initial_files, runs, sessions
+from app.store.migrate import migrate
+from app.store.sqlite.database import SqliteDatabase
 from app.store.sqlite.engine import writing_engine
-from app.store.tables import AGENT_STATES, APPROVALS, EVENTS, LABELS, METADATA, RUNS, SESSIONS
+from app.store.tables import AGENT_STATES, APPROVALS, EVENTS, INITIAL_FILES, LABELS, RUNS, SESSIONS
 
 Commits = list[tuple[str, str]]
 
@@ -174,7 +173,8 @@ async def test_submitted_writes_are_committed_when_the_database_is_closed(tmp_pa
     assert on_disk(tmp_path / "store.db") == list(range(20))
     with pytest.raises(StorageUnavailable):
         await database.write(put(99))
-    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == [tmp_path / "store.db"]
+    files = await asyncio.to_thread(lambda: {path.name for path in tmp_path.iterdir()})
+    assert files == {"store.db", "store.db.lock"}
 
 
 async def test_a_function_still_runs_when_its_caller_is_cancelled(database: SqliteDatabase) -> None:
@@ -192,6 +192,7 @@ def test_deleting_a_session_deletes_all_that_belongs_to_it(tmp_path: Path) -> No
         session = sessions.add(
             connection, session_id="s", project="p", request=SessionCreate(task="t", labels={"a": "b"}), created_at=1
         )
+        initial_files.add(connection, session.row_id, {"notes.txt": b"x"})
         runs.add(connection, session=session.row_id, run_id="r", thread_id="s", input={}, user_message=None)
         [run] = runs.queued(connection, session.row_id)
         events.append(connection, session.row_id, run.row_id, [b"{}"])
@@ -207,30 +208,15 @@ def test_deleting_a_session_deletes_all_that_belongs_to_it(tmp_path: Path) -> No
             expires_at=None,
         )
         sessions.remove(connection, session.row_id)
-        assert not events.remove_slice(connection, session.row_id, 1000)
-        for table in (SESSIONS, LABELS, RUNS, EVENTS, APPROVALS, AGENT_STATES):
+        assert not deletions.remove_slice(connection, EVENTS, session.row_id, 1000)
+        for table in (SESSIONS, LABELS, INITIAL_FILES, RUNS, EVENTS, APPROVALS, AGENT_STATES):
             assert connection.execute(select(table)).all() == []
     engine.dispose()
 
 
-@pytest.mark.parametrize("revision", ["0008", "a later one"])
-def test_a_store_of_another_version_is_refused_with_what_to_do(tmp_path: Path, revision: str) -> None:
+def test_a_commit_is_on_disk_and_what_refers_to_a_row_exists(tmp_path: Path) -> None:
     engine = writing_engine(tmp_path / "store.db")
-    migrate(engine)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
-    with pytest.raises(StorageUnavailable, match="another version of this server") as refusal:
-        migrate(engine)
-    assert str(tmp_path / "store.db") in str(refusal.value)
-    engine.dispose()
-
-
-def test_the_migrations_make_the_declared_tables_when_run_twice(tmp_path: Path) -> None:
-    engine = writing_engine(tmp_path / "100%.db")
-    migrate(engine)
-    migrate(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
@@ -242,8 +228,8 @@ async def test_nobody_else_can_read_the_store(tmp_path: Path) -> None:
     for _ in range(2):
         database = SqliteDatabase(path, lambda *_report: None)
         await database.write(lambda connection: connection.execute(text("CREATE TABLE IF NOT EXISTS t (n INTEGER)")))
-        files = [path.parent, path, *path.parent.glob("store.db-*")]
-        assert len(files) == 4
+        files = [path.parent, path, *path.parent.glob("store.db-*"), path.with_name("store.db.lock")]
+        assert len(files) == 5
         assert {file.stat().st_mode & 0o077 for file in files} == {0}
         await database.close()
         path.chmod(0o644)  # as earlier versions made it
@@ -256,3 +242,19 @@ async def test_an_error_shows_no_parameter(database: SqliteDatabase) -> None:
     cause = str(caught.value.__cause__)
     assert "no_such_table" in cause
     assert "s3cret" not in cause
+
+
+async def test_the_journal_shrinks_after_a_write_that_has_made_it_large(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    journal = tmp_path / "store.db-wal"
+
+    def fill(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE big (b BLOB)"))
+        connection.execute(text("INSERT INTO big VALUES (zeroblob(30000000))"))
+
+    await database.write(fill)
+    assert journal.stat().st_size > 30_000_000
+    for number in range(3):  # a commit copies the journal into the file, a later one begins it anew
+        await database.write(put(number))
+    assert journal.stat().st_size <= 8 << 20

@@ -12,6 +12,7 @@ from app.results import EventStream, StreamEvent
 from app.store.sqlite.database import SqliteDatabase
 from app.store.statements import driver
 from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, event, open_backend, until
+from tests.support.store import sqlite_only
 
 READERS = 30
 
@@ -35,10 +36,11 @@ class Reader:
 
 async def reader(harness: Harness, session_id: str, format: OutputFormat, run_id: str | None = None) -> Reader:
     return Reader(
-        await harness.backend.stream_session_events(CALLER, session_id, after=None, run_id=run_id, format=format)
+        await harness.backend.output.stream_session_events(CALLER, session_id, after=None, run_id=run_id, format=format)
     )
 
 
+@sqlite_only
 async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) -> None:
     words: asyncio.Queue[str] = asyncio.Queue()
 
@@ -78,7 +80,7 @@ async def test_readers_at_one_position_have_the_store_read_once(tmp_path: Path) 
         assert 0 < sum("FROM events" in statement for statement in statements) < READERS
         await words.put("")
         await of_run.task
-        await harness.backend.delete_session(CALLER, session_id)
+        await harness.backend.sessions.delete_session(CALLER, session_id)
         await asyncio.gather(compact.task, *(each.task for each in readers))
         assert all(each.deltas == ["first", "second"] for each in followers)
         assert [each.cursor for each in readers[0].events] == list("123456")

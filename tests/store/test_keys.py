@@ -12,11 +12,12 @@ from app.errors import Forbidden, Unauthorized
 from app.models.caller import Caller, Credentials, Role
 from app.store.keys import AccessKeys, KeyNotFound
 from tests.support.scripted import open_backend
+from tests.support.store import sqlite_only, store_url
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Iterator[AccessKeys]:
-    with AccessKeys.open(tmp_path / "store.db") as keys:
+    with AccessKeys.open(store_url(tmp_path / "store.db")) as keys:
         yield keys
 
 
@@ -25,7 +26,7 @@ async def test_the_caller_is_in_the_keys_project_when_the_request_names_none(tmp
     async with open_backend(tmp_path) as harness:
         for project in (None, "demo"):
             caller = await harness.backend.authorize(Credentials(secret, project), Role.EDIT)
-            assert caller == Caller(token=secret, project="demo")
+            assert caller == Caller(token=secret, project="demo", key_id=key.id)
     assert (key.project, key.role, key.name, key.expires_at, key.revoked_at) == ("demo", Role.EDIT, "ci", None, None)
 
 
@@ -64,7 +65,7 @@ async def test_the_token_is_forbidden_when_its_role_is_too_small(
 
 async def test_a_running_server_sees_at_once_that_a_key_is_created_or_revoked(tmp_path: Path) -> None:
     async with open_backend(tmp_path) as harness:
-        with AccessKeys.open(tmp_path / "store.db") as keys:
+        with AccessKeys.open(store_url(tmp_path / "store.db")) as keys:
             key, secret = keys.create(project="demo", role=Role.VIEW)
             await harness.backend.authorize(Credentials(secret, None), Role.VIEW)
             keys.revoke(key.id)
@@ -91,6 +92,7 @@ async def test_earlier_keys_of_a_name_expire_after_the_overlap_when_it_is_rotate
     assert expiring.expires_at is None
 
 
+@sqlite_only
 def test_a_secret_has_256_bits_and_only_its_hash_is_stored(tmp_path: Path, keys: AccessKeys) -> None:
     secrets = {keys.create(project="demo", role=Role.VIEW)[1] for _ in range(20)}
     assert len(secrets) == 20

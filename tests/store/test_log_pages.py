@@ -8,7 +8,7 @@ import pytest
 from app.models.output import EventFormat, LogPage, OutputFormat
 from app.models.sessions import SessionCreate
 from app.store import events, log, sessions
-from app.store.sqlite.database import migrate
+from app.store.migrate import migrate
 from app.store.sqlite.engine import writing_engine
 from tests.support.scripted import event
 

@@ -12,13 +12,13 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateTable
 
 import app.store
-from app.store.statements import Statement
+from app.store.statements import RowLock, Statement
 from app.store.tables import METADATA
 
 SQLITE_ONLY = re.compile(r"json_group_object|json_each|instr|AUTOINCREMENT|WITHOUT ROWID")
 
 
-def statements() -> dict[str, Statement]:
+def statements() -> dict[str, Statement | RowLock]:
     modules = [
         importlib.import_module(f"app.store.{module.name}") for module in pkgutil.iter_modules(app.store.__path__)
     ]
@@ -26,12 +26,12 @@ def statements() -> dict[str, Statement]:
         f"{module.__name__}.{name}": value
         for module in modules
         for name, value in vars(module).items()
-        if isinstance(value, Statement)
+        if isinstance(value, Statement | RowLock)
     }
 
 
-def compiled(statement: Statement, dialect: Dialect) -> str:
-    text, _ = statement._compile(dialect)
+def compiled(statement: Statement | RowLock, dialect: Dialect) -> str:
+    text, _ = (statement._statement if isinstance(statement, RowLock) else statement)._compile(dialect)
     return text
 
 
@@ -53,12 +53,7 @@ def test_each_statement_compiles_for_both_dialects(postgres: Dialect) -> None:
 
 def test_statements_that_lock_do_so_where_there_are_many_writers(postgres: Dialect) -> None:
     locking = {name for name, statement in statements().items() if "FOR UPDATE" in compiled(statement, postgres)}
-    assert {name.rpartition(".")[2] for name in locking} == {
-        "_LOCK_AND_FIND_ROW",
-        "_LOCK_AND_GET_ROW",
-        "_LOCK_AND_GET_STATUS",
-        "_NEXT_QUEUED",
-    }
+    assert {name.rpartition(".")[2] for name in locking} == {"_IS_HELD", "_LOCK", "_LOCK_BY_ID"}
 
 
 def test_numbers_have_64_bits_in_both_dialects(postgres: Dialect) -> None:

@@ -9,17 +9,22 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, text
 
+from app.agent_definition import DEMO
 from app.agents import demo
 from app.agents.demo import DemoAgent
+from app.agents.registry import AgentRegistry
 from app.backends.embedded.backend import EmbeddedBackend
 from app.engine.config import EngineConfig
 from app.factory import create_app
 from app.models.caller import Role
 from app.store.keys import AccessKeys
 from tests.support.api import Api, served_contract
+from tests.support.scripted import SECRETS
 from tests.support.server import Background, serving
 from tests.support.stage import settings
+from tests.support.store import sqlite_only
 
+pytestmark = sqlite_only
 LARGE = "x" * 100_000
 FINAL = ("completed", "error", "interrupted")
 
@@ -69,21 +74,22 @@ class FaultyStore(NamedTuple):
 @pytest.fixture
 def store(loop: Background, tmp_path: Path) -> Iterator[FaultyStore]:
     chosen = settings(data_dir=tmp_path)
-    assert chosen.database is not None
+    assert chosen.store is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.store.sqlite.engine.BUSY_TIMEOUT_MS", 10)
         patch.setattr("app.store.database.LAST_RETRY", 0.1)
         patch.setattr(demo, "TICK_SECONDS", 0.01)
-        with AccessKeys.open(chosen.database) as keys:
+        with AccessKeys.open(chosen.store) as keys:
             _, key = keys.create(project="demo", role=Role.ADMIN)
+        agents = AgentRegistry([DEMO], lambda _definition: DemoAgent())
         backend = EmbeddedBackend(
-            chosen.database, EngineConfig(directory=tmp_path, make_agent=DemoAgent, run_timeout=60)
+            chosen.store, EngineConfig(directory=tmp_path, agents=agents, secrets=SECRETS, run_timeout=60)
         )
         with (
             serving(create_app(chosen, backend), loop) as url,
             Api(url, served_contract(url), token=key) as api,
         ):
-            yield FaultyStore(api, backend, loop, chosen.database)
+            yield FaultyStore(api, backend, loop, tmp_path / "ambient.db")
 
 
 def test_a_full_store_responds_with_507_and_continues_once_there_is_space(store: FaultyStore) -> None:

@@ -16,6 +16,7 @@ from app.errors import RunExists
 from app.lifecycle import Action
 from app.models.runs import AcceptedRun
 from app.store import events, runs, sessions
+from app.store.quotas import UNBOUNDED, Room
 from app.store.sessions import SessionRow
 
 
@@ -33,14 +34,21 @@ def known_messages(connection: Connection, session: int, thread_id: str) -> Know
 
 
 def create_agui_run(
-    connection: Connection, project: str, session_id: str, given: RunInput, known: KnownMessages
+    connection: Connection,
+    project: str,
+    session_id: str,
+    given: RunInput,
+    known: KnownMessages,
+    *,
+    room: Room = UNBOUNDED,
 ) -> AcceptedRun:
     """Queue a run of the session's own thread with the messages of `given` that are new.
 
-    `SessionNotFound`, `NotRunning`, `RunExists`.
+    `SessionNotFound`, `NotRunning`, `RunExists`, and the errors of a quota.
     """
     session = sessions.find(connection, project, session_id, lock=True)
     lifecycle.next_status(Action.RUN, session.status)
+    room.require_bytes(session)
     run_id = normalize_run_id(given["runId"])
     if runs.exists(connection, session.row_id, run_id):
         raise RunExists

@@ -13,6 +13,7 @@ own, and finds the decisions in the `resume` of a later run:
 A run that has ended with interrupts waits. It is completed with the run that resumes it.
 """
 
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from app import lifecycle
 from app.agui.events import FULL_EVENTS, decode, encode_event
 from app.agui.outcome import Interrupt
 from app.agui.run_input import build_resume_input, is_allowed, resume_entry
-from app.agui.stamp import stamp_event
+from app.agui.run_recorder import stamp_event
 from app.agui.transcript import transcript
 from app.clock import now_ms
 from app.errors import ApprovalClosed, BadRequest, Detail
@@ -40,6 +41,7 @@ from app.models.approvals import (
     ApprovalStatus,
     Decision,
 )
+from app.models.output import ToolCall
 from app.models.sessions import SessionStatus
 from app.store import approvals, events, runs, sessions
 from app.store.approvals import ApprovalRow, PendingApproval
@@ -49,6 +51,9 @@ from app.store.sessions import SessionRow
 
 RESUME_PRIORITY = 2
 """That of a run which resumes a waiting one: above the runs that interrupt, which have 1, and all others, with 0."""
+
+_ENDS_TURN = ("cancel", "abort")
+"""Beginnings of the ids of options that deny a tool call and end the turn with it."""
 
 _JSON_ERRORS = (ValueError, RecursionError)
 
@@ -93,7 +98,8 @@ def add_pending(connection: Connection, run: RunRow, pending: Sequence[PendingAp
 
 def collect_decision(connection: Connection, run: RunRow, approval_id: str) -> ApprovalDecision:
     """Return the decision on an approval of a run; one that is still pending expires now and counts as denied."""
-    if runs.is_active(connection, run.row_id, lock=True):
+    sessions.lock_row(connection, run.session)
+    if runs.is_active(connection, run.row_id):
         for approval in approvals.pending_in_turn(connection, run.row_id):
             if approval.id == approval_id:
                 approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
@@ -112,10 +118,17 @@ def expire_pending(connection: Connection, run: RunRow) -> list[bytes]:
 
 
 def choose_option(request: ApprovalRequest, *, allowed: bool) -> ApprovalDecision:
-    """Return a decision with the narrowest of the agent's options for it: "once" goes before "always"."""
+    """Return a decision with the narrowest of the agent's options for it.
+
+    "Once" goes before "always", and a denial with which the agent goes on before one that ends its turn.
+    """
     fitting = [option for option in request.options or [] if _allows(option) is allowed]
-    narrowest = min(fitting, key=lambda option: not (option.kind or "").endswith("_once"), default=None)
+    narrowest = min(fitting, key=_width, default=None)
     return ApprovalDecision(allowed=allowed, option_id=narrowest.id if narrowest else None)
+
+
+def _width(option: ApprovalOption) -> tuple[bool, bool]:
+    return not (option.kind or "").endswith("_once"), option.id.lower().startswith(_ENDS_TURN)
 
 
 def _close_in_turn(connection: Connection, session: SessionRow, approval: ApprovalRow, answer: ApprovalAnswer) -> None:
@@ -265,16 +278,28 @@ def _cancellation(approval: ApprovalRow) -> dict[str, Any]:
 
 def _request(connection: Connection, run: RunRow, interrupt: Interrupt) -> ApprovalRequest:
     """Return the interrupt with the name and arguments of its tool call, which are read from the log."""
-    name, args = None, None
+    name, args = interrupt.tool_name, interrupt.args
     if interrupt.tool_call_id:
         log = events.containing(connection, run.session, run.row_id, interrupt.tool_call_id)
         calls = [call for message in transcript(decode(log, FULL_EVENTS)) for call in message.tool_calls or []]
-        call = next((call for call in calls if call.id == interrupt.tool_call_id), None)
-        if call:
+        if call := _call_of(interrupt.tool_call_id, calls):
             name, args = call.name, _decoded(call.args)
     return ApprovalRequest(
-        message=interrupt.message, tool_name=name, args=args, response_schema=interrupt.response_schema
+        message=interrupt.message,
+        tool_call_id=interrupt.tool_call_id,
+        tool_name=name,
+        args=args,
+        response_schema=interrupt.response_schema,
     )
+
+
+def _call_of(id_: str, calls: Sequence[ToolCall]) -> ToolCall | None:
+    """Return the call that an agent means by an id: of several with one id the last that is open, or else the last.
+
+    A transcript numbers the second and later calls of an id.
+    """
+    named = [call for call in calls if call.id == id_ or re.fullmatch(re.escape(id_) + r"-[0-9]+", call.id)]
+    return max(named, key=lambda call: (call.result is None, named.index(call)), default=None)
 
 
 def _decoded(args: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -15,14 +16,20 @@ from app.models.caller import IdempotencyKey
 from app.models.runs import RunCreate, RunMessage
 from app.models.sessions import CreatedSession, SessionCreate, SessionStatus, SessionUpdate
 from app.results import Idempotent
-from app.store import approvals, deletions, events, idempotency, runs, sessions
+from app.store import approvals, deletions, idempotency, idle, initial_files, leases, runs, sessions, workers
 from app.store.commands.approvals import close_interrupts
-from app.store.commands.runs import enqueue, interrupt_queued_run
+from app.store.commands.runs import enqueue, interrupt_queued_run, revoke_lease
 from app.store.deletions import Deletion
+from app.store.notifier import mark_changed
+from app.store.quotas import UNBOUNDED, Room
 from app.store.sessions import SessionRow
+from app.store.tables import EVENTS, SESSION_LOG
 
-PURGED_EVENTS = 500
-"""Events of a deleted session that one transaction removes: few enough that nobody waits long for it."""
+PURGED_ROWS = 500
+"""Events and lines of a deleted session that one transaction removes: few enough that nobody waits long for it."""
+MAX_LOST_WORKERS = 3
+WORKERS_LOST = f"{MAX_LOST_WORKERS} workers in a row were lost while they worked on the session."
+DISK_LOST = "The machine with the session's workspace is gone. Start the session to make its workspace anew."
 
 
 class Stored(NamedTuple):
@@ -32,15 +39,28 @@ class Stored(NamedTuple):
     session: SessionRow | None = None
 
 
-def create_session(connection: Connection, project: str, new: SessionCreate, key: IdempotencyKey | None) -> Stored:
-    """Store a pending session with its task as the first queued run.
+def create_session(
+    connection: Connection,
+    project: str,
+    new: SessionCreate,
+    key: IdempotencyKey | None,
+    *,
+    room: Room = UNBOUNDED,
+    secrets: bytes | None = None,
+    disk: str | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Stored:
+    """Store a pending session with its task as the first queued run; `secrets` are those of `new`, encrypted.
 
-    `BadRequest` for a parent of another project, `IdempotencyKeyReused`.
+    A session that needs a `disk` stays there. `files` have the content of its attachments by their paths. Raises
+    `BadRequest` for a parent of another project, `IdempotencyKeyReused`, and the errors of a quota.
     """
     if key and (first := idempotency.begin(connection, key, CreatedSession)):
         return Stored(Idempotent(first, replayed=True))
     if new.parent_session_id and not sessions.exists(connection, project, new.parent_session_id):
         raise BadRequest(details=[Detail("body.parent_session_id", "must be a session of this project")])
+    room.require_session(connection, project)
+    room.require_bytes()
     created_at_ns = time.time_ns()
     session = sessions.add(
         connection,
@@ -48,8 +68,13 @@ def create_session(connection: Connection, project: str, new: SessionCreate, key
         project=project,
         request=new,
         created_at=created_at_ns // 1_000_000,
+        secrets=secrets,
+        disk=disk,
+        files_bytes=sum(map(len, (files or {}).values())),
     )
-    task = enqueue(connection, session, RunCreate(messages=[RunMessage(role="user", content=new.task)]))
+    initial_files.add(connection, session.row_id, files or {})
+    message = RunMessage(role="user", content=new.task, attachments=new.attachments)
+    task = enqueue(connection, session, RunCreate(messages=[message]))
     created = CreatedSession(**msgspec.structs.asdict(session.public()), message="Session created", run_id=task.run_id)
     if key:
         idempotency.complete(connection, key, created)
@@ -57,22 +82,41 @@ def create_session(connection: Connection, project: str, new: SessionCreate, key
 
 
 def update_session(connection: Connection, project: str, session_id: str, patch: SessionUpdate) -> SessionRow:
-    """Change name, time limit and labels of a session; `SessionNotFound`, `TooManyLabels`."""
+    """Change name, model, mode, time limit and labels of a session; `SessionNotFound`, `TooManyLabels`."""
     session = sessions.find(connection, project, session_id, lock=True)
     request = msgspec.structs.replace(
         session.request,
         display_name=patch.display_name or session.request.display_name,
+        model=patch.model or session.request.model,
+        mode=patch.mode or session.request.mode,
         timeout_seconds=patch.timeout_seconds or session.request.timeout_seconds,
     )
     changed = labels.apply_changes(session.labels, patch.label_changes)
     sessions.update_request(connection, session, request, changed)
-    return msgspec.structs.replace(session, request=request, labels=changed)
+    return sessions.find(connection, project, session_id)
 
 
-def transition(connection: Connection, project: str, session_id: str, action: Action) -> SessionRow:
-    """Put a session into the state that a client's action leads to; `SessionNotFound`, the errors of the action."""
+def transition(
+    connection: Connection,
+    project: str,
+    session_id: str,
+    action: Action,
+    *,
+    room: Room = UNBOUNDED,
+    lost_after: float | None = None,
+) -> SessionRow:
+    """Put a session into the state that a client's action leads to.
+
+    A start gives up a disk that no worker has had for `lost_after` seconds, and with it the workspace. Raises
+    `SessionNotFound`, `TooManySessions` for a start, and the errors of the action.
+    """
     session = sessions.find(connection, project, session_id, lock=True)
-    sessions.set_status(connection, session.row_id, lifecycle.next_status(action, session.status))
+    status = lifecycle.next_status(action, session.status)
+    if action is Action.START:
+        room.require_session(connection, project)
+        if session.disk and lost_after is not None and session.disk in workers.lost_disks(connection, lost_after):
+            leases.leave_disk(connection, session.row_id)
+    sessions.set_status(connection, session.row_id, status)
     return sessions.find(connection, project, session_id)
 
 
@@ -95,20 +139,51 @@ def finish_stopping(connection: Connection, row_id: int) -> None:
     status = session and lifecycle.status_on(Outcome.STOPPED, session.status)
     if not status:
         return
+    _interrupt_what_waits(connection, row_id)
+    sessions.set_status(connection, row_id, status, completed_at=now_ms())
+
+
+def take_from_lost_worker(connection: Connection, row_id: int) -> None:
+    """Take a session from a worker that is lost; the session fails if it has cost too many in a row."""
+    session = sessions.get(connection, row_id, lock=True)
+    if session and revoke_lease(connection, row_id) >= MAX_LOST_WORKERS:
+        _fail(connection, session, WORKERS_LOST)
+
+
+def fail_without_disk(connection: Connection, row_id: int) -> None:
+    """End a session whose disk is lost."""
+    session = sessions.get(connection, row_id, lock=True)
+    if session:
+        revoke_lease(connection, row_id)
+        _fail(connection, session, DISK_LOST)
+
+
+def _fail(connection: Connection, session: SessionRow, error: str) -> None:
+    """End a session as failed, or as stopped if it was stopping; its task as for a stop."""
+    row_id = session.row_id
+    if session.status is SessionStatus.STOPPING:
+        finish_stopping(connection, row_id)
+    elif status := lifecycle.status_on(Outcome.LOST, session.status):
+        _interrupt_what_waits(connection, row_id)
+        sessions.set_status(connection, row_id, status, completed_at=now_ms(), error=error)
+
+
+def _interrupt_what_waits(connection: Connection, row_id: int) -> None:
     task = runs.initial_run(connection, row_id)
     for run in runs.queued(connection, row_id):
         if run.row_id != task:
             interrupt_queued_run(connection, run)
     close_interrupts(connection, row_id)
-    sessions.set_status(connection, row_id, status, completed_at=now_ms())
 
 
-def stop_if_idle(connection: Connection, row_id: int) -> SessionRow | None:
-    """Make a running session stopping if it has no unfinished run and no open approval; return it if so."""
+def stop_if_idle(connection: Connection, row_id: int, limit: float | None) -> SessionRow | None:
+    """Make a session stopping that has been idle for long enough and has no open approval; return it if so.
+
+    `limit` in seconds is the server's, see `idle.deadlines`.
+    """
     session = sessions.get(connection, row_id, lock=True)
-    if session is None or session.status is not SessionStatus.RUNNING or runs.current_or_next(connection, row_id):
-        return None
-    if approvals.open_ids(connection, [row_id]):
+    deadline = idle.deadline(connection, row_id, limit)
+    if session is None or deadline is None or deadline > now_ms() or approvals.open_ids(connection, [row_id]):
         return None
     sessions.set_status(connection, row_id, lifecycle.next_status(Action.STOP, session.status))
     return session
@@ -117,17 +192,19 @@ def stop_if_idle(connection: Connection, row_id: int) -> SessionRow | None:
 def delete_session(connection: Connection, project: str, session_id: str) -> Deletion:
     """Delete a session's rows and note its workspace and its log for removal; `SessionNotFound`."""
     session = sessions.find(connection, project, session_id, lock=True)
-    deletion = Deletion(session.row_id, session.project, session.id)
+    deletion = Deletion(session.row_id, session.project, session.id, session.disk)
     sessions.remove(connection, session.row_id)
     deletions.add(connection, deletion)
     return deletion
 
 
 def purge_log(connection: Connection, row_id: int) -> bool:
-    """Delete a slice of a deleted session's log; return False, and forget the deletion, with the last one."""
-    if events.remove_slice(connection, row_id, PURGED_EVENTS):
-        return True
+    """Delete a slice of a deleted session's logs; return False, and forget the deletion, with the last one."""
+    for log in (EVENTS, SESSION_LOG):
+        if deletions.remove_slice(connection, log, row_id, PURGED_ROWS):
+            return True
     deletions.remove(connection, row_id)
+    mark_changed(connection, row_id)
     return False
 
 

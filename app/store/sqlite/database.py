@@ -8,18 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from app.errors import StorageFull, StorageUnavailable
 from app.observability.metrics import Observe
 from app.store.database import Database
+from app.store.migrate import migrate
 from app.store.notifier import ChangeNotifier
 from app.store.sqlite.engine import reading_engine, translate_errors, writing_engine
-from app.store.sqlite.files import create_private_database
-from app.store.sqlite.reserve import Reserve
+from app.store.sqlite.files import Reserve, StoreLock, create_private_database
 from app.store.sqlite.writer import Writer
 
 P = ParamSpec("P")
@@ -35,11 +32,20 @@ class SqliteDatabase(Database):
     """
 
     def __init__(self, path: Path, observe: Observe) -> None:
+        """Open the file; `StorageUnavailable`, also if another server uses it."""
+        self._lock = StoreLock(path)
+        try:
+            self._open(path, observe)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, path: Path, observe: Observe) -> None:
         create_private_database(path)
         self._write_engine = writing_engine(path)
         self._read_engine = reading_engine(path, connections=READER_THREADS + 1)
-        migrate(self._write_engine)
         with translate_errors():
+            migrate(self._write_engine)
             self._reader = self._read_engine.connect()
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._reserve = Reserve(path)
@@ -106,21 +112,4 @@ class SqliteDatabase(Database):
         self._reserve.release()
         self._read_engine.dispose()
         self._write_engine.dispose()
-
-
-def migrate(engine: Engine) -> None:
-    """Create or migrate the tables in the file of a writing engine; whoever opens a store does this first.
-
-    Raises `StorageUnavailable` if the tables have a revision that is unknown here.
-    """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
-    with translate_errors(), engine.begin() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise StorageUnavailable(
-                f"The session store {engine.url.database} was written by another version of this server. Start that "
-                "version, or move the file away to start with an empty store."
-            ) from error
+        self._lock.release()

@@ -127,11 +127,14 @@ class Writer:
 
     def _publish(self, group: list[_Request], results: list[Any], changed: set[int]) -> None:
         try:
-            if changed:  # before the results, so that nobody who has one finds a shared read from before the commit
-                self._loop.call_soon_threadsafe(self._notify, changed)
-            self._loop.call_soon_threadsafe(_set_results, group, results)
+            self._loop.call_soon_threadsafe(self._deliver, group, results, changed)
         except RuntimeError:  # the loop is closed
             log.warning("commit_after_loop_closed", writes=len(group))
+
+    def _deliver(self, group: list[_Request], results: list[Any], changed: set[int]) -> None:
+        if changed:  # before the results, so that nobody who has one finds a shared read from before the commit
+            self._notify(changed)
+        _set_results(group, results)
 
 
 def _call(connection: Connection, request: _Request) -> Any:
