@@ -1,1 +1,1 @@
-"""Adapters behind the port of `app.backend`, one package per kind of BACKEND_URL."""
+"""Adapters behind the port of `app.port`, one package per kind of BACKEND_URL."""

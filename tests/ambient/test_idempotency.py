@@ -157,22 +157,22 @@ async def test_a_response_is_sent_even_if_the_file_is_full_and_cannot_store_it(s
         await store.once(caller(b"k" * 100_000), AcceptedRun, Work())
 
 
-def test_a_key_is_in_use_while_the_platform_has_not_responded(platform: PlatformStage) -> None:
+def test_a_key_is_in_use_while_the_platform_has_not_responded(ambient: PlatformStage) -> None:
     go_on = asyncio.Event()
 
     async def slowly(request: web.Request) -> web.StreamResponse:
         await go_on.wait()
-        return await platform.platform._create(request)
+        return await ambient.platform._create(request)
 
-    platform.platform.next("create", slowly)
+    ambient.platform.next("create", slowly)
     headers, body = {"Idempotency-Key": "slow"}, {"task": "Say hello"}
-    with platform.api() as api, platform.api(project=api.project) as other:
+    with ambient.api() as api, ambient.api(project=api.project) as other:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(api.call, "create_session", body=body, headers=headers)
-            eventually(lambda: platform.platform.operations()[-1:], lambda seen: seen == ["create"])
+            eventually(lambda: ambient.platform.operations()[-1:], lambda seen: seen == ["create"])
             second = other.call("create_session", body=body, headers=headers)
             assert second.error == (409, "idempotency_key_in_use")
-            platform.platform._loop.call_soon_threadsafe(go_on.set)
+            ambient.platform._loop.call_soon_threadsafe(go_on.set)
             made = first.result(30).ok()
         again = other.call("create_session", body=body, headers=headers)
         assert (again.ok(), again.headers["Idempotency-Replayed"]) == (made, "true")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -18,21 +18,17 @@ from app.models.runs import MessageCreate, RunStatus
 from app.results import EventStream, StreamEvent
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, connected
-from tests.support.platform_recordings import Line, session_log, streamed_sessions
+from tests.support.platform_backend import CALLER, connected, live_logs
+from tests.support.platform_recordings import Line, encode, session_log, streamed_sessions
 
 LOGS = [
     (number, session) for number in ("02", "03", "04", "06", "08", "11", "17") for session in streamed_sessions(number)
 ]
 every_log = pytest.mark.parametrize(("number", "session"), LOGS, ids=[f"{number}-{name[-4:]}" for number, name in LOGS])
+LONG_AGO = "2026-01-01T00:00:00Z"
+"""When the sessions of the recordings were started, at the latest."""
+
 HELLO = MessageCreate(content="hello")
-
-
-@pytest.fixture
-def platform() -> Iterator[FakePlatform]:
-    with FakePlatform() as platform:
-        platform.add_session("demo", "s1")
-        yield platform
 
 
 @pytest.fixture
@@ -73,15 +69,27 @@ async def until(condition: Callable[[], Any]) -> None:
 
 async def reader(backend: AmbientBackend, session: str = "s1", caller: Caller = CALLER, **query: Any) -> Reader:
     options = {"after": None, "run_id": None, "format": OutputFormat.EVENTS} | query
-    return Reader(await backend.stream_session_events(caller, session, **options))
+    return Reader(await backend.output.stream_session_events(caller, session, **options))
 
 
 async def next_frame(one: Reader) -> None:
     await until(lambda: one.frames)
 
 
+async def reading(platform: FakePlatform) -> None:
+    """Wait for a reading of the log, and until it has been worked on."""
+    exports = platform.operations().count("export")
+    await until(lambda: platform.operations().count("export") > exports)
+    gets = platform.operations().count("get")
+    await until(lambda: platform.operations().count("get") > gets + 1)
+
+
 def play(platform: FakePlatform, session: str, line: Line) -> None:
     platform.runner.play(session, line.stored, line.live)
+
+
+def word(run_id: str, delta: str) -> dict[str, Any]:
+    return {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": delta, "runId": run_id, "threadId": "s1"}
 
 
 def lasting(events: list[bytes]) -> list[bytes]:
@@ -94,7 +102,7 @@ async def test_connected_reader_gets_every_line_as_the_export_has_it(
     platform: FakePlatform, backend: AmbientBackend, number: str, session: str
 ) -> None:
     lines = session_log(number, session)
-    platform.add_session("demo", session)
+    platform.add_session("demo", session, status={"startTime": LONG_AGO})
     one = await reader(backend, session)
     await until(lambda: platform.streams)
     for line in lines:
@@ -109,7 +117,7 @@ async def test_drops_of_the_stream_lose_and_double_nothing_that_lasts(
     platform: FakePlatform, backend: AmbientBackend, number: str, session: str
 ) -> None:
     lines = session_log(number, session)
-    platform.add_session("demo", session)
+    platform.add_session("demo", session, status={"startTime": LONG_AGO})
     one = await reader(backend, session)
     chance = random.Random(number)  # noqa: S311 - where to cut is no secret
     for line in lines:
@@ -122,6 +130,8 @@ async def test_drops_of_the_stream_lose_and_double_nothing_that_lasts(
     stored = [line.stored for line in lines]
     await until(lambda: lasting(one.events) == lasting(stored))
     await one.close()
+    remaining = iter(stored)
+    assert all(event in remaining for event in one.events)  # each once, and in order
 
 
 @every_log
@@ -129,7 +139,7 @@ async def test_stream_of_a_run_ends_with_its_end_wherever_it_was_cut(
     platform: FakePlatform, backend: AmbientBackend, number: str, session: str
 ) -> None:
     lines = session_log(number, session)
-    platform.add_session("demo", session)
+    platform.add_session("demo", session, status={"startTime": LONG_AGO})
     readers: dict[str, Reader] = {}
     for index, line in enumerate(lines):
         play(platform, session, line)
@@ -146,12 +156,67 @@ async def test_stream_of_a_run_ends_with_its_end_wherever_it_was_cut(
         assert lasting(one.events) == lasting(own)
 
 
+async def test_words_that_were_deleted_while_the_stream_connected_are_not_told_again(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.pace = "open"
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
+    one = await reader(backend)
+    await until(lambda: platform.streams)
+    platform.runner.append("s1", word(run_id, "a"), {"type": "CUSTOM", "runId": run_id}, word(run_id, "b"))
+    await until(lambda: len(one.frames) == 5)
+    platform.drop_streams()
+    await reading(platform)
+
+    async def repeat_what_is_rewritten(request: web.Request) -> web.StreamResponse:
+        lines = list(platform.runner.logs["s1"] or ())
+        platform.runner.finish("s1")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for line in lines:
+            await response.write(b"data: %b\n\n" % line)
+        await asyncio.Event().wait()
+        return response
+
+    platform.next("events", repeat_what_is_rewritten)
+    platform.drop_streams()
+    await until(lambda: any(b"RUN_FINISHED" in event for event in one.events))
+    await reading(platform)
+    assert [event for event in one.events if b"TEXT_MESSAGE" in event] == [encode(word(run_id, one)) for one in "ab"]
+    await one.close()
+
+
+async def test_equal_words_on_both_sides_of_an_event_that_lasts_are_told_once_each(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.pace = "open"
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
+    one = await reader(backend)
+    await until(lambda: platform.streams)
+    platform.runner.append("s1", word(run_id, "a"), {"type": "RUN_ERROR", "runId": "another"})
+    await reading(platform)
+
+    async def say_it_again(request: web.Request) -> web.StreamResponse:
+        answer = await platform._export(request)
+        platform.runner.append("s1", word(run_id, "a"))
+        await until(lambda: len(one.frames) == 6)
+        return answer
+
+    platform.next("export", say_it_again)
+    platform.runner.append("s1", {"type": "RUN_ERROR", "runId": "a third"})
+    await reading(platform)
+    platform.drop_streams()
+    await reading(platform)
+    await one.close()
+    assert one.events.count(encode(word(run_id, "a"))) == 2
+
+
 async def test_client_that_resumes_after_each_event_gets_what_lasts_once(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     [session] = streamed_sessions("03")
     lines = session_log("03", session)
-    platform.add_session("demo", session)
+    platform.add_session("demo", session, status={"startTime": LONG_AGO})
     got: list[bytes] = []
     cursor = None
     for line in lines:
@@ -169,18 +234,33 @@ async def test_readers_with_one_token_share_a_connection(platform: FakePlatform,
     readers = [await reader(backend) for _ in range(5)]
     other = await reader(backend, caller=Caller(token="another", project="demo"))
     await until(lambda: all(one.frames for one in [*readers, other]))
-    await until(lambda: platform.streams)
+    await until(lambda: platform.streams == 2)
     assert platform.operations().count("events") == 2
     for one in [*readers, other]:
         await one.close()
     await until(lambda: not platform.streams)
 
 
+async def test_log_does_not_count_as_followed_while_its_stream_is_cut(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.append("s1", {"type": "RAW"})
+    one = await reader(backend)
+    live = live_logs(backend)
+    await until(lambda: live.summaries(CALLER, "s1") is not None)
+    platform.always("events", failures.error(503, "Away"))
+    platform.drop_streams()
+    await until(lambda: live.summaries(CALLER, "s1") is None)
+    platform._always.clear()
+    await until(lambda: live.summaries(CALLER, "s1") is not None)
+    await one.close()
+
+
 async def test_reader_that_comes_in_the_middle_of_a_run_gets_all_of_it(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.pace = "open"
-    run_id = (await backend.send_message(CALLER, "s1", HELLO)).value.run_id
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
     early = await reader(backend)
     words = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "the ", "runId": run_id, "threadId": "s1"}
     platform.runner.append("s1", words, words)
@@ -197,7 +277,7 @@ async def test_reader_that_comes_in_the_middle_of_a_run_gets_all_of_it(
 
 async def test_compact_stream_of_a_run_has_its_words_joined(platform: FakePlatform, backend: AmbientBackend) -> None:
     platform.runner.pace = "open"
-    run_id = (await backend.send_message(CALLER, "s1", HELLO)).value.run_id
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
     one = await reader(backend, run_id=run_id, format=OutputFormat.COMPACT)
     await until(lambda: platform.streams)
     platform.runner.finish("s1")
@@ -230,6 +310,63 @@ async def test_stream_ends_with_an_error_when_the_token_is_revoked(
         await asyncio.wait_for(one.task, 10)
 
 
+async def test_reader_that_is_ahead_of_the_stream_waits_for_it(platform: FakePlatform, backend: AmbientBackend) -> None:
+    platform.runner.pace = "open"
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
+    first = await reader(backend)
+    await until(lambda: platform.streams)
+    gets = platform.operations().count("get")
+    await until(lambda: platform.operations().count("get") > gets + 4)  # it has caught up
+    listeners, platform.runner.listeners = platform.runner.listeners, {}
+    platform.runner.append("s1", {"type": "CUSTOM", "name": "dropped", "runId": run_id, "threadId": "s1"})
+    stream = await backend.output.stream_session_events(
+        CALLER, "s1", after=None, run_id=run_id, format=OutputFormat.EVENTS
+    )
+    platform.runner.listeners = listeners
+    platform.always("export", failures.error(503, "Away"))
+    second = Reader(stream)
+    exports = platform.operations().count("export")
+    await until(lambda: platform.operations().count("export") > exports + 6)
+    assert not second.task.done()
+    platform._always.clear()
+    platform.runner.finish("s1")
+    await asyncio.wait_for(second.task, 10)
+    assert json.loads(second.events[-1])["type"] == "RUN_FINISHED"
+    await first.close()
+
+
+async def test_words_that_the_stream_brings_late_are_not_told_again_to_who_read_them_in_the_log(
+    platform: FakePlatform, backend: AmbientBackend
+) -> None:
+    platform.runner.pace = "open"
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
+    first = await reader(backend)
+    live = live_logs(backend)
+    await until(lambda: live.summaries(CALLER, "s1") is not None)
+    gets = platform.operations().count("get")
+    await until(lambda: platform.operations().count("get") > gets + 2)  # it has caught up
+    listeners, platform.runner.listeners = platform.runner.listeners, {}
+    platform.runner.append("s1", word(run_id, "a"), word(run_id, "b"))
+    stream = await backend.output.stream_session_events(
+        CALLER, "s1", after=None, run_id=None, format=OutputFormat.EVENTS
+    )
+    platform.always("export", failures.error(503, "Away"))
+    second = Reader(stream)
+    await until(lambda: len(second.frames) == 4)
+    platform.runner.finish("s1")  # the log is rewritten before the other reader has got the words
+    platform._always.clear()
+    await until(lambda: any(b"RUN_FINISHED" in event for event in second.events))
+    platform.runner.listeners = listeners
+    for delta in "ab":
+        for listener in listeners["s1"]:
+            listener(encode(word(run_id, delta)))
+    platform.runner.append("s1", {"type": "CUSTOM", "name": "last"})
+    await until(lambda: all(b"last" in one.events[-1] for one in (first, second)))
+    for one in (first, second):
+        assert [json.loads(event)["delta"] for event in one.events if b"delta" in event] == ["a", "b"]
+        await one.close()
+
+
 async def test_stream_of_a_log_that_was_replaced_ends(platform: FakePlatform, backend: AmbientBackend) -> None:
     platform.runner.append("s1", {"type": "RAW", "n": 1})
     one = await reader(backend)
@@ -255,7 +392,7 @@ async def test_lines_that_the_stream_drops_come_from_the_export(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.pace = "open"
-    run_id = (await backend.send_message(CALLER, "s1", HELLO)).value.run_id
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
     one = await reader(backend, run_id=run_id)
     await until(lambda: platform.streams)
     listeners, platform.runner.listeners = platform.runner.listeners, {}
@@ -272,10 +409,10 @@ async def test_stream_of_a_run_ends_with_an_error_when_its_session_is_deleted(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.pace = "open"
-    run_id = (await backend.send_message(CALLER, "s1", HELLO)).value.run_id
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
     one = await reader(backend, run_id=run_id)
     await until(lambda: one.frames)
-    await backend.delete_session(CALLER, "s1")
+    await backend.sessions.delete_session(CALLER, "s1")
     await asyncio.wait_for(one.task, 10)
     assert json.loads(one.events[-1])["type"] == "RUN_ERROR"
     assert one.frames[-1].cursor is None
@@ -283,13 +420,13 @@ async def test_stream_of_a_run_ends_with_an_error_when_its_session_is_deleted(
 
 async def test_run_goes_on_while_its_session_stops(platform: FakePlatform, backend: AmbientBackend) -> None:
     platform.runner.pace = "open"
-    run_id = (await backend.send_message(CALLER, "s1", HELLO)).value.run_id
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
     one = await reader(backend, run_id=run_id)
     await until(lambda: platform.streams)
     platform.set_phase("demo", "s1", "Stopping")
     before = platform.operations().count("get")
     await until(lambda: platform.operations().count("get") > before + 3)
-    assert (await backend.get_run(CALLER, "s1", run_id)).status is RunStatus.RUNNING
+    assert (await backend.runs.get_run(CALLER, "s1", run_id)).status is RunStatus.RUNNING
     platform.runner.finish("s1")
     await asyncio.wait_for(one.task, 10)
     assert json.loads(one.events[-1])["type"] == "RUN_FINISHED"
@@ -299,8 +436,8 @@ async def test_waiting_reader_learns_the_end_of_a_run_from_the_stream(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
     platform.runner.pace = "open"
-    run_id = (await backend.send_message(CALLER, "s1", HELLO)).value.run_id
-    waiting = asyncio.create_task(backend.get_run(CALLER, "s1", run_id, wait=20))
+    run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
+    waiting = asyncio.create_task(backend.runs.get_run(CALLER, "s1", run_id, wait=20))
     await until(lambda: platform.streams)
     platform.runner.finish("s1")
     assert (await asyncio.wait_for(waiting, 10)).status is RunStatus.COMPLETED

@@ -1,7 +1,7 @@
 """Long logs that are read again: only new events are decoded, and results are as if the whole log were."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -41,19 +41,6 @@ REWRITTEN = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def platform() -> Iterator[FakePlatform]:
-    with FakePlatform() as platform:
-        platform.add_session("demo", "s1")
-        yield platform
-
-
-@pytest.fixture
-async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
-    async with connected(platform.url) as backend:
-        yield backend
-
-
-@pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many events were decoded, batch by batch."""
     counts: list[int] = []
@@ -68,7 +55,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def runs(backend: AmbientBackend) -> list[RunSummary]:
-    return (await backend.list_runs(CALLER, "s1", status=None)).runs
+    return (await backend.runs.list_runs(CALLER, "s1", status=None)).runs
 
 
 @cache
@@ -84,7 +71,7 @@ async def page(
     backend: AmbientBackend, after: int | str, run_id: str | None = None, format: OutputFormat = OutputFormat.EVENTS
 ) -> EventLog:
     wanted = LogPage(after=after if isinstance(after, str) else cursor(after), limit=100)
-    found = await backend.get_session_output(CALLER, "s1", format=format, run_id=run_id, page=wanted)
+    found = await backend.output.get_session_output(CALLER, "s1", format=format, run_id=run_id, page=wanted)
     assert isinstance(found, EventLog)
     return found
 
@@ -229,7 +216,7 @@ async def test_aborted_and_concurrent_reads_do_not_spoil_the_cache(
     platform.runner.logs["s1"] = LINES
     whole = (await uncached(platform))[1]
     for _ in range(2):
-        left = await backend.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
+        left = await backend.output.get_session_output(CALLER, "s1", format=OutputFormat.TRANSCRIPT, run_id=None)
         assert isinstance(left, StreamedBody)
         await anext(left.chunks)
         assert await transcript(backend, CALLER, "s1") == whole

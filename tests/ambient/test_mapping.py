@@ -248,9 +248,10 @@ def test_changed_session_is_not_taken_from_the_cache() -> None:
         assert [session.status for session in got.items] == [status]
 
 
-def test_sessions_without_a_name_are_left_out_of_a_page() -> None:
-    got = page({"items": [{"metadata": {"name": "a.b"}}, {}, "x"]}, limit=20, offset=0)
-    assert [session.id for session in got.items] == ["a.b"]
+def test_sessions_without_a_name_that_a_path_can_have_are_left_out_of_a_page() -> None:
+    names = [{"metadata": {"name": name}} for name in ("a-b", "a.b", "x" * 63, "x" * 64)]
+    got = page({"items": [*names, {}, "x"]}, limit=20, offset=0)
+    assert [session.id for session in got.items] == ["a-b", "x" * 63]
 
 
 @pytest.mark.parametrize("name", [None, "", 7, "../x", "a b", "A", "-a", "a\n", "x" * 254])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,6 +28,7 @@ from tests.support import platform_failures as failures
 from tests.support.output import stored_events, transcript
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
+from tests.support.platform_recordings import session_log, streamed_sessions
 
 TOOL = {"name": "t", "description": "t", "parameters": {"type": "object", "properties": {}}}
 """A tool with all members that the platform's runner requires."""
@@ -36,25 +36,12 @@ TOOL = {"name": "t", "description": "t", "parameters": {"type": "object", "prope
 HELLO = MessageCreate(content="hello")
 
 
-@pytest.fixture
-def platform() -> Iterator[FakePlatform]:
-    with FakePlatform() as platform:
-        platform.add_session("demo", "s1")
-        yield platform
-
-
-@pytest.fixture
-async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
-    async with connected(platform.url) as backend:
-        yield backend
-
-
 def run(**more: Any) -> RunCreate:
     return RunCreate(messages=[RunMessage(role="user", content="hello")], **more)
 
 
 async def runs(backend: AmbientBackend, status: RunStatus | None = None) -> list[RunSummary]:
-    return (await backend.list_runs(CALLER, "s1", status=status)).runs
+    return (await backend.runs.list_runs(CALLER, "s1", status=status)).runs
 
 
 async def events(
@@ -71,7 +58,7 @@ class TestSendMessage:
     async def test_message_is_a_run_on_the_sessions_thread_with_new_ids(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
-        accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+        accepted = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
         sent = platform.last("run").json()
         assert accepted == AcceptedRun(run_id=sent["runId"], thread_id="s1")
         assert UUID(sent["runId"]) != UUID(sent["messages"][0]["id"])
@@ -92,9 +79,9 @@ class TestSendMessage:
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
         with pytest.raises(NotRunning):
-            await backend.send_message(CALLER, "s1", HELLO)
+            await backend.runs.send_message(CALLER, "s1", HELLO)
         with pytest.raises(NotRunning):
-            await backend.create_run(CALLER, "s1", run(run_id=str(uuid4())))
+            await backend.runs.create_run(CALLER, "s1", run(run_id=str(uuid4())))
         assert platform.operations() == ["get", "get"]
 
     @pytest.mark.parametrize("reply", [{}, {"runId": None, "threadId": 7}, {"runId": "", "threadId": ""}])
@@ -102,7 +89,7 @@ class TestSendMessage:
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
         platform.always("run", failures.respond(200, reply))
-        accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+        accepted = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
         assert accepted == AcceptedRun(run_id=platform.last("run").json()["runId"], thread_id="s1")
 
     @pytest.mark.parametrize("reply", [{"runId": "r9", "threadId": "t9"}, {"run_id": "r9", "thread_id": "t9"}])
@@ -110,7 +97,7 @@ class TestSendMessage:
         self, platform: FakePlatform, backend: AmbientBackend, reply: Any
     ) -> None:
         platform.always("run", failures.respond(202, reply))
-        assert (await backend.send_message(CALLER, "s1", HELLO)).value == AcceptedRun(run_id="r9", thread_id="t9")
+        assert (await backend.runs.send_message(CALLER, "s1", HELLO)).value == AcceptedRun(run_id="r9", thread_id="t9")
         assert [one.run_id for one in await runs(backend)] == ["r9"]
 
     @pytest.mark.parametrize(
@@ -121,12 +108,14 @@ class TestSendMessage:
     ) -> None:
         platform.next("run", reaction)
         with pytest.raises(BackendUnavailable):
-            await backend.send_message(CALLER, "s1", HELLO)
+            await backend.runs.send_message(CALLER, "s1", HELLO)
         assert await runs(backend) == []
 
 
 class TestCreateRun:
-    async def test_run_is_passed_on_as_it_was_sent(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_run_is_passed_on_with_all_that_is_for_the_agent_in_its_last_message(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
         run_id = str(uuid4())
         new = RunCreate(
             messages=[RunMessage(role="system", content="Be kind", id="m1"), RunMessage(role="user", content="hi")],
@@ -137,11 +126,11 @@ class TestCreateRun:
             context=[{"value": "c"}],
             forwarded_props={"p": 2},
         )
-        assert (await backend.create_run(CALLER, "s1", new)).value == AcceptedRun(run_id=run_id, thread_id="other")
+        assert (await backend.runs.create_run(CALLER, "s1", new)).value == AcceptedRun(run_id=run_id, thread_id="other")
         sent = platform.last("run").json()
         assert sent["messages"][0] == {"id": "m1", "role": "system", "content": "Be kind"}
         made = str(UUID(sent["messages"][1]["id"]))
-        assert sent["messages"][1] == {"id": made, "role": "user", "content": "hi"}
+        assert sent["messages"][1] == {"id": made, "role": "user", "content": "Be kind\n\nhi"}
         assert (sent["threadId"], sent["state"], sent["tools"]) == ("other", {"a": 1}, [TOOL])
         assert (sent["context"], sent["forwardedProps"]) == ([{"value": "c"}], {"p": 2})
 
@@ -150,29 +139,31 @@ class TestCreateRun:
         self, platform: FakePlatform, backend: AmbientBackend, state: Any
     ) -> None:
         with pytest.raises(NotSupported):
-            await backend.create_run(CALLER, "s1", run(state=state))
+            await backend.runs.create_run(CALLER, "s1", run(state=state))
         assert "run" not in platform.operations()
 
     async def test_tool_keeps_what_it_has(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         whole = {"name": "t", "description": "does", "parameters": {"type": "object"}}
-        await backend.create_run(CALLER, "s1", run(tools=[whole, {"name": "t", "description": "", "parameters": {}}]))
+        await backend.runs.create_run(
+            CALLER, "s1", run(tools=[whole, {"name": "t", "description": "", "parameters": {}}])
+        )
         assert platform.last("run").json()["tools"] == [whole, TOOL]
 
     async def test_known_run_id_is_refused_in_any_spelling(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         run_id = str(uuid4())
-        await backend.create_run(CALLER, "s1", run(run_id=run_id))
+        await backend.runs.create_run(CALLER, "s1", run(run_id=run_id))
         for spelling in (run_id, run_id.upper(), UUID(run_id).hex, f"urn:uuid:{run_id}"):
             with pytest.raises(RunExists):
-                await backend.create_run(CALLER, "s1", run(run_id=spelling))
+                await backend.runs.create_run(CALLER, "s1", run(run_id=spelling))
         assert platform.operations().count("run") == 1
 
     async def test_id_of_a_pending_run_is_refused(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.runner.pace = "wait"
         run_id = str(uuid4())
         results = await asyncio.gather(
-            *(backend.create_run(CALLER, "s1", run(run_id=run_id)) for _ in range(5)), return_exceptions=True
+            *(backend.runs.create_run(CALLER, "s1", run(run_id=run_id)) for _ in range(5)), return_exceptions=True
         )
         assert [type(result) for result in results].count(Idempotent) == 1
         assert [type(result) for result in results].count(RunExists) == 4
@@ -185,13 +176,13 @@ class TestCreateRun:
         new = run(run_id=str(uuid4()))
         for refusal in (BackendError, Forbidden):
             with pytest.raises(refusal):
-                await backend.create_run(CALLER, "s1", new)
-        assert (await backend.create_run(CALLER, "s1", new)).value.run_id == new.run_id
+                await backend.runs.create_run(CALLER, "s1", new)
+        assert (await backend.runs.create_run(CALLER, "s1", new)).value.run_id == new.run_id
 
 
 class TestListRuns:
     async def test_run_is_summarized_from_the_log(self, platform: FakePlatform, backend: AmbientBackend) -> None:
-        accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
+        accepted = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
         (summary,) = await runs(backend)
         assert summary.started_at is not None
         assert summary.finished_at is not None
@@ -206,7 +197,7 @@ class TestListRuns:
             user_message="hello",
             usage=Usage(input_tokens=3, output_tokens=71, total_tokens=74, cached_input_tokens=12, cost_usd=0.06),
         )
-        run = await backend.get_run(CALLER, "s1", accepted.run_id)
+        run = await backend.runs.get_run(CALLER, "s1", accepted.run_id)
         assert run.answer
         assert msgspec.structs.replace(run, answer=None) == summary
 
@@ -214,15 +205,15 @@ class TestListRuns:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.runner.pace = "open"
-        first = (await backend.send_message(CALLER, "s1", HELLO)).value
-        second = (await backend.send_message(CALLER, "s1", MessageCreate(content="again"))).value
+        first = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
+        second = (await backend.runs.send_message(CALLER, "s1", MessageCreate(content="again"))).value
         queued = RunSummary(
             run_id=second.run_id, status=RunStatus.QUEUED, event_count=1, thread_id="s1", user_message="again"
         )
         listed = await runs(backend)
         assert [one.run_id for one in listed] == [first.run_id, second.run_id]
         assert listed[1] == queued
-        assert await backend.get_run(CALLER, "s1", second.run_id) == queued
+        assert await backend.runs.get_run(CALLER, "s1", second.run_id) == queued
         assert await runs(backend, RunStatus.QUEUED) == [queued]
         assert [json.loads(event)["type"] for event in await events(backend, second.run_id)] == ["MESSAGES_SNAPSHOT"]
         platform.runner.finish("s1")
@@ -233,9 +224,9 @@ class TestListRuns:
         self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         platform.runner.pace = "open"
-        await backend.send_message(CALLER, "s1", HELLO)
-        second = (await backend.send_message(CALLER, "s1", HELLO)).value
-        stream = await backend.stream_session_events(
+        await backend.runs.send_message(CALLER, "s1", HELLO)
+        second = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
+        stream = await backend.output.stream_session_events(
             CALLER, "s1", after=None, run_id=second.run_id, format=OutputFormat.EVENTS
         )
         monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
@@ -249,8 +240,8 @@ class TestListRuns:
         self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         platform.runner.pace = "wait"
-        lost = (await backend.send_message(CALLER, "s1", HELLO)).value
-        stream = await backend.stream_session_events(
+        lost = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
+        stream = await backend.output.stream_session_events(
             CALLER, "s1", after=None, run_id=lost.run_id, format=OutputFormat.EVENTS
         )
         monkeypatch.setattr(pending_runs, "GRACE_SECONDS", 0.0)
@@ -263,12 +254,12 @@ class TestListRuns:
     ) -> None:
         for _ in range(2):
             for _ in range(3):
-                await backend.send_message(CALLER, "s1", HELLO)
+                await backend.runs.send_message(CALLER, "s1", HELLO)
             platform.runner.kill("s1")
         assert [run.usage and run.usage.cost_usd for run in await runs(backend)] == [0.06] * 6
 
     async def test_runs_are_filtered_by_status(self, platform: FakePlatform, backend: AmbientBackend) -> None:
-        await backend.send_message(CALLER, "s1", HELLO)
+        await backend.runs.send_message(CALLER, "s1", HELLO)
         platform.runner.append("s1", {"type": "RUN_ERROR", "message": "No", "runId": "r2", "threadId": "s1"})
         assert [one.run_id for one in await runs(backend, RunStatus.ERROR)] == ["r2"]
         assert len(await runs(backend)) == 2
@@ -277,7 +268,7 @@ class TestListRuns:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.runner.pace = "open"
-        await backend.send_message(CALLER, "s1", HELLO)
+        await backend.runs.send_message(CALLER, "s1", HELLO)
         assert [one.status for one in await runs(backend)] == [RunStatus.RUNNING]
         platform.set_phase("demo", "s1", "Stopping")
         platform.settle()
@@ -305,13 +296,48 @@ class TestListRuns:
     async def test_run_is_not_found_when_the_log_does_not_have_it(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
-        await backend.send_message(CALLER, "s1", HELLO)
+        await backend.runs.send_message(CALLER, "s1", HELLO)
         with pytest.raises(RunNotFound):
-            await backend.get_run(CALLER, "s1", "r1")
+            await backend.runs.get_run(CALLER, "s1", "r1")
         with pytest.raises(RunNotFound):
             await events(backend, str(uuid4()))
         platform.runner.append("s1", {"type": "RUN_STARTED", "runId": "not a uuid / at all"})
-        assert (await backend.get_run(CALLER, "s1", "not a uuid / at all")).event_count == 1
+        assert (await backend.runs.get_run(CALLER, "s1", "not a uuid / at all")).event_count == 1
+
+
+class TestErrors:
+    async def test_run_that_failed_in_its_turn_has_the_agent_s_words_as_error(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        [session] = streamed_sessions("08")
+        platform.add_session("demo", session)
+        for line in session_log("08", session):
+            platform.runner.play(session, line.stored, line.live)
+        runs = (await backend.runs.list_runs(CALLER, session, status=RunStatus.ERROR)).runs
+        assert [run.error for run in runs] == [
+            "API Error: 529 overloaded",
+            "partial ",
+            "Runner error: HTTP 500",
+            "SDK message reader died",
+        ]
+
+    @pytest.mark.parametrize(
+        ("message", "error"),
+        [
+            (
+                "Credential refresh failed. Ask an administrator. See http://10.0.0.7:80/x",
+                "Credential refresh failed. Ask an administrator.",
+            ),
+            ("x" * 400, "x" * 299 + "…"),
+            ("Post http://10.0.0.7/: connection refused", "Run failed"),
+        ],
+    )
+    async def test_long_error_is_told_as_far_as_it_may_be(
+        self, platform: FakePlatform, backend: AmbientBackend, message: str, error: str
+    ) -> None:
+        failed = {"type": "RUN_ERROR", "message": message, "runId": "r"}
+        platform.runner.append("s1", {"type": "RUN_STARTED", "runId": "r"}, failed)
+        assert (await backend.runs.get_run(CALLER, "s1", "r")).error == error
 
 
 class TestOutput:
@@ -334,21 +360,21 @@ class TestOutput:
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.runner.rewrites = False
-        await backend.send_message(CALLER, "s1", HELLO)
+        await backend.runs.send_message(CALLER, "s1", HELLO)
         deltas = [json.loads(event) for event in await events(backend, format=OutputFormat.COMPACT)]
         assert [event["delta"] for event in deltas if event["type"] == "TEXT_MESSAGE_CONTENT"] == ["Hello!"]
 
     async def test_transcript_has_the_messages_of_all_runs(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
-        await backend.send_message(CALLER, "s1", HELLO)
+        await backend.runs.send_message(CALLER, "s1", HELLO)
         platform.runner.reply = "Bye!"
-        await backend.send_message(CALLER, "s1", MessageCreate(content="bye"))
-        spoken = [turn for turn in await conversation(backend) if turn[0] in {"user", "assistant"}]
+        await backend.runs.send_message(CALLER, "s1", MessageCreate(content="bye"))
+        spoken = [turn for turn in await conversation(backend) if turn[0] in {"user", "assistant"} and turn[1]]
         assert spoken == [("user", "hello"), ("assistant", "Hello!"), ("user", "bye"), ("assistant", "Bye!")]
 
     async def test_transcript_has_complete_tool_calls(self, backend: AmbientBackend) -> None:
-        await backend.send_message(CALLER, "s1", HELLO)
+        await backend.runs.send_message(CALLER, "s1", HELLO)
         messages = await transcript(backend, CALLER, "s1")
         (call,) = [call for message in messages for call in message.tool_calls or []]
         assert (call.name, call.args, call.status) == ("Bash", '{"command":"ls"}', "completed")
@@ -357,9 +383,9 @@ class TestOutput:
     async def test_output_is_one_run_when_its_id_is_given_in_any_spelling(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
-        first = (await backend.send_message(CALLER, "s1", HELLO)).value
+        first = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
         mine = list(platform.runner.logs["s1"] or [])
-        await backend.send_message(CALLER, "s1", MessageCreate(content="bye"))
+        await backend.runs.send_message(CALLER, "s1", MessageCreate(content="bye"))
         for spelling in (first.run_id, first.run_id.upper(), UUID(first.run_id).hex, f"urn:uuid:{first.run_id}"):
             assert await events(backend, spelling) == mine
         assert ("user", "bye") not in await conversation(backend, first.run_id)
@@ -420,16 +446,16 @@ class TestOutput:
 async def test_session_of_the_same_name_in_another_project_is_out_of_reach(
     platform: FakePlatform, backend: AmbientBackend
 ) -> None:
-    await backend.send_message(CALLER, "s1", HELLO)
+    await backend.runs.send_message(CALLER, "s1", HELLO)
     (summary,) = await runs(backend)
     platform.requests.clear()
     for call in (
-        backend.get_session_output(OTHER_PROJECT, "s1", format=OutputFormat.EVENTS, run_id=None),
-        backend.list_runs(OTHER_PROJECT, "s1", status=None),
-        backend.get_run(OTHER_PROJECT, "s1", summary.run_id),
-        backend.send_message(OTHER_PROJECT, "s1", HELLO),
-        backend.create_run(OTHER_PROJECT, "s1", run(run_id=str(uuid4()))),
-        backend.interrupt_session(OTHER_PROJECT, "s1"),
+        backend.output.get_session_output(OTHER_PROJECT, "s1", format=OutputFormat.EVENTS, run_id=None),
+        backend.runs.list_runs(OTHER_PROJECT, "s1", status=None),
+        backend.runs.get_run(OTHER_PROJECT, "s1", summary.run_id),
+        backend.runs.send_message(OTHER_PROJECT, "s1", HELLO),
+        backend.runs.create_run(OTHER_PROJECT, "s1", run(run_id=str(uuid4()))),
+        backend.runs.interrupt_session(OTHER_PROJECT, "s1"),
     ):
         with pytest.raises(SessionNotFound):
             await call
@@ -438,11 +464,11 @@ async def test_session_of_the_same_name_in_another_project_is_out_of_reach(
 
 async def test_log_of_a_deleted_session_is_not_read(platform: FakePlatform, backend: AmbientBackend) -> None:
     platform.runner.pace = "wait"
-    accepted = (await backend.send_message(CALLER, "s1", HELLO)).value
-    await backend.delete_session(CALLER, "s1")
+    accepted = (await backend.runs.send_message(CALLER, "s1", HELLO)).value
+    await backend.sessions.delete_session(CALLER, "s1")
     with pytest.raises(SessionNotFound):
         await events(backend)
     platform.add_session("demo", "s1")
     platform.runner.logs.clear()
     with pytest.raises(RunNotFound):
-        await backend.get_run(CALLER, "s1", accepted.run_id)
+        await backend.runs.get_run(CALLER, "s1", accepted.run_id)

@@ -1,11 +1,13 @@
 """Sessions on the platform: list, create, read, delete, start and stop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from app.backends.ambient.backend import AmbientBackend
+from app.backends.ambient.pending_runs import STATE_AGE_SECONDS
 from app.errors import (
     AlreadyEnded,
     AlreadyRunning,
@@ -17,8 +19,10 @@ from app.errors import (
     NotSupported,
     SessionNotFound,
     SessionStopping,
+    TooManyLabels,
     UnknownState,
 )
+from app.labels import MAX_LABELS
 from app.models.runs import MessageCreate
 from app.models.sessions import (
     Activity,
@@ -32,8 +36,9 @@ from app.models.sessions import (
     Workflow,
 )
 from tests.support import platform_failures as failures
+from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, OTHER_PROJECT, connected
+from tests.support.platform_backend import CALLER, LONG_AGO, OTHER_PROJECT, Clock, connected, live_logs
 
 
 @pytest.fixture
@@ -42,16 +47,10 @@ def platform() -> Iterator[FakePlatform]:
         yield platform
 
 
-@pytest.fixture
-async def backend(platform: FakePlatform) -> AsyncIterator[AmbientBackend]:
-    async with connected(platform.url) as backend:
-        yield backend
-
-
 class TestListSessions:
     async def listed(self, backend: AmbientBackend, **chosen: Any) -> SessionPage:
         defaults: dict[str, Any] = {"limit": 20, "offset": 0, "search": None, "status": (), "label": ()}
-        return await backend.list_sessions(CALLER, **(defaults | chosen))
+        return await backend.sessions.list_sessions(CALLER, **(defaults | chosen))
 
     async def test_page_and_total_are_the_platforms(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         for number in range(57):
@@ -97,7 +96,7 @@ class TestListSessions:
     ) -> None:
         platform.always("list", failures.respond(200, b'{"items":[{"name":"a"},{"name":1e400}]}'))
         with pytest.raises(BackendUnavailable):
-            await backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=status, label=())
+            await backend.sessions.list_sessions(CALLER, limit=20, offset=0, search=None, status=status, label=())
 
     @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": "x", "totalCount": "y", "hasMore": 1}])
     async def test_page_is_empty_when_the_response_has_no_list(
@@ -121,7 +120,7 @@ class TestCreateSession:
             active_workflow=Workflow(git_url="https://github.com/o/wf", branch="main", path="w"),
             environment_variables={"A": "b"},
         )
-        made = (await backend.create_session(CALLER, new)).value
+        made = (await backend.sessions.create_session(CALLER, new)).value
         assert platform.last("create").json() == {
             "initialPrompt": "Fix the bug",
             "displayName": "Bug fix",
@@ -133,6 +132,7 @@ class TestCreateSession:
         assert made == CreatedSession(
             id=platform.last("get").session,
             status=SessionStatus.PENDING,
+            agent="claude-agent-sdk",
             display_name="Bug fix",
             task="Fix the bug",
             model="claude-sonnet-4-5",
@@ -147,7 +147,7 @@ class TestCreateSession:
     ) -> None:
         platform.model_manifest = True
         with pytest.raises(BackendError, match="Model is not available for this runner type") as raised:
-            await backend.create_session(CALLER, SessionCreate(task="Go"))
+            await backend.sessions.create_session(CALLER, SessionCreate(task="Go"))
         assert raised.value.http_status == 400
         assert platform.last("create").json() == {"initialPrompt": "Go"}
 
@@ -160,7 +160,7 @@ class TestCreateSession:
     ) -> None:
         platform.always("get", reaction)
         new = SessionCreate(task="Go", display_name="N", model="m", repos=[Repo(url="https://x/y")])
-        made = (await backend.create_session(CALLER, new)).value
+        made = (await backend.sessions.create_session(CALLER, new)).value
         (name,) = platform.sessions["demo"]
         assert made == CreatedSession(
             id=name,
@@ -178,21 +178,21 @@ class TestCreateSession:
     ) -> None:
         platform.always("create", failures.respond(201, response))
         with pytest.raises(BackendUnavailable):
-            await backend.create_session(CALLER, SessionCreate(task="Go"))
+            await backend.sessions.create_session(CALLER, SessionCreate(task="Go"))
 
     async def test_create_is_sent_once_when_the_platform_fails(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.always("create", failures.error(500, "Failed to create agentic session"))
         with pytest.raises(BackendError, match="Failed to create agentic session"):
-            await backend.create_session(CALLER, SessionCreate(task="Go"))
-        assert platform.operations() == ["create"]
+            await backend.sessions.create_session(CALLER, SessionCreate(task="Go"))
+        assert platform.operations().count("create") == 1
 
 
 class TestGetSession:
     async def test_session_is_returned_as_it_is_stored(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         resource = platform.add_session("demo", "s1", initialPrompt="Go", repos=[{"url": "https://x/y", "branch": "b"}])
-        assert await backend.get_session(CALLER, "s1") == Session(
+        assert await backend.sessions.get_session(CALLER, "s1") == Session(
             id="s1",
             status=SessionStatus.RUNNING,
             activity=Activity.WORKING,
@@ -204,21 +204,142 @@ class TestGetSession:
 
     async def test_session_without_a_phase_is_pending(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1", phase=None)
-        assert (await backend.get_session(CALLER, "s1")).status is SessionStatus.PENDING
+        assert (await backend.sessions.get_session(CALLER, "s1")).status is SessionStatus.PENDING
 
     async def test_session_is_not_found_when_it_is_in_another_project(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.add_session("demo", "s1")
         with pytest.raises(SessionNotFound, match="Session not found"):
-            await backend.get_session(OTHER_PROJECT, "s1")
+            await backend.sessions.get_session(OTHER_PROJECT, "s1")
 
     async def test_session_not_found_has_our_text_when_the_platform_has_none(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.always("get", failures.respond(404, b"404 page not found", content_type="text/plain"))
         with pytest.raises(SessionNotFound, match=r"Session not found\."):
-            await backend.get_session(CALLER, "s1")
+            await backend.sessions.get_session(CALLER, "s1")
+
+
+class TestActivity:
+    @pytest.fixture
+    def clock(self, platform: FakePlatform) -> Clock:
+        clock = platform.clock = Clock()
+        return clock
+
+    @pytest.fixture
+    async def backend(self, platform: FakePlatform, clock: Clock) -> AsyncIterator[AmbientBackend]:
+        platform.add_session("demo", "s1")
+        platform.runner.append("s1", {"type": "RUN_STARTED", "runId": "r"}, {"type": "RUN_FINISHED", "runId": "r"})
+        self.be_quiet(platform)
+        async with connected(platform.url, clock=clock, poll_interval=0.05) as backend:
+            yield backend
+
+    def be_quiet(self, platform: FakePlatform) -> None:
+        """Let the session have shown no sign of life for long."""
+        platform.sessions["demo"]["s1"]["status"] |= dict.fromkeys(("startTime", "lastActivityTime"), LONG_AGO)
+
+    async def activity(self, backend: AmbientBackend) -> Activity | None:
+        return (await backend.sessions.get_session(CALLER, "s1")).activity
+
+    async def test_log_is_not_read_while_this_server_knows_no_better_than_the_platform(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        assert await self.activity(backend) is Activity.IDLE
+        assert platform.operations() == ["get"]
+
+    async def test_run_that_another_server_has_sent_is_read_in_the_log(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        assert await self.activity(backend) is Activity.IDLE
+        platform.runner.pace = "open"
+        platform.runner.prompt("s1", "hello")
+        assert platform.sessions["demo"]["s1"]["status"]["lastActivityTime"] != LONG_AGO
+        assert await self.activity(backend) is Activity.WORKING
+
+    async def test_run_that_was_just_accepted_or_ended_is_read_in_the_log(
+        self, platform: FakePlatform, backend: AmbientBackend, clock: Clock
+    ) -> None:
+        assert await self.activity(backend) is Activity.IDLE
+        platform.runner.pace = "open"
+        await backend.runs.send_message(CALLER, "s1", MessageCreate(content="hello"))
+        assert await self.activity(backend) is Activity.WORKING
+        clock.now += STATE_AGE_SECONDS + 1
+        exports = platform.operations().count("export")
+        assert await self.activity(backend) is Activity.WORKING
+        assert platform.operations().count("export") == exports
+        platform.runner.finish("s1")
+        assert (await backend.sessions.get_session(CALLER, "s1", wait=20)).activity is Activity.IDLE
+        assert await self.activity(backend) is Activity.IDLE
+        clock.now += STATE_AGE_SECONDS + 1
+        self.be_quiet(platform)
+        exports = platform.operations().count("export")
+        assert await self.activity(backend) is Activity.IDLE
+        assert platform.operations().count("export") == exports
+
+    async def test_run_that_began_before_the_end_of_the_one_before_is_at_work(
+        self, platform: FakePlatform, backend: AmbientBackend, clock: Clock
+    ) -> None:
+        platform.runner.pace = "wait"
+        one, other = [
+            (await backend.runs.send_message(CALLER, "s1", MessageCreate(content="hello"))).value.run_id
+            for _ in range(2)
+        ]
+        for event in (("RUN_STARTED", one), ("RUN_STARTED", other), ("RUN_FINISHED", one)):
+            platform.runner.append("s1", {"type": event[0], "runId": event[1], "threadId": "s1"})
+        clock.now += STATE_AGE_SECONDS + 1
+        assert platform.runner.agent_status("s1") == "idle"
+        assert await self.activity(backend) is Activity.WORKING
+
+    async def test_session_that_is_waited_for_settles_though_the_platform_s_state_is_old(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.append("s1", {"type": "RUN_STARTED", "runId": "of another server"})
+        assert await self.activity(backend) is Activity.WORKING
+        platform.runner.append("s1", {"type": "RUN_FINISHED", "runId": "of another server"})
+        before = len(platform.requests)
+        assert (await backend.sessions.get_session(CALLER, "s1", wait=20)).activity is Activity.IDLE
+        assert platform.operations()[before:].count("get") < 6
+
+    async def test_followed_log_is_not_read_for_the_activity(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.runner.pace = "open"
+        run_id = (await backend.runs.send_message(CALLER, "s1", MessageCreate(content="hello"))).value.run_id
+        waiting = asyncio.create_task(backend.runs.get_run(CALLER, "s1", run_id, wait=20))
+        await asyncio.to_thread(eventually, lambda: live_logs(backend).summaries(CALLER, "s1") is not None)
+        platform.always("export", failures.error(500, "x"))
+        assert await self.activity(backend) is Activity.WORKING
+        platform.runner.finish("s1")
+        await asyncio.wait([waiting])
+
+
+class TestUpdateSession:
+    async def test_half_of_a_change_is_named_in_the_error(
+        self, platform: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        platform.add_session("demo", "s1")
+        platform.always("annotate", failures.error(503, "Try later."))
+        change = SessionUpdate(display_name="New", labels={"a": "b"})
+        with pytest.raises(BackendError) as raised:
+            await backend.sessions.update_session(CALLER, "s1", change)
+        assert raised.value.message == "Try later. Before that was changed: display_name."
+
+    async def test_labels_that_are_there_count(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        session = platform.add_session("demo", "s1")
+        session["metadata"]["annotations"] |= {f"l{number}": "x" for number in range(MAX_LABELS)}
+        await backend.sessions.update_session(CALLER, "s1", SessionUpdate(labels={"l1": "y"}))
+        with pytest.raises(TooManyLabels):
+            await backend.sessions.update_session(CALLER, "s1", SessionUpdate(labels={"new": "y"}))
+        assert len(session["metadata"]["annotations"]) == MAX_LABELS
+
+    async def test_changes_at_the_same_time_are_all_made(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+        session = platform.add_session("demo", "s1")
+        platform.write_seconds = 0.01
+        changes = [SessionUpdate(labels={f"l{number}": "x"}) for number in range(6)]
+        await asyncio.gather(*[backend.sessions.update_session(CALLER, "s1", change) for change in changes])
+        assert len(session["metadata"]["annotations"]) == len(changes)
+        assert platform.conflicts
 
 
 class TestDeleteSession:
@@ -227,10 +348,10 @@ class TestDeleteSession:
         self, platform: FakePlatform, backend: AmbientBackend, phase: str | None
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
-        await backend.delete_session(CALLER, "s1")
+        await backend.sessions.delete_session(CALLER, "s1")
         assert platform.sessions["demo"] == {}
         with pytest.raises(SessionNotFound):
-            await backend.delete_session(CALLER, "s1")
+            await backend.sessions.delete_session(CALLER, "s1")
 
 
 START: list[tuple[str | None, type[ApiError]]] = [
@@ -257,11 +378,11 @@ class TestStartSession:
     ) -> None:
         ended = {"completionTime": "2026-03-09T13:00:00Z", "conditions": [{"type": "Ready", "message": "No"}]}
         platform.add_session("demo", "s1", phase=phase, status=ended, initialPrompt="Go")
-        started = await backend.start_session(CALLER, "s1")
+        started = await backend.sessions.start_session(CALLER, "s1")
         assert (started.status, started.completed_at, started.error) == (SessionStatus.PENDING, None, None)
         assert (started.id, started.task) == ("s1", "Go")
         platform.settle()
-        assert (await backend.get_session(CALLER, "s1")).status is SessionStatus.RUNNING
+        assert (await backend.sessions.get_session(CALLER, "s1")).status is SessionStatus.RUNNING
 
     @pytest.mark.parametrize(("phase", "refusal"), START)
     async def test_start_is_refused_in_other_phases(
@@ -269,21 +390,21 @@ class TestStartSession:
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
         with pytest.raises(refusal):
-            await backend.start_session(CALLER, "s1")
+            await backend.sessions.start_session(CALLER, "s1")
         assert platform.operations() == ["get"]
 
-    async def test_start_is_tried_once_more_after_a_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_start_is_tried_again_after_a_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
         platform.next("start", failures.error(500, "Failed to update session"))
-        assert (await backend.start_session(CALLER, "s1")).status is SessionStatus.PENDING
-        assert platform.operations() == ["get", "start", "start"]
+        assert (await backend.sessions.start_session(CALLER, "s1")).status is SessionStatus.PENDING
+        assert platform.operations().count("start") == 2
 
-    async def test_start_fails_after_a_second_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
+    async def test_start_fails_after_the_fifth_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
         platform.always("start", failures.error(500, "Failed to update session"))
         with pytest.raises(BackendError, match="Failed to update session"):
-            await backend.start_session(CALLER, "s1")
-        assert platform.operations() == ["get", "start", "start"]
+            await backend.sessions.start_session(CALLER, "s1")
+        assert platform.operations().count("start") == 5
 
     @pytest.mark.parametrize(
         "reaction", [failures.error(503, "x"), failures.disconnect, failures.html, failures.redirect]
@@ -294,14 +415,14 @@ class TestStartSession:
         platform.add_session("demo", "s1", phase="Stopped")
         platform.always("start", reaction)
         with pytest.raises((BackendError, BackendUnavailable)):
-            await backend.start_session(CALLER, "s1")
+            await backend.sessions.start_session(CALLER, "s1")
         assert platform.operations() == ["get", "start"]
 
     async def test_session_is_not_found_when_the_project_has_none(
         self, platform: FakePlatform, backend: AmbientBackend
     ) -> None:
         platform.add_session("demo", "s1", phase="Stopped")
-        for transition in (backend.start_session, backend.stop_session):
+        for transition in (backend.sessions.start_session, backend.sessions.stop_session):
             with pytest.raises(SessionNotFound):
                 await transition(OTHER_PROJECT, "s1")
         assert platform.operations() == ["get", "get"]
@@ -313,11 +434,11 @@ class TestStopSession:
         self, platform: FakePlatform, backend: AmbientBackend, phase: str
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
-        assert (await backend.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
-        platform.settle()
-        stopped = await backend.get_session(CALLER, "s1")
-        assert stopped.status is SessionStatus.STOPPED
-        assert stopped.completed_at is not None
+        assert (await backend.sessions.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
+        async with asyncio.timeout(10):
+            while (await backend.sessions.get_session(CALLER, "s1")).status is not SessionStatus.STOPPED:
+                platform.settle()
+        assert (await backend.sessions.get_session(CALLER, "s1")).completed_at is not None
 
     @pytest.mark.parametrize(("phase", "refusal"), STOP)
     async def test_stop_is_refused_in_other_phases(
@@ -325,7 +446,7 @@ class TestStopSession:
     ) -> None:
         platform.add_session("demo", "s1", phase=phase)
         with pytest.raises(refusal):
-            await backend.stop_session(CALLER, "s1")
+            await backend.sessions.stop_session(CALLER, "s1")
         assert platform.operations() == ["get"]
 
     async def test_session_is_not_found_when_it_was_deleted_meanwhile(
@@ -336,37 +457,37 @@ class TestStopSession:
         platform.next("stop", failures.respond(200, gone), failures.error(404, "Session not found"))
         for _ in range(2):
             with pytest.raises(SessionNotFound):
-                await backend.stop_session(CALLER, "s1")
+                await backend.sessions.stop_session(CALLER, "s1")
 
     async def test_stop_is_tried_once_more_after_a_500(self, platform: FakePlatform, backend: AmbientBackend) -> None:
         platform.add_session("demo", "s1")
         platform.next("stop", failures.error(500, "Failed to update session"))
-        assert (await backend.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
+        assert (await backend.sessions.stop_session(CALLER, "s1")).status is SessionStatus.STOPPING
 
 
 async def test_new_session_without_a_phase_refuses_start_stop_and_messages(
     backend: AmbientBackend,
 ) -> None:
-    made = (await backend.create_session(CALLER, SessionCreate(task="Go"))).value
+    made = (await backend.sessions.create_session(CALLER, SessionCreate(task="Go"))).value
     with pytest.raises(UnknownState):
-        await backend.start_session(CALLER, made.id)
+        await backend.sessions.start_session(CALLER, made.id)
     with pytest.raises(UnknownState):
-        await backend.stop_session(CALLER, made.id)
+        await backend.sessions.stop_session(CALLER, made.id)
     with pytest.raises(NotRunning):
-        await backend.send_message(CALLER, made.id, MessageCreate(content="hi"))
+        await backend.runs.send_message(CALLER, made.id, MessageCreate(content="hi"))
 
 
 async def test_session_starts_runs_and_stops_with_an_automatic_platform() -> None:
     with FakePlatform(auto=True) as platform:
         async with connected(platform.url) as backend:
-            made = (await backend.create_session(CALLER, SessionCreate(task="Go"))).value
-            assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
-            (run,) = (await backend.list_runs(CALLER, made.id, status=None)).runs
+            made = (await backend.sessions.create_session(CALLER, SessionCreate(task="Go"))).value
+            assert (await backend.sessions.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
+            (run,) = (await backend.runs.list_runs(CALLER, made.id, status=None)).runs
             assert run.user_message == "Go"
-            await backend.stop_session(CALLER, made.id)
-            assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.STOPPED
-            await backend.start_session(CALLER, made.id)
-            assert (await backend.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
+            await backend.sessions.stop_session(CALLER, made.id)
+            assert (await backend.sessions.get_session(CALLER, made.id)).status is SessionStatus.STOPPED
+            await backend.sessions.start_session(CALLER, made.id)
+            assert (await backend.sessions.get_session(CALLER, made.id)).status is SessionStatus.RUNNING
 
 
 async def test_every_operation_is_a_504_when_the_platform_does_not_respond_in_time(platform: FakePlatform) -> None:
@@ -374,13 +495,13 @@ async def test_every_operation_is_a_504_when_the_platform_does_not_respond_in_ti
         platform.always(operation, failures.hang)
     async with connected(platform.url, timeout=0.2) as backend:
         for call in (
-            backend.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=()),
-            backend.create_session(CALLER, SessionCreate(task="Go")),
-            backend.get_session(CALLER, "s1"),
-            backend.delete_session(CALLER, "s1"),
-            backend.start_session(CALLER, "s1"),
-            backend.interrupt_session(CALLER, "s1"),
-            backend.list_runs(CALLER, "s1", status=None),
+            backend.sessions.list_sessions(CALLER, limit=20, offset=0, search=None, status=(), label=()),
+            backend.sessions.create_session(CALLER, SessionCreate(task="Go")),
+            backend.sessions.get_session(CALLER, "s1"),
+            backend.sessions.delete_session(CALLER, "s1"),
+            backend.sessions.start_session(CALLER, "s1"),
+            backend.runs.interrupt_session(CALLER, "s1"),
+            backend.runs.list_runs(CALLER, "s1", status=None),
         ):
             with pytest.raises(BackendTimeout):
                 await call
@@ -390,7 +511,7 @@ async def test_change_that_meets_other_writers_is_tried_again(platform: FakePlat
     platform.add_session("demo", "s1")
     platform.next("rename", *[failures.error(500, "Failed to update display name")] * 3)
     platform.next("annotate", *[failures.error(500, "Failed to patch session")] * 3)
-    changed = await backend.update_session(CALLER, "s1", SessionUpdate(display_name="New", labels={"a": "b"}))
+    changed = await backend.sessions.update_session(CALLER, "s1", SessionUpdate(display_name="New", labels={"a": "b"}))
     assert (changed.display_name, changed.labels) == ("New", {"a": "b"})
 
 
@@ -410,7 +531,7 @@ async def test_status_has_what_the_platform_is_about_to_do(
 ) -> None:
     resource = platform.add_session("demo", "s1", phase=phase)
     resource["metadata"]["annotations"]["ambient-code.io/desired-phase"] = desired
-    assert (await backend.get_session(CALLER, "s1")).status == status
+    assert (await backend.sessions.get_session(CALLER, "s1")).status == status
 
 
 @pytest.mark.parametrize(
@@ -422,5 +543,5 @@ async def test_text_that_no_container_takes_is_not_supported(
     platform: FakePlatform, backend: AmbientBackend, new: SessionCreate
 ) -> None:
     with pytest.raises(NotSupported):
-        await backend.create_session(CALLER, new)
+        await backend.sessions.create_session(CALLER, new)
     assert platform.operations() == []

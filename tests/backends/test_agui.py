@@ -50,11 +50,11 @@ class TestTheStream:
         ids=["resume", "unknown", "state"],
     )
     def test_what_the_platform_would_drop_is_refused(
-        self, platform: PlatformStage, platform_api: Api, more: dict[str, Any]
+        self, ambient: PlatformStage, ambient_api: Api, more: dict[str, Any]
     ) -> None:
-        session_id = platform.session(platform_api, "running")
+        session_id = ambient.session(ambient_api, "running")
         body = {"threadId": "t", "runId": RUN, "messages": [user("Hello")]} | more
-        answer = platform_api.call("run_agent", session_id, body=body)
+        answer = ambient_api.call("run_agent", session_id, body=body)
         assert answer.error == (422, "not_supported")
 
     def test_what_it_does_not_know_goes_to_the_agent(self, stage: Stage, api: Api, session_id: str) -> None:
@@ -68,7 +68,8 @@ class TestTheStream:
         if stage.name == "embedded":
             sent["resume"] = [{"interruptId": "i", "status": "resolved", "payload": {"approved": True}}]
             sent["extra"] = {"kept": [1, 2.5, None]}
-        message = user([{"type": "text", "text": "Hello"}, {"type": "image", "url": "x"}]) | {"metadata": {"a": 1}}
+        image = [{"type": "image", "url": "x"}] if stage.name == "embedded" else []
+        message = user([{"type": "text", "text": "Hello"}, *image]) | {"metadata": {"a": 1}}
         [started, *_] = run(api, session_id, message, **sent)
         assert {key: started["input"].get(key) for key in sent} == sent
         assert [one["id"] for one in started["input"]["messages"]] == [message["id"]]
@@ -124,13 +125,13 @@ class TestEnds:
             events = [frame.event for frame in stream]
         assert (events[0]["type"], events[-1]["type"]) == ("RUN_STARTED", "RUN_ERROR")
 
-    def test_a_refused_token_ends_the_stream_with_an_error(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
-        platform.platform.runner.pace = "open"
-        with platform_api.run_agent(session_id, messages=[user("Hello")]) as stream:
+    def test_a_refused_token_ends_the_stream_with_an_error(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        ambient.platform.runner.pace = "open"
+        with ambient_api.run_agent(session_id, messages=[user("Hello")]) as stream:
             frames = iter(stream)
             assert next(frames).event["type"] == "RUN_STARTED"
-            platform.platform.always("get", failures.error(401, "Token expired or invalid"))
+            ambient.platform.always("get", failures.error(401, "Token expired or invalid"))
             [end] = [frame.event for frame in frames]
         assert (end["type"], end["code"]) == ("RUN_ERROR", "unauthorized")
 

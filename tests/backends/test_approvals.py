@@ -43,12 +43,15 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
             "run_id": approval["run_id"],
             "status": "pending",
             "message": "Delete notes.txt?",
+            "tool_call_id": approval["tool_call_id"],
             "tool_name": "delete_file",
             "args": {"path": "notes.txt"},
             "response_schema": approval["response_schema"],
             "created_at": approval["created_at"],
         }
         assert approval["response_schema"]["required"] == ["approved"]
+        calls = embedded_api.output(session_id).ok()["messages"][-2]["tool_calls"]
+        assert approval["tool_call_id"] in [call["id"] for call in calls]
         waiting = {"approvals": [approval["id"]]}
         assert embedded_api.get_session(session_id).ok()["waiting_for"] == waiting
         [listed] = [one for one in embedded_api.list_sessions().ok()["items"] if one["id"] == session_id]
@@ -73,7 +76,7 @@ class TestAnAgentThatEndsItsRunWithAQuestion:
     def test_a_file_is_deleted_only_when_that_is_allowed(
         self, embedded: EmbeddedStage, embedded_api: Api, session_id: str
     ) -> None:
-        file = embedded.database.parent / "workspaces" / str(embedded_api.project) / session_id / "notes.txt"
+        file = embedded.directory / "workspaces" / str(embedded_api.project) / session_id / "notes.txt"
         file.write_text("x")
         for number, decision in ((3, "deny"), (5, "allow")):
             approval = ask(embedded_api, session_id, "delete notes.txt")
@@ -239,30 +242,30 @@ class TestAnAgentThatAsksWithinItsRun:
 
 
 class TestAPlatformWhoseAgentAsks:
-    def test_the_run_waits_until_another_one_begins(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
-        run_id = platform.begin_run(platform_api, session_id)
+    def test_the_run_waits_until_another_one_begins(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        run_id = ambient.begin_run(ambient_api, session_id)
         ids = {"threadId": session_id, "runId": run_id}
         outcome = {"type": "interrupt", "interrupts": [{"id": "i1", "reason": "r"}]}
-        platform.platform.runner.append(session_id, {"type": "RUN_FINISHED", "outcome": outcome} | ids)
-        platform.platform.runner.kill(session_id)
-        assert platform_api.get_run(session_id, run_id, wait=60).ok()["status"] == "waiting"
-        following = platform_api.say(session_id, "Go on")
-        run = platform_api.get_run(session_id, run_id).ok()
+        ambient.platform.runner.append(session_id, {"type": "RUN_FINISHED", "outcome": outcome} | ids)
+        ambient.platform.runner.kill(session_id)
+        assert ambient_api.get_run(session_id, run_id, wait=60).ok()["status"] == "waiting"
+        following = ambient_api.say(session_id, "Go on")
+        run = ambient_api.get_run(session_id, run_id).ok()
         assert (run["status"], run["continued_by"]) == ("completed", following["run_id"])
 
 
-class TestAPlatformThatKnowsNoApprovals:
-    def test_it_refuses_what_it_cannot_do(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
+class TestAPlatformThatKnowsOnlyQuestions:
+    def test_it_refuses_what_it_cannot_do(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
         resume = [{"interrupt_id": "i1", "status": "cancelled"}]
         messages = [{"role": "user", "content": "Say hello"}]
         refusals = [
-            platform_api.list_approvals(session_id),
-            platform_api.answer_approval(session_id, "a1", "allow"),
-            platform_api.create_run(session_id, messages=messages, resume=resume),
+            ambient_api.create_run(session_id, messages=messages, resume=resume),
         ]
         assert {refusal.error for refusal in refusals} == {(422, "not_supported")}
-        with platform.nothing_happens(platform_api):
-            refused = platform_api.create_session(task="x", approval_policy="allow")
+        assert ambient_api.list_approvals(session_id).ok() == {"items": []}
+        assert ambient_api.answer_approval(session_id, "a1", "allow").error == (404, "approval_not_found")
+        with ambient.nothing_happens(ambient_api):
+            refused = ambient_api.create_session(task="x", approval_policy="allow")
         assert refused.error == (422, "not_supported")

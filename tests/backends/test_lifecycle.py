@@ -37,23 +37,23 @@ class TestStartSession:
         stage.settle(api, session_id, "running")
         assert api.start_session(session_id).error == (422, "session_already_running")
 
-    def test_a_stopping_session_is_refused(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "stopping")
-        assert platform_api.start_session(session_id).error == (409, "session_stopping")
+    def test_a_stopping_session_is_refused(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "stopping")
+        assert ambient_api.start_session(session_id).error == (409, "session_stopping")
 
-    def test_a_completed_session_is_on_its_way(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "completed")
-        answer = platform_api.start_session(session_id)
+    def test_a_completed_session_is_on_its_way(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "completed")
+        answer = ambient_api.start_session(session_id)
         assert (answer.status, answer.body["status"]) == (202, "pending")
         assert "completed_at" not in answer.body
 
     @pytest.mark.parametrize("phase", [None, "Hibernating"])
     def test_a_session_in_no_known_phase_is_refused(
-        self, platform: PlatformStage, platform_api: Api, phase: str | None
+        self, ambient: PlatformStage, ambient_api: Api, phase: str | None
     ) -> None:
-        session_id = platform.in_phase(platform_api, phase)
-        assert platform_api.start_session(session_id).error == (409, "session_state_unknown")
-        assert platform_api.stop_session(session_id).error == (409, "session_state_unknown")
+        session_id = ambient.in_phase(ambient_api, phase)
+        assert ambient_api.start_session(session_id).error == (409, "session_state_unknown")
+        assert ambient_api.stop_session(session_id).error == (409, "session_state_unknown")
 
 
 class TestStopSession:
@@ -79,14 +79,14 @@ class TestStopSession:
         stage.settle(api, session_id, "stopped")
         assert api.stop_session(session_id).error == (422, "session_already_ended")
 
-    def test_a_stopping_session_may_be_stopped_again(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "stopping")
-        answer = platform_api.stop_session(session_id)
+    def test_a_stopping_session_may_be_stopped_again(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "stopping")
+        answer = ambient_api.stop_session(session_id)
         assert (answer.status, answer.body["status"]) == (202, "stopping")
 
-    def test_a_completed_session_is_refused(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "completed")
-        assert platform_api.stop_session(session_id).error == (422, "session_already_ended")
+    def test_a_completed_session_is_refused(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "completed")
+        assert ambient_api.stop_session(session_id).error == (422, "session_already_ended")
 
     def test_the_conversation_is_kept(self, stage: Stage, api: Api) -> None:
         session_id = stage.session(api, "running")
@@ -129,16 +129,16 @@ class TestInterruptSession:
 
     @pytest.mark.parametrize("status", ["pending", "stopped", "failed"])
     def test_nothing_is_interrupted_where_the_platform_reaches_no_runner(
-        self, platform: PlatformStage, platform_api: Api, status: str
+        self, ambient: PlatformStage, ambient_api: Api, status: str
     ) -> None:
-        session_id = platform.session(platform_api, status)
-        answer = platform_api.interrupt_session(session_id)
+        session_id = ambient.session(ambient_api, status)
+        answer = ambient_api.interrupt_session(session_id)
         assert (answer.status, answer.body) == (200, {"message": SENT, "interrupted": False})
 
-    def test_the_end_is_not_claimed_when_it_is_not_seen(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
-        run_id = platform.begin_run(platform_api, session_id)
-        platform.platform.runner.obeys = False
-        answer = platform_api.interrupt_session(session_id)
+    def test_the_end_is_not_claimed_when_it_is_not_seen(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        run_id = ambient.begin_run(ambient_api, session_id)
+        ambient.platform.runner.obeys = False
+        answer = ambient_api.interrupt_session(session_id)
         assert (answer.status, answer.body) == (200, {"message": SENT, "interrupted": None})
-        assert platform_api.get_run(session_id, run_id).ok()["status"] == "running"
+        assert ambient_api.get_run(session_id, run_id).ok()["status"] == "running"

@@ -4,11 +4,9 @@ import re
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from tests.support import platform_failures as failures
 from tests.support.api import Api
-from tests.support.deadline import eventually
 from tests.support.stage import EmbeddedStage, PlatformStage, Stage
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (session|git|agent|run [0-9a-f-]{36}): .+")
@@ -57,11 +55,9 @@ class TestEmbedded:
 
     def test_it_goes_with_the_session(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
-        files = embedded.database.parent / "logs" / str(embedded_api.project)
-        assert [path.name for path in files.iterdir()] == [f"{session_id}.log"]
+        assert embedded_api.logs(session_id)
         embedded_api.delete_session(session_id).ok()
         assert embedded_api.call("get_session_logs", session_id).error == (404, "session_not_found")
-        eventually(lambda: list(files.iterdir()), lambda left: left == [])
 
     def test_another_project_does_not_see_it(self, embedded: EmbeddedStage, embedded_api: Api) -> None:
         session_id = embedded.session(embedded_api, "running")
@@ -70,33 +66,47 @@ class TestEmbedded:
 
 
 class TestPlatform:
-    def test_a_platform_without_logs_says_so(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
-        assert platform_api.call("get_session_logs", session_id).error == (422, "not_supported")
+    def test_a_platform_that_tells_nothing_of_pods_says_so(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        ambient.platform.next("pod_events", failures.respond(404, b"404 page not found", content_type="text/plain"))
+        assert ambient_api.call("get_session_logs", session_id).error == (422, "not_supported")
 
-    def test_what_the_platform_has_is_passed_through(self, platform: PlatformStage, platform_api: Api) -> None:
-        async def logs(request: web.Request) -> web.StreamResponse:
-            count = int(request.query["tailLines"])
-            return web.Response(text="".join(f"line {number} ü\n" for number in range(count)))
+    def test_the_lines_are_the_events_of_the_pod(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        assert ambient_api.logs(session_id) == []
+        scheduled = {
+            "type": "Normal",
+            "reason": "Scheduled",
+            "message": "Assigned",
+            "timestamp": "2026-11-29T18:19:30Z",
+        }
+        failed = {
+            "type": "Warning",
+            "reason": "Failed",
+            "message": "No such\nimage",
+            "timestamp": "2026-11-29T18:19:31Z",
+        }
+        ambient.platform.pod_events[session_id] = [scheduled | {"count": 1}, failed | {"count": 3}]
+        lines = [
+            "2026-11-29T18:19:30Z Normal Scheduled: Assigned",
+            "2026-11-29T18:19:31Z Warning Failed: No such image (3 times)",
+        ]
+        assert ambient_api.logs(session_id) == lines
+        assert ambient_api.logs(session_id, tail=1) == lines[-1:]
 
-        session_id = platform.session(platform_api, "running")
-        platform.platform.always("logs", logs)
-        assert platform_api.logs(session_id, tail=2) == ["line 0 ü", "line 1 ü"]
-        assert len(platform_api.logs(session_id)) == 1000
-
-    def test_the_session_is_looked_for_first(self, platform: PlatformStage, platform_api: Api) -> None:
-        assert platform_api.call("get_session_logs", "s1").error == (404, "session_not_found")
-        assert "logs" not in platform.platform.operations()[-1:]
+    def test_the_session_is_looked_for_first(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        assert ambient_api.call("get_session_logs", "s1").error == (404, "session_not_found")
+        assert "pod_events" not in ambient.platform.operations()[-1:]
 
     @pytest.mark.parametrize(("status", "said"), [(403, (403, "forbidden")), (500, (500, "backend_error"))])
     def test_a_refusal_keeps_its_status(
-        self, platform: PlatformStage, platform_api: Api, status: int, said: tuple[int, str]
+        self, ambient: PlatformStage, ambient_api: Api, status: int, said: tuple[int, str]
     ) -> None:
-        session_id = platform.session(platform_api, "running")
-        platform.platform.next("logs", failures.error(status, "No"))
-        assert platform_api.call("get_session_logs", session_id).error == said
+        session_id = ambient.session(ambient_api, "running")
+        ambient.platform.next("pod_events", failures.error(status, "No"))
+        assert ambient_api.call("get_session_logs", session_id).error == said
 
-    def test_a_page_is_no_log(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
-        platform.platform.next("logs", failures.html)
-        assert platform_api.call("get_session_logs", session_id).error == (502, "backend_unavailable")
+    def test_a_page_is_no_log(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        ambient.platform.next("pod_events", failures.html)
+        assert ambient_api.call("get_session_logs", session_id).error == (502, "backend_unavailable")

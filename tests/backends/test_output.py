@@ -96,16 +96,16 @@ class TestEvents:
             "exact": 100.0,
         }
 
-    def test_unknown_events_pass_through_byte_for_byte(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
+    def test_unknown_events_pass_through_byte_for_byte(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
         run_id = str(uuid4())
         strange = b'{"zz" : 12345678901234567890, "type":"NEVER_SEEN","runId":"%b","x":1.50e3,"a":"\\u00e9/"}' % (
             run_id.encode()
         )
-        platform.platform.runner.append(session_id, strange, b"17", b'"text"', b"null")
+        ambient.platform.runner.append(session_id, strange, b"17", b'"text"', b"null")
         for format in ("events", "compact"):
-            assert strange in platform_api.output(session_id, format=format).content
-            only = platform_api.output(session_id, format=format, run_id=run_id)
+            assert strange in ambient_api.output(session_id, format=format).content
+            only = ambient_api.output(session_id, format=format, run_id=run_id)
             assert only.content.endswith(b'"events":[%b]}' % strange)
 
 
@@ -191,17 +191,15 @@ class TestPages:
         unknown = api.output(session_id, format=format, after="0", run_id=str(uuid4()))
         assert unknown.error == (404, "run_not_found")
 
-    def test_a_page_ends_before_a_mebibyte_but_holds_one_event(
-        self, platform: PlatformStage, platform_api: Api
-    ) -> None:
-        session_id = platform.session(platform_api, "stopped")
+    def test_a_page_ends_before_a_mebibyte_but_holds_one_event(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "stopped")
         for size in (2**20, 2**19, 2**18):
-            platform.platform.runner.append(session_id, {"type": "CUSTOM", "value": "x" * size})
-        first = platform_api.output(session_id, format="events", after="0").ok()
-        second = platform_api.output(session_id, format="events", after=first["next_after"]).ok()
+            ambient.platform.runner.append(session_id, {"type": "CUSTOM", "value": "x" * size})
+        first = ambient_api.output(session_id, format="events", after="0").ok()
+        second = ambient_api.output(session_id, format="events", after=first["next_after"]).ok()
         assert [len(page["events"]) for page in (first, second)] == [1, 2]
         assert "next_after" not in second
-        assert len(platform_api.output(session_id, format="events").ok()["events"]) == 3
+        assert len(ambient_api.output(session_id, format="events").ok()["events"]) == 3
 
 
 class TestEveryFormat:

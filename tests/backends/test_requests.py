@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from app.conform.contract import Contract
 from app.models.caller import Role
-from tests.support.api import Api, Contract
+from tests.support.api import Api
 from tests.support.stage import PlatformStage, Stage
 
 RUN = "0a3f9c52-5b1e-4a57-9d0c-6a5f5f5b7c11"
@@ -30,7 +31,15 @@ OPERATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "get_session_output": (("s1",), None),
     "stream_session_events": (("s1",), None),
     "get_session_logs": (("s1",), None),
+    "list_workspace_files": (("s1",), None),
+    "read_workspace_file": (("s1",), None),
+    "write_workspace_file": (("s1",), None),
+    "get_workspace_archive": (("s1",), None),
+    "get_workspace_diff": (("s1",), None),
+    "get_workspace_patch": (("s1",), None),
+    "push_workspace": (("s1",), {"branch": "work"}),
     "whoami": ((), None),
+    "list_agents": ((), None),
 }
 """A valid request of each operation, for a session that does not exist."""
 
@@ -45,6 +54,7 @@ READS = [
 ]
 BAD_NAMES = ["-", "a-", "-a", "A", "a.b", "a_b", "a b", "a\n", "ü", "a/b", "x" * 64, "a\x00", "%"]
 OF_A_SESSION = [name for name, (path, _) in OPERATIONS.items() if path]
+CHANGING = [name for name in OPERATIONS if name.partition("_")[0] not in {"get", "list", "read", "stream", "whoami"}]
 every_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
@@ -161,6 +171,33 @@ class TestTokens:
                 spaced = {"Authorization": "Bearer a b", **forwarded}
                 assert nobody.call("list_sessions", headers=spaced).error == (401, "unauthorized")
 
+    @pytest.mark.parametrize("operation", CHANGING)
+    @pytest.mark.parametrize(
+        "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+    )
+    def test_a_page_elsewhere_changes_nothing_with_the_forwarded_token(
+        self, stage: Stage, api: Api, operation: str, headers: dict[str, str]
+    ) -> None:
+        forwarded = {"X-Forwarded-Access-Token": str(api.token), **headers}
+        with stage.nothing_happens(api), api.as_(project=api.project) as nobody:
+            assert request(nobody, operation, headers=forwarded).error == (403, "origin_not_allowed")
+
+    @pytest.mark.parametrize("origin", ["http://localhost:3000", "the server's own", None])
+    def test_our_pages_and_those_that_are_listed_change_things_with_the_forwarded_token(
+        self, stage: Stage, api: Api, origin: str | None
+    ) -> None:
+        session_id = stage.session(api, "running")
+        headers = {"X-Forwarded-Access-Token": str(api.token)}
+        if origin:
+            headers["Origin"] = api.url if origin == "the server's own" else origin
+        with api.as_(project=api.project) as nobody:
+            assert nobody.call("interrupt_session", session_id, headers=headers).status == 200
+
+    def test_pages_elsewhere_may_do_what_their_own_token_permits(self, stage: Stage, api: Api) -> None:
+        session_id = stage.session(api, "running")
+        headers = {"Origin": "https://evil.example"}
+        assert api.call("interrupt_session", session_id, headers=headers).status == 200
+
     @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
     def test_the_scheme_is_read_in_any_case(self, api: Api, scheme: str) -> None:
         assert api.call("list_sessions", headers={"Authorization": f"{scheme} {api.token}"}).status == 200
@@ -216,15 +253,15 @@ class TestRequestIds:
 
     @every_operation
     def test_every_call_of_the_platform_carries_it(
-        self, platform: PlatformStage, platform_api: Api, operation: str
+        self, ambient: PlatformStage, ambient_api: Api, operation: str
     ) -> None:
-        before = len(platform.platform.requests)
-        request(platform_api, operation, headers={"X-Request-ID": "mine-1"})
-        calls = platform.platform.requests[before:]
+        before = len(ambient.platform.requests)
+        request(ambient_api, operation, headers={"X-Request-ID": "mine-1"})
+        calls = ambient.platform.requests[before:]
         assert calls
         assert {call.headers["x-request-id"] for call in calls} == {"mine-1"}
-        assert {call.headers["authorization"] for call in calls} == {f"Bearer {platform_api.token}"}
-        assert {call.project for call in calls} == {platform_api.project}
+        assert {call.headers["authorization"] for call in calls} == {f"Bearer {ambient_api.token}"}
+        assert {call.project for call in calls} == {ambient_api.project}
 
 
 class TestBodies:

@@ -95,11 +95,11 @@ class TestLabels:
             answer = api.list_sessions(label=label)
         assert (answer.error, answer.faults) == ((400, "invalid_request"), ["query.label[0]"])
 
-    def test_the_platforms_own_annotations_are_no_labels(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running", labels={"team": "shop"})
-        annotations = platform.platform.sessions[str(platform_api.project)][session_id]["metadata"]["annotations"]
+    def test_the_platforms_own_annotations_are_no_labels(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running", labels={"team": "shop"})
+        annotations = ambient.platform.sessions[str(ambient_api.project)][session_id]["metadata"]["annotations"]
         annotations |= {"ambient-code.io/desired-phase": "Running", "note": "two words", "wrong": 7}
-        assert platform_api.get_session(session_id).ok()["labels"] == {"team": "shop"}
+        assert ambient_api.get_session(session_id).ok()["labels"] == {"team": "shop"}
 
 
 class TestParents:
@@ -117,9 +117,9 @@ class TestParents:
             assert (answer.error, answer.faults) == ((400, "invalid_request"), ["body.parent_session_id"])
         assert api.list_sessions().ok()["total"] == 0
 
-    def test_a_parent_that_cannot_be_read_fails_as_it_fails(self, platform: PlatformStage, platform_api: Api) -> None:
-        platform.platform.next("get", failures.error(403, "Unauthorized"))
-        answer = platform_api.create_session(task="x", parent_session_id="s1")
+    def test_a_parent_that_cannot_be_read_fails_as_it_fails(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        ambient.platform.next("get", failures.error(403, "Unauthorized"))
+        answer = ambient_api.create_session(task="x", parent_session_id="s1")
         assert answer.error == (403, "forbidden")
 
     @pytest.mark.parametrize("parent", ["A", "-a", "x" * 64, "a/b", 7])
@@ -243,49 +243,49 @@ class TestUpdateOnTheEmbeddedBackend:
 
 
 class TestUpdateOnThePlatform:
-    def test_labels_limit_and_parent_are_sent_in_its_words(self, platform: PlatformStage, platform_api: Api) -> None:
-        parent = platform.session(platform_api, "running")
-        platform_api.create_session(task="x", labels={"a": "1"}, timeout_seconds=60, parent_session_id=parent).ok()
-        assert platform.platform.last("create").json() == {
+    def test_labels_limit_and_parent_are_sent_in_its_words(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        parent = ambient.session(ambient_api, "running")
+        ambient_api.create_session(task="x", labels={"a": "1"}, timeout_seconds=60, parent_session_id=parent).ok()
+        assert ambient.platform.last("create").json() == {
             "initialPrompt": "x",
             "annotations": {"a": "1"},
             "timeout": 60,
             "parent_session_id": parent,
         }
 
-    def test_each_change_goes_to_its_endpoint(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "stopped")
-        before = len(platform.platform.requests)
-        platform_api.update_session(session_id, display_name="New", labels={"a": "1"}).ok()
-        asked = platform.platform.requests[before:]
-        assert [request.operation for request in asked] == ["rename", "annotate", "get"]
-        assert asked[0].json() == {"displayName": "New"}
-        assert asked[1].json() == {"metadata": {"annotations": {"a": "1"}}}
-        platform_api.update_session(session_id, display_name="Newer", timeout_seconds=60).ok()
-        assert platform.platform.last("update").json() == {"timeout": 60, "displayName": "Newer"}
+    def test_each_change_goes_to_its_endpoint(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "stopped")
+        before = len(ambient.platform.requests)
+        ambient_api.update_session(session_id, display_name="New", labels={"a": "1"}).ok()
+        asked = ambient.platform.requests[before:]
+        assert [request.operation for request in asked] == ["get", "rename", "annotate", "get"]
+        assert asked[1].json() == {"displayName": "New"}
+        assert asked[2].json() == {"metadata": {"annotations": {"a": "1"}}}
+        ambient_api.update_session(session_id, display_name="Newer", timeout_seconds=60).ok()
+        assert ambient.platform.last("update").json() == {"timeout": 60, "displayName": "Newer"}
 
-    def test_a_limit_that_is_not_told_reads_as_absent(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "stopped", timeout_seconds=60)
-        assert "timeout_seconds" not in platform_api.get_session(session_id).ok()
-        platform.platform.sessions[str(platform_api.project)][session_id]["spec"]["timeout"] = 60
-        assert platform_api.get_session(session_id).ok()["timeout_seconds"] == 60
+    def test_a_limit_that_is_not_told_reads_as_absent(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "stopped", timeout_seconds=60)
+        assert "timeout_seconds" not in ambient_api.get_session(session_id).ok()
+        ambient.platform.sessions[str(ambient_api.project)][session_id]["spec"]["timeout"] = 60
+        assert ambient_api.get_session(session_id).ok()["timeout_seconds"] == 60
 
-    def test_the_limit_of_a_running_session_stays(self, platform: PlatformStage, platform_api: Api) -> None:
-        session_id = platform.session(platform_api, "running")
-        answer = platform_api.update_session(session_id, timeout_seconds=60, labels={"a": "1"})
+    def test_the_limit_of_a_running_session_stays(self, ambient: PlatformStage, ambient_api: Api) -> None:
+        session_id = ambient.session(ambient_api, "running")
+        answer = ambient_api.update_session(session_id, timeout_seconds=60, labels={"a": "1"})
         assert answer.error == (409, "session_running")
-        assert "labels" not in platform_api.get_session(session_id).ok()
+        assert "labels" not in ambient_api.get_session(session_id).ok()
 
     @pytest.mark.parametrize(
         "body",
         [{"labels": {"a": None}}, {"remove_labels": ["a"]}, {"display_name": "x" * 51}, {"display_name": "a\nb"}],
     )
     def test_what_it_cannot_do_is_not_supported(
-        self, platform: PlatformStage, platform_api: Api, body: dict[str, Any]
+        self, ambient: PlatformStage, ambient_api: Api, body: dict[str, Any]
     ) -> None:
-        session_id = platform.session(platform_api, "running")
-        with platform.nothing_happens(platform_api):
-            answer = platform_api.update_session(session_id, **body)
+        session_id = ambient.session(ambient_api, "running")
+        with ambient.nothing_happens(ambient_api):
+            answer = ambient_api.update_session(session_id, **body)
         assert answer.error == (422, "not_supported")
 
     @pytest.mark.parametrize("operation", ["rename", "annotate", "update"])
@@ -301,17 +301,17 @@ class TestUpdateOnThePlatform:
     )
     def test_a_failure_of_the_platform_is_told(
         self,
-        platform: PlatformStage,
-        platform_api: Api,
+        ambient: PlatformStage,
+        ambient_api: Api,
         operation: str,
         reaction: failures.Reaction,
         error: tuple[int, str],
     ) -> None:
-        session_id = platform.session(platform_api, "stopped")
-        platform.platform.always(operation, reaction)
+        session_id = ambient.session(ambient_api, "stopped")
+        ambient.platform.always(operation, reaction)
         changes: dict[str, dict[str, Any]] = {
             "rename": {"display_name": "New"},
             "annotate": {"labels": {"a": "1"}},
             "update": {"timeout_seconds": 60},
         }
-        assert platform_api.update_session(session_id, **changes[operation]).error == error
+        assert ambient_api.update_session(session_id, **changes[operation]).error == error

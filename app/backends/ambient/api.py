@@ -1,41 +1,69 @@
-"""The platform's HTTP API: one method for each endpoint, with a metric and a trace span for each call."""
+"""The platform's HTTP API: one method for each endpoint."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import lru_cache, partial
 from http import HTTPMethod, HTTPStatus
 from random import random
-from time import perf_counter
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from secrets import token_hex
+from typing import Any
 from urllib.parse import quote, urlencode
 
-import msgspec
-import structlog
-
 from app.backends.ambient import mapping
-from app.backends.ambient.errors import error_for, safe_text, translate_errors
-from app.backends.ambient.resources import Page, Resource, reader
-from app.errors import ApiError, BackendTimeout, BackendUnavailable, NotSupported, SessionNotFound, SessionRunning
-from app.httpclient.client import HttpClient, Response
+from app.backends.ambient.calls import PlatformCalls, decode, error_text, expect, found, read_object
+from app.backends.ambient.resources import (
+    File,
+    Files,
+    Model,
+    Models,
+    Page,
+    PodEvent,
+    PodEvents,
+    Resource,
+    RunnerType,
+    RunnerTypes,
+    reader,
+)
+from app.errors import (
+    BackendTimeout,
+    BackendUnavailable,
+    Forbidden,
+    NotReady,
+    NotSupported,
+    SessionNotFound,
+    SessionRunning,
+    Unauthorized,
+    WorkspaceFileNotFound,
+    WorkspaceNotReady,
+)
+from app.httpclient.client import Response
 from app.lifecycle import Action
 from app.models.caller import Caller
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
-T = TypeVar("T")
-
-_SUCCESS = range(200, 300)
-_OK = (HTTPStatus.OK,)
 _CONFLICT_PAUSES = (0.03, 0.06, 0.12, 0.25)  # seconds before a write is tried again
+_PLATFORM_REFUSALS = frozenset({"User token required", "Invalid or missing token", "Token expired or invalid"})
+_NOBODY = Caller("nobody", "none")
+_NOT_DELETED = "Failed to delete agentic session"
+_ANSWERS = (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_NO_REVIEW = "Failed to perform access review"
 
 _quote = lru_cache(maxsize=4096)(partial(quote, safe=""))
 _read_session = reader(Resource)
 _read_page = reader(Page)
+_read_runner_types = reader(RunnerTypes)
+_read_models = reader(Models)
+_read_pod_events = reader(PodEvents)
+_read_files = reader(Files)
+
+
+RUNNER_IS_GONE = "The session's runner, which has the files, cannot be reached."
+SECOND_GENERATION = (
+    "BACKEND_URL is the platform's second generation (ambient-api-server), whose API this server does not speak; "
+    "it must be the platform's backend"
+)
 
 
 class PlatformApi:
@@ -49,23 +77,35 @@ class PlatformApi:
     def __init__(
         self, url: str, timeout: float, observe: Observe | None = None, tracing: Tracing | None = None
     ) -> None:
-        self._client = HttpClient(url, timeout)
-        self._observe: Observe = observe or (lambda _operation, _seconds, _outcome: None)
-        self._tracing = tracing
+        self._calls = PlatformCalls(url, timeout, observe, tracing)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self._calls.close()
+
+    @property
+    def gone_at(self) -> int:
+        """Return when, in ms, the platform's backend was last found not to run; 0 if it never was."""
+        return self._calls.gone_at
 
     # Endpoints
 
     async def health(self) -> None:
-        """GET /health, which needs no token; `BackendUnavailable` unless the platform is healthy."""
+        """GET /health; `BackendUnavailable` unless the platform is healthy and reaches Kubernetes.
+
+        For that a token is sent which nobody has: Kubernetes refuses it. The platform's own health knows nothing of it.
+        `NotReady` if this is the platform's second generation, which has another API.
+        """
         try:
-            response = await self._call("health", HTTPMethod.GET, None, "/health")
+            healthy = await self._calls.send("health", HTTPMethod.GET, None, "/health")
+            access = await self._calls.send("access", HTTPMethod.GET, _NOBODY, f"{_project(_NOBODY.project)}/access")
+            if access.status != HTTPStatus.UNAUTHORIZED:
+                later = await self._calls.send("second_generation", HTTPMethod.GET, None, "/api/ambient")
+                if later.status in _ANSWERS:
+                    raise NotReady(SECOND_GENERATION)
         except BackendTimeout as error:
             raise BackendUnavailable from error
-        if response.status != HTTPStatus.OK:
+        if healthy.status != HTTPStatus.OK or access.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BackendUnavailable
 
     async def list_sessions(self, caller: Caller, limit: int, offset: int, search: str | None) -> Page:
@@ -73,56 +113,86 @@ class PlatformApi:
         query: dict[str, str | int] = {"limit": limit, "offset": offset}
         if search:
             query["search"] = search
-        target = f"{_sessions(caller)}?{urlencode(query)}"
-        return _decode(await self._call("list_sessions", HTTPMethod.GET, caller, target), _read_page)
+        response = await self._calls.send(
+            "list_sessions", HTTPMethod.GET, caller, f"{_sessions(caller)}?{urlencode(query)}"
+        )
+        await self._explain_read(caller, response)
+        return decode(response, _read_page)
+
+    async def runner_types(self, caller: Caller) -> list[RunnerType]:
+        """GET the types of runners that the project may use; `NotSupported` if the platform has only one."""
+        target = f"{_project(caller.project)}/runner-types"
+        response = await self._calls.send("runner_types", HTTPMethod.GET, caller, target)
+        if response.status == HTTPStatus.NOT_FOUND:
+            raise NotSupported
+        return decode(response, lambda body: _read_runner_types(b'{"items":%b}' % body)).items or []
+
+    async def models(self, caller: Caller) -> list[Model]:
+        """GET the models that the project may use; none if the platform does not name them."""
+        target = f"{_project(caller.project)}/models"
+        response = await self._calls.send("models", HTTPMethod.GET, caller, target)
+        if response.status == HTTPStatus.NOT_FOUND:
+            return []
+        return decode(response, _read_models).models or []
 
     async def create_session(self, caller: Caller, body: dict[str, Any]) -> str:
         """POST a session and return its name."""
-        response = await self._call("create_session", HTTPMethod.POST, caller, _sessions(caller), body)
-        name = mapping.created_name(_decode(response, _read_session, (HTTPStatus.OK, HTTPStatus.CREATED)))
+        response = await self._calls.send("create_session", HTTPMethod.POST, caller, _sessions(caller), body)
+        await self._explain_write(caller, response)
+        name = mapping.created_name(decode(response, _read_session, (HTTPStatus.OK, HTTPStatus.CREATED)))
         if name is None:
             raise BackendUnavailable
         return name
 
     async def get_session(self, caller: Caller, session_id: str) -> Resource:
         """GET a session; `SessionNotFound`."""
-        response = await self._call("get_session", HTTPMethod.GET, caller, _sessions(caller, session_id))
-        return _decode(_found(response), _read_session)
+        response = await self._calls.send("get_session", HTTPMethod.GET, caller, _sessions(caller, session_id))
+        await self._explain_read(caller, response)
+        return decode(found(response), _read_session)
 
     async def update_spec(self, caller: Caller, session_id: str, spec: dict[str, Any]) -> None:
         """PUT parts of a session's specification; `SessionRunning` in phases in which the platform refuses that."""
         response = await self._write("update_session", HTTPMethod.PUT, caller, _sessions(caller, session_id), spec)
         if response.status == HTTPStatus.CONFLICT:
             raise SessionRunning
-        _object(_found(response))
+        read_object(found(response))
+
+    async def switch_model(self, caller: Caller, session_id: str, model: str) -> None:
+        """POST another model for a running session; `NotSupported` in other phases and while its agent works."""
+        target = _sessions(caller, session_id, "model")
+        response = await self._write("switch_model", HTTPMethod.POST, caller, target, {"model": model})
+        if response.status in {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            raise NotSupported("The platform changes the model only while the session runs and its agent is idle.")
+        read_object(found(response))
 
     async def rename(self, caller: Caller, session_id: str, display_name: str) -> None:
         """PUT a display name, in any phase."""
         target = _sessions(caller, session_id, "displayname")
         body = {"displayName": display_name}
-        _object(_found(await self._write("rename_session", HTTPMethod.PUT, caller, target, body)))
+        read_object(found(await self._write("rename_session", HTTPMethod.PUT, caller, target, body)))
 
     async def annotate(self, caller: Caller, session_id: str, annotations: dict[str, str]) -> None:
         """PATCH annotations, in any phase; others stay as they are."""
         target = _sessions(caller, session_id)
         body = {"metadata": {"annotations": annotations}}
-        _object(_found(await self._write("annotate_session", HTTPMethod.PATCH, caller, target, body)))
+        read_object(found(await self._write("annotate_session", HTTPMethod.PATCH, caller, target, body)))
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
-        """DELETE a session, in any phase."""
-        response = await self._call("delete_session", HTTPMethod.DELETE, caller, _sessions(caller, session_id))
-        _expect(_found(response), (HTTPStatus.NO_CONTENT,))
+        """DELETE a session, in any phase. That meets no conflicts, so what fails again is refused."""
+        target = _sessions(caller, session_id)
+        response = await self._calls.send("delete_session", HTTPMethod.DELETE, caller, target)
+        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            await self._explain_write(caller, response)
+            response = await self._calls.send("delete_session", HTTPMethod.DELETE, caller, target)
+            if response.status == HTTPStatus.INTERNAL_SERVER_ERROR and error_text(response) == _NOT_DELETED:
+                raise Forbidden
+        expect(found(response), (HTTPStatus.NO_CONTENT,))
 
     async def transition(self, caller: Caller, session_id: str, action: Action) -> Resource:
-        """POST start or stop and return the session as it was before.
-
-        A 500 is tried once more: the platform sends it when its operator wrote the session at the same time.
-        """
-        operation, target = f"{action}_session", _sessions(caller, session_id, action)
-        response = await self._call(operation, HTTPMethod.POST, caller, target)
-        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            response = await self._call(operation, HTTPMethod.POST, caller, target)
-        before = _decode(_found(response), _read_session, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
+        """POST start or stop and return the session as it was before."""
+        target = _sessions(caller, session_id, action)
+        response = await self._write(f"{action}_session", HTTPMethod.POST, caller, target)
+        before = decode(found(response), _read_session, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
         if mapping.name(before) is None and before.message is not None:
             # 200 "Session no longer exists (already deleted)", without a session.
             raise SessionNotFound
@@ -131,39 +201,84 @@ class PlatformApi:
     async def run(self, caller: Caller, session_id: str, run_input: dict[str, Any]) -> dict[str, Any]:
         """POST a RunAgentInput and return the ids of run and thread; the platform checks neither session nor phase."""
         target = _sessions(caller, session_id, "agui", "run")
-        response = await self._call("run", HTTPMethod.POST, caller, target, run_input)
-        return _object(response, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
+        response = await self._calls.send("run", HTTPMethod.POST, caller, target, run_input)
+        return read_object(response, (HTTPStatus.OK, HTTPStatus.ACCEPTED))
+
+    async def has_runner(self, caller: Caller, session_id: str) -> bool:
+        """GET what a session's runner can do, and return whether there is a runner that responds."""
+        target = _sessions(caller, session_id, "agui", "capabilities")
+        response = await self._calls.send("capabilities", HTTPMethod.GET, caller, target)
+        return response.status != HTTPStatus.OK or read_object(response).get("framework") != "unknown"
 
     async def interrupt(self, caller: Caller, session_id: str) -> bool:
         """POST an interrupt and return whether there was a runner and it had a session to interrupt."""
         target = _sessions(caller, session_id, "agui", "interrupt")
-        response = await self._call("interrupt", HTTPMethod.POST, caller, target)
+        response = await self._calls.send("interrupt", HTTPMethod.POST, caller, target)
         if response.status >= HTTPStatus.BAD_REQUEST and b"no active session" in response.body.lower():
             return False
-        if response.status == HTTPStatus.BAD_GATEWAY and (_error_text(response) or "").startswith("Post "):
+        text = error_text(response) or ""
+        if response.status == HTTPStatus.BAD_GATEWAY and text.startswith("Post "):
             return False  # the platform could not reach the session's runner
-        _object(response)
+        if response.status == HTTPStatus.UNAUTHORIZED and text not in _PLATFORM_REFUSALS:
+            raise BackendUnavailable  # the runner does not accept the platform's token; the caller's is fine
+        read_object(response)
         return True
 
-    async def logs(self, caller: Caller, session_id: str, tail: int) -> str:
-        """GET the last lines that the session's runner wrote; `NotSupported` if the platform does not offer them.
+    async def pod_events(self, caller: Caller, session_id: str) -> list[PodEvent]:
+        """GET what Kubernetes tells of a session's pod, oldest first; `NotSupported` by platforms that do not tell it.
 
         Read the session first.
         """
-        target = f"{_sessions(caller, session_id, 'logs')}?{urlencode({'tailLines': tail})}"
-        response = await self._call("logs", HTTPMethod.GET, caller, target)
+        target = _sessions(caller, session_id, "pod-events")
+        response = await self._calls.send("pod_events", HTTPMethod.GET, caller, target)
         if response.status == HTTPStatus.NOT_FOUND:
             raise NotSupported
-        if _expect(response).media_type != "text/plain":
+        return decode(response, _read_pod_events).events or []
+
+    async def list_files(self, caller: Caller, session_id: str, path: str) -> list[File] | None:
+        """GET what is in a directory of a running session's workspace; of a file that alone.
+
+        None if the platform could not find out. Then it says that there is nothing, in a response of its own, which
+        tells the charset, as those that it passes on do not. Read the session first. Raises `WorkspaceFileNotFound`.
+        """
+        query = urlencode({"path": f"./{path}/."})  # spaces around it would be lost
+        target = f"{_sessions(caller, session_id, 'workspace')}?{query}"
+        response = await self._calls.send("list_files", HTTPMethod.GET, caller, target)
+        if response.status == HTTPStatus.BAD_REQUEST:
+            raise WorkspaceFileNotFound
+        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return None
+        items = decode(response, _read_files).items
+        if items is None:
             raise BackendUnavailable
-        return response.body.decode("utf-8", "replace")
+        return None if not items and response.media_parameters else items
+
+    async def read_file(self, caller: Caller, session_id: str, path: str) -> AsyncGenerator[Response, None]:
+        """GET a file of a running session's workspace; yield the head, then pieces of it. A 404 has none.
+
+        Read the session first.
+        """
+        target = _sessions(caller, session_id, "workspace", *path.split("/"))
+        async with aclosing(self._calls.stream("read_file", caller, target)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def write_file(self, caller: Caller, session_id: str, path: str, content: bytes) -> None:
+        """PUT a file into a running session's workspace; `WorkspaceFileNotFound`, `WorkspaceNotReady`."""
+        target = _sessions(caller, session_id, "workspace", *path.split("/"))
+        response = await self._calls.send("write_file", HTTPMethod.PUT, caller, target, content)
+        if response.status == HTTPStatus.BAD_REQUEST:
+            raise WorkspaceFileNotFound
+        if response.status in (HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE):
+            raise WorkspaceNotReady(RUNNER_IS_GONE)
+        read_object(found(response))
 
     async def export(self, caller: Caller, session_id: str) -> AsyncGenerator[bytes, None]:
         """GET a session's log, whatever its length, and yield it in pieces; an empty object if nothing has run yet.
 
         Read the session first: the platform exports the log of any session of that name, in whatever project it is.
         """
-        pieces = self._stream("export", caller, _sessions(caller, session_id, "export"))
+        pieces = self._calls.stream("export", caller, _sessions(caller, session_id, "export"))
         async with aclosing(pieces):
             head = await anext(pieces)
             if head.status == HTTPStatus.NOT_FOUND:
@@ -178,7 +293,7 @@ class PlatformApi:
         It repeats the log and then has what comes. Without any event even the head may take 15 seconds. It goes on
         until the connection breaks, which is an error. Read the session first.
         """
-        pieces = self._stream("events", caller, _sessions(caller, session_id, "agui", "events"))
+        pieces = self._calls.stream("events", caller, _sessions(caller, session_id, "agui", "events"))
         async with aclosing(pieces):
             head = await anext(pieces)
             if head.status != HTTPStatus.OK or head.media_type != "text/event-stream":
@@ -187,158 +302,64 @@ class PlatformApi:
             async for piece in pieces:
                 yield piece.body
 
-    async def _stream(self, operation: str, caller: Caller, target: str) -> AsyncGenerator[Response, None]:
-        """Send a GET; yield the response's head, then pieces of its body. A 404 has no body, other errors raise."""
-        with _Observation(self._observe, operation):
-            # The span is not made current: between two pieces their reader may be elsewhere.
-            span = self._tracing.start_call(operation, HTTPMethod.GET) if self._tracing else None
-            try:
-                with translate_errors:
-                    headers = self._headers(caller, b"", span)
-                    async with self._client.stream(target, headers) as streamed:
-                        if span:
-                            span.set_attribute("http.response.status_code", streamed.status)
-                        head = Response(streamed.status, streamed.media_type, b"")
-                        if streamed.status == HTTPStatus.OK:
-                            yield head
-                            async for piece in streamed:
-                                yield head._replace(body=piece)
-                            return
-                        response = await streamed.read()
-            finally:
-                if span:
-                    span.end()
-            if response.status != HTTPStatus.NOT_FOUND:
-                raise _error(response)
-            yield head
-
-    # One call
-
     async def _write(
-        self, operation: str, method: HTTPMethod, caller: Caller, target: str, body: dict[str, Any]
+        self, operation: str, method: HTTPMethod, caller: Caller, target: str, body: dict[str, Any] | None = None
     ) -> Response:
         """Send a request that may be repeated; a 500 is how the platform reports a conflict with another writer."""
+        response = await self._calls.send(operation, method, caller, target, body)
+        await self._explain_write(caller, response)
         for pause in _CONFLICT_PAUSES:
-            response = await self._call(operation, method, caller, target, body)
             if response.status != HTTPStatus.INTERNAL_SERVER_ERROR:
-                return response
+                break
             await asyncio.sleep(pause * (0.5 + random()))  # noqa: S311 - spreads writers that have met
-        return await self._call(operation, method, caller, target, body)
+            response = await self._calls.send(operation, method, caller, target, body)
+        return response
 
-    async def _call(
-        self,
-        operation: str,
-        method: HTTPMethod,
-        caller: Caller | None,
-        target: str,
-        body: dict[str, Any] | None = None,
-    ) -> Response:
-        """Send a request and return its response, whatever its status; `operation` is its name in metrics and spans."""
-        content = b"" if body is None else msgspec.json.encode(body)
-        with _Observation(self._observe, operation) as observation, self._span(operation, method) as span:
-            with translate_errors:
-                headers = self._headers(caller, content)
-                response = await self._client.request(method, target, headers, content)
-            observation.failed = response.status not in _SUCCESS
-            if span:
-                span.set_attribute("http.response.status_code", response.status)
-            return response
+    # What a 500 means: the platform sends it, too, when Kubernetes refuses a call or cannot be reached
 
-    def _span(self, operation: str, method: str) -> AbstractContextManager["Span | None"]:
-        return self._tracing.call(operation, method) if self._tracing else nullcontext()
+    async def _explain_read(self, caller: Caller, response: Response) -> None:
+        """Raise what a 500 to a read stands for, if that is not a fault: `Unauthorized`, `Forbidden`."""
+        if await self._is_unexplained(caller, response):
+            # The log of a session that does not exist: 404 for who may read sessions, else 403.
+            target = _sessions(caller, f"none-{token_hex(8)}", "export")
+            if await self._status("export", caller, target) == HTTPStatus.FORBIDDEN:
+                raise Forbidden
 
-    def _headers(self, caller: Caller | None, content: bytes, span: "Span | None" = None) -> dict[str, str]:
-        """Return the caller's token, the request id and the trace; no other header of the client is passed on."""
-        headers: dict[str, str] = {}
-        if caller is not None:
-            headers["Authorization"] = f"Bearer {caller.token}"
-        if content:
-            headers["Content-Type"] = "application/json"
-        if request_id := structlog.contextvars.get_contextvars().get("request_id"):
-            headers["X-Request-ID"] = request_id
-        if self._tracing is not None:
-            self._tracing.inject(headers, span)
-        return headers
+    async def _explain_write(self, caller: Caller, response: Response) -> None:
+        """Raise what a 500 to a write stands for, if that is neither a fault nor a conflict."""
+        if await self._is_unexplained(caller, response):
+            access = await self._calls.send("access", HTTPMethod.GET, caller, f"{_project(caller.project)}/access")
+            if access.status == HTTPStatus.OK and read_object(access).get("userRole") == "view":
+                raise Forbidden
 
+    async def _is_unexplained(self, caller: Caller, response: Response) -> bool:
+        """Return whether a response is a 500 that has nothing to do with the token or with Kubernetes being away.
 
-class _Observation:
-    """Measurement of one call, which is reported with its outcome when the block ends."""
+        The platform remembers for 30 seconds that a token has access to a project, so another project is asked for.
+        """
+        if response.status != HTTPStatus.INTERNAL_SERVER_ERROR or (text := error_text(response)) is None:
+            return False
+        if text == _NO_REVIEW:
+            raise BackendUnavailable
+        match await self._status("access", caller, f"{_project(f'none-{token_hex(8)}')}/access"):
+            case HTTPStatus.UNAUTHORIZED:
+                raise Unauthorized
+            case HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise BackendUnavailable
+        return True
 
-    def __init__(self, observe: Observe, operation: str) -> None:
-        self.failed = False
-        self._observe = observe
-        self._operation = operation
-        self._start = perf_counter()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        match error:
-            case None:
-                outcome = "error" if self.failed else "ok"
-            case BackendTimeout():
-                outcome = "timeout"
-            case BackendUnavailable():
-                outcome = "unavailable"
-            case ApiError():
-                outcome = "error"
-            case _:
-                outcome = "cancelled"
-        self._observe(self._operation, perf_counter() - self._start, outcome)
+    async def _status(self, operation: str, caller: Caller, target: str) -> int | None:
+        """Send a GET and return the status of the response, None if there is none."""
+        try:
+            return (await self._calls.send(operation, HTTPMethod.GET, caller, target)).status
+        except (BackendTimeout, BackendUnavailable):
+            return None
 
 
 def _sessions(caller: Caller, *path: str) -> str:
     """Return the path of the project's sessions, or of what is below them."""
-    return "/".join([f"/api/projects/{_quote(caller.project)}/agentic-sessions", *map(_quote, path)])
+    return "/".join([f"{_project(caller.project)}/agentic-sessions", *map(_quote, path)])
 
 
-# Reading a response
-
-
-def _expect(response: Response, statuses: tuple[int, ...] = _OK) -> Response:
-    if response.status not in statuses:
-        raise _error(response)
-    return response
-
-
-def _found(response: Response) -> Response:
-    if response.status == HTTPStatus.NOT_FOUND:
-        raise SessionNotFound(safe_text(_error_text(response)))
-    return response
-
-
-def _decode(response: Response, decode: Callable[[bytes], T | None], statuses: tuple[int, ...] = _OK) -> T:
-    """Return what `decode` makes of the body; `BackendUnavailable` if that is None or an error."""
-    _expect(response, statuses)
-    with translate_errors:
-        value = decode(response.body)
-    if value is None:
-        raise BackendUnavailable
-    return value
-
-
-def _object(response: Response, statuses: tuple[int, ...] = _OK) -> dict[str, Any]:
-    return _decode(response, _decode_object, statuses)
-
-
-def _decode_object(body: bytes) -> dict[str, Any] | None:
-    value = msgspec.json.decode(body)
-    return value if isinstance(value, dict) else None
-
-
-def _error(response: Response) -> ApiError:
-    return error_for(response.status, _error_text(response))
-
-
-def _error_text(response: Response) -> str | None:
-    """Return the platform's own text of an error, which a client must not see yet."""
-    try:
-        with translate_errors:
-            value = _decode_object(response.body) or {}
-    except BackendUnavailable:
-        return None
-    text = value.get("error")
-    return text if isinstance(text, str) else None
+def _project(name: str) -> str:
+    return f"/api/projects/{_quote(name)}"

@@ -18,7 +18,8 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from app.agui.events import Event
-from app.agui.lenient import Json, Lenient, reader
+from app.agui.lenient import Json, reader
+from app.agui.questions import question_id
 from app.errors import CursorExpired
 
 LASTING = frozenset(
@@ -38,20 +39,12 @@ LASTING = frozenset(
 )
 """Types of events that stay when the platform rewrites a log; the start of a question to the user stays, too."""
 
-QUESTION_TOOL = "AskUserQuestion"
-"""The tool with which an agent asks the user."""
-
 _LASTING_DIGITS, _OTHER_DIGITS = 12, 8
 _TEXT = re.compile(
     rf"(\d{{1,16}})\.(\d{{1,16}})\.([0-9a-f]{{{_LASTING_DIGITS}}}|-)\.([0-9a-f]{{{_OTHER_DIGITS}}}|-)", re.ASCII
 )
 
 
-class _ToolCall(msgspec.Struct, gc=False):
-    name: str | None = msgspec.field(name="toolCallName", default=None)
-
-
-_tool_call = Lenient(_ToolCall)
 _decode: Callable[[Json], Any] = reader(Any)
 _encode = msgspec.json.Encoder(order="sorted").encode
 _LONG_NUMBER = re.compile(rb"\d{16}")
@@ -59,12 +52,7 @@ _LONG_NUMBER = re.compile(rb"\d{16}")
 
 def lasts(event: Event) -> bool:
     """Return whether the event stays in the log when the platform rewrites it."""
-    if event.type in LASTING:
-        return True
-    if event.type != "TOOL_CALL_START":
-        return False
-    call = _tool_call(event.raw)
-    return call is not None and call.name == QUESTION_TOOL
+    return event.type in LASTING or question_id(event) is not None
 
 
 def digest(raw: Json) -> str:
@@ -210,6 +198,11 @@ def locate(events: Sequence[Event], cursor: Cursor) -> tuple[list[Event], Cursor
     finder = Finder(cursor)
     found = [*finder.feed(events), *finder.finish()]
     return found, finder.at
+
+
+def end_of_lasting(events: Sequence[Event]) -> int:
+    """Return how many events there are up to the last one that lasts."""
+    return next((index for index in range(len(events), 0, -1) if lasts(events[index - 1])), 0)
 
 
 def _other_digest(event: Event) -> str:

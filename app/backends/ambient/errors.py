@@ -13,7 +13,10 @@ from app.errors import ApiError, BackendError, BackendTimeout, BackendUnavailabl
 REQUEST_FAILED = "Request failed"
 
 _ERROR = range(400, 600)
-_MAX_CHARACTERS = 300
+MAX_CHARACTERS = 300
+"""Longest text of an error that a client gets."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|[\r\n]+")
 
 _INTERNAL = re.compile(
     r"""
@@ -73,12 +76,27 @@ def sanitize(text: Any, default: str = REQUEST_FAILED) -> str:
     return safe_text(text) or default
 
 
+def safe_beginning(text: str, default: str) -> str:
+    """Return the first sentences of a text that a client may see, cut where they are long; the default without any."""
+    found = ""
+    for sentence in _SENTENCE_END.split(text.strip()):
+        longer = f"{found} {sentence.strip()}".strip()
+        if not safe_text(longer[:MAX_CHARACTERS]):
+            break
+        found = longer
+        if len(found) > MAX_CHARACTERS:
+            break
+    return (
+        found if len(found) <= MAX_CHARACTERS and found else (f"{found[: MAX_CHARACTERS - 1]}…" if found else default)
+    )
+
+
 def safe_text(text: Any) -> str | None:
     """Return the text if it is one short sentence without hosts, paths, markup and the like, else None."""
     if not isinstance(text, str):
         return None
     text = text.strip()
-    return text if text and len(text) <= _MAX_CHARACTERS and not _reveals_internals(text) else None
+    return text if text and len(text) <= MAX_CHARACTERS and not _reveals_internals(text) else None
 
 
 @lru_cache(maxsize=1024)  # lists bring the same few failures again and again

@@ -14,9 +14,9 @@ from app.agui.lifecycle_events import OpenParts, run_error
 from app.agui.outcome import final_status
 from app.agui.page import STREAM_EVENTS, STREAM_PAGE, first_page
 from app.agui.run_filter import normalize_run_id
-from app.backends.ambient.cursors import Cursor, Tracker, locate
+from app.backends.ambient.cursors import Cursor, Tracker, end_of_lasting, locate
 from app.backends.ambient.live_log import LiveLog
-from app.backends.ambient.log_snapshot import LogSnapshot
+from app.backends.ambient.log_reader import LogSnapshot
 from app.clock import now_ms
 from app.errors import CursorExpired, SessionNotFound
 from app.models.runs import RunSummary
@@ -56,6 +56,8 @@ class RunFollower:
             self._has_begun = self._has_begun or event.type not in {"RAW", "MESSAGES_SNAPSHOT"}
             self._run_id, self._thread_id = event.run_id, event.thread_id or self._thread_id
             self._parts.observe(event)
+            if event.type == "RUN_STARTED":  # or again, if the id is used again
+                self._has_ended = False
             self._has_ended = self._has_ended or final_status(event) is not None
         return own
 
@@ -76,7 +78,7 @@ class RunFollower:
     async def _goes_on(self, live: LiveLog) -> bool:
         if not self._has_events:
             return await self._is_pending(live.summaries)
-        if live.alive and self._has_begun and not self._other_runs_since:
+        if live.state.alive and self._has_begun and not self._other_runs_since:
             return True
         # Only events of other runs can show that a run was overtaken, and only time that it will never begin.
         self._other_runs_since = False
@@ -158,7 +160,7 @@ async def follow(
     with opened as live:
         tail = None
         try:
-            tail = await live.join(pages.cursor)
+            tail = await live.join(pages.cursor, given=first.events[end_of_lasting(first.events) :])
             pages.move(tail.cursor)
             while True:
                 seen = live.version

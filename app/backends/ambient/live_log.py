@@ -6,29 +6,27 @@ once, and the export is read whenever some may have been missed: when a connecti
 and now and then while one is active. Those of its events that have not been published are published then.
 
     export  [ a a a a | b b b ]             read: `|` is the last lasting event, `b` are compared with what
-    stream    a a a a   b b b   c c c       was published after it; lines that repeat the export are passed over
+    stream    a a a a   b b b   c c c       was published after it; lines that repeat the log are passed over
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from copy import copy
 
-import msgspec
 import structlog
 
 from app.agui.events import Event
 from app.agui.run_summaries import SummaryBuilder
 from app.agui.sse import Decoder
-from app.backends.ambient import mapping
 from app.backends.ambient.api import PlatformApi
-from app.backends.ambient.cursors import Cursor, Tracker, digest, lasts, locate
+from app.backends.ambient.cursors import Cursor, Tracker, digest, end_of_lasting, lasts, locate
 from app.backends.ambient.live_events import OpenRuns
-from app.backends.ambient.log_reader import LogReader
-from app.backends.ambient.log_snapshot import ALIVE, LogSnapshot, read_log
+from app.backends.ambient.log_reader import LogReader, LogSnapshot, read_log
 from app.backends.ambient.pending_runs import lost_before
-from app.backends.ambient.repeated_log import RepeatedLog
+from app.backends.ambient.repeated_log import RepeatedLog, deleted_entries
+from app.backends.ambient.session_state import Runners, SessionState
 from app.errors import BackendError, BackendTimeout, BackendUnavailable, CursorExpired
 from app.models.caller import Caller
 from app.models.runs import RunSummary
@@ -38,9 +36,6 @@ READ_AGAIN_SECONDS = 15.0
 
 GIVE_UP_SECONDS = 60.0
 """Seconds for which readers are kept while the platform does not answer."""
-
-JOIN_INTERVALS = 4
-"""Intervals after which a reader no longer waits for what its own reading has shown."""
 
 _TERMINAL = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 _MAX_PUBLISHED = 1000  # published events beyond which those that every reader has got are dropped
@@ -53,16 +48,24 @@ class LiveLog:
     """The log of one session, from a first reading on, for as long as it has readers."""
 
     def __init__(
-        self, platform: PlatformApi, logs: LogReader, caller: Caller, session_id: str, interval: float
+        self,
+        platform: PlatformApi,
+        logs: LogReader,
+        runners: Runners,
+        caller: Caller,
+        session_id: str,
+        *,
+        interval: float,
     ) -> None:
         self.users = 0
         self.readers: set[LogTail] = set()
         self.failure: Exception | None = None
-        self.alive = False
+        self.state = SessionState()
         self.view: list[Event] = []
         self._runs = SummaryBuilder()
         self._platform = platform
         self._logs = logs
+        self._runners = runners
         self._caller = caller
         self._session_id = session_id
         self._interval = interval
@@ -78,13 +81,19 @@ class LiveLog:
         self.version = 0
         self._change = asyncio.Event()
         self._since: list[Event] = []  # what was published since the export was asked for
-        self._connected = False
+        self._deleted: list[Event] = []  # what a rewrite has deleted since the stream was asked for
+        self._readings = 0
+        self._opened = 0  # streams so far
+        self._joining = False  # a stream has been opened, and what it repeats is not known yet
+        self._repeated = RepeatedLog((), (), ())
+        self._disconnected = asyncio.Event()
+        self._disconnected.set()
         self._unsure = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, first: LogSnapshot) -> None:
         """Follow the log from a reading on."""
-        self.alive = first.alive
+        self.state = first.state
         self._observe(first.events)
         self._note_reading(first)
         self._tasks = [asyncio.create_task(work) for work in (self._follow_stream(), self._watch_session())]
@@ -94,14 +103,20 @@ class LiveLog:
         for task in self._tasks:
             task.cancel()
 
-    async def join(self, cursor: Cursor) -> "LogTail":
+    @property
+    def is_current(self) -> bool:
+        """Return whether the stream is connected, so that what it brings is known at once."""
+        return self.failure is None and not self._disconnected.is_set()
+
+    async def join(self, cursor: Cursor, given: Sequence[Event]) -> "LogTail":
         """Return a reader of what comes after a cursor, once that has been published; `CursorExpired`.
 
-        A reader's own reading may be ahead of the stream.
+        A reader's own reading may be ahead of this one. Of two further ones the second was asked for after it. If these
+        do not have what the reader was `given`, a rewrite has deleted it, and the stream may still bring it.
         """
-        deadline = asyncio.get_running_loop().time() + JOIN_INTERVALS * self._interval
+        enough = self._readings + 2
         while True:
-            seen, late = self.version, asyncio.get_running_loop().time() > deadline
+            seen, late = self.version, self._readings >= enough
             try:
                 first, at = locate(self.view, cursor)
             except CursorExpired:
@@ -109,7 +124,8 @@ class LiveLog:
                     raise
             else:
                 if late or at == cursor:
-                    tail = LogTail(self, first, at, self._dropped + len(self._published))
+                    expected = () if at == cursor else given
+                    tail = LogTail(self, first, at, self._dropped + len(self._published), expected)
                     self.readers.add(tail)
                     return tail
             self._unsure = True
@@ -121,8 +137,10 @@ class LiveLog:
             self.readers.discard(tail)
 
     def summaries(self) -> list[RunSummary]:
-        """Return the runs as far as they have been told."""
-        return self._runs.summaries(session_running=self.alive, lost_before=lost_before())
+        """Return the runs in the events that have been published."""
+        return self._runs.summaries(
+            session_running=self.state.alive, running_since=self.state.since, lost_before=lost_before()
+        )
 
     def published(self, since: int) -> list[Event]:
         """Return what has been published since a place in the sequence of all published events."""
@@ -142,44 +160,56 @@ class LiveLog:
         now = asyncio.get_running_loop().time
         try:
             while True:
-                since, before = now(), Counter(self._recent)
+                since, self._deleted = now(), []
                 try:
                     async with aclosing(self._platform.events(self._caller, self._session_id)) as pieces:
                         await anext(pieces)
-                        await self._read_stream(pieces, before)
+                        self._opened += 1
+                        await self._read_stream(pieces)
                 except (*_FAULTS, StopAsyncIteration, ValueError) as error:
                     log.debug("platform_stream_ended", reason=type(error).__name__)
-                self._connected = False
+                finally:
+                    self._joining = False
+                    self._disconnected.set()
                 if now() < since + self._interval:
                     await asyncio.sleep(self._interval)
         except Exception as error:
             self._fail(error)
 
-    async def _read_stream(self, pieces: AsyncGenerator[bytes, None], before: Counter[str]) -> None:
-        """Publish what the stream brings; `before` are the digests of what had been published when it was asked for."""
+    async def _read_stream(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Publish what the stream brings, first of all what it repeats of the log and has not been published."""
+        self._joining = True
         read = await self._read_log()
-        known, _ = self._split(read)
-        gone = (self._recent | before) - Counter(digest(event.raw) for event in read.events)
-        repeated, decoder = RepeatedLog(known, gone), Decoder()
-        self._connected = self._unsure = True
+        deleted = [*self._deleted, *deleted_entries(self.view, read.events)]
+        self._repeated = RepeatedLog(*self._split(read), deleted)
         self._overtaken.clear()
+        self._joining = False
+        self._disconnected.clear()
+        self._unsure = True
+        decoder = Decoder()
         async for piece in pieces:
             for line in decoder.feed(piece):
-                self._take(line, repeated)
+                self._take(line)
             self._notify()
 
-    def _take(self, line: bytes, repeated: "RepeatedLog") -> None:
+    def _take(self, line: bytes) -> None:
         """Publish a line of the stream unless it repeats what has been published."""
-        if repeated.has_line(line):
+        if self._repeated.has_line(line):
             return
         event = self._open.complete(line)
         if event is None:
             return
         key = digest(event.raw)
+        if self._repeated.has(key):
+            return
         if self._overtaken[key] > 0:
             self._overtaken[key] -= 1
-        elif not repeated.has(key):
+        elif self._repeated.is_over or self._is_due(event):
             self._publish([event])
+
+    def _is_due(self, event: Event) -> bool:
+        """Return whether an event is to be published: text of a run whose end has been published is too late."""
+        return lasts(event) or event.run_id not in self._ended
 
     async def _watch_session(self) -> None:
         loop = asyncio.get_running_loop()
@@ -188,14 +218,16 @@ class LiveLog:
             while True:
                 await asyncio.sleep(self._interval)
                 try:
-                    status = mapping.phase(await self._platform.get_session(self._caller, self._session_id))
-                    alive = status in ALIVE
+                    state = SessionState.of(await self._platform.get_session(self._caller, self._session_id))
+                    if self._open.any:
+                        state = await self._runners.look(self._caller, self._session_id, state)
+                    ends = state.alive is not self.state.alive
                     due = self._open.any and loop.time() > read_at + READ_AGAIN_SECONDS
-                    if self._unsure or due or not self._connected or alive is not self.alive:
+                    if self._unsure or due or self._disconnected.is_set() or ends:
                         self._unsure = False
                         await self._catch_up()
                         read_at = loop.time()
-                    self.alive = alive
+                    self.state = state
                     self._notify()
                     answered = loop.time()
                 except _FAULTS:
@@ -206,17 +238,23 @@ class LiveLog:
             self._fail(error)
 
     async def _catch_up(self) -> None:
-        """Read the export and publish what the stream, which is given time for it, has not brought."""
-        self._since = []
+        """Read the export and publish what the stream, which is given time for it, has not brought.
+
+        A stream that is connected meanwhile repeats the log, words included that a rewrite deletes. So it comes first.
+        """
+        self._since, opened = [], self._opened
         read = await self._read_log()
-        if self._connected:
-            await asyncio.sleep(self._interval)
-        known, missed = self._split(read)
-        # Words of a run whose end has been published would come too late.
-        found = [event for event in missed if lasts(event) or event.run_id not in self._ended]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval):
+                await self._disconnected.wait()
+        if self._joining or self._opened > opened:
+            self._unsure = True
+            return
+        _, missed = self._split(read)
+        found = [event for event in missed if self._is_due(event)]
         self._overtaken += Counter(digest(event.raw) for event in found)
         self._publish(found)
-        unread = Counter(self._recent) - Counter(digest(event.raw) for event in [*known, *missed])
+        unread = Counter(self._recent) - Counter(digest(event.raw) for event in self._following(read))
         newer = []
         for event in self._since:
             key = digest(event.raw)
@@ -228,9 +266,13 @@ class LiveLog:
     async def _read_log(self) -> LogSnapshot:
         return await read_log(self._logs, self._caller, self._session_id, self.last_reading)
 
+    def _following(self, read: LogSnapshot) -> list[Event]:
+        """Return what a reading has after the last lasting event of the one before; `CursorExpired`."""
+        return locate(read.events, self._synced)[0]
+
     def _split(self, read: LogSnapshot) -> tuple[list[Event], list[Event]]:
         """Return the events of a reading that have been published, and those that have not; `CursorExpired`."""
-        following, _ = locate(read.events, self._synced)
+        following = self._following(read)
         published, known, missed = Counter(self._recent), list(read.events[: -len(following) or None]), []
         for event in following:
             key = digest(event.raw)
@@ -272,9 +314,15 @@ class LiveLog:
 
         `newer` are those that have been published and came after it.
         """
-        self.last_reading, self.view = read, [*read.events, *newer]
+        self._readings += 1
+        view = [*read.events, *newer]
+        if self._disconnected.is_set():
+            known = self.last_reading.events
+            same = len(known) if known and read.events[len(known) - 1 : len(known)] == [known[-1]] else 0
+            self._deleted += deleted_entries(self.view[same:], view[same:])
+        self.last_reading, self.view = read, view
         self._position = max(self._position, len(self.view))
-        end = next((index for index in range(len(read.events), 0, -1) if lasts(read.events[index - 1])), 0)
+        end = end_of_lasting(read.events)
         tracker = Tracker()
         tracker.add(read.events[:end])
         self._synced = tracker.cursor
@@ -296,52 +344,30 @@ class LiveLog:
 
 
 class LogTail:
-    """One reader of a `LiveLog`: first what its log has after a `cursor`, then what comes."""
+    """One reader of a `LiveLog`: first what its log has after a `cursor`, then what comes.
 
-    def __init__(self, live: LiveLog, first: list[Event], cursor: Cursor, place: int) -> None:
+    It gets nothing of what it was `given` before.
+    """
+
+    def __init__(self, live: LiveLog, first: list[Event], cursor: Cursor, place: int, given: Sequence[Event]) -> None:
         self.cursor = cursor
         self.place = place
         self._live = live
         self._first = first
+        self._given = Counter(digest(event.raw) for event in given)
 
     def take(self) -> list[Event]:
         """Return what there is that has not been taken."""
         first, self._first = self._first, []
         new_events = self._live.published(self.place)
         self.place += len(new_events)
-        return [*first, *new_events]
+        found = [*first, *new_events]
+        return [event for event in found if not self._was_given(event)] if self._given else found
 
-
-class LiveLogs:
-    """The followed logs of all sessions: one for each token, since a client may see only what its own is shown."""
-
-    def __init__(self, platform: PlatformApi, logs: LogReader, interval: float) -> None:
-        self._platform = platform
-        self._logs = logs
-        self._interval = interval
-        self._live: dict[tuple[Caller, str], LiveLog] = {}
-
-    async def read(self, caller: Caller, session_id: str) -> LogSnapshot:
-        """Read the session and its log; `SessionNotFound`."""
-        resource = await self._platform.get_session(caller, session_id)
-        live = self._live.get((caller, session_id))
-        read = await read_log(self._logs, caller, session_id, live.last_reading if live else LogSnapshot())
-        return msgspec.structs.replace(read, status=mapping.phase(resource))
-
-    @contextmanager
-    def follow(self, caller: Caller, session_id: str, first: LogSnapshot) -> Iterator[LiveLog]:
-        """Yield the log of a session, which has just been read."""
-        key = caller, session_id
-        live = self._live.get(key)
-        if live is None or live.failure:
-            live = self._live[key] = LiveLog(self._platform, self._logs, caller, session_id, self._interval)
-            live.start(first)
-        live.users += 1
-        try:
-            yield live
-        finally:
-            live.users -= 1
-            if not live.users:
-                live.close()
-                if self._live.get(key) is live:
-                    del self._live[key]
+    def _was_given(self, event: Event) -> bool:
+        key = digest(event.raw)
+        self._given[key] -= 1
+        if self._given[key] < 0:
+            del self._given[key]
+            return False
+        return True

@@ -1,27 +1,30 @@
 """The logs of the platform's sessions, read from its exports batch by batch."""
 
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from app.agui.events import EVENTS, OPAQUE, E, EventBatch, EventDecoder, OpaqueEvent
+from app.agui.events import EVENTS, OPAQUE, E, Event, EventBatch, EventDecoder, OpaqueEvent, decode
 from app.agui.export_splitter import ExportSplitter
 from app.agui.lenient import require_utf8
 from app.agui.prefix import LogPrefix, LogRewritten, PrefixHasher
+from app.agui.questions import Question
 from app.agui.renderers import EventLogWriter, RunSummarizer, TranscriptWriter
 from app.agui.run_filter import RunFilter, normalize_run_id
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.cursors import Cursor
-from app.backends.ambient.errors import sanitize, translate_errors
+from app.backends.ambient.errors import MAX_CHARACTERS, safe_beginning, translate_errors
 from app.backends.ambient.log_cache import Checkpoints, LogCache
 from app.backends.ambient.page_reader import PageReader
 from app.backends.ambient.pending_runs import lost_before
+from app.backends.ambient.session_state import SessionState
 from app.fair_turns import Batches, Turns
 from app.models.caller import Caller
 from app.models.output import EventFormat, EventLog, LogPage
-from app.models.runs import RunSummary
+from app.models.runs import RunStatus, RunSummary
 from app.results import StreamedBody
 
 V = TypeVar("V", RunSummarizer, TranscriptWriter)
@@ -38,6 +41,17 @@ class LogUpdate(NamedTuple):
     appended: bool
 
 
+class LogSnapshot(msgspec.Struct, frozen=True):
+    """A whole log as one reading found it, and the session's state then.
+
+    By `prefix` the next reading recognizes the log; a short log has none.
+    """
+
+    state: SessionState = SessionState()
+    prefix: LogPrefix | None = None
+    events: Sequence[Event] = ()
+
+
 class LogReader:
     """Reader of session logs. Callers must read the session itself first, since exports know no project.
 
@@ -51,14 +65,23 @@ class LogReader:
         self._cache = cache
         self._turns = Turns()
 
-    async def runs(self, caller: Caller, session_id: str, *, session_running: bool) -> list[RunSummary]:
+    async def runs(self, caller: Caller, session_id: str, state: SessionState) -> list[RunSummary]:
         """Return the runs in the order of their start, with error texts that a client may read."""
         async with self._view("runs", caller, session_id, RunSummarizer) as summarizer:
-            summaries = summarizer.summaries(session_running=session_running, lost_before=lost_before())
+            summaries = summarizer.summaries(
+                session_running=state.alive, running_since=state.since, lost_before=lost_before()
+            )
         for run in summaries:
             if run.error is not None:
-                run.error = sanitize(run.error, "Run failed")
+                run.error = safe_beginning(run.error, "Run failed")
+            elif run.status is RunStatus.ERROR and run.answer:
+                run.error = run.answer[:MAX_CHARACTERS]  # the platform has the reason only as the agent's message
         return summaries
+
+    async def questions(self, caller: Caller, session_id: str) -> list[Question]:
+        """Return the questions with which runs have ended."""
+        async with self._view("runs", caller, session_id, RunSummarizer) as summarizer:
+            return summarizer.questions()
 
     async def has_run(self, caller: Caller, session_id: str, run_id: str) -> bool:
         """Return whether the log has an event of the run."""
@@ -155,6 +178,14 @@ class LogReader:
         with translate_errors:
             last = splitter.finish()
         yield [last]
+
+
+async def read_log(logs: LogReader, caller: Caller, session_id: str, known: LogSnapshot) -> LogSnapshot:
+    """Return the log as it is now; only what was appended to the `known` one is decoded."""
+    update = await logs.update(caller, session_id, known.prefix)
+    before = known.events if update.appended else ()
+    new = await asyncio.to_thread(lambda: list(decode(update.entries, first=len(before) + 1)))
+    return LogSnapshot(prefix=update.prefix, events=[*before, *new] if new else before)
 
 
 def _key(kind: str, caller: Caller, session_id: str, run_id: str | None, *, accepted: bool) -> Hashable:

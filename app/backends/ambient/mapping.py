@@ -7,8 +7,9 @@ from typing import Any
 
 from app.backends.ambient import resources
 from app.backends.ambient.errors import safe_text, sanitize
-from app.backends.ambient.resources import Page, Resource, Status, reader
+from app.backends.ambient.resources import Model, Page, PodEvent, Resource, RunnerType, Status, reader
 from app.labels import is_label
+from app.models.agents import AgentChoice, AgentKind, AgentSummary
 from app.models.sessions import Activity, Repo, Session, SessionCreate, SessionPage, SessionStatus
 
 PHASES = {
@@ -34,9 +35,22 @@ AGENT_STATES = {
 PARENT = "vteam.ambient-code/parent-session-id"
 """The annotation in which the platform stores the id of the parent session."""
 
+IDLE_TIMEOUT = "public-api.ambient-code.io/idle-timeout-seconds"
+STOP_ON_RUN_FINISHED = "public-api.ambient-code.io/stop-on-run-finished"
+"""The annotations in which this server stores what the platform takes and does not return."""
+
+RUNNER_TYPE = "RUNNER_TYPE"
+"""The variable in which the platform stores the type of the session's runner."""
+
+DEFAULT_RUNNER_TYPE = "claude-agent-sdk"
+"""The type of runner that the platform takes where none is named."""
+
 DESIRED_PHASE = "ambient-code.io/desired-phase"
 """The annotation in which the platform notes a start or stop until its operator has carried it out."""
 
+_FLAGS = {"true": True, "false": False}
+_MAX_DIGITS = 10
+_GOING = frozenset({SessionStatus.PENDING, SessionStatus.RUNNING})
 _ENDED = frozenset({SessionStatus.STOPPED, SessionStatus.COMPLETED, SessionStatus.FAILED})
 
 MAX_CACHED_BYTES = 4096
@@ -44,6 +58,7 @@ MAX_CACHED_BYTES = 4096
 
 _read = reader(Resource)
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_SESSION_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -68,11 +83,16 @@ def phase(resource: Resource) -> SessionStatus | None:
         return None
     status = PHASES.get(text, SessionStatus.UNKNOWN)
     match (resource.metadata.annotations or {}).get(DESIRED_PHASE):
-        case "Stopped" if status is SessionStatus.RUNNING:
+        case "Stopped" if status in _GOING:
             return SessionStatus.STOPPING
         case "Running" if status in _ENDED:
             return SessionStatus.PENDING
     return status
+
+
+def is_stop_noted(resource: Resource) -> bool:
+    """Return whether the platform has noted that the session is to stop."""
+    return (resource.metadata.annotations or {}).get(DESIRED_PHASE) == "Stopped"
 
 
 def session(resource: Resource, session_id: str) -> Session:
@@ -86,6 +106,7 @@ def session(resource: Resource, session_id: str) -> Session:
         activity=AGENT_STATES.get(state.agent_status or "") if status is SessionStatus.RUNNING else None,
         display_name=spec.display_name or None,
         task=spec.initial_prompt or spec.prompt or None,
+        agent=_text(spec.environment_variables or {}, RUNNER_TYPE),
         model=(spec.llm_settings and spec.llm_settings.model) or spec.model or None,
         repos=_repos(spec.repos) if spec.repos else None,
         created_at=_time(metadata.creation_timestamp),
@@ -94,6 +115,8 @@ def session(resource: Resource, session_id: str) -> Session:
         error=_error(state, failed=status is SessionStatus.FAILED),
         labels=_labels(annotations) if annotations else None,
         timeout_seconds=_count(spec.timeout) or None,  # current versions always return 0
+        idle_timeout_seconds=_whole(_text(annotations, IDLE_TIMEOUT)),
+        stop_on_run_finished=_FLAGS.get(_text(annotations, STOP_ON_RUN_FINISHED) or ""),
         parent_session_id=_text(annotations, PARENT),
     )
 
@@ -113,11 +136,33 @@ def as_requested(new: SessionCreate, session_id: str) -> Session:
         status=SessionStatus.PENDING,
         display_name=new.display_name,
         task=new.task,
+        agent=new.agent,
         model=new.model,
         repos=new.repos or None,
         labels=new.labels or None,
         timeout_seconds=new.timeout_seconds,
+        idle_timeout_seconds=new.idle_timeout_seconds,
+        stop_on_run_finished=new.stop_on_run_finished,
         parent_session_id=new.parent_session_id,
+    )
+
+
+def agent(runner: RunnerType, models: list[Model]) -> AgentSummary | None:
+    """Return a type of runner with the models of its provider; None if it has no name."""
+    if not runner.id:
+        return None
+    offered = [
+        AgentChoice(id=model.id, name=model.label or None)
+        for model in models
+        if model.id and model.provider == runner.provider
+    ]
+    return AgentSummary(
+        name=runner.id,
+        kind=AgentKind.RUNNER,
+        default=runner.id == DEFAULT_RUNNER_TYPE,
+        available=True,
+        title=runner.display_name or None,
+        models=offered or None,
     )
 
 
@@ -126,6 +171,8 @@ def new_session(new: SessionCreate) -> dict[str, Any]:
     body: dict[str, Any] = {"initialPrompt": new.task}
     if new.display_name is not None:
         body["displayName"] = new.display_name
+    if new.agent is not None:
+        body["runnerType"] = new.agent
     if new.model is not None:
         body["llmSettings"] = {"model": new.model}
     if new.repos:
@@ -134,10 +181,17 @@ def new_session(new: SessionCreate) -> dict[str, Any]:
         body["activeWorkflow"] = _present(gitUrl=workflow.git_url, branch=workflow.branch, path=workflow.path)
     if new.environment_variables:
         body["environmentVariables"] = new.environment_variables
-    if new.labels:
-        body["annotations"] = new.labels
+    annotations = dict(new.labels or {})
     if new.timeout_seconds is not None:
         body["timeout"] = new.timeout_seconds
+    if new.idle_timeout_seconds is not None:
+        body["inactivityTimeout"] = new.idle_timeout_seconds
+        annotations[IDLE_TIMEOUT] = str(new.idle_timeout_seconds)
+    if new.stop_on_run_finished is not None:
+        body["stopOnRunFinished"] = new.stop_on_run_finished
+        annotations[STOP_ON_RUN_FINISHED] = "true" if new.stop_on_run_finished else "false"
+    if annotations:
+        body["annotations"] = annotations
     if new.parent_session_id is not None:
         body["parent_session_id"] = new.parent_session_id
     return body
@@ -147,6 +201,13 @@ def accepted_ids(accepted: dict[str, Any]) -> tuple[str | None, str | None]:
     """Return the run id and the thread id that the platform has accepted, each None if it does not return it."""
     run_id = _text(accepted, "runId") or _text(accepted, "run_id")
     return run_id, _text(accepted, "threadId") or _text(accepted, "thread_id")
+
+
+def log_line(event: PodEvent) -> str:
+    """Return an event of a session's pod as a line of the session's log."""
+    what = ": ".join(text for text in (event.reason, event.message) if text)
+    often = f"({event.count} times)" if (event.count or 0) > 1 else None
+    return " ".join(" ".join(text.split()) for text in (event.timestamp, event.type, what, often) if text)
 
 
 def page(listed: Page, *, limit: int, offset: int) -> SessionPage:
@@ -174,10 +235,10 @@ def _listed_session(raw: bytes) -> Session | None:
 
 
 def _read_session(raw: bytes) -> Session | None:
-    """Return a session of a list; None if it is not an object or has no name."""
+    """Return a session of a list; None if it is not an object, or has no name or one that no path of the API takes."""
     entry = _read(raw)
     entry_name = name(entry) if entry else None
-    return session(entry, entry_name) if entry and entry_name else None
+    return session(entry, entry_name) if entry and entry_name and _SESSION_ID.fullmatch(entry_name) else None
 
 
 # Most sessions of a list are the same bytes as in the list before. A cached session must not be changed.
@@ -225,6 +286,10 @@ def _time(text: str | None) -> str | None:
 def _text(members: dict[str, Any], key: str) -> str | None:
     value = members.get(key)
     return value if isinstance(value, str) and value else None
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _count(value: int | None) -> int | None:

@@ -1,43 +1,36 @@
 """Output of sessions on the platform: a session's log as a document, a page or a stream, and its text log."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from app.agui.client_stream import client_stream
-from app.agui.message_ids import known_ids
 from app.agui.run_filter import of_run
-from app.agui.run_input import RunInput, normalize_run_input
 from app.agui.run_summaries import summaries
+from app.backends.ambient import mapping
 from app.backends.ambient.api import PlatformApi
-from app.backends.ambient.cursors import Cursor, Tracker, locate
+from app.backends.ambient.cursors import Cursor, locate
 from app.backends.ambient.follow import RunFollower, follow
-from app.backends.ambient.live_log import LiveLogs
-from app.backends.ambient.log_reader import LogReader
-from app.backends.ambient.log_snapshot import LogSnapshot
+from app.backends.ambient.live_logs import LiveLogs
+from app.backends.ambient.log_reader import LogReader, LogSnapshot
 from app.backends.ambient.pending_runs import PendingRuns, lost_before
-from app.backends.ambient.runs import AmbientRuns
-from app.errors import NotRunning, RunExists, RunNotFound
+from app.errors import RunNotFound
 from app.models.caller import Caller
 from app.models.output import EventLog, LogPage, OutputFormat
 from app.models.runs import RunSummary
-from app.models.sessions import SessionStatus
+from app.port.output import Output
 from app.results import EventStream, StreamedBody
 
 
-class AmbientOutput:
-    """Operations that return what a session's agent has produced, and the runs of AG-UI clients, which stream it."""
+class AmbientOutput(Output):
+    """Operations that read a session's log or the text log of its runner."""
 
-    def __init__(
-        self, platform: PlatformApi, pending: PendingRuns, logs: LogReader, live: LiveLogs, runs: AmbientRuns
-    ) -> None:
+    def __init__(self, platform: PlatformApi, pending: PendingRuns, logs: LogReader, live: LiveLogs) -> None:
         self._platform = platform
         self._pending = pending
         self._logs = logs
         self._live = live
-        self._runs = runs
 
     async def get_session_output(
-        self, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None, page: LogPage | None
+        self, caller: Caller, session_id: str, *, format: OutputFormat, run_id: str | None, page: LogPage | None = None
     ) -> EventLog | StreamedBody:
         """Return the log, or one run's; that of a pending run is empty."""
         await self._platform.get_session(caller, session_id)
@@ -63,26 +56,11 @@ class AmbientOutput:
         pages = follow(self._live.follow(caller, session_id, log), log, cursor, run, compacted=compacted)
         return EventStream(pages)
 
-    async def run_agent(self, caller: Caller, session_id: str, run_input: RunInput) -> EventStream:
-        """Start a run with the messages that its log does not have, and stream its events."""
-        log = await self._live.read(caller, session_id)
-        if log.status is not SessionStatus.RUNNING:
-            raise NotRunning
-        in_log, known, end = await asyncio.to_thread(_find_known, log, session_id, run_input["runId"])
-        if in_log or self._pending.get(caller.project, session_id, run_input["runId"]):
-            raise RunExists
-        normalized = normalize_run_input(run_input, thread_id=session_id, known=known)
-        accepted = await self._runs.submit(caller, session_id, normalized)
-
-        def follow_run(run_id: str, format: OutputFormat) -> Awaitable[EventStream]:
-            return self.stream_session_events(caller, session_id, after=end, run_id=run_id, format=format)
-
-        return client_stream(accepted, run_input["threadId"], follow_run, run_input["messages"])
-
-    async def get_session_logs(self, caller: Caller, session_id: str, tail: int) -> str:
-        """Return the last `tail` lines that the session's runner wrote, where the platform offers them."""
+    async def get_session_logs(self, caller: Caller, session_id: str, *, tail: int) -> str:
+        """Return the last `tail` events of the session's pod, a line each: why it does not start, or has ended."""
         await self._platform.get_session(caller, session_id)
-        return await self._platform.logs(caller, session_id, tail)
+        events = await self._platform.pod_events(caller, session_id)
+        return "".join(f"{mapping.log_line(event)}\n" for event in events[-tail:])
 
     async def _run_follower(self, caller: Caller, session_id: str, run_id: str, log: LogSnapshot) -> RunFollower:
         async def is_pending(runs: Callable[[], Sequence[RunSummary]]) -> bool:
@@ -92,17 +70,13 @@ class AmbientOutput:
             return run in self._pending.waiting(caller.project, session_id, runs())
 
         def logged() -> Sequence[RunSummary]:
-            return summaries(log.events, session_running=log.alive, lost_before=lost_before())
+            return summaries(
+                log.events,
+                session_running=log.state.alive,
+                running_since=log.state.since,
+                lost_before=lost_before(),
+            )
 
         if next(of_run(log.events, run_id), None) is None and not await is_pending(logged):
             raise RunNotFound
         return RunFollower(run_id, session_id, is_pending)
-
-
-def _find_known(log: LogSnapshot, session_id: str, run_id: str) -> tuple[bool, set[str], str]:
-    """Return whether the log has the run, the ids of the messages on the session's own thread, and the log's end."""
-    in_log = next(of_run(log.events, run_id), None) is not None
-    tracker = Tracker()
-    tracker.add(log.events)
-    known = known_ids(event for event in log.events if event.thread_id in (None, session_id))
-    return in_log, known, str(tracker.cursor)

@@ -1,7 +1,7 @@
 """The part of the platform's live stream that repeats the log when it is connected."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from xxhash import xxh3_64_intdigest
 
@@ -10,44 +10,70 @@ from app.backends.ambient.cursors import digest
 
 
 class RepeatedLog:
-    """The entries of a log that the stream repeats when it is connected and that have been published, each once.
+    """The published entries of a log that the stream repeats when it is connected, each once.
 
-    `known` are those that the export has, `gone` the digests of those that it no longer has: the log may have been
-    rewritten after the stream began.
+    `known` are those that the log has and `missed` the others that it has. `deleted` are those that a rewrite may have
+    deleted after the stream began: they came before the end of the run that rewrote the log, so once the stream has
+    brought all that the log has, they are over.
     """
 
-    def __init__(self, known: Sequence[Event], gone: Counter[str]) -> None:
-        self._known = known
-        self._lines = Counter(xxh3_64_intdigest(bytes(event.raw)) for event in known)
-        self._count = len(known)
-        self._digests: Counter[str] | None = None
-        self._gone = gone
+    def __init__(self, known: Sequence[Event], missed: Sequence[Event], deleted: Sequence[Event]) -> None:
+        self._known, self._missed, self._deleted = _Entries(known), _Entries(missed), _Entries(deleted)
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether the stream has brought all that the log had."""
+        return not self._known.count and not self._missed.count
 
     def has_line(self, line: bytes) -> bool:
         """Return whether the line is one of the entries, byte for byte."""
         key = xxh3_64_intdigest(line)
-        if self._digests is not None or self._lines[key] <= 0:
-            return False
-        self._lines[key] -= 1
-        self._count -= 1
-        return True
+        return not self.is_over and (self._deleted.take_line(key) or self._known.take_line(key))
 
     def has(self, key: str) -> bool:
-        """Return whether one of the entries has this digest. The first one that has not ends those that are gone."""
-        if self._gone[key] > 0:
-            self._gone[key] -= 1
+        """Return whether one of the entries has this digest; it is that of a line that none of them has."""
+        if self.is_over:
+            return False
+        if self._deleted.take(key) or self._known.take(key):
             return True
-        if self._count and self._digests is None:
-            self._digests = Counter(digest(event.raw) for event in self._unrepeated())
-        if self._digests is not None and self._digests[key] > 0:
-            self._digests[key] -= 1
-            return True
-        self._gone.clear()
+        self._missed.take(key)
         return False
 
-    def _unrepeated(self) -> Iterator[Event]:
-        for event in reversed(self._known):  # of equal ones the last
-            line = xxh3_64_intdigest(bytes(event.raw))
-            if self._lines[line] > 0:
-                self._lines[line] -= 1
-                yield event
+
+class _Entries:
+    """Entries that have not been repeated yet, by the hash of their bytes and by digest."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.count = len(events)
+        self._events = events
+        self._lines = Counter(_line_key(event) for event in events)
+        self._spellings: dict[str, set[int]] | None = None
+
+    def take_line(self, key: int) -> bool:
+        if not self.count or self._lines[key] <= 0:
+            return False
+        self._lines[key] -= 1
+        self.count -= 1
+        return True
+
+    def take(self, key: str) -> bool:
+        if not self.count:
+            return False
+        if self._spellings is None:
+            self._spellings = {}
+            for event in self._events:
+                line = _line_key(event)
+                if self._lines[line] > 0:
+                    self._spellings.setdefault(digest(event.raw), set()).add(line)
+        return any(self.take_line(line) for line in self._spellings.get(key, ()))
+
+
+def deleted_entries(before: Sequence[Event], now: Sequence[Event]) -> list[Event]:
+    """Return those entries of a log as it was `before` that it does not have now."""
+    left = _Entries(now)
+    missing = [event for event in before if not left.take_line(_line_key(event))]
+    return [event for event in missing if not left.take(digest(event.raw))] if left.count else missing
+
+
+def _line_key(event: Event) -> int:
+    return xxh3_64_intdigest(bytes(event.raw))

@@ -42,6 +42,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False):
     llm_settings: LlmSettings | None = None
     model: str | None = None
     repos: list[Repo] | None = None
+    environment_variables: dict[str, Any] | None = None
     timeout: int | None = None
 
 
@@ -57,6 +58,8 @@ class Status(msgspec.Struct, rename="camel", gc=False):
     """The actual state of a session."""
 
     phase: str | None = None
+    start_time: str | None = None
+    last_activity_time: str | None = None
     completion_time: str | None = None
     result: str | None = None
     error: str | None = None
@@ -72,6 +75,66 @@ class Resource(msgspec.Struct, gc=False):
     status: Status = msgspec.field(default_factory=Status)
     name: str | None = None
     message: str | None = None
+
+
+class RunnerType(msgspec.Struct, rename="camel", gc=False):
+    """A type of runner; its models are those of its provider."""
+
+    id: str | None = None
+    display_name: str | None = None
+    provider: str | None = None
+
+
+class RunnerTypes(msgspec.Struct, gc=False):
+    """The types of runners that a project may use, which the platform sends as an array."""
+
+    items: list[RunnerType] | None = None
+
+
+class Model(msgspec.Struct, gc=False):
+    """A language model."""
+
+    id: str | None = None
+    label: str | None = None
+    provider: str | None = None
+
+
+class Models(msgspec.Struct, gc=False):
+    """The models that a project may use."""
+
+    models: list[Model] | None = None
+
+
+class PodEvent(msgspec.Struct, gc=False):
+    """An event of a session's pod, which happened `count` times, the last time at `timestamp`."""
+
+    type: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    timestamp: str | None = None
+    count: int | None = None
+
+
+class PodEvents(msgspec.Struct, gc=False):
+    """The events of a session's pod, oldest first."""
+
+    events: list[PodEvent] | None = None
+
+
+class File(msgspec.Struct, rename="camel", gc=False):
+    """An entry of a directory of a session's workspace; `path` begins with a slash, which is the workspace."""
+
+    name: str | None = None
+    path: str | None = None
+    is_dir: bool | None = None
+    size: int | None = None
+    modified_at: str | None = None
+
+
+class Files(msgspec.Struct, gc=False):
+    """The entries of a directory."""
+
+    items: list[File] | None = None
 
 
 class Page(msgspec.Struct, rename="camel", gc=False):

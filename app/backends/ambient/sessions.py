@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -12,8 +13,22 @@ from app.backends.ambient.errors import translate_errors
 from app.backends.ambient.idempotency import IdempotencyStore
 from app.backends.ambient.patch import split_patch
 from app.backends.ambient.pending_runs import PendingRuns
+from app.backends.ambient.resources import Resource
+from app.backends.ambient.run_input import refuse_attachments
 from app.backends.ambient.runs import AmbientRuns
-from app.errors import ApiError, BadRequest, Detail, NotSupported, SessionNotFound
+from app.backends.ambient.session_state import Runners, SessionState
+from app.backends.ambient.stops import Stops
+from app.errors import (
+    ApiError,
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    BadRequest,
+    CursorExpired,
+    Detail,
+    NotSupported,
+    SessionNotFound,
+)
 from app.lifecycle import Action, next_status
 from app.models.caller import Caller
 from app.models.sessions import (
@@ -25,16 +40,20 @@ from app.models.sessions import (
     SessionStatus,
     SessionUpdate,
 )
+from app.port.sessions import Sessions
 from app.results import Idempotent
 
 MAX_VARIABLE_BYTES = 120 << 10
 """Largest task or variable: each becomes a variable of the runner's container, where Linux takes 128 KiB."""
 
+STOPPABLE = frozenset({SessionStatus.PENDING, SessionStatus.RUNNING})
+"""The states of a session that has not noticed its stop yet."""
+
 MAX_PAGE = 100
 """The most sessions that the platform returns in one page."""
 
 
-class AmbientSessions:
+class AmbientSessions(Sessions):
     """Operations on sessions and their states."""
 
     def __init__(
@@ -44,6 +63,7 @@ class AmbientSessions:
         pending: PendingRuns,
         runs: AmbientRuns,
         *,
+        runners: Runners,
         poll_interval: float,
     ) -> None:
         self._runs = runs
@@ -51,6 +71,12 @@ class AmbientSessions:
         self._platform = platform
         self._idempotency = idempotency
         self._pending = pending
+        self._runners = runners
+        self._stops = Stops(platform, poll_interval)
+
+    def close(self) -> None:
+        """Repeat no stop any more."""
+        self._stops.close()
 
     async def list_sessions(
         self,
@@ -78,8 +104,9 @@ class AmbientSessions:
     async def create_session(self, caller: Caller, new: SessionCreate) -> Idempotent[CreatedSession]:
         """Create a session and read it back."""
         labels.check(new.labels)
-        if new.approval_policy is not None:
+        if new.approval_policy is not None or new.mode is not None or new.workspace is not None:
             raise NotSupported
+        refuse_attachments(new.attachments)
         texts = [new.task, *(new.environment_variables or {}).values()]
         if any(len(text.encode()) > MAX_VARIABLE_BYTES for text in texts):
             raise NotSupported("The platform takes a task and environment variables of at most 120 KiB each.")
@@ -88,36 +115,89 @@ class AmbientSessions:
     async def get_session(self, caller: Caller, session_id: str, *, wait: int = 0) -> Session:
         """Return a session once it is neither pending nor working, or after `wait` seconds.
 
-        It is read again at each poll interval.
+        While it is pending it is read again at each poll interval, while it runs its log is followed.
         """
         now = asyncio.get_running_loop().time
         deadline = now() + wait
-        while True:
-            session = await self._read(caller, session_id)
-            if session.status is SessionStatus.RUNNING:
-                session.activity = await self._runs.activity(caller, session)
-            if session.is_settled or now() >= deadline:
-                return session
-            await asyncio.sleep(min(self._poll_interval, deadline - now()))
+        session = await self._read(caller, session_id)
+        while not session.is_settled and now() < deadline:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    session = await self._read_later(caller, session)
+            except TimeoutError:
+                session = await self._read(caller, session_id)
+        return session
 
     async def _read(self, caller: Caller, session_id: str) -> Session:
-        return mapping.session(await self._platform.get_session(caller, session_id), session_id)
+        resource = await self._platform.get_session(caller, session_id)
+        session = self._session(caller, resource, session_id)
+        if session.status is SessionStatus.RUNNING:
+            state, reported = SessionState.of(resource), session.activity
+            session.activity = await self._runs.activity(caller, session, state)
+            if Activity.WORKING in {reported, session.activity}:
+                state = await self._runners.look(caller, session_id, state)
+            if state.fault:
+                session.activity, session.error = Activity.IDLE, state.fault
+            if session.activity is Activity.WAITING:
+                session.waiting_for = await self._runs.waiting_for(caller, session_id, state)
+        return session
+
+    def _session(self, caller: Caller, resource: Resource, session_id: str) -> Session:
+        """Return a session, which is stopping while its stop is repeated."""
+        session = mapping.session(resource, session_id)
+        if self._stops.is_pending(caller.project, session_id) and session.status in STOPPABLE:
+            session.status, session.activity = SessionStatus.STOPPING, None
+        return session
+
+    async def _read_later(self, caller: Caller, before: Session) -> Session:
+        """Return a session that was pending or working when it may have changed."""
+        if before.status is SessionStatus.RUNNING:
+            with suppress(BackendError, BackendTimeout, BackendUnavailable, CursorExpired):
+                activity = await self._runs.settled_activity(caller, before)
+                resource = await self._platform.get_session(caller, before.id)
+                session = self._session(caller, resource, before.id)
+                session.activity = activity if session.status is SessionStatus.RUNNING else None
+                if session.activity is Activity.WAITING:
+                    state = SessionState.of(resource)
+                    session.waiting_for = await self._runs.waiting_for(caller, before.id, state)
+                return session
+        await asyncio.sleep(self._poll_interval)
+        return await self._read(caller, before.id)
 
     async def update_session(self, caller: Caller, session_id: str, patch: SessionUpdate) -> Session:
-        """Change a session in up to three calls and read it back; the one that its state may forbid is the first."""
+        """Change a session in up to four calls and read it back; the one that its state may forbid is the first.
+
+        If a later one fails, the error names what was changed before.
+        """
         labels.check_update(patch)
         parts = split_patch(patch)
-        if parts.spec is not None:
-            await self._platform.update_spec(caller, session_id, parts.spec)
-        if parts.display_name is not None:
-            await self._platform.rename(caller, session_id, parts.display_name)
         if parts.annotations is not None:
-            await self._platform.annotate(caller, session_id, parts.annotations)
+            before = mapping.session(await self._platform.get_session(caller, session_id), session_id)
+            labels.apply_changes(before.labels or {}, parts.annotations)
+        done: list[str] = []
+        try:
+            if parts.model is not None:
+                await self._require_model(caller, parts.model)
+                await self._platform.switch_model(caller, session_id, parts.model)
+                done.append("model")
+            if parts.spec is not None:
+                await self._platform.update_spec(caller, session_id, parts.spec)
+                done += ["timeout_seconds"] if patch.display_name is None else ["timeout_seconds", "display_name"]
+            if parts.display_name is not None:
+                await self._platform.rename(caller, session_id, parts.display_name)
+                done.append("display_name")
+            if parts.annotations is not None:
+                await self._platform.annotate(caller, session_id, parts.annotations)
+        except ApiError as error:
+            if done:
+                error.message = f"{error.message.removesuffix('.')}. Before that was changed: {', '.join(done)}."
+            raise
         return await self.get_session(caller, session_id)
 
     async def delete_session(self, caller: Caller, session_id: str) -> None:
         """Delete a session; the platform does not delete its log."""
         await self._platform.delete_session(caller, session_id)
+        self._stops.forget(caller.project, session_id)
         self._pending.discard_session(caller.project, session_id)
 
     async def start_session(self, caller: Caller, session_id: str) -> Session:
@@ -139,6 +219,13 @@ class AmbientSessions:
             session = mapping.as_requested(new, name)
         return CreatedSession(message="Session created", **msgspec.structs.asdict(session))
 
+    async def _require_model(self, caller: Caller, model: str) -> None:
+        """Raise `BadRequest` for a model that the project does not have: the platform takes any, and runs then fail."""
+        known = {each.id for each in await self._platform.models(caller)}
+        if known and model not in known:
+            detail = Detail("body.model", "must be the id of one of the models that list_agents shows")
+            raise BadRequest(details=[detail])
+
     async def _require_parent(self, caller: Caller, session_id: str) -> None:
         try:
             await self._platform.get_session(caller, session_id)
@@ -148,14 +235,27 @@ class AmbientSessions:
 
     async def _transition(self, caller: Caller, session_id: str, action: Action) -> Session:
         # The platform accepts a start or stop in every phase, and loses some of them.
-        status = next_status(action, mapping.phase(await self._platform.get_session(caller, session_id)))
+        resource = await self._platform.get_session(caller, session_id)
+        current = mapping.phase(resource)
+        if self._stops.is_pending(caller.project, session_id) and current in STOPPABLE:
+            current = SessionStatus.STOPPING
+        status = next_status(action, current)
         before = await self._platform.transition(caller, session_id, action)
+        if action is Action.START:
+            self._stops.forget(caller.project, session_id)
+        elif current is SessionStatus.PENDING:
+            self._stops.insist(caller, session_id)
         return mapping.in_transition(before, session_id, status)
 
     async def _page(self, caller: Caller, limit: int, offset: int, search: str | None) -> SessionPage:
         page = await self._platform.list_sessions(caller, limit, offset, search)
         with translate_errors:
-            return mapping.page(page, limit=limit, offset=offset)
+            found = mapping.page(page, limit=limit, offset=offset)
+        for index, session in enumerate(found.items):
+            if self._stops.is_pending(caller.project, session.id) and session.status in STOPPABLE:
+                stopping = {"status": SessionStatus.STOPPING, "activity": None}
+                found.items[index] = msgspec.structs.replace(session, **stopping)
+        return found
 
     async def _all(self, caller: Caller, search: str | None) -> list[Session]:
         """Return all sessions of the project, read page by page until a page has none that is new."""

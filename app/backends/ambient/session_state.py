@@ -1,0 +1,123 @@
+"""The state of a session as far as its runs depend on it: whether they can go on, and since when."""
+
+from collections.abc import Callable
+
+import msgspec
+from cachetools import TTLCache
+
+from app.backends.ambient import mapping
+from app.backends.ambient.api import PlatformApi
+from app.backends.ambient.resources import Resource
+from app.clock import millis, now_ms
+from app.models.caller import Caller
+from app.models.sessions import SessionStatus
+
+ALIVE = frozenset({SessionStatus.RUNNING, SessionStatus.STOPPING})
+"""The states in which runs of a session go on."""
+
+QUIET_SECONDS = 30.0
+"""Seconds without a sign of life of a run after which its runner is looked for, or after a restart is taken to hang."""
+
+LOOK_SECONDS = 5.0
+"""Seconds between two looks for a runner. It is gone if it was not found twice."""
+
+OBEY_SECONDS = 60.0
+"""Seconds within which a runner that does not hang has shown a sign of life after an interrupt."""
+
+AGENT_STATE_SECONDS = 7.0
+"""Seconds after a sign of life within which the platform may report that nothing runs: it caches an agent's state for
+five, and its times are whole seconds."""
+
+RUNNER_GONE = "The session's runner does not respond any more. Stop the session and start it again."
+RUNNER_HANGS = "The session hangs since the platform's backend was restarted. Stop the session and start it again."
+RUNNER_IGNORES = "The session's runner did not react to an interrupt. Stop the session and start it again."
+
+_MAX_SESSIONS = 10_000
+_Key = tuple[str, str, int]
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """A session's status, and the times, in ms, at which it was last started and last showed a sign of life.
+
+    The times are 0 if the platform does not tell them. `fault` says why nothing runs although the status is running:
+    the platform does not notice the end of a runner.
+    """
+
+    status: SessionStatus | None = None
+    since: int = 0
+    active_at: int = 0
+    fault: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Return whether runs of the session can go on."""
+        return self.status in ALIVE and not self.fault
+
+    def may_be_at_work(self) -> bool:
+        """Return whether a run may have begun after the platform last looked whether one goes on."""
+        return self.active_at > now_ms() - AGENT_STATE_SECONDS * 1000
+
+    @classmethod
+    def of(cls, resource: Resource) -> "SessionState":
+        """Return the state of a session, whose runner is taken to be there."""
+        since = _time(resource.status.start_time)
+        return cls(mapping.phase(resource), since, max(since, _time(resource.status.last_activity_time)))
+
+
+class Runners:
+    """Search for the runners of sessions whose runs give no sign of life. `clock` tells seconds since some moment."""
+
+    def __init__(self, platform: PlatformApi, clock: Callable[[], float]) -> None:
+        self._platform = platform
+        self._clock = clock
+        self._missed: TTLCache[_Key, int] = TTLCache(_MAX_SESSIONS, 3600.0, clock)
+        self._looked: TTLCache[_Key, bool] = TTLCache(_MAX_SESSIONS, LOOK_SECONDS, clock)
+        self._interrupted: TTLCache[_Key, tuple[int, float]] = TTLCache(_MAX_SESSIONS, 24 * 3600.0, clock)
+
+    def note_interrupt(self, caller: Caller, session_id: str, state: SessionState) -> None:
+        """Note that an active run is interrupted in this state of its session."""
+        key = _key(caller, session_id, state)
+        if self._interrupted.get(key, (None,))[0] != state.active_at:
+            self._interrupted[key] = state.active_at, self._clock()
+
+    async def look(self, caller: Caller, session_id: str, state: SessionState) -> SessionState:
+        """Return the state of a session with an active run, with the fault of its runner if it has one."""
+        quiet = 0 < state.active_at < now_ms() - QUIET_SECONDS * 1000
+        if not quiet or state.status is not SessionStatus.RUNNING:
+            return state
+        key = _key(caller, session_id, state)
+        if self._hangs(state):
+            return msgspec.structs.replace(state, fault=RUNNER_HANGS)
+        if self._ignores_interrupt(key, state):
+            return msgspec.structs.replace(state, fault=RUNNER_IGNORES)
+        return msgspec.structs.replace(
+            state, fault=RUNNER_GONE if await self._is_gone(caller, session_id, key) else None
+        )
+
+    def _hangs(self, state: SessionState) -> bool:
+        """Return whether nothing has happened since the backend was restarted, which cuts it off from its runners.
+
+        The platform's times are whole seconds. A run that began after a restart is later than the last refusal.
+        """
+        gone_at = self._platform.gone_at
+        return state.active_at <= gone_at - 1000 and state.since < gone_at < now_ms() - QUIET_SECONDS * 1000
+
+    def _ignores_interrupt(self, key: _Key, state: SessionState) -> bool:
+        active_at, interrupted_at = self._interrupted.get(key, (0, 0.0))
+        return active_at == state.active_at and self._clock() > interrupted_at + OBEY_SECONDS
+
+    async def _is_gone(self, caller: Caller, session_id: str, key: _Key) -> bool:
+        """Return whether the runner was missed twice in a row."""
+        if key not in self._looked:
+            self._looked[key] = True
+            found = await self._platform.has_runner(caller, session_id)
+            self._missed[key] = 0 if found else self._missed.get(key, 0) + 1
+        return self._missed.get(key, 0) > 1
+
+
+def _key(caller: Caller, session_id: str, state: SessionState) -> _Key:
+    return caller.project, session_id, state.since
+
+
+def _time(text: str | None) -> int:
+    return (millis(text) if text else None) or 0
