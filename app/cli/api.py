@@ -2,14 +2,12 @@
 
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, NoReturn, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any, NoReturn, Self, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import requests
-
-from app.cli.errors import CliError, ConnectionLost
 
 CONNECT_SECONDS = 10.0
 RESPONSE_SECONDS = 75.0
@@ -17,19 +15,61 @@ STREAM_SECONDS = 45.0
 """Three of the server's heartbeats: a stream that is silent for longer has lost its connection."""
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 0.5
+RECONNECT_SECONDS = 60.0
+"""How long a server that has responded before may be unreachable until a reader gives up."""
+MAX_DELAY = 5.0
+"""Seconds between attempts, at most, unless the server asks for more."""
 
 _RETRYABLE = frozenset({408, 429, 502, 503, 504})
 _PROJECT_ERRORS = frozenset({"project_required", "project_mismatch"})
 _SESSION_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[!-~]+")
 
+T = TypeVar("T")
+
+
+class CliError(Exception):
+    """A request that failed.
+
+    `code` is the API's error code, if the API sent one, and `locations` names the parts of the request at fault.
+    `retryable` says that the same request may succeed later, and `retry_after` how many seconds the server asks to
+    wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        locations: Iterable[str] = (),
+        retryable: bool = False,
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.locations = frozenset(locations)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class ConnectionLost(CliError):
+    """No response arrived, or the first attempt of the same request is still in progress."""
+
 
 class ApiClient:
-    """One caller of one server, for one thread and short calls from others; to be closed."""
+    """One caller of one server, for one thread and short calls from others; to be closed.
 
-    def __init__(self, url: str, *, key: str, project: str) -> None:
-        """Raise `CliError` for a malformed argument, without repeating the key. An empty key or project is not sent."""
+    Once the server has responded, whatever reads is tried again while the server is away, for a limited time.
+    """
+
+    def __init__(self, url: str, *, key: str, project: str, on_loss: Callable[[str], None]) -> None:
+        """Raise `CliError` for a malformed argument, without repeating the key. An empty key or project is not sent.
+
+        `on_loss` is called with a message when a connection is lost and the request is tried again.
+        """
         self._url = _base_url(url)
+        self._on_loss = on_loss
+        self._has_responded = self._is_away = False
         if key and not _HEADER.fullmatch(key):
             raise CliError("The key contains a character that no key has.")
         if project and not _HEADER.fullmatch(project):
@@ -48,7 +88,7 @@ class ApiClient:
 
     def get(self, *path: str, **query: Any) -> Any:
         """Return the body of a GET of /v1 and `path`. Raises `CliError`."""
-        return self._parse(self._send("GET", path, query=query))
+        return self._repeatedly(lambda: self._parse(self._send("GET", path, query=query)))
 
     def post(self, *path: str, **body: Any) -> Any:
         """Return the response's body of a POST, which sends a body unless `body` is empty. Raises `CliError`."""
@@ -71,11 +111,44 @@ class ApiClient:
     def stream(self, *path: str, after: str | None, **query: Any) -> requests.Response:
         """Return an open stream of the events after a cursor or of all events; to be closed. Raises `CliError`."""
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
-        response = self._send("GET", path, query=query, headers=headers, seconds=STREAM_SECONDS, stream=True)
-        if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+        return self._open(path, "text/event-stream", headers=headers, query=query, seconds=STREAM_SECONDS)
+
+    def download(
+        self, *path: str, query: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Return an open response with bytes; to be closed. Raises `CliError`."""
+        return self._open(path, "application/octet-stream", headers=headers, query=query)
+
+    def upload(self, *path: str, query: Mapping[str, Any], content: IO[bytes] | Iterable[bytes]) -> None:
+        """Send a file, or bytes of unknown number, as the body of a PUT. Raises `CliError`."""
+        headers = {"Content-Type": "application/octet-stream"}
+        self._send("PUT", path, query=query, headers=headers, content=content)
+
+    def report_loss(self) -> None:
+        """Report that the connection was lost, once until there is a response again."""
+        if not self._is_away:
+            self._on_loss("The connection was lost; trying again.")
+        self._is_away = True
+
+    def _open(self, path: tuple[str, ...], media_type: str, **options: Any) -> requests.Response:
+        response = self._repeatedly(lambda: self._send("GET", path, stream=True, **options))
+        if not response.headers.get("Content-Type", "").startswith(media_type):
             response.close()
             self._not_this_api(response)
         return response
+
+    def _repeatedly(self, request: Callable[[], T]) -> T:
+        """Return what `request` returns, trying again while a server that has responded before is away."""
+        deadline, delay = time.monotonic() + RECONNECT_SECONDS, RETRY_SECONDS
+        while True:
+            try:
+                return request()
+            except CliError as error:
+                if not (error.retryable and self._has_responded) or time.monotonic() > deadline:
+                    raise
+                self.report_loss()
+                time.sleep(max(delay, min(error.retry_after, RECONNECT_SECONDS)))
+                delay = min(delay * 2, MAX_DELAY)
 
     def _send(
         self,
@@ -84,6 +157,7 @@ class ApiClient:
         *,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
+        content: IO[bytes] | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float = RESPONSE_SECONDS,
         stream: bool = False,
@@ -94,6 +168,7 @@ class ApiClient:
                 "/".join((self._url, "v1", *(quote(part, safe="") for part in path))),
                 params=query,
                 json=body,
+                data=content,
                 headers=headers,
                 timeout=(CONNECT_SECONDS, seconds),
                 allow_redirects=False,
@@ -106,6 +181,7 @@ class ApiClient:
         if response.status_code >= requests.codes.multiple_choices:
             with response:
                 self._raise_error(response)
+        self._has_responded, self._is_away = True, False
         return response
 
     def _parse(self, response: requests.Response) -> Any:
@@ -118,6 +194,7 @@ class ApiClient:
         try:
             body = response.json()
             message, code = str(body["error"]), str(body.get("code"))
+            locations = [str(detail["location"]) for detail in body.get("details", ())]
         except (requests.RequestException, LookupError, TypeError):
             self._not_this_api(response)
         if response.status_code == requests.codes.unauthorized:
@@ -129,6 +206,7 @@ class ApiClient:
         raise kind(
             message,
             code=code,
+            locations=locations,
             retryable=response.status_code in _RETRYABLE,
             retry_after=float(retry_after) if retry_after.isdecimal() else 0.0,
         )

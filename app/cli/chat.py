@@ -1,19 +1,16 @@
-"""`chat`: a conversation with one session, at a terminal or through pipes."""
+"""`chat` and `tail`: a conversation with one session, at a terminal or through pipes, and a look at one."""
 
-import json
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.errors import CliError
-from app.cli.options import DEFAULT_URL, Key, Project, Url, connected, read_standard_input
-from app.cli.program import program
+from app.cli.attachments import Attach
+from app.cli.common import DEFAULT_URL, AgentName, Key, Project, SessionId, Url, connected, program, read_standard_input
 
 if TYPE_CHECKING:
     from app.cli.conversation import Conversation
-    from app.cli.terminal import Screen
+    from app.cli.prompt import Prompt
 
 
 def chat(
@@ -21,75 +18,76 @@ def chat(
         str | None,
         typer.Argument(metavar="SESSION", help="The session's id; default: the first message creates one."),
     ] = None,
+    *,
+    agent: AgentName = "",
+    attach: Attach = [],  # noqa: B006 - typer copies it
     url: Url = DEFAULT_URL,
     key: Key = "",
     project: Project = "",
 ) -> None:
     """Talk to a session. Ctrl-C interrupts the run, a second Ctrl-C exits; Ctrl-D exits.
 
+    Files go with the first message.
     Without a terminal, standard input is one message. The exit status is then 0 if its run completed, 3 if the agent
-    waits for a decision, 1 otherwise.
+    waits for a decision, 130 if the run was interrupted, 1 otherwise.
     """
     from app.cli.conversation import Conversation
+    from app.cli.prompt import Prompt
 
+    if session is not None and agent:
+        raise typer.BadParameter("a session that exists has its agent already", param_hint="--agent")
+    new = {"agent": agent} if agent else {}
     with connected(url, key, project, session or "") as (client, screen):
         if sys.stdin.isatty():
             prompt = Prompt(screen)
-            conversation = Conversation(client, screen, decide=prompt.decide_now)
+            conversation = Conversation(client, screen, decide=prompt.decide_now, new=new, files=attach)
             try:
                 _converse(conversation, prompt, session)
             finally:
                 if conversation.session_id:
                     screen.note(f"To continue: {program()} chat {conversation.session_id}")
             return
-        conversation = Conversation(client, screen)
+        conversation = Conversation(client, screen, new=new, files=attach)
         message = read_standard_input()
         if session is not None:
             conversation.attach(session)
-        if exit_status := RUN_EXIT_STATUS.get(conversation.send(message), 1):
+        if exit_status := conversation.send(message).outcome.exit_status:
             raise typer.Exit(exit_status)
 
 
-RUN_EXIT_STATUS = {"completed": 0, "waiting": 3}
-"""Exit statuses by the status of a run; any other one is a failure."""
+def tail(
+    session: SessionId,
+    *,
+    run: Annotated[str | None, typer.Option(help="Show only this run (its id), and end with it.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Show only events after this cursor.")] = None,
+    follow: Annotated[bool, typer.Option(help="Show new events as they arrive, until Ctrl-C.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the events themselves, one per line.")] = False,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    project: Project = "",
+) -> None:
+    """Show a session's events, those stored and those to come."""
+    from app.cli import stream
+    from app.cli.render import Renderer
+    from app.cli.terminal import printable_json
+
+    with connected(url, key, project, session) as (client, screen):
+        if follow:
+            frames = stream.follow(client, session, after=after, run=run)
+        else:
+            frames = stream.stored(client, session, after=after, run=run)
+        renderer = Renderer(screen, show_users=True)
+        for frame in frames:
+            if as_json:
+                screen.line(printable_json(frame.text))
+            else:
+                renderer.show(frame.event)
 
 
-class Prompt:
-    """Input of the person at the terminal. All of it raises EOFError on Ctrl-D."""
-
-    def __init__(self, screen: "Screen") -> None:
-        self._screen = screen
-        with suppress(ImportError):  # not every Python has it
-            import readline  # noqa: F401 - gives input() editing and history
-
-    def read(self, prompt: str) -> str:
-        """Return the next line."""
-        if self._screen.is_terminal:
-            return input(prompt)
-        sys.stderr.write(prompt)  # standard output goes elsewhere and gets only what the agent writes
-        sys.stderr.flush()
-        if line := sys.stdin.readline():
-            return line.removesuffix("\n")
-        raise EOFError
-
-    def decide(self, approval: dict[str, Any]) -> bool | None:
-        """Return whether to allow what the agent wants to do, None if the input is neither yes nor no."""
-        wanted = " ".join(filter(None, (approval.get("message"), approval.get("tool_name"))))
-        self._screen.line(wanted or "May the agent continue?")
-        if "args" in approval:
-            self._screen.line(f"  {json.dumps(approval['args'], ensure_ascii=False)}", "dim")
-        decision = self.read("Allow? [y/n] ").strip().lower()
-        return decision.startswith("y") if decision in {"y", "yes", "n", "no"} else None
-
-    def decide_now(self, approval: dict[str, Any]) -> bool:
-        """Return whether to allow it, once the input is yes or no: the run is waiting."""
-        while (allow := self.decide(approval)) is None:
-            self._screen.note("The run is waiting: type y to allow it, n to deny it.")
-        return allow
-
-
-def _converse(conversation: "Conversation", prompt: Prompt, session_id: str | None) -> None:
+def _converse(conversation: "Conversation", prompt: "Prompt", session_id: str | None) -> None:
     """Send what the person types until Ctrl-D, to this session or a new one. Raises `CliError`."""
+    from app.cli.api import CliError
+
     try:
         if session_id is not None:
             conversation.attach(session_id)
@@ -99,17 +97,17 @@ def _converse(conversation: "Conversation", prompt: Prompt, session_id: str | No
             if text.strip():
                 conversation.send(text)
     except EOFError:
-        sys.stderr.write("\n")
+        return
     except CliError as error:
         if error.code == "session_not_found":
             conversation.session_id = None
         raise
 
 
-def _decide_pending(conversation: "Conversation", prompt: Prompt) -> None:
+def _decide_pending(conversation: "Conversation", prompt: "Prompt") -> None:
     """Ask the person for a decision on each pending approval, until the input is neither yes nor no."""
     while approvals := conversation.pending_approvals():
         allow = prompt.decide(approvals[0])
         if allow is None:
             return
-        conversation.decide(approvals[0]["id"], allow=allow)
+        conversation.decide(approvals[0], allow=allow)

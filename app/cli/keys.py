@@ -2,14 +2,16 @@
 
 import datetime
 import re
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.program import show_help
-from app.cli.startup import fail, load_settings, open_keys
+from app.cli.common import show_help
+from app.cli.startup import existing_store, load_settings, open_keys, session_store
 from app.models.caller import Role
+
+if TYPE_CHECKING:
+    from app.store.keys import Key
 
 keys = typer.Typer(help="Manage the access keys of the embedded backend.", rich_markup_mode=None)
 keys.callback(invoke_without_command=True)(show_help)
@@ -25,7 +27,7 @@ def create_key(
     *,
     name: Annotated[str, typer.Option(help="A name to show in the list.")] = "",
     expires: Annotated[
-        str | None, typer.Option(help="How long it is valid, such as 12h or 30d; default: forever.")
+        str | None, typer.Option(help="How long it is valid, such as 12h or 30d, or never; default: KEY_LIFETIME.")
     ] = None,
     new_store: Annotated[
         bool, typer.Option("--new-store", help="Create the session store if there is none yet.")
@@ -38,23 +40,43 @@ def create_key(
         )
     if not name.isprintable():
         raise typer.BadParameter("must be one line of printable characters", param_hint="--name")
-    lifetime = None if expires is None else _lifetime(expires)
-    database = _database() if new_store else _existing_database()
-    with open_keys(database) as access_keys:
+    lifetime = _lifetime(expires)
+    from app.store.open import shown_url
+
+    store = session_store(load_settings()) if new_store else existing_store(load_settings())
+    with open_keys(store) as access_keys:
         key, secret = access_keys.create(project=project, role=role, name=name, expires=lifetime)
-    typer.echo(f"Created {key.id} in {database}.", err=True)
+    note("create_key", key)
+    typer.echo(f"Created {key.id} in {shown_url(store)}.", err=True)
     typer.echo(secret)
 
 
 @keys.command("list")
 def list_keys() -> None:
     """List all keys: id, project, role, name and times, separated by tabs. The keys themselves are not shown."""
-    with open_keys(_existing_database()) as access_keys:
+    with open_keys(existing_store(load_settings())) as access_keys:
         found = access_keys.list()
-    typer.echo("id\tproject\trole\tname\tcreated\texpires\trevoked")
+    typer.echo("id\tproject\trole\tname\tcreated\texpires\trevoked\tlast used")
     for key in found:
-        times = (key.created_at, key.expires_at or "-", key.revoked_at or "-")
+        times = (key.created_at, key.expires_at or "-", key.revoked_at or "-", key.last_used_at or "-")
         typer.echo("\t".join((key.id, key.project, key.role, key.name or "-", *times)))
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as the list shows it.")],
+    overlap: Annotated[str, typer.Option(help="How long the old key stays valid, such as 1h.")] = "24h",
+    expires: Annotated[
+        str | None, typer.Option(help="How long the new one is valid, or never; default: KEY_LIFETIME.")
+    ] = None,
+) -> None:
+    """Create a key in place of another one, with its project, role and name, and print it, this once."""
+    lifetime, overlapping = _lifetime(expires), _duration(overlap, "--overlap")
+    with open_keys(existing_store(load_settings())) as access_keys:
+        key, secret = access_keys.replace(key_id, overlap=overlapping, expires=lifetime)
+    note("rotate_key", key)
+    typer.echo(f"Created {key.id}; {key_id} expires in {overlap} at the latest.", err=True)
+    typer.echo(secret)
 
 
 @keys.command("revoke")
@@ -62,36 +84,34 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as the list shows it.")],
 ) -> None:
     """Revoke a key, with immediate effect."""
-    with open_keys(_existing_database()) as access_keys:
-        access_keys.revoke(key_id)
+    with open_keys(existing_store(load_settings())) as access_keys:
+        key = access_keys.revoke(key_id)
+    note("revoke_key", key)
 
 
-def _database() -> Path:
-    """Return the file of the session store, which need not exist."""
-    database = load_settings().database
-    if database is None:
-        fail("The platform at BACKEND_URL issues its own tokens; keys belong to the embedded backend.", status=2)
-    return database
+def note(operation: str, key: "Key") -> None:
+    """Note a change of an access key in the audit log."""
+    from app.observability.audit import AuditLog
+
+    if target := load_settings().audit_log:
+        AuditLog(target).record(operation=operation, project=key.project, key=key.id, caller="command line")
 
 
-def _existing_database() -> Path:
-    database = _database()
-    if not database.exists():
-        fail(
-            f"There is no session store {database}. Start the server first, or set DATA_DIR or BACKEND_URL to what the"
-            " server uses; `keys create --new-store` creates one.",
-            status=1,
-        )
-    return database
+def _lifetime(text: str | None) -> datetime.timedelta | None:
+    """Return how long a new key is valid; None for ever."""
+    if text is None:
+        seconds = load_settings().key_lifetime
+        return None if seconds is None else datetime.timedelta(seconds=seconds)
+    return None if text == "never" else _duration(text, "--expires")
 
 
-def _lifetime(text: str) -> datetime.timedelta:
-    from app.settings import parse_duration
+def _duration(text: str, option: str) -> datetime.timedelta:
+    from app.setting_types import parse_duration
 
     try:
-        lifetime = datetime.timedelta(seconds=parse_duration(text))
+        duration = datetime.timedelta(seconds=parse_duration(text))
     except ValueError as error:
-        raise typer.BadParameter("must be a duration such as 12h or 30d", param_hint="--expires") from error
-    if lifetime > _MAX_LIFETIME:
-        raise typer.BadParameter(f"must be at most {_MAX_LIFETIME.days}d", param_hint="--expires")
-    return lifetime
+        raise typer.BadParameter("must be a duration such as 12h or 30d", param_hint=option) from error
+    if duration > _MAX_LIFETIME:
+        raise typer.BadParameter(f"must be at most {_MAX_LIFETIME.days}d", param_hint=option)
+    return duration

@@ -1,15 +1,15 @@
 """`serve`: the server in the foreground, and the first steps of somebody who has just started it."""
 
+import asyncio
 import contextlib
 import datetime
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import DEFAULT_URL
-from app.cli.program import program
+from app.cli.common import DEFAULT_URL, program
+from app.cli.keys import note
 from app.cli.startup import exit_on_store_error, fail, load_settings, open_keys
 from app.models.caller import Role
 
@@ -17,6 +17,9 @@ DEMO_PROJECT = "demo"
 DEMO_KEY = "make run"
 DEMO_KEY_OVERLAP = datetime.timedelta(hours=24)
 """How long the key of an earlier start stays valid, so that open tabs and exported variables go on working."""
+
+
+LOCAL_DIRECTORIES = "# To let sessions work on directories of your own, start with LOCAL_ROOTS=demo=$HOME/src"
 
 
 class ServeCommand(typer.core.TyperCommand):
@@ -39,14 +42,20 @@ def serve(
     demo_key: Annotated[
         bool, typer.Option("--demo-key", help="Create a key for the project demo, and print what to do with it.")
     ] = False,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Run agents here, or leave that to `worker` processes.")
+    ] = True,
 ) -> None:
     """Serve the API until SIGTERM or Ctrl-C."""
     settings = load_settings()
     warnings.filterwarnings("ignore", "Using `httpx` with")  # Connexion imports Starlette's test client
+    from app.engine.session_secrets import SecretsError
     from app.factory import create_app
     from app.observability import logs
     from app.observability.tracing import TracingNotInstalled
+    from app.sandbox.process_tree import SandboxError
     from app.server import run
+    from app.setting_types import SettingsError
 
     logs.configure(settings.log_level)
     # The port and the store come first: a second start must not change the keys of the server that is running.
@@ -57,18 +66,31 @@ def serve(
     with contextlib.ExitStack() as stack:
         for bound in sockets:
             stack.enter_context(bound)
+        if settings.store is not None:
+            _ensure_unused(settings.store)
         try:
-            app = create_app(settings)
+            app = create_app(settings, runs_agents=worker)
         except TracingNotInstalled as error:
             fail(str(error), status=2)
-        if settings.database is not None:
+        except (SettingsError, SecretsError) as error:
+            fail(str(error), status=2)
+        except SandboxError as error:
+            fail(f"AGENT_SANDBOX is bwrap, but {error}.", status=2)
+        if settings.store is None:
+            _ensure_speakable(settings.backend_url)
+        else:
             # Opened in any case, so that a store that cannot be used ends the start with one line.
-            _ensure_unlocked(settings.database)
-            with open_keys(settings.database) as keys:
+            with open_keys(settings.store) as keys:
                 if demo_key:
-                    _, key = keys.rotate(project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY, overlap=DEMO_KEY_OVERLAP)
+                    record, key = keys.rotate(
+                        project=DEMO_PROJECT, role=Role.ADMIN, name=DEMO_KEY, overlap=DEMO_KEY_OVERLAP
+                    )
+                    note("create_key", record)
                     typer.echo(first_steps(settings.host, sockets[0].getsockname()[1], key))
-        run.serve(app, sockets, log_level=settings.log_level)
+                    if DEMO_PROJECT not in settings.local_roots:
+                        typer.echo(LOCAL_DIRECTORIES)
+        drain = settings.worker_drain or 0
+        run.serve(app, sockets, bounds=app.connections, log_level=settings.log_level, drain=drain)
 
 
 def first_steps(host: str, port: int, key: str) -> str:
@@ -85,12 +107,20 @@ def first_steps(host: str, port: int, key: str) -> str:
     )
 
 
-def _ensure_unlocked(database: Path) -> None:
-    """End the command if another server uses the store."""
-    from app.store.sqlite.lock import StoreLock
+def _ensure_speakable(url: str) -> None:
+    """End the command if the platform, as far as it is up yet, has another API."""
+    from app.backends.ambient.backend import find_obstacle
+
+    if obstacle := asyncio.run(find_obstacle(url)):
+        fail(obstacle, status=2)
+
+
+def _ensure_unused(store: str) -> None:
+    """End the command if another server uses a store that only one can use."""
+    from app.store.open import ensure_unused
 
     with exit_on_store_error():
-        StoreLock(database).release()
+        ensure_unused(store)
 
 
 def _local_url(host: str, port: int) -> str:

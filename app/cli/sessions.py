@@ -1,27 +1,44 @@
 """`sessions`: one command for each operation on sessions."""
 
 import json
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import (
+from app.cli.attachments import Attach, with_task
+from app.cli.common import (
     DEFAULT_URL,
+    AgentName,
     AsJson,
     Key,
     Project,
     SessionId,
     Url,
-    Wait,
     connected,
-    read_standard_input,
+    show_help,
 )
-from app.cli.program import show_help
+from app.cli.new_session import (
+    Approve,
+    Directory,
+    Env,
+    IdleTimeout,
+    InPlace,
+    Label,
+    Model,
+    Name,
+    Repo,
+    StopOnRunFinished,
+    Task,
+    explain,
+    fields_of,
+    read_task,
+)
 
 if TYPE_CHECKING:
     from app.cli.api import ApiClient
     from app.cli.terminal import Screen
+
+Wait = Annotated[bool, typer.Option("--wait", help="Return when the session has reached its new state.")]
 
 sessions = typer.Typer(help="List, create and control sessions.", rich_markup_mode=None)
 sessions.callback(invoke_without_command=True)(show_help)
@@ -44,7 +61,8 @@ def list_sessions(
 ) -> None:
     """List the project's sessions, newest first: id, status, time and name, separated by tabs.
 
-    A running session is shown as working, waiting or idle.
+    A running session is shown as working, waiting, or idle, or as "run failed" if it is idle after a run that has
+    failed.
     """
     with connected(url, key, project) as (client, screen):
         query = {"status": status, "activity": activity, "search": search, "limit": limit, "offset": offset}
@@ -72,43 +90,66 @@ def show_session(
 
 @sessions.command("create")
 def create_session(
-    task: Annotated[
-        str, typer.Argument(metavar="TASK", help="The first message to the agent; - reads it from standard input.")
-    ],
+    task: Task,
     *,
-    name: Annotated[str, typer.Option(help="A display name.")] = "",
-    model: Annotated[str, typer.Option(help="The language model.")] = "",
-    repo: Annotated[
-        list[str], typer.Option(metavar="URL[#BRANCH]", help="A repository to clone; may be repeated.")
-    ] = [],  # noqa: B006 - typer copies it
-    env: Annotated[
-        list[str],
-        typer.Option(metavar="NAME", help="Give the session this variable of your environment; may be repeated."),
-    ] = [],  # noqa: B006 - typer copies it
-    wait: Wait = False,
+    attach: Attach = [],  # noqa: B006 - typer copies it
+    repo: Repo = [],  # noqa: B006 - typer copies it
+    directory: Directory = None,
+    in_place: InPlace = False,
+    agent: AgentName = "",
+    model: Model = "",
+    name: Name = "",
+    env: Env = [],  # noqa: B006 - typer copies it
+    label: Label = [],  # noqa: B006 - typer copies it
+    approve: Annotated[
+        Approve, typer.Option(help="The decision on the agent's requests for approval: later, always yes, always no.")
+    ] = Approve.ASK,
+    idle_timeout: IdleTimeout = None,
+    stop_on_run_finished: StopOnRunFinished = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when the task has ended, with the exit status of `run`.")
+    ] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     key: Key = "",
     project: Project = "",
 ) -> None:
-    """Create a session and print its id."""
-    unset = [variable for variable in env if variable not in os.environ]
-    if unset:
-        raise typer.BadParameter(f"{unset[0]} is not set in your environment", param_hint="--env")
-    options = {
-        "display_name": name,
-        "model": model,
-        "repos": [dict(zip(("url", "branch"), each.split("#", 1), strict=False)) for each in repo],
-        "environment_variables": {variable: os.environ[variable] for variable in env},
-    }
-    body = {field: value for field, value in options.items() if value}
+    """Create a session and print its id. `run` also shows the work and prints the answer."""
+    from app.cli.api import CliError
+
+    fields = fields_of(
+        name=name,
+        agent=agent,
+        model=model,
+        repos=repo,
+        directory=directory,
+        in_place=in_place,
+        env=env,
+        labels=label,
+        approve=approve,
+        idle_timeout=idle_timeout,
+        stop_on_run_finished=stop_on_run_finished,
+    )
     with connected(url, key, project) as (client, screen):
-        created = client.create("sessions", task=read_standard_input() if task == "-" else task, **body)
+        try:
+            created = client.create("sessions", task=read_task(task), **fields, **with_task(attach))
+        except CliError as error:
+            raise explain(error, client, fields) from error
         if not as_json:
             screen.line(created["id"])
-        session = _settled(client, screen, created, wait=wait)
-        if as_json:
-            _print_json(screen, session)
+        if wait:
+            _wait(client, screen, created["id"], as_json=as_json)
+        elif as_json:
+            _print_json(screen, created)
+
+
+@sessions.command("wait")
+def wait_for_session(
+    session: SessionId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "", project: Project = ""
+) -> None:
+    """Wait until a session has nothing left to do or needs a decision. The exit status is that of `run`."""
+    with connected(url, key, project, session) as (client, screen):
+        _wait(client, screen, session, as_json=as_json)
 
 
 @sessions.command("stop")
@@ -163,13 +204,27 @@ def delete_session(session: SessionId, url: Url = DEFAULT_URL, key: Key = "", pr
 
 
 def _state(session: dict[str, Any]) -> str:
-    """Return what a running session does, and the status of any other."""
-    return str(session.get("activity") or session["status"])
+    """Return what a running session does, and the status of any other; one whose last run has failed says so."""
+    activity = session.get("activity")
+    if activity == "idle" and session.get("last_run_status") == "error":
+        return "run failed"
+    return str(activity or session["status"])
+
+
+def _wait(client: "ApiClient", screen: "Screen", session_id: str, *, as_json: bool) -> None:
+    """Wait for the end of a session's last run, and exit with how it ended."""
+    from app.cli.outcome import wait_for_end
+
+    ended = wait_for_end(client, screen, session_id)
+    if as_json:
+        _print_json(screen, client.get("sessions", session_id))
+    if ended and ended.outcome.exit_status:
+        raise typer.Exit(ended.outcome.exit_status)
 
 
 def _settled(client: "ApiClient", screen: "Screen", session: dict[str, Any], *, wait: bool) -> dict[str, Any]:
     """Return the session, with `wait` once it has reached the state that it is on its way to."""
-    from app.cli.conversation import wait_until_settled
+    from app.cli.outcome import wait_until_settled
 
     return wait_until_settled(client, screen, session["id"]) if wait else session
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -16,19 +15,42 @@ if TYPE_CHECKING:
 def load_settings() -> "Settings":
     """Return the settings of the environment."""
     from app import settings
+    from app.setting_types import SettingsError
 
     try:
         return settings.load()
-    except settings.SettingsError as error:
+    except SettingsError as error:
         fail(str(error), status=2)
 
 
+def session_store(settings: "Settings") -> str:
+    """Return the URL of the session store, which need not exist."""
+    if settings.store is None:
+        fail("The platform at BACKEND_URL issues its own tokens; keys belong to the embedded backend.", status=2)
+    return settings.store
+
+
+def existing_store(settings: "Settings") -> str:
+    """Return the URL of the session store, which exists if it is a file."""
+    from app.store.open import sqlite_file
+
+    store = session_store(settings)
+    file = sqlite_file(store)
+    if file and not file.exists():
+        fail(
+            f"There is no session store {file}. Start the server first, or set DATA_DIR or BACKEND_URL to what the"
+            " server uses; `keys create --new-store` creates one.",
+            status=1,
+        )
+    return store
+
+
 @contextmanager
-def open_keys(database: Path) -> Iterator["AccessKeys"]:
+def open_keys(store: str) -> Iterator["AccessKeys"]:
     """Open the keys of a store, which is created if it does not exist and migrated if it is older."""
     from app.store.keys import AccessKeys
 
-    with exit_on_store_error(), AccessKeys.open(database) as access_keys:
+    with exit_on_store_error(), AccessKeys.open(store) as access_keys:
         yield access_keys
 
 

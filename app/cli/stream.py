@@ -2,19 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import requests
 
-from app.cli.api import ApiClient
-from app.cli.errors import CliError
+from app.cli.api import MAX_DELAY, ApiClient
 
-RECONNECT_SECONDS = 60.0
-"""How long a server may be unreachable before a reader gives up."""
 FIRST_DELAY = 0.1
-MAX_DELAY = 5.0
-"""Seconds between attempts; the delay grows while streams end without a single event."""
+"""Seconds before a stream is opened again, which grow to MAX_DELAY while streams end without a single event."""
 PAGE_EVENTS = 1000
 
 _TERMINAL_EVENTS = frozenset({"RUN_FINISHED", "RUN_ERROR"})
@@ -37,18 +33,11 @@ class Frame(NamedTuple):
         return event if isinstance(event, dict) else {}
 
 
-def follow(
-    client: ApiClient,
-    session_id: str,
-    *,
-    after: str | None = None,
-    run: str | None = None,
-    on_loss: Callable[[str], None],
-) -> Iterator[Frame]:
+def follow(client: ApiClient, session_id: str, *, after: str | None = None, run: str | None = None) -> Iterator[Frame]:
     """Yield the events after a cursor or all events, stored ones first; with `run` (its id) only its own, to its end.
 
-    Each event is yielded once, however often the connection breaks; `on_loss` is called with a message for each break.
-    Raises `CliError` if the first connection fails, the server refuses to continue, or it is unreachable for too long.
+    Each event is yielded once, however often the connection breaks. Raises `CliError` if the client's first connection
+    fails, the server refuses to continue, or it is unreachable for too long.
     """
     query = {} if run is None else {"run_id": run}
     response = client.stream("sessions", session_id, "events", after=after, **query)
@@ -70,10 +59,11 @@ def follow(
         # opened after the run's end is complete.
         run_is_over = run_is_over or (run is not None and not broken and _is_over(client, session_id, run))
         if not run_is_over:
-            on_loss("The connection was lost; trying again.")
+            client.report_loss()
         fruitless = after == resumed_after and time.monotonic() - began < MAX_DELAY
         delay = min(delay * 2, MAX_DELAY) if fruitless else FIRST_DELAY
-        response = _reconnect(client, session_id, after, query, delay)
+        time.sleep(delay)
+        response = client.stream("sessions", session_id, "events", after=after, **query)
 
 
 def stored(client: ApiClient, session_id: str, *, after: str | None = None, run: str | None = None) -> Iterator[Frame]:
@@ -103,25 +93,4 @@ def _read_frames(response: requests.Response) -> Iterator[Frame]:
 
 
 def _is_over(client: ApiClient, session_id: str, run: str) -> bool:
-    try:
-        status = client.get("sessions", session_id, "runs", run)["status"]
-    except CliError as error:
-        if not error.retryable:
-            raise
-        return False
-    return status not in _UNFINISHED
-
-
-def _reconnect(
-    client: ApiClient, session_id: str, after: str | None, query: dict[str, str], delay: float
-) -> requests.Response:
-    """Return a new stream, after trying for RECONNECT_SECONDS at most."""
-    deadline = time.monotonic() + RECONNECT_SECONDS
-    while True:
-        time.sleep(delay)
-        try:
-            return client.stream("sessions", session_id, "events", after=after, **query)
-        except CliError as error:
-            if not error.retryable or time.monotonic() > deadline:
-                raise
-            delay = max(min(delay * 2, MAX_DELAY), min(error.retry_after, RECONNECT_SECONDS))
+    return client.get("sessions", session_id, "runs", run)["status"] not in _UNFINISHED

@@ -6,21 +6,24 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.status import Status
-from rich.table import Column, Table
 from rich.text import Text
 
 # Text of an agent or a stranger must not control the terminal: C0 and C1 controls except tab and line feed, and the
 # characters that change the direction of writing.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ONE_LINE = str.maketrans(dict.fromkeys("\t\n\u2028\u2029", " "))
 
 
 class Screen:
     """Text output, coloured on a terminal and plain elsewhere. As a context manager it ends by removing its spinner."""
 
-    def __init__(self) -> None:
-        self._out = _console(sys.stdout)
+    def __init__(self, *, reserve_output: bool = False) -> None:
+        """`reserve_output` moves all that belongs on standard output to standard error, except for `result`."""
+        self._out = _console(sys.stderr if reserve_output else sys.stdout)
+        self._result = _console(sys.stdout)
         self._notes = _console(sys.stderr)
         self._spinner: Status | None = None
         self._at_line_start = True
@@ -36,7 +39,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether standard output is a terminal."""
+        """Whether `write` writes to a terminal."""
         return self._out.is_terminal
 
     def write(self, text: str, style: str = "") -> None:
@@ -61,18 +64,25 @@ class Screen:
         self.finish_line()
         self.write(f"{text}\n", style)
 
+    def result(self, text: str) -> None:
+        """Write the result of the whole command as a separate line to standard output."""
+        self.finish_line()
+        self.idle()
+        self._result.file.write(printable(text) + "\n" * (not text.endswith("\n")))
+        self._result.file.flush()
+
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write each row on one line: in columns on a terminal, with tabs between the cells otherwise."""
-        cells = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
+        """Write each row on one line: in columns below a head on a terminal, with tabs between the cells otherwise."""
+        table = [[printable(cell).translate(_ONE_LINE) for cell in row] for row in rows]
         if not self.is_terminal:
-            for row in (head, *cells):
+            for row in table:
                 self.line("\t".join(row))
             return
-        table = Table(*(Column(name, no_wrap=True) for name in head), box=None, pad_edge=False)
-        for row in cells:
-            table.add_row(*map(Text, row))
-        self.idle()
-        self._out.print(table)
+        table.insert(0, list(head))
+        widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+        for number, row in enumerate(table):
+            padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+            self.line("  ".join(padded).rstrip(), "" if number else "bold")
 
     def note(self, text: str, style: str = "dim") -> None:
         """Write a separate line to standard error."""
@@ -103,6 +113,11 @@ class Screen:
 def printable(text: str) -> str:
     """Return the text without the characters that control a terminal."""
     return _CONTROLS.sub("", text)
+
+
+def visible(text: str) -> str:
+    """Return the text with escapes for the characters that control a terminal, for readers who have to see them."""
+    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def printable_json(text: str) -> str:

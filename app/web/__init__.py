@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound as NoPage
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from app.errors import MethodNotAllowed, NotFound
-from app.server.context import RequestContext
+from app.server.request import RequestContext
 from app.web.flask_app import create_flask_app
 
 

@@ -1,4 +1,4 @@
-"""The Flask app: the console, the OpenAPI document and its reference. No page loads a file from another site."""
+"""The Flask app: the console, the OpenAPI document, manual and reference. No page loads a file from another site."""
 
 import functools
 import mimetypes
@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, render_template, request
-from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]  # ships no types
 
 from app import spec
-from app.models.sessions import Activity, SessionStatus
-from app.web.manual import chapters
+from app.web import reference
 
 _STATIC = Path(__file__).parent / "static"
-_SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 _BASE_POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; "
 )
-# Swagger UI sets style attributes and has images in its style sheet.
+# Scalar creates style elements and attributes, and has images in them.
 _DOCS_POLICY = f"{_BASE_POLICY}style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 # In the console only its sanitizer creates HTML.
 _CONSOLE_POLICY = (
@@ -30,36 +27,45 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
-ACTIVITIES = [Activity.WAITING, Activity.WORKING, Activity.IDLE]
-"""The activities by which the console can filter running sessions."""
-
 
 def create_flask_app(document: dict[str, Any]) -> Flask:
-    """Return the app for one OpenAPI document. Every file is read here, once."""
+    """Return the app for one OpenAPI document. Files are read here, once; what is made of them at its first request."""
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
     app.config["PROPAGATE_EXCEPTIONS"] = True  # the server responds to errors, in the form of the API
     title = document["info"]["title"]
-    texts = {"json": spec.as_json(document), "yaml": spec.as_yaml(document).encode()}
-    assets = {name: (swagger_ui_path / name).read_bytes() for name in _SWAGGER_FILES}
-    assets |= {name: (_STATIC / name).read_bytes() for name in ("docs.js", "docs.css")}
+    assets = {path.name: path.read_bytes() for path in (_STATIC / "reference").iterdir()}
+    assets |= {name: (_STATIC / "console" / name).read_bytes() for name in ("icon.svg", "key.js")}
     names = ", ".join(f'"{name}"' for name in assets)
     _add_console(app, title)
 
-    with app.app_context():
-        page = render_template("docs.html", title=title, chapters=chapters()).encode()
+    @functools.cache
+    def text(kind: str) -> bytes:
+        return spec.as_json(document) if kind == "json" else spec.as_yaml(document).encode()
+
+    @functools.cache
+    def page() -> bytes:
+        return render_template("reference.html", title=title, chapters=reference.chapters()).encode()
+
+    @functools.cache
+    def rendered() -> bytes:
+        return spec.as_json(reference.rendered(document))
 
     @app.get("/v1/openapi.<any(json, yaml):kind>")
     def openapi(kind: str) -> Response:
-        return _file(texts[kind], f"application/{kind}", max_age=0)
+        return _file(text(kind), f"application/{kind}", max_age=0)
 
     @app.get("/v1/docs")
     def docs() -> Response:
-        return _file(page, "text/html", max_age=0)
+        return _file(page(), "text/html", max_age=0)
+
+    @app.get("/v1/docs/assets/reference.json")
+    def reference_json() -> Response:
+        return _file(rendered(), "application/json", max_age=0)
 
     @app.get(f"/v1/docs/assets/<any({names}):name>")
     def asset(name: str) -> Response:
-        return _file(assets[name], mimetypes.guess_type(name)[0] or "application/octet-stream", max_age=3600)
+        return _file(assets[name], mimetypes.guess_type(name)[0] or "text/plain", max_age=0)
 
     return app
 
@@ -69,7 +75,7 @@ def _add_console(app: Flask, title: str) -> None:
 
     @app.get("/")
     def console() -> Response:
-        page = render_template("console.html", title=title, activities=ACTIVITIES, statuses=list(SessionStatus))
+        page = render_template("console.html", title=title)
         return _file(page.encode(), "text/html", max_age=0, policy=_CONSOLE_POLICY)
 
     for part in ("console", "vendor"):

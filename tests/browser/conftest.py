@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
 
 from app.factory import create_app
 from app.models.caller import Role
@@ -16,17 +17,21 @@ from tests.support.api import Api
 from tests.support.scripted import Play, make_backend
 from tests.support.server import Background, serving
 from tests.support.stage import EmbeddedStage, settings
+from tests.support.store import store_url
 
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 OPTIONS += " --disable-component-update --disable-sync"
 
+TIMEOUT = 20_000  # ms; a machine may be busy
+
 OpenConsole = Callable[..., Console]
-Scripted = Callable[[Play], AbstractContextManager[Console]]
+Scripted = Callable[..., AbstractContextManager[Console]]
 
 
 @pytest.fixture(scope="session")
 def browser(loop: Background) -> Iterator[Browser]:  # noqa: ARG001 - ends before the loop, for it holds the thread
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split())
         yield browser
@@ -41,11 +46,11 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
     def open_(url: str, *, dark: bool = False, phone: bool = False, fragment: str = "") -> Console:
         context = browser.new_context(
             color_scheme="dark" if dark else "light",
-            viewport={"width": 375, "height": 740} if phone else {"width": 1200, "height": 800},
+            viewport={"width": 360, "height": 740} if phone else {"width": 1200, "height": 800},
             has_touch=phone,
             reduced_motion="reduce",
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(TIMEOUT)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         console = Console(page, url)
@@ -104,13 +109,13 @@ def proxied(
 
 @pytest.fixture
 def scripted(open_console: OpenConsole, loop: Background, tmp_path: Path) -> Scripted:
-    """The console, signed in, with an agent that plays a script."""
+    """The console, signed in, with an agent that plays a script; options are those of `make_backend`."""
 
     @contextmanager
-    def play(script: Play) -> Iterator[Console]:
-        backend = make_backend(tmp_path, script)
+    def play(script: Play, **options: Any) -> Iterator[Console]:
+        backend = make_backend(tmp_path, script, **options)
         with serving(create_app(settings(), backend), loop) as url:
-            with AccessKeys.open(tmp_path / "store.db") as keys:
+            with AccessKeys.open(store_url(tmp_path / "store.db")) as keys:
                 _, key = keys.create(project="demo", role=Role.ADMIN, name="test", expires=None)
             console = open_console(url)
             console.sign_in(key)

@@ -42,8 +42,8 @@ class Console:
         return self._front.get_by_role("button", name=name, exact=True)
 
     def field(self, label: str) -> Locator:
-        """The field with this label, in a dialog if there is one."""
-        return self._front.get_by_label(label)
+        """The visible field with this label, in a dialog if there is one."""
+        return self._front.get_by_label(label).filter(visible=True)
 
     @property
     def _front(self) -> Locator:
@@ -57,13 +57,22 @@ class Console:
 
     @property
     def state(self) -> Locator:
-        """The status of the open session."""
+        """The state of the open session, in words."""
         return self.page.locator("#state")
 
     @property
     def notice(self) -> Locator:
         """The last error message."""
         return self.page.locator("#notice-text")
+
+    def tab(self, name: str) -> None:
+        """Show a tab of the open session."""
+        self.page.get_by_role("tab", name=name).click()
+
+    @property
+    def approvals(self) -> Locator:
+        """The pending approvals."""
+        return self.page.get_by_label("Pending approvals")
 
     @property
     def sessions(self) -> Locator:
@@ -78,7 +87,7 @@ class Console:
     @property
     def id(self) -> str:
         """The id of the open session."""
-        return self.page.url.rpartition("/")[2]
+        return self.page.url.partition("#/sessions/")[2].partition("/")[0]
 
     def settled(self) -> None:
         """Wait until no run is active."""

@@ -20,7 +20,7 @@ def test_the_key_is_in_the_header_and_nowhere_else(
     console.page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in method
     console.sign_in(key)
     console.create("say hello")
-    expect(console.state).to_have_text("running")
+    expect(console.state).to_have_text("Idle")
 
     calls = [request for request in requests if urlsplit(request.url).path.startswith("/v1/")]
     assert {request.headers["authorization"] for request in calls} == {f"Bearer {key}"}
@@ -91,6 +91,6 @@ def test_a_key_that_only_reads_has_no_controls(open_console: OpenConsole, embedd
         console = open_console(embedded.url)
         console.sign_in(embedded.token(str(owner.project), Role.VIEW))
         console.page.goto(f"{embedded.url}/#/sessions/{session_id}")
-        expect(console.state).to_have_text("running")
+        expect(console.state).to_have_text("Idle")
         for name in ("New session", "Send", "Stop", "Delete"):
             expect(console.button(name)).to_be_hidden()

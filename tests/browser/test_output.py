@@ -85,10 +85,10 @@ def test_a_reply_is_rendered_as_markdown_and_reasoning_is_collapsed(scripted: Sc
         expect(console.log.get_by_text("Hm.")).to_be_visible()
 
 
-def test_the_usage_is_shown_beside_the_status(scripted: Scripted) -> None:
+def test_the_usage_is_shown_below_the_title(scripted: Scripted) -> None:
     with scripted(costly) as console:
         console.create("say hello")
-        expect(console.page.locator("#usage")).to_have_text("1,234 tokens in, 5 tokens out")
+        expect(console.page.get_by_text("1,234 tokens in, 5 out")).to_be_visible()
 
 
 def test_a_lost_connection_resumes_without_duplicates(proxied: tuple[Console, Proxy], embedded_api: Api) -> None:
@@ -113,13 +113,14 @@ def test_a_lost_connection_resumes_without_duplicates(proxied: tuple[Console, Pr
     assert len(resumed) >= 4
     assert all(resumed)
     assert shown.split() == reply["content"].split()
-    expect(console.page.locator("#connection")).to_have_text("live")
+    expect(console.page.locator("#connection")).to_have_class("live")
 
 
 def test_a_hostile_transcript_stays_text(scripted: Scripted) -> None:
     with scripted(hostile) as console:
         console.create(HOSTILE.replace("\x00", ""), Name=LINES[1])
         expect(console.log.locator(".error .body")).to_have_text(LINES[0])
+        console.log.get_by_label("Tool call").locator("summary").click()
         for part in (".user", ".assistant", ".tool", ".reasoning"):
             shown = console.log.locator(part).first
             for line in (*LINES[:3], LINES[5]):
@@ -131,14 +132,14 @@ def test_a_hostile_transcript_stays_text(scripted: Scripted) -> None:
         forbidden = "script, img, svg, style, form, input, iframe, [onerror], [onload], [style]"
         assert console.log.locator(forbidden).count() == 0
         expect(console.log.locator(".assistant").first).to_contain_text("control ␀␇␛[31m and direction �desrever�")
-        assert "hacked" not in console.page.title()
+        assert console.page.title() != "hacked"
 
 
 def test_ten_million_characters_do_not_freeze_the_page(scripted: Scripted) -> None:
     with scripted(long) as console:
         console.create("say hello")
         expect(console.log).to_contain_text("That was all.")
-        more = console.log.get_by_role("button")
+        more = console.log.get_by_role("button").filter(visible=True)
         expect(more).to_have_text("Show more (20,000 of 10,000,000 characters shown)")
         more.click()
         expect(more).to_have_text("Show more (120,000 of 10,000,000 characters shown)")

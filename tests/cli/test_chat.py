@@ -21,6 +21,12 @@ class TestChat:
         [line] = done.stderr.splitlines()
         assert embedded_api.get_session(line.removeprefix("Session ")).ok()["task"] == "Guten Tag, \x1b[31mgrün"
 
+    def test_a_new_session_has_the_agent_that_is_named(self, client: Client, embedded_api: Api, session: str) -> None:
+        done = client("chat", "--agent", "demo", stdin="slow 0")
+        assert embedded_api.get_session(done.stderr.splitlines()[0].removeprefix("Session ")).ok()["agent"] == "demo"
+        assert client("chat", "--agent", "nobody", stdin="slow 0").exit_code == 1
+        assert client("chat", session, "--agent", "demo", stdin="slow 0").exit_code == 2
+
     def test_a_message_continues_the_conversation_of_a_session(self, client: Client, session: str) -> None:
         done = client("chat", session, stdin="what did I say?")
 

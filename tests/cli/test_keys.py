@@ -11,6 +11,7 @@ from tests.support.api import Api
 from tests.support.command import invoke
 from tests.support.deadline import eventually
 from tests.support.stage import EmbeddedStage
+from tests.support.store import sqlite_only
 
 CREATE = ("create", "--new-store", "--project", "shop", "--role", "view")
 
@@ -82,7 +83,7 @@ class TestWithServer:
         """Run a command that uses the store of a running server."""
 
         def keys(*arguments: str) -> Result:
-            return invoke(tmp_path, "keys", *arguments, DATA_DIR=str(embedded.database.parent))
+            return invoke(tmp_path, "keys", *arguments, BACKEND_URL=embedded.store)
 
         return keys
 
@@ -105,7 +106,7 @@ class TestWithServer:
 
         def line_of(name: str) -> list[str]:
             head, *lines = (line.split("\t") for line in keys("list").stdout.splitlines())
-            assert head == ["id", "project", "role", "name", "created", "expires", "revoked"]
+            assert head == ["id", "project", "role", "name", "created", "expires", "revoked", "last used"]
             [found] = [line for line in lines if line[3] == name]
             return found
 
@@ -159,12 +160,61 @@ class TestWithServer:
 
         assert line_of("listed")[1:4] == ["shown", "edit", "listed"]
         assert line_of("listed")[5] != "-"
-        assert line_of("lasting")[1:4] + line_of("lasting")[5:] == ["shown", "admin", "lasting", "-", "-"]
+        assert line_of("lasting")[1:4] + line_of("lasting")[5:] == ["shown", "admin", "lasting", "-", "-", "-"]
         for key in (expiring, lasting):
             assert key.removeprefix("ak_") not in keys("list").stdout
 
+    @sqlite_only
     def test_the_store_holds_no_key(self, embedded: EmbeddedStage, create: Callable[..., str]) -> None:
         key = create()
-        stored = b"".join(path.read_bytes() for path in embedded.database.parent.glob(f"{embedded.database.name}*"))
+        stored = b"".join(path.read_bytes() for path in embedded.directory.glob("ambient.db*"))
         assert stored
         assert key.removeprefix("ak_").encode() not in stored
+
+
+class TestRotation:
+    def test_the_new_key_has_the_project_role_and_name_and_the_old_one_ends(
+        self, embedded: EmbeddedStage, tmp_path: Path
+    ) -> None:
+        def run(*arguments: str) -> Result:
+            return invoke(tmp_path, "keys", *arguments, BACKEND_URL=embedded.store)
+
+        old = run("create", "--project", "rotated", "--role", "view", "--name", "ci").stdout.strip()
+        [line] = [line for line in run("list").stdout.splitlines() if "\trotated\t" in line]
+        done = run("rotate", line.split("\t")[0], "--overlap", "1h", "--expires", "30d")
+        assert done.exit_code == 0
+        before, after = (line.split("\t") for line in run("list").stdout.splitlines() if "\trotated\t" in line)
+        assert before[1:4] == after[1:4] == ["rotated", "view", "ci"]
+        assert before[5] != "-"
+        assert before[5] < after[5]
+        for key in (old, done.stdout.strip()):
+            with Api(embedded.url, embedded.contract, token=key) as api:
+                assert api.whoami().status == 200
+        assert run("rotate", before[0], "--overlap", "1s").exit_code == 0
+
+        def is_refused() -> bool:
+            with Api(embedded.url, embedded.contract, token=old) as api:
+                return api.whoami().status == 401
+
+        eventually(is_refused)
+        assert run("rotate", before[0]).stderr == "Key not found.\n"
+
+    def test_the_list_has_the_last_use(self, embedded: EmbeddedStage, tmp_path: Path) -> None:
+        def last_use() -> str:
+            listed = invoke(tmp_path, "keys", "list", BACKEND_URL=embedded.store).stdout.splitlines()
+            [line] = [line for line in listed if "\tused\t" in line]
+            return line.split("\t")[-1]
+
+        create = ("create", "--project", "used", "--role", "view")
+        key = invoke(tmp_path, "keys", *create, BACKEND_URL=embedded.store).stdout.strip()
+        assert last_use() == "-"
+        with Api(embedded.url, embedded.contract, token=key) as api:
+            assert api.whoami().status == 200
+        eventually(last_use, lambda time: time != "-")
+
+    def test_the_lifetime_of_a_new_key_is_offered_by_a_setting(self, tmp_path: Path) -> None:
+        invoke(tmp_path, "keys", *CREATE, KEY_LIFETIME="30d")
+        invoke(tmp_path, "keys", *CREATE, "--expires", "never", KEY_LIFETIME="30d")
+        first, second = (line.split("\t") for line in invoke(tmp_path, "keys", "list").stdout.splitlines()[1:])
+        assert first[5] != "-"
+        assert second[5] == "-"

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from app import settings, spec
-from app.cli.program import program
+from app.cli.common import program
 from tests.support.command import invoke
 
-COMMANDS = ("serve", "keys", "spec", "chat", "tail", "sessions")
+SERVER = ("serve", "keys", "secrets", "agents", "worker", "workers", "migrate", "spec", "conform")
+COMMANDS = (*SERVER, "run", "chat", "tail", "sessions")
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
@@ -35,7 +36,9 @@ def test_the_help_of_serve_names_every_setting(tmp_path: Path) -> None:
     assert all(f"{setting.name}={setting.default}" in text for setting in settings.reference())
 
 
-@pytest.mark.parametrize("command", [["chat"], ["tail"], ["sessions", "create"], ["sessions", "list"]])
+@pytest.mark.parametrize(
+    "command", [["run"], ["chat"], ["tail"], ["sessions", "create"], ["sessions", "list"], ["sessions", "diff"]]
+)
 def test_the_help_of_the_client_names_its_variables(tmp_path: Path, command: list[str]) -> None:
     text = invoke(tmp_path, *command, "--help").stdout
 
@@ -51,7 +54,7 @@ def test_the_version_is_that_of_the_document(tmp_path: Path) -> None:
 def test_a_shell_completes_commands(tmp_path: Path) -> None:
     line = {"COMP_WORDS": "ambient-api s", "COMP_CWORD": "1", "_AMBIENT_API_COMPLETE": "complete_bash"}
 
-    assert invoke(tmp_path, **line).stdout.split() == ["serve", "spec", "sessions"]
+    assert invoke(tmp_path, **line).stdout.split() == ["serve", "spec", "secrets", "sessions"]
 
 
 class TestSpec:

@@ -14,9 +14,11 @@ from app.cli import serve
 from app.models.caller import Role
 from app.observability import logs
 from app.store.keys import AccessKeys
-from app.store.sqlite.lock import StoreLock
+from app.store.sqlite.files import StoreLock
 from tests.support.command import invoke
+from tests.support.platform import FakePlatform
 from tests.support.server import create_key, listening
+from tests.support.store import sqlite_only
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,7 @@ def _logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def demo_key_stays(tmp_path: Path) -> Iterator[None]:
     """The key of an earlier start is the same after the test."""
-    with AccessKeys.open(tmp_path / "data" / "ambient.db") as keys:
+    with AccessKeys.open(f"sqlite:///{tmp_path}/data/ambient.db") as keys:
         key, _ = keys.create(project=serve.DEMO_PROJECT, role=Role.ADMIN, name=serve.DEMO_KEY)
         yield
         assert keys.list() == [key]
@@ -43,7 +45,7 @@ def is_refused(done: Result, line: str) -> bool:
     ("variable", "value"),
     [
         ("PORT", "eighty"),
-        ("BACKEND_URL", "postgresql://user:hunter2@db/ambient"),
+        ("BACKEND_URL", "postgresql://db.example.com"),
         ("BACKEND_URL", "http://user:hunter2@platform"),
         ("BACKEND_TIMEOUT", "30"),
         ("RATE_LIMIT_RPS", "0"),
@@ -61,6 +63,16 @@ def test_a_bad_setting_is_named_in_one_line(tmp_path: Path, variable: str, value
     assert line.startswith(f"{variable} must be ")
     assert "hunter2" not in line
     assert not (tmp_path / "data").exists()
+
+
+def test_the_platform_s_second_generation_is_refused_in_one_line(tmp_path: Path) -> None:
+    with FakePlatform() as platform:
+        platform.second_generation = True
+        done = invoke(tmp_path, "serve", PORT="0", BACKEND_URL=platform.url)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("BACKEND_URL is the platform's second generation")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("demo_key_stays")
@@ -82,6 +94,7 @@ def test_a_store_that_another_server_uses_is_one_line_and_no_key_changes(tmp_pat
     assert is_refused(done, "Another server uses this session store.")
 
 
+@sqlite_only
 @pytest.mark.parametrize("arguments", [("serve",), ("serve", "--demo-key"), ("keys", "list")])
 def test_a_store_of_another_version_is_refused_in_one_line_and_left_as_it_is(
     tmp_path: Path, arguments: tuple[str, ...]
@@ -131,3 +144,9 @@ class TestFirstSteps:
     )
     def test_the_address_can_be_reached_from_this_machine(self, host: str, url: str) -> None:
         assert set(re.findall(r"http:[^/]*//[^/ ]*", serve.first_steps(host, 9000, "ak_x"))) == {url}
+
+
+def test_a_shared_store_needs_a_key_of_secrets_in_the_settings(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "serve", BACKEND_URL="postgresql://127.0.0.1:1/ambient", PORT="0", SECRETS_KEY="")
+    assert done.exit_code == 2
+    assert "SECRETS_KEY must be set if BACKEND_URL is postgresql://" in done.stderr

@@ -1,6 +1,5 @@
 """The console, the OpenAPI document and its reference, as a browser gets them."""
 
-import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -10,8 +9,7 @@ import pytest
 import yaml
 
 from app import spec, web
-from app.models.sessions import SessionStatus
-from app.web.flask_app import ACTIVITIES
+from app.models.sessions import Activity, SessionStatus
 from tests.support.asgi import Client
 
 DOCUMENT: dict[str, Any] = {"openapi": "3.0.3", "info": {"title": "A <b> title", "version": "1"}, "paths": {}}
@@ -57,9 +55,9 @@ async def test_the_reference_needs_nothing_from_elsewhere(client: Client) -> Non
     page = Page(answer.body.decode())
 
     assert (answer.status, answer.header("content-type")) == (200, "text/html; charset=utf-8")
-    assert len(page.files) == 5
+    assert len(page.files) == 4
     assert all(file.startswith("/v1/docs/assets/") for file in page.files)
-    assert [(await client.get(file)).status for file in page.files] == [200] * 5
+    assert [(await client.get(file)).status for file in page.files] == [200] * 4
 
 
 async def test_the_reference_has_a_strict_policy(client: Client) -> None:
@@ -102,7 +100,7 @@ async def test_the_console_needs_nothing_from_elsewhere(client: Client) -> None:
         waiting += {urljoin(file, path) for path in imports} - seen
 
     assert (answer.status, answer.header("content-type")) == (200, "text/html; charset=utf-8")
-    assert {"/static/console/console.css", "/static/console/stream.js", "/static/vendor/purify.js"} <= seen
+    assert {"/static/console/base.css", "/static/console/stream.js", "/static/vendor/purify.js"} <= seen
 
 
 async def test_the_console_has_a_stricter_policy(client: Client) -> None:
@@ -116,21 +114,24 @@ async def test_the_console_has_a_stricter_policy(client: Client) -> None:
     assert "http" not in policy
 
 
-async def test_the_console_offers_every_status(client: Client) -> None:
-    offered = re.findall(r"<option>(\w+)</option>", (await client.get("/")).body.decode())
+async def test_the_console_has_a_word_for_every_state(client: Client) -> None:
+    script = (await client.get("/static/console/words.js")).body.decode()
+    states = re.findall(r"(\w+):", script.partition("const STATES = {")[2].partition("}")[0])
 
-    assert offered == [*ACTIVITIES, *SessionStatus]
+    assert set(states) == {*Activity, *SessionStatus} - {"unknown"}
 
 
-async def test_the_reference_reads_the_document_that_is_served(client: Client) -> None:
-    script = (await client.get("/v1/docs/assets/docs.js")).body.decode()
+async def test_the_reference_renders_the_document_with_the_manual_as_its_description(client: Client) -> None:
+    script = (await client.get("/v1/docs/assets/reference.js")).body.decode()
 
-    [url] = re.findall(r'url: ("[^"]*")', script)
-    assert (await client.get(json.loads(url))).json == DOCUMENT
+    [url] = re.findall(r'fetch\("([^"]*)"\)', script)
+    rendered = (await client.get(url)).json
+    assert rendered["info"].pop("description").startswith("# Quick start\n")
+    assert rendered == DOCUMENT
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/static/console/console.js", "/v1/docs", "/v1/openapi.yaml", "/v1/docs/assets/swagger-ui.css"]
+    "path", ["/", "/static/console/console.js", "/v1/docs", "/v1/openapi.yaml", "/v1/docs/assets/scalar.js"]
 )
 async def test_a_page_is_not_sent_again_when_the_browser_has_it(client: Client, path: str) -> None:
     etag = (await client.get(path)).header("etag") or ""
@@ -140,9 +141,22 @@ async def test_a_page_is_not_sent_again_when_the_browser_has_it(client: Client, 
     assert (answer.status, answer.body) == (304, b"")
 
 
-NO_PAGES = ["/v1", "/v1/docs/", "/v1/docs/assets/", "/v1/docs/assets/swagger-ui.js", "/v1/docs/assets/../docs.js"]
-NO_PAGES += ["//v1/docs", "/v1//docs", "/v1/openapi.xml", "/v1/docs/assets/docs.js\n", "*", "/static/docs.js"]
-NO_PAGES += ["/index.html", "/static/console/", "/static/console/purify.js", "/static/vendor/../docs.js", "/console"]
+NO_PAGES = ["/v1", "/v1/docs/", "/v1/docs/assets/", "/v1/docs/assets/docs.js", "/v1/docs/assets/../reference.js"]
+NO_PAGES += [
+    "//v1/docs",
+    "/v1//docs",
+    "/v1/openapi.xml",
+    "/v1/docs/assets/scalar.js\n",
+    "*",
+    "/static/reference/scalar.js",
+]
+NO_PAGES += [
+    "/index.html",
+    "/static/console/",
+    "/static/console/purify.js",
+    "/static/vendor/../reference/scalar.js",
+    "/console",
+]
 
 
 @pytest.mark.parametrize("path", NO_PAGES)

@@ -2,6 +2,8 @@
 
 import { stored } from "./key.js";
 
+export const UNREACHABLE = "The server cannot be reached.";
+
 /** An error response: `status`, `code` and the server's message. The status is 0 if there was no response. */
 export class ApiError extends Error {
   constructor(message, status = 0, code = "") {
@@ -25,7 +27,7 @@ export async function call(method, path, options = {}) {
   }
 }
 
-/** Send a request and return its successful Response. Throws ApiError. */
+/** Send a request and return its successful Response. The body is a value for JSON, or a File. Throws ApiError. */
 export async function open(method, path, { query = {}, body, headers = {}, signal, quiet = false } = {}) {
   const credentials = stored();
   if (!credentials) throw new ApiError("No access key. Sign in first.", 401, "unauthorized");
@@ -34,16 +36,17 @@ export async function open(method, path, { query = {}, body, headers = {}, signa
   url.search = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== "" && value != null));
   const sent = { ...headers };
   if (project) sent["X-Ambient-Project"] = project;
-  if (body !== undefined) sent["Content-Type"] = "application/json";
-  const text = body === undefined ? undefined : JSON.stringify(body);
-  if (!quiet) show(method, url, sent, text);
+  const file = body instanceof File ? body : null;
+  if (body !== undefined) sent["Content-Type"] = file ? "application/octet-stream" : "application/json";
+  const content = file ?? (body === undefined ? undefined : JSON.stringify(body));
+  if (!quiet) show(method, url, sent, content);
   let response;
   try {
     const authorized = { ...sent, Authorization: `Bearer ${key}` };
-    response = await fetch(url, { method, headers: authorized, body: text, signal, credentials: "omit", cache: "no-store" });
+    response = await fetch(url, { method, headers: authorized, body: content, signal, credentials: "omit", cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The server cannot be reached.");
+    throw new ApiError(UNREACHABLE);
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
@@ -55,13 +58,14 @@ const listeners = [];
 /** Call `listener` with each command of the user, as a curl line without the key. */
 export const onCommand = (listener) => listeners.push(listener);
 
-function show(method, url, headers, text) {
+function show(method, url, headers, content) {
   const parts = ["curl -sS"];
   if (headers.Accept === "text/event-stream") parts.push("-N");
   if (method !== "GET") parts.push(`-X ${method}`);
   parts.push('-H "Authorization: Bearer $AMBIENT_KEY"');
   for (const [name, value] of Object.entries(headers)) parts.push(`-H ${quoted(`${name}: ${value}`)}`);
-  if (text !== undefined) parts.push(`--data-raw ${quoted(text)}`);
+  if (content instanceof File) parts.push(`--data-binary ${quoted(`@${content.name}`)}`);
+  else if (content !== undefined) parts.push(`--data-raw ${quoted(content)}`);
   parts.push(quoted(url.href));
   for (const listener of listeners) listener(parts.join(" "));
 }

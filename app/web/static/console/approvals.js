@@ -1,12 +1,16 @@
 // Pending approvals of a session, and the user's decisions.
 
 import { call, read } from "./api.js";
-import { announce, byId, element, notice, visible } from "./dom.js";
-import { PlainText } from "./transcript.js";
+import { showArguments } from "./arguments.js";
+import { announce, button, byId, element, notice, visible } from "./dom.js";
+import { PlainText } from "./plain-text.js";
+import { showDiffs } from "./tool-view.js";
+import { timeOfDay } from "./words.js";
 
 export class Approvals {
-  constructor({ onProblem, onDecision }) {
-    Object.assign(this, { onProblem, onDecision, shown: "" });
+  /** `callOf` returns the tool call of an approval as the conversation knows it, or undefined. */
+  constructor({ onProblem, onDecision, onShown, callOf }) {
+    Object.assign(this, { onProblem, onDecision, onShown, callOf, shown: "" });
   }
 
   /** Show the approvals that the session's `waiting_for` names. */
@@ -23,27 +27,54 @@ export class Approvals {
       return this.onProblem(error);
     }
     if (key !== this.shown) return;
-    byId("approvals").replaceChildren(...items.map((approval) => this.card(id, approval)));
-    byId("approvals").hidden = !items.length;
+    const area = byId("approvals");
+    const hadFocus = area.contains(document.activeElement);
+    area.replaceChildren(...items.map((approval) => this.card(id, approval)));
+    area.hidden = !items.length;
+    if (hadFocus && items.length) this.focus();
+    else if (hadFocus) byId("message").focus();
+    this.onShown(items);
+  }
+
+  /** Move the focus to the first pending approval. */
+  focus() {
+    byId("approvals").querySelector("article")?.focus();
   }
 
   card(id, approval) {
     const { message, tool_name: tool, args, options, expires_at: expiry } = approval;
-    const details = element("div");
-    if (args !== undefined) new PlainText(details).update(JSON.stringify(args, null, 2));
-    const facts = [tool && `Tool ${visible(tool.slice(0, 200))}`, expiry && `expires at ${new Date(expiry).toLocaleTimeString()}`];
-    const buttons = choices(options).map(({ name, decision, option }) => {
-      const decide = () => this.decide(id, approval.id, decision, option);
-      return element("button", { type: "button", className: decision === "deny" ? "danger" : "", onclick: decide }, name);
-    });
+    const request = element("div", { className: "request" });
+    new PlainText(request).update(message || "May the agent continue?");
+    const facts = [tool, expiry && `denied at ${timeOfDay(expiry)} if nobody decides`].filter(Boolean).join(" · ");
+    const { once, always } = choices(options);
+    const buttons = (chosen) => chosen.map((choice) => this.button(id, approval.id, choice));
+    const lasting = element("div", { className: "actions always" }, element("span", { className: "hint" }, "From now on:"), ...buttons(always));
     return element(
       "article",
-      { className: "part approval", "aria-label": "Approval" },
-      element("p", { dir: "auto" }, visible((message ?? "May the agent continue?").slice(0, 2_000))),
-      element("p", { className: "who" }, facts.filter(Boolean).join(", ")),
-      details,
-      element("p", { className: "actions" }, ...buttons),
+      { className: "approval", "aria-label": "Approval", tabIndex: -1 },
+      element("p", { className: "who" }, "The agent asks for your permission", facts && visible(` · ${facts}`)),
+      element("div", { className: "asked", tabIndex: 0, role: "group", "aria-label": "Request" }, request, this.details(approval, args)),
+      element("div", { className: "decide" }, element("div", { className: "actions" }, ...buttons(once)), always.length > 0 && lasting),
     );
+  }
+
+  /** Return the differences that the tool would make, and its arguments. */
+  details(approval, args) {
+    const parts = Array.isArray(args?.content) ? args.content : [];
+    const own = parts.filter(isDiff);
+    const others = parts.filter((part) => !isDiff(part));
+    const diffs = own.length ? own : (this.callOf(approval)?.diffs ?? []);
+    const rest = own.length ? { ...args, content: others.length ? others : undefined } : args;
+    const changes = element("div");
+    const given = element("div");
+    if (diffs.length) showDiffs(changes, diffs);
+    if (rest !== undefined && rest !== null && JSON.stringify(rest) !== "{}") showArguments(given, rest);
+    const shown = diffs.length && given.firstChild ? element("details", {}, element("summary", {}, "Arguments"), given) : given;
+    return element("div", { className: "details" }, changes, shown);
+  }
+
+  button(id, approval, { name, decision, option, kind }) {
+    return button(name, () => this.decide(id, approval, decision, option), { className: kind, dir: "auto" });
   }
 
   async decide(id, approval, decision, option) {
@@ -59,12 +90,18 @@ export class Approvals {
   }
 }
 
-/** Return the agent's own options if it offers any, otherwise Allow and Deny. */
+const isDiff = (part) => part?.type === "diff";
+
+/** Return the agent's own options if it offers any, otherwise Allow and Deny: those for once, and those for always. */
 function choices(options) {
-  if (!options?.length) return [{ name: "Allow", decision: "allow" }, { name: "Deny", decision: "deny" }];
-  return options.map(({ id, name, kind }) => ({
-    name: visible((name || id).slice(0, 200)),
-    decision: kind?.startsWith("allow") ? "allow" : "deny",
-    option: id,
-  }));
+  const own = (options ?? []).map(({ id, name, kind }) => {
+    const decision = kind?.startsWith("allow") ? "allow" : "deny";
+    return { name: visible(name || id), decision, option: id, isAlways: Boolean(kind?.endsWith("_always")) };
+  });
+  const all = own.length ? own : [{ name: "Allow", decision: "allow" }, { name: "Deny", decision: "deny" }];
+  const sorted = [...all.filter((each) => each.decision === "allow"), ...all.filter((each) => each.decision === "deny")];
+  const once = sorted.filter((each) => !each.isAlways);
+  for (const choice of sorted) choice.kind = choice.decision === "deny" ? "danger" : "";
+  if (once[0]?.decision === "allow") once[0].kind = "primary";
+  return { once, always: sorted.filter((each) => each.isAlways) };
 }

@@ -1,20 +1,31 @@
 // The console: connects its parts and navigates between them.
 
-import { call, onCommand, read } from "./api.js";
-import { announce, byId, notice } from "./dom.js";
+import { onCommand, read, UNREACHABLE } from "./api.js";
+import { byId, confirm, followDirection, notice } from "./dom.js";
+import { identify } from "./identity.js";
 import { forget, store, stored, storeFromAddress } from "./key.js";
+import { NewSession } from "./new-session.js";
 import { SessionView } from "./session.js";
 import { SessionList } from "./sessions.js";
 import { listen } from "./shortcuts.js";
 
-const list = new SessionList(problem);
+const TITLE = document.title;
+const list = new SessionList({
+  onProblem: problem,
+  onRead: () => byId("notice-text").textContent === UNREACHABLE && notice(""),
+});
 const view = new SessionView({
   onProblem: problem,
   onChange: () => list.refresh(),
+  onTab: (tab) => location.replace(address(view.id, tab)),
   onGone: () => {
     go("");
     list.refresh();
   },
+});
+const dialog = new NewSession((session) => {
+  list.first();
+  go(session.id);
 });
 
 function problem(error) {
@@ -22,36 +33,37 @@ function problem(error) {
   notice(error.message);
 }
 
-const opened = () => /^#\/sessions\/([a-z0-9-]{1,63})$/.exec(location.hash)?.[1] ?? "";
+/** Return the session and the tab that the address names. */
+function opened() {
+  const [, id = "", tab = "conversation"] = /^#\/sessions\/([a-z0-9-]{1,63})(?:\/(changes|files|log))?$/.exec(location.hash) ?? [];
+  return { id, tab };
+}
+
+const address = (id, tab = "conversation") => (id ? `#/sessions/${id}${tab === "conversation" ? "" : `/${tab}`}` : "#/");
 
 function go(id) {
-  location.hash = id ? `#/sessions/${id}` : "#/";
+  location.hash = address(id);
 }
 
 function route() {
   if (!stored()) return;
-  const id = opened();
+  const { id, tab } = opened();
+  const isOther = id !== view.id;
   document.body.classList.toggle("opened", Boolean(id));
   list.mark(id);
-  if (id === view.id) return;
-  if (id) view.open(id);
-  else view.close();
   byId("choose").hidden = Boolean(id);
-  if (id) byId("title").focus();
+  if (isOther && id) view.open(id);
+  else if (isOther) view.close();
+  if (id) view.show(tab);
+  else document.title = TITLE;
+  if (isOther && id) byId("title").focus();
 }
 
-/** Hide the controls that the key's role does not permit. On a platform the role is not known, and all are shown. */
-async function showPermitted() {
-  try {
-    document.body.dataset.role = (await read("/v1/whoami")).role ?? "";
-  } catch {
-    delete document.body.dataset.role; // the server still refuses what is not permitted
-  }
-}
-
-function signIn() {
-  showPermitted();
+async function signIn() {
   byId("sign-in").hidden = true;
+  const identity = await identify();
+  if (!stored()) return;
+  document.body.dataset.role = identity?.role ?? ""; // hides the controls that the role does not permit
   byId("console").hidden = false;
   byId("forget").hidden = false;
   list.start();
@@ -63,6 +75,7 @@ function signOut() {
   forget();
   view.close();
   list.stop();
+  document.title = TITLE;
   byId("command").textContent = "";
   byId("last").hidden = true;
   byId("console").hidden = true;
@@ -84,7 +97,7 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
   }
   byId("key").value = "";
   notice("");
-  signIn();
+  await signIn();
   byId("new").focus();
 });
 
@@ -93,37 +106,9 @@ byId("forget").addEventListener("click", () => {
   signOut();
 });
 
-byId("new-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const value = (id) => byId(id).value.trim();
-  const body = { task: byId("task").value };
-  if (value("name")) body.display_name = value("name");
-  if (value("model")) body.model = value("model");
-  if (value("repo")) body.repos = [{ url: value("repo"), ...(value("branch") && { branch: value("branch") }) }];
-  byId("create").disabled = true;
-  try {
-    const session = await call("POST", "/v1/sessions", { body });
-    byId("new-dialog").close();
-    byId("new-form").reset();
-    notice("");
-    announce("Session created.");
-    list.first();
-    go(session.id);
-  } catch (error) {
-    byId("new-problem").textContent = error.message;
-  } finally {
-    byId("create").disabled = false;
-  }
-});
-
-function compose() {
-  if (document.body.dataset.role === "view") return notice("The key's role does not permit new sessions.");
-  byId("new-problem").textContent = "";
-  byId("new-dialog").showModal();
-}
-
-byId("new").addEventListener("click", compose);
+for (const name of ["new", "new-first"]) byId(name).addEventListener("click", () => dialog.open());
 byId("help").addEventListener("click", () => byId("help-dialog").showModal());
+for (const box of document.querySelectorAll("textarea")) followDirection(box);
 for (const button of document.querySelectorAll("dialog .close")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
@@ -137,10 +122,10 @@ onCommand((command) => {
 async function copy() {
   try {
     await navigator.clipboard.writeText(byId("command").textContent);
-    announce("Copied.");
+    confirm("Copied.");
   } catch {
     getSelection().selectAllChildren(byId("command")); // without TLS a page has no clipboard
-    announce("The command is selected.");
+    confirm("The command is selected.");
   }
 }
 
@@ -151,12 +136,15 @@ window.addEventListener("hashchange", () => {
   signIn();
 });
 
+const neighbour = (step) => list.neighbour(step) && go(list.neighbour(step));
+
 listen({
   "/": () => byId("search").focus(),
-  n: compose,
-  j: () => list.neighbour(1) && go(list.neighbour(1)),
-  k: () => list.neighbour(-1) && go(list.neighbour(-1)),
-  m: () => byId("message").focus(),
+  n: () => dialog.open(),
+  j: () => neighbour(1),
+  k: () => neighbour(-1),
+  m: () => view.focusMessage(),
+  a: () => view.focusApproval(),
   i: () => view.id && view.act("interrupt"),
   c: () => byId("last").hidden || copy(),
   "?": () => byId("help-dialog").showModal(),

@@ -10,9 +10,12 @@ export function element(tag, properties = {}, ...children) {
     else if (name.includes("-") || name === "role") node.setAttribute(name, value);
     else node[name] = value;
   }
-  node.append(...children);
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
+
+/** Create a button. */
+export const button = (text, onclick, properties = {}) => element("button", { type: "button", onclick, ...properties }, text);
 
 /** Return `text` without invisible characters: control characters become symbols, direction marks become �. */
 export function visible(text) {
@@ -22,13 +25,40 @@ export function visible(text) {
     .replace(/[\u0080-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
+/** Return `text` in one line of at most `length` characters. */
+export function oneLine(text, length) {
+  const line = visible(text.slice(0, 4 * length)).replace(/\s+/g, " ").trim();
+  const characters = [...line.slice(0, 2 * length)];
+  return characters.length > length || text.length > 4 * length ? `${characters.slice(0, length).join("")}…` : line;
+}
+
+const RIGHT_TO_LEFT = /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
+
+/** Let the direction of a text area follow its text. `dir="auto"` does so too, but takes seconds for a long text. */
+export function followDirection(box) {
+  const set = () => (box.dir = RIGHT_TO_LEFT.test(box.value.slice(0, 500)) ? "rtl" : "ltr");
+  box.addEventListener("input", set);
+  set();
+}
+
 /** Show a sentence as an alert; an empty one hides the alert. */
 export function notice(sentence) {
   byId("notice-text").textContent = sentence;
   byId("notice").hidden = !sentence;
 }
 
-/** Announce a sentence to users of screen readers. */
+/** Tell a sentence to users of screen readers. */
 export function announce(sentence) {
   byId("announcement").textContent = sentence;
+}
+
+let hiding = 0;
+
+/** Confirm what the user has done, for a few seconds and to screen readers. */
+export function confirm(sentence) {
+  announce(sentence);
+  byId("toast").textContent = sentence;
+  byId("toast").hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => (byId("toast").hidden = true), 5_000);
 }

@@ -6,6 +6,8 @@ import DOMPurify from "../vendor/purify.js";
 /** Longer texts are shown as plain text: parsing some Markdown takes more than linear time. */
 export const LONGEST = 20_000;
 
+const SHORT = 40; // characters of a table's cell that stay in one line
+
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const escaped = (text) => text.replace(/[&<>"']/g, (mark) => ESCAPES[mark]);
 
@@ -25,7 +27,8 @@ const ALLOWED = {
     ..."p br hr strong em del code pre blockquote ul ol li a h1 h2 h3 h4 h5 h6".split(" "),
     ..."table thead tbody tr th td".split(" "),
   ],
-  ALLOWED_ATTR: ["href", "start"],
+  ALLOWED_ATTR: ["href", "start", "align"],
+  ADD_URI_SAFE_ATTR: ["start", "align"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
@@ -38,6 +41,7 @@ export function markdown(text) {
     const fragment = DOMPurify.sanitize(marked.parse(text), ALLOWED);
     for (const link of fragment.querySelectorAll("a")) Object.assign(link, { rel: "noopener noreferrer", target: "_blank" });
     for (const wide of fragment.querySelectorAll("pre, table")) wide.tabIndex = 0; // to scroll it by keyboard
+    for (const cell of fragment.querySelectorAll("th, td")) cell.classList.toggle("short", cell.textContent.length <= SHORT);
     for (const heading of fragment.querySelectorAll("h1, h2, h3, h4, h5, h6")) heading.replaceWith(demoted(heading));
     return fragment;
   } catch {
@@ -48,7 +52,7 @@ export function markdown(text) {
 /** Return a heading as a paragraph, so that the agent's headings do not mix with those of the page. */
 function demoted(heading) {
   const lower = document.createElement("p");
-  lower.className = "heading";
+  lower.className = "heading-text";
   lower.append(...heading.childNodes);
   return lower;
 }

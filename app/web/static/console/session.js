@@ -2,54 +2,51 @@
 
 import { ApiError, call, read } from "./api.js";
 import { Approvals } from "./approvals.js";
+import { Changes } from "./changes.js";
+import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
-import { announce, byId, element, notice, visible } from "./dom.js";
-import { nameOf } from "./sessions.js";
+import { announce, byId, confirm, element, notice, visible } from "./dom.js";
+import { Files } from "./files.js";
+import { can, mayEdit } from "./identity.js";
+import { SessionLog } from "./session-log.js";
+import { factsOf, nameOf, showState } from "./session-facts.js";
 import { follow } from "./stream.js";
+import { Tabs } from "./tabs.js";
 import { Transcript } from "./transcript.js";
+import { stateOf, stateText } from "./words.js";
 
 const CAN = {
-  send: ["running"],
-  interrupt: ["running"],
   stop: ["running", "pending", "stopping"],
   start: ["stopped", "completed", "failed"],
 };
 const CHANGING = ["pending", "stopping"];
-const CONNECTION = { connecting: "connecting…", live: "live", lost: "connection lost, reconnecting…" };
-
-const tokens = new Intl.NumberFormat("en");
-const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 4 });
-
-/** Return the session's usage as text, empty if its agent does not report it. */
-function usageText({ input_tokens: input, output_tokens: output, cost_usd: cost }) {
-  const facts = [
-    input !== undefined && `${tokens.format(input)} tokens in`,
-    output !== undefined && `${tokens.format(output)} tokens out`,
-    cost !== undefined && dollars.format(cost),
-  ];
-  return facts.filter(Boolean).join(", ");
-}
+const CONNECTION = { connecting: "Connecting…", live: "", lost: "Connection lost, reconnecting…" };
+const NEEDS = { changes: "get_workspace_diff", files: "list_workspace_files", log: "get_session_logs" };
 
 export class SessionView {
-  constructor({ onProblem, onChange, onGone }) {
-    Object.assign(this, { onProblem, onChange, onGone, id: "", queued: new Map(), begun: new Set() });
-    this.transcript = new Transcript(byId("conversation"), () => this.drawRun());
-    this.approvals = new Approvals({ onProblem: (error) => this.problem(error), onDecision: () => this.refresh() });
+  constructor({ onProblem, onChange, onGone, onTab }) {
+    Object.assign(this, { onProblem, onChange, onGone, onTab, id: "", tab: "", panel: null });
+    const problem = (error) => this.problem(error);
+    this.transcript = new Transcript(byId("conversation"), {
+      onDrawn: () => this.drawRun(),
+      onFollowing: (following) => (byId("latest").hidden = following),
+    });
+    this.approvals = new Approvals({
+      onProblem: problem,
+      onDecision: () => this.refresh(),
+      onShown: (items) => this.conversation?.awaitAll(items),
+      callOf: ({ tool_call_id: id }) => this.conversation?.callOf(id),
+    });
+    this.composer = new Composer({ onProblem: problem, onSent: () => this.transcript.toEnd() });
+    this.panels = { changes: new Changes(problem, (file) => this.view(file)), files: new Files(problem), log: new SessionLog(problem) };
+    this.tabs = new Tabs(onTab);
     for (const action of ["interrupt", "stop", "start"]) byId(action).addEventListener("click", () => this.act(action));
+    byId("latest").addEventListener("click", () => this.transcript.toEnd());
     byId("delete").addEventListener("click", () => byId("delete-dialog").showModal());
     byId("delete-form").addEventListener("submit", (event) => {
       event.preventDefault();
       byId("delete-dialog").close();
       this.remove();
-    });
-    byId("composer").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.send();
-    });
-    byId("message").addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      this.send();
     });
   }
 
@@ -59,11 +56,17 @@ export class SessionView {
     this.id = id;
     this.closing = new AbortController();
     this.session = null;
+    this.replayed = false;
     this.reset();
     byId("title").textContent = id;
+    byId("facts").replaceChildren();
+    byId("state").textContent = "";
+    byId("failure").hidden = true;
     byId("detail").hidden = false;
+    for (const [tab, capability] of Object.entries(NEEDS)) this.tabs.enable(tab, can(capability));
     const { signal } = this.closing;
     this.refresh();
+    this.composer.open(id);
     follow(id, {
       signal,
       onEvent: (event) => this.apply(event),
@@ -75,19 +78,59 @@ export class SessionView {
   close() {
     this.closing?.abort();
     clearTimeout(this.timer);
-    this.id = "";
+    clearTimeout(this.settling);
+    this.panel?.close();
+    this.panel = null;
+    this.id = this.tab = "";
     this.session = null;
-    this.queued.clear();
     this.transcript.clear();
     this.approvals.update("", null);
     byId("detail").hidden = true;
   }
 
+  /** Show a tab; what the server does not have cannot be shown. */
+  show(tab) {
+    if (NEEDS[tab] && !can(NEEDS[tab])) tab = "conversation";
+    if (tab === this.tab) return;
+    this.panel?.close();
+    this.panel = null;
+    this.tab = tab;
+    this.tabs.select(tab);
+    this.openPanel();
+  }
+
+  /** Let the tab read what it shows, once the session is known. */
+  openPanel() {
+    if (!this.session || this.panel || !this.panels[this.tab]) return;
+    this.panel = this.panels[this.tab];
+    this.panel.open(this.session);
+  }
+
+  /** Show a changed file as it is now. */
+  view(file) {
+    this.panels.files.viewNext(file);
+    this.onTab("files");
+  }
+
+  focusMessage() {
+    this.toConversation();
+    byId("message").focus();
+  }
+
+  focusApproval() {
+    this.toConversation();
+    this.approvals.focus();
+  }
+
+  toConversation() {
+    if (!this.id) return;
+    this.show("conversation");
+    this.onTab("conversation");
+  }
+
   reset() {
     this.transcript.clear();
-    this.begun.clear();
     this.conversation = new Conversation((part) => this.transcript.change(part));
-    this.drawQueue();
   }
 
   apply(event) {
@@ -95,10 +138,6 @@ export class SessionView {
     this.conversation.apply(event);
     const now = this.conversation.activeRun;
     if (event.type === "CUSTOM" && String(event.name).startsWith("approval.")) this.settle();
-    if (event.type === "RUN_STARTED") {
-      this.begun.add(now); // perhaps before the response to its message
-      if (this.queued.delete(now)) this.drawQueue();
-    }
     if (before === now) return;
     this.settle();
     this.drawRun();
@@ -111,7 +150,10 @@ export class SessionView {
 
   settled() {
     announce(this.conversation.activeRun ? "The agent is working." : "The agent has finished.");
-    if (this.id) this.refresh();
+    this.refresh();
+    this.composer.runChanged();
+    if (this.replayed && !this.conversation.activeRun) this.panel?.runEnded?.();
+    this.replayed = true; // what happened before the session was opened changes nothing that is shown
   }
 
   connection(state) {
@@ -126,7 +168,7 @@ export class SessionView {
     try {
       const session = await read(`/v1/sessions/${id}`);
       if (id !== this.id) return;
-      const changed = session.status !== this.session?.status;
+      const changed = !this.session || stateOf(session) !== stateOf(this.session);
       this.session = session;
       this.draw();
       if (changed) this.onChange();
@@ -146,49 +188,29 @@ export class SessionView {
 
   draw() {
     const { session } = this;
+    const running = session.status === "running";
     byId("title").textContent = nameOf(session);
-    byId("state").textContent = session.status;
-    byId("state").className = `status ${session.status}`;
+    byId("title").title = byId("title").textContent;
+    document.title = `${stateText(stateOf(session))}: ${nameOf(session)}`;
+    showState(byId("state"), session);
+    byId("facts").replaceChildren(...factsOf(session).map((fact) => element("li", {}, ...fact)));
     for (const [action, states] of Object.entries(CAN)) byId(action).disabled = !states.includes(session.status);
-    byId("usage").textContent = usageText(session.usage ?? {});
+    byId("start").hidden = byId("start").disabled;
+    byId("stop").hidden = !byId("start").hidden;
     byId("failure").textContent = visible(session.error ?? "");
     byId("failure").hidden = !session.error;
+    this.composer.enable({ messages: running, files: running && can("write_workspace_file") && mayEdit() });
     this.drawRun();
+    this.openPanel();
     this.approvals.update(this.id, session);
   }
 
   drawRun() {
     const active = Boolean(this.conversation?.activeRun) && this.session?.status === "running";
-    byId("working").hidden = !active;
+    byId("interrupt").disabled = !active && !["working", "waiting"].includes(this.session?.activity);
+    byId("working").hidden = !active || Boolean(this.session.waiting_for);
     byId("conversation").setAttribute("aria-busy", String(active));
-  }
-
-  drawQueue() {
-    byId("queued").replaceChildren(...[...this.queued.values()].map((text) => element("li", { dir: "auto" }, visible(text.slice(0, 500)))));
-    byId("queue").hidden = !this.queued.size;
-  }
-
-  async send() {
-    const box = byId("message");
-    const content = box.value;
-    if (!content.trim() || this.sending) return;
-    if (byId("send").disabled) return notice("The session accepts messages only while it is running.");
-    this.sending = true;
-    const { id } = this;
-    try {
-      const { run_id: run } = await call("POST", `/v1/sessions/${id}/message`, { body: { content } });
-      if (id !== this.id) return;
-      if (box.value === content) box.value = "";
-      notice("");
-      if (this.conversation.activeRun && !this.begun.has(run)) {
-        this.queued.set(run, content);
-        this.drawQueue();
-      }
-    } catch (error) {
-      this.problem(error);
-    } finally {
-      this.sending = false;
-    }
+    byId("tab-conversation").classList.toggle("needs-you", Boolean(this.session?.waiting_for));
   }
 
   async act(action) {
@@ -197,7 +219,7 @@ export class SessionView {
     try {
       const result = await call("POST", `/v1/sessions/${id}/${action}`);
       notice("");
-      if (action === "interrupt") announce(result.interrupted === false ? "No run was active." : "Interrupted.");
+      if (action === "interrupt") confirm(result.interrupted === false ? "No run was active." : "Interrupted.");
       if (id === this.id) await this.refresh();
     } catch (error) {
       this.problem(error);
@@ -210,7 +232,7 @@ export class SessionView {
     try {
       await call("DELETE", `/v1/sessions/${id}`);
       notice("");
-      announce("Session deleted.");
+      confirm("Session deleted.");
       this.onGone();
     } catch (error) {
       if (id === this.id) this.open(id);

@@ -1,15 +1,19 @@
-// The list of sessions: search, status, pages.
+// The list of sessions: search, state, pages.
 
 import { read } from "./api.js";
-import { byId, element, visible } from "./dom.js";
+import { byId, element } from "./dom.js";
+import { ago, nameOf, showState } from "./session-facts.js";
+import { count, FILTERS, since, stateText } from "./words.js";
 
 const LIMIT = 20;
 const PERIOD = 10_000;
 const ACTIVITIES = ["waiting", "working", "idle"];
 
 export class SessionList {
-  constructor(onProblem) {
-    Object.assign(this, { onProblem, offset: 0, current: "", items: [], requests: 0 });
+  /** `onRead` is called whenever the list has been read. */
+  constructor({ onProblem, onRead }) {
+    Object.assign(this, { onProblem, onRead, offset: 0, current: "", items: [], requests: 0 });
+    byId("status").append(...FILTERS.map((state) => element("option", { value: state }, stateText(state))));
     byId("search").addEventListener("input", () => this.soon());
     byId("status").addEventListener("change", () => this.first());
     byId("filter").addEventListener("submit", (event) => {
@@ -31,6 +35,7 @@ export class SessionList {
     this.stopped = true;
     this.requests += 1; // ignore responses that are still to come
     this.draw([]);
+    byId("nothing").hidden = byId("empty").hidden = byId("pages").hidden = true;
   }
 
   soon() {
@@ -57,20 +62,26 @@ export class SessionList {
     try {
       const page = await read("/v1/sessions", { query });
       if (requests !== this.requests) return;
+      this.onRead();
       if (!page.items.length && this.offset) return void this.first();
       this.draw(page.items);
-      const from = page.items.length ? page.offset + 1 : 0;
-      byId("range").textContent = `${from} to ${page.offset + page.items.length} of ${page.total}`;
-      byId("newer").disabled = page.offset === 0;
-      byId("older").disabled = !page.has_more;
-      byId("nothing").hidden = page.items.length > 0;
+      this.drawPages(page, Boolean(query.search || chosen));
     } catch (error) {
       if (requests === this.requests) this.onProblem(error);
     }
   }
 
+  drawPages({ items, offset, total, has_more: more }, isFiltered) {
+    byId("nothing").hidden = items.length > 0 || !isFiltered;
+    byId("empty").hidden = items.length > 0 || isFiltered;
+    byId("pages").hidden = total <= LIMIT;
+    byId("range").textContent = `${count(offset + 1)} to ${count(offset + items.length)} of ${count(total)}`;
+    byId("newer").disabled = offset === 0;
+    byId("older").disabled = !more;
+  }
+
   draw(items) {
-    const key = JSON.stringify(items);
+    const key = JSON.stringify(items.map((session) => [session, since(session.created_at)]));
     if (key === this.drawn) return; // redrawing would lose the focus
     this.drawn = key;
     this.items = items;
@@ -95,13 +106,10 @@ export class SessionList {
   }
 }
 
-export const nameOf = ({ display_name, task, id }) => visible((display_name || task || id).slice(0, 200));
-
 function row(session) {
-  const state = session.activity ?? session.status;
-  const status = element("span", { className: `status ${state}` }, state);
-  const created = session.created_at ? new Date(session.created_at).toLocaleString() : "";
-  const facts = element("span", { className: "facts" }, status, " ", element("span", {}, created));
+  const state = element("span");
+  showState(state, session);
   const name = element("span", { className: "name", dir: "auto" }, nameOf(session));
+  const facts = element("span", { className: "facts" }, state, session.created_at && ago(session.created_at));
   return element("li", {}, element("a", { href: `#/sessions/${session.id}` }, name, facts));
 }

@@ -1,15 +1,19 @@
 // Draws the parts of a conversation: once per animation frame, and only as much of a long text as the reader asks for.
 
-import { element, visible } from "./dom.js";
+import { element, oneLine, visible } from "./dom.js";
 import { LONGEST, markdown } from "./markdown.js";
+import { PlainText } from "./plain-text.js";
+import { ToolView } from "./tool-view.js";
+import { timeOfDay } from "./words.js";
 
-const STEP = 100_000;
-const NAMES = { user: "You", assistant: "Agent", reasoning: "Reasoning", error: "Error", note: "Note" };
-const count = new Intl.NumberFormat("en");
+const NAMES = { user: "You", assistant: "Agent", reasoning: "Reasoning", error: "Error", note: "Note", decision: "Decision" };
+const NEAR = 80; // pixels from the end at which a reader still follows it
 
 export class Transcript {
-  constructor(log, onDrawn) {
-    Object.assign(this, { log, onDrawn, views: new Map(), changed: new Set(), due: 0 });
+  constructor(log, { onDrawn, onFollowing }) {
+    Object.assign(this, { log, onDrawn, onFollowing, views: new Map(), changed: new Set(), due: 0, following: true, top: 0 });
+    log.addEventListener("scroll", () => this.scrolled());
+    new ResizeObserver(() => this.following && this.toEnd()).observe(log);
   }
 
   clear() {
@@ -19,6 +23,7 @@ export class Transcript {
     this.changed.clear();
     this.due = 0;
     this.log.replaceChildren();
+    this.follow(true);
   }
 
   change(part) {
@@ -26,9 +31,28 @@ export class Transcript {
     this.due ||= requestAnimationFrame(() => this.draw());
   }
 
+  /** Show the end, and keep showing it while the conversation grows. */
+  toEnd() {
+    this.follow(true);
+    this.log.scrollTop = this.log.scrollHeight;
+    this.top = this.log.scrollTop;
+  }
+
+  /** Stop following when the reader scrolls up, not when the log gets smaller; follow again at the end. */
+  scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.log;
+    if (scrollHeight - scrollTop - clientHeight < NEAR) this.follow(true);
+    else if (scrollTop < this.top) this.follow(false);
+    this.top = scrollTop;
+  }
+
+  follow(following) {
+    if (following !== this.following) this.onFollowing(following);
+    this.following = following;
+  }
+
   draw() {
-    const { log } = this;
-    const following = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+    const { following } = this;
     const begun = performance.now();
     const batch = [...this.changed];
     this.changed.clear();
@@ -36,7 +60,7 @@ export class Transcript {
       if (performance.now() - begun > 30) this.changed.add(part); // the others in a later frame, so that input is not delayed
       else this.view(part).update(part);
     }
-    if (following) log.scrollTop = log.scrollHeight;
+    if (following) this.toEnd();
     this.onDrawn();
     // A growing text is parsed again as a whole: the slower that is, the less often it is done.
     const pause = this.changed.size ? 0 : 10 * (performance.now() - begun);
@@ -49,7 +73,7 @@ export class Transcript {
   view(part) {
     let view = this.views.get(part);
     if (!view) {
-      view = part.kind === "tool" ? new ToolView() : new MessageView(part.kind);
+      view = part.kind === "tool" ? new ToolView() : part.kind === "decision" ? new DecisionView() : new MessageView(part);
       this.views.set(part, view);
       this.log.append(view.node);
     }
@@ -58,10 +82,11 @@ export class Transcript {
 }
 
 class MessageView {
-  constructor(kind) {
+  constructor({ kind, at }) {
     this.kind = kind;
     this.body = element("div", { className: "body", dir: "auto" });
-    const title = element("p", { className: "who" }, NAMES[kind]);
+    const time = at && element("time", { dateTime: new Date(at).toISOString() }, timeOfDay(at));
+    const title = element("p", { className: "who" }, NAMES[kind], time);
     this.node = element("article", { className: `part ${kind}`, "aria-label": NAMES[kind] }, title, this.body);
     if (kind === "reasoning") {
       const fold = element("details", {}, element("summary", {}, NAMES[kind]), this.body);
@@ -69,8 +94,10 @@ class MessageView {
     }
   }
 
-  update({ text, done }) {
+  update({ text, files, done }) {
     this.node.classList.toggle("growing", !done);
+    if (files.length && !this.files) this.node.append((this.files = element("ul", { className: "attached", "aria-label": "Attachments" })));
+    this.files?.replaceChildren(...files.map((name) => element("li", {}, element("bdi", {}, oneLine(name, 200)))));
     if (this.kind === "assistant" && text.length <= LONGEST) {
       this.plain = null;
       this.body.replaceChildren(markdown(visible(text)));
@@ -81,55 +108,14 @@ class MessageView {
   }
 }
 
-class ToolView {
+/** The trace of an approval: who reads the conversation later sees what was permitted. */
+class DecisionView {
   constructor() {
-    this.name = element("code");
-    this.state = element("span", { className: "state" });
-    const args = element("div");
-    const result = element("div");
-    this.args = new PlainText(args);
-    this.result = new PlainText(result);
-    this.output = element("div", { hidden: true }, element("p", { className: "who" }, "Result"), result);
-    const summary = element("summary", {}, "Tool ", this.name, " ", this.state);
-    const details = element("div", {}, element("p", { className: "who" }, "Arguments"), args, this.output);
-    this.node = element("article", { className: "part tool", "aria-label": "Tool call" }, element("details", {}, summary, details));
+    this.node = element("p", { className: "part decision" });
   }
 
-  update({ name, args, result, done }) {
-    this.name.textContent = visible(name.slice(0, 200)) || "?";
-    this.state.textContent = done ? "done" : "running";
-    this.args.update(args);
-    this.output.hidden = result === null;
-    this.result.update(result ?? "");
-  }
-}
-
-/** A plain text. Of a long text the beginning is shown, with a button to show more. */
-export class PlainText {
-  constructor(parent) {
-    this.limit = LONGEST;
-    this.text = "";
-    this.shown = element("pre", { className: "plain", tabIndex: 0, dir: "auto" });
-    this.more = element("button", { type: "button", hidden: true, onclick: () => this.show(this.limit + STEP) });
-    parent.replaceChildren(this.shown, this.more);
-  }
-
-  update(text) {
-    const before = this.text;
-    this.text = text;
-    if (before.length < this.limit || !text.startsWith(before.slice(0, 100))) this.show(this.limit);
-    else this.label();
-  }
-
-  show(limit) {
-    this.limit = limit;
-    this.shown.textContent = visible(this.text.slice(0, limit));
-    this.label();
-  }
-
-  label() {
-    this.more.hidden = this.text.length <= this.limit;
-    if (this.more.hidden) return;
-    this.more.textContent = `Show more (${count.format(this.limit)} of ${count.format(this.text.length)} characters shown)`;
+  update({ text, allowed }) {
+    this.node.classList.add(allowed ? "allowed" : "denied");
+    this.node.replaceChildren(element("bdi", {}, visible(text)));
   }
 }
