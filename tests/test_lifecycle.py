@@ -58,12 +58,13 @@ def test_a_session_without_a_state_is_in_an_unknown_one(action: Action) -> None:
 @pytest.mark.parametrize(
     ("outcome", "before", "following"),
     [
-        (Outcome.PROVISIONED, S.PENDING, S.RUNNING),
-        (Outcome.NOT_PROVISIONED, S.PENDING, S.FAILED),
-        (Outcome.STOPPED, S.STOPPING, S.STOPPED),
+        (Outcome.PROVISIONED, {S.PENDING}, S.RUNNING),
+        (Outcome.NOT_PROVISIONED, {S.PENDING}, S.FAILED),
+        (Outcome.STOPPED, {S.STOPPING}, S.STOPPED),
+        (Outcome.LOST, {S.PENDING, S.RUNNING}, S.FAILED),
     ],
 )
-def test_an_outcome_counts_only_while_the_session_waits_for_it(outcome: Outcome, before: S, following: S) -> None:
+def test_an_outcome_counts_only_while_the_session_waits_for_it(outcome: Outcome, before: set[S], following: S) -> None:
     assert {status: status_on(outcome, status) for status in S} == {
-        status: following if status is before else None for status in S
+        status: following if status in before else None for status in S
     }

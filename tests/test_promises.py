@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import settings, spec
+from app.known_agents import KNOWN_AGENTS
 from tests.support.command import CLIENT_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,7 @@ def test_a_variable_in_the_documentation_is_a_setting_or_one_of_make_or_of_the_c
     known = {setting.name for setting in settings.reference()}
     known |= set(re.findall(r"^([A-Z_]+) \?=", text("Makefile"), re.MULTILINE))
     known |= set(CLIENT_VARIABLES)
+    known |= {name for agent in KNOWN_AGENTS.values() for name in agent.env}
     lines = "\n".join(commands(text(name)))
     named = re.findall(r"^\$ ([A-Z_]+)=|^make \w+ ([A-Z_]+)=|^([A-Z_]{3,})=? $", lines, re.MULTILINE)
     assert {"".join(found) for found in named} <= known
@@ -72,7 +74,7 @@ def test_every_make_target_is_listed_by_help() -> None:
 
 
 def test_every_test_target_of_make_runs_before_a_change_is_merged() -> None:
-    targets = re.findall(r"^(check|test[a-z-]*):", text("Makefile"), re.MULTILINE)
+    targets = re.findall(r"^(check|clients|test[a-z-]*):", text("Makefile"), re.MULTILINE)
     assert set(re.findall(r"^make ([a-z-]+)$", text(".ci/run"), re.MULTILINE)) == set(targets)
     assert ".ci/run" in text(".github/workflows/ci.yml")
 
@@ -106,3 +108,9 @@ def test_no_ignored_file_is_committed() -> None:
     """For example a link to another checkout's `.venv`, which would replace that of everybody who pulls it."""
     command = ("git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard")
     assert subprocess.check_output(command, text=True) == ""  # noqa: S603 - our own command
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "clients/requirements.lock"])
+def test_a_lock_file_has_the_hashes_of_each_package(lock: str) -> None:
+    packages = re.split(r"\n(?=[a-z0-9])", (ROOT / lock).read_text(encoding="utf-8"))
+    assert [package.splitlines()[0] for package in packages if "--hash=sha256:" not in package] == []

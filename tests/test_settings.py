@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from app import settings
-from app.settings import AgentSetting, SettingsError, parse_duration
+from app.agent_definition import DEMO, AgentDefinition
+from app.setting_types import SettingsError, parse_duration
 
 
 def test_every_setting_has_its_documented_default_when_nothing_is_set() -> None:
     loaded = settings.load({})
 
-    assert (loaded.host, loaded.port, loaded.agent) == ("127.0.0.1", 8081, AgentSetting("demo"))
+    assert (loaded.host, loaded.port, loaded.agent) == ("127.0.0.1", 8081, DEMO)
     assert loaded.data_dir == Path("data").absolute()
     assert loaded.backend_url == f"sqlite:///{Path('data/ambient.db').absolute()}"
     assert (loaded.backend_timeout, loaded.run_timeout) == (30, 3600)
@@ -46,11 +47,26 @@ def test_a_setting_cannot_be_changed_after_the_start() -> None:
         ("BACKEND_TIMEOUT", "1m30s", 90.0),
         ("TRUSTED_PROXIES", "10.0.0.1/8, ::1", (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))),
         ("CORS_ALLOWED_ORIGINS", "https://*.Example.com/,", ("https://*.example.com",)),
-        ("AGENT", "agui+http://127.0.0.1:9000/agent?x=1", AgentSetting("agui", url="http://127.0.0.1:9000/agent?x=1")),
-        ("AGENT", "agui+https://agents.example.com", AgentSetting("agui", url="https://agents.example.com")),
-        ("AGENT", "agui+http://[::1]:9000/run", AgentSetting("agui", url="http://[::1]:9000/run")),
-        ("AGENT", "acp:'my agent' --acp", AgentSetting("acp", command=("my agent", "--acp"))),
+        (
+            "AGENT",
+            "agui+http://127.0.0.1:9000/agent?x=1",
+            AgentDefinition(name="default", kind="agui", url="http://127.0.0.1:9000/agent?x=1"),
+        ),
+        (
+            "AGENT",
+            "agui+https://agents.example.com",
+            AgentDefinition(name="default", kind="agui", url="https://agents.example.com"),
+        ),
+        (
+            "AGENT",
+            "agui+http://[::1]:9000/run",
+            AgentDefinition(name="default", kind="agui", url="http://[::1]:9000/run"),
+        ),
+        ("AGENT", "acp:'my agent' --acp", AgentDefinition(name="default", kind="acp", command=("my agent", "--acp"))),
         ("GIT_PROTOCOLS", "https", ("https",)),
+        ("GIT_HOSTS", "git.internal, 10.0.0.0/8, fd00::/8", ("git.internal", "10.0.0.0/8", "fd00::/8")),
+        ("GIT_SSH_KEY_FILE", "off", None),
+        ("GIT_SSH_KEY_FILE", "~/id", Path("~/id").expanduser()),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("OTEL_ENABLED", "true", True),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/", "http://collector:4318"),
@@ -61,22 +77,23 @@ def test_an_accepted_form_is_read(name: str, text: str, value: object) -> None:
 
 
 def test_a_relative_sqlite_path_starts_where_the_server_starts() -> None:
-    assert settings.load({"BACKEND_URL": "sqlite:///my.db"}).database == Path("my.db").absolute()
+    assert settings.load({"BACKEND_URL": "sqlite:///my.db"}).store == f"sqlite:///{Path('my.db').absolute()}"
 
 
 def test_the_database_lies_in_the_data_directory_when_only_that_is_set(tmp_path: Path) -> None:
-    assert settings.load({"DATA_DIR": str(tmp_path)}).database == tmp_path / "ambient.db"
+    assert settings.load({"DATA_DIR": str(tmp_path)}).store == f"sqlite:///{tmp_path}/ambient.db"
 
 
 def test_there_is_no_database_when_a_platform_is_the_backend() -> None:
-    assert settings.load({"BACKEND_URL": "http://backend"}).database is None
+    assert settings.load({"BACKEND_URL": "http://backend"}).store is None
 
 
 WRONG = [
     ("PORT", "65536"),
     ("PORT", "http"),
     ("HOST", "a host"),
-    ("BACKEND_URL", "postgresql://user:secret@host/db"),
+    ("BACKEND_URL", "postgresql://user:secret@host"),
+    ("BACKEND_URL", "postgresql://user:secret@host:port/db"),
     ("BACKEND_URL", "http://user:secret@host"),
     ("BACKEND_URL", "http://host?secret=1"),
     ("BACKEND_URL", "http://"),
@@ -127,7 +144,15 @@ WRONG = [
     ("AGENT", "agui+http://[::1/"),
     ("AGENT", "acp:"),
     ("AGENT", "acp:'secret"),
+    ("AGENTS", "secret"),
+    ("AGENTS", "Secret=demo"),
+    ("AGENTS", "secret=nothing"),
+    ("AGENTS", "=demo"),
+    ("AGENTS", "default=demo"),
+    ("AGENTS", "claude,claude"),
     ("GIT_PROTOCOLS", "ext"),
+    ("GIT_HOSTS", "https://git.internal"),
+    ("GIT_HOSTS", "10.0.0.0/33"),
     ("LOG_LEVEL", "loud"),
     ("OTEL_ENABLED", "perhaps"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
@@ -160,6 +185,50 @@ def test_every_setting_is_documented_once() -> None:
 @pytest.mark.parametrize("setting", list(settings.reference()), ids=lambda setting: setting.name)
 def test_a_documented_default_is_an_accepted_form(setting: settings.SettingReference) -> None:
     assert settings.load({setting.name: setting.default}) == settings.load({})
+
+
+def test_agents_are_known_by_name_or_named_with_an_address() -> None:
+    loaded = settings.load({"AGENTS": "codex, mine=acp:agent --acp,ui=agui+http://agent/", "AGENT": "mine"})
+
+    assert list(loaded.agent_definitions) == ["mine", "codex", "ui"]
+    assert loaded.agent_definitions["mine"].command == ("agent", "--acp")
+    assert loaded.agent_definitions["codex"].command == ("codex-acp",)
+    assert "OPENAI_API_KEY" in loaded.agent_definitions["codex"].env
+    assert loaded.agent_definitions["ui"].url == "http://agent/"
+
+
+def test_agent_env_is_for_the_default_agent_and_services_are_for_all_that_do_not_say() -> None:
+    loaded = settings.load({"AGENT": "claude", "AGENTS": "codex", "AGENT_ENV": "MY_KEY", "AGENT_SERVICES": "fs"})
+
+    claude, codex = loaded.agent_definitions.values()
+    assert ("MY_KEY" in claude.env, "MY_KEY" in codex.env) == (True, False)
+    assert (claude.services, codex.services) == (("fs",), ("fs",))
+
+
+def test_an_agent_is_not_offered_a_service_that_it_cannot_use() -> None:
+    assert settings.load({"AGENT": "gemini"}).agent_definitions["gemini"].services == ("terminal",)
+    off = settings.load({"AGENT": "gemini", "AGENT_SERVICES": "off"})
+    assert off.agent_definitions["gemini"].services == ()
+
+
+def test_the_agents_of_the_file_can_be_chosen_and_be_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "agents.toml"
+    file.write_text('[mine]\ncommand = "agent --acp"\nservices = []\n')
+    loaded = settings.load({"AGENTS_FILE": str(file), "AGENT": "mine"})
+
+    assert loaded.agent_definitions == {
+        "mine": AgentDefinition(name="mine", kind="acp", command=("agent", "--acp"), services=())
+    }
+
+
+def test_a_wrong_file_of_agents_stops_the_start_with_a_line_that_names_the_member(tmp_path: Path) -> None:
+    file = tmp_path / "agents.toml"
+    file.write_text('[mine]\ncommand = "agent"\nsandbox = "secret"\n')
+
+    with pytest.raises(SettingsError, match=r"^AGENTS_FILE: mine: sandbox must be auto or bwrap or off$"):
+        settings.load({"AGENTS_FILE": str(file)})
+    with pytest.raises(SettingsError, match=r"^AGENTS_FILE cannot be read: No such file or directory$"):
+        settings.load({"AGENTS_FILE": str(tmp_path / "missing")})
 
 
 @pytest.mark.parametrize(

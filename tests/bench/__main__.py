@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.bench.machine import cores, facts, pinned
 from tests.bench.report import Report
+from tests.support.store import remove_postgresql_server
 
-GROUPS = ("small", "operations", "large", "mixed", "deletion", "streams", "pages", "start")
+GROUPS = ("small", "operations", "large", "mixed", "deletion", "workspaces", "streams", "pages", "start", "cluster")
 ON_REQUEST = ("layers",)
 DIRECTORY = Path("build")
 
@@ -32,6 +33,7 @@ def main(*names: str) -> None:
             except Exception:
                 traceback.print_exc()
                 failed.append(name)
+    remove_postgresql_server()
     report.write(DIRECTORY)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

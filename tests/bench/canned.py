@@ -11,15 +11,14 @@ from app.models.runs import AcceptedRun, MessageCreate
 from app.models.sessions import Activity, Session, SessionPage, SessionStatus
 from app.results import Idempotent
 from tests.bench.resources import RUN, encoded, page, resource
-from tests.support.contract import CannedBackend
+from tests.support.contract import CannedBackend, CannedRuns, CannedSessions
 
 
-class CannedSessions(CannedBackend):
-    """A backend with prepared values that does not record calls, because there are too many."""
+class PreparedSessions(CannedSessions):
+    """Sessions with prepared values; calls are not recorded, because there are too many."""
 
     session = mapping.session(msgspec.convert(resource("s1"), Resource), "s1")
     page = mapping.page(msgspec.json.decode(encoded(page()), type=Page), limit=100, offset=0)
-    accepted = AcceptedRun(run_id=RUN, thread_id="s1")
 
     async def get_session(
         self,
@@ -45,6 +44,21 @@ class CannedSessions(CannedBackend):
         """Return the same hundred sessions for any page."""
         return self.page
 
+
+class PreparedRuns(CannedRuns):
+    """Runs with a prepared value for messages, which are not recorded."""
+
+    accepted = AcceptedRun(run_id=RUN, thread_id="s1")
+
     async def send_message(self, caller: Caller, session_id: str, message: MessageCreate) -> Idempotent[AcceptedRun]:  # noqa: ARG002
         """Return the same run for any message."""
         return Idempotent(self.accepted)
+
+
+class PreparedBackend(CannedBackend):
+    """A backend whose measured operations return prepared values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions = PreparedSessions(self.calls)
+        self.runs = PreparedRuns(self.calls)

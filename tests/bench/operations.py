@@ -131,6 +131,17 @@ def _reading(*tail: str) -> Prepare:
     return prepare
 
 
+def _on_file(method: str) -> Prepare:
+    """Read or write a small file."""
+
+    def prepare(client: Client) -> Sequence[Sent]:
+        written = Sent("PUT", client.session(TASK, "completed") + "/workspace/file?path=notes.json", {"notes": []})
+        client.send(written)
+        return [written._replace(method=method, body=written.body if method == "PUT" else None)] * REQUESTS
+
+    return prepare
+
+
 def _on_one(method: str, tail: str, body: Any = None, *, busy: bool = False) -> Prepare:
     """Send the same request to one session."""
 
@@ -205,8 +216,15 @@ OF_STORE: dict[str, Prepare] = {
     "run_agent, to the end": _run_agent,
     "list_approvals": _reading("/approvals"),
     "answer_approval": _decide,
+    "list_workspace_files": _reading("/workspace/files"),
+    "read_workspace_file": _on_file("GET"),
+    "write_workspace_file": _on_file("PUT"),
+    "get_workspace_archive": _reading("/workspace/archive"),
+    "get_workspace_diff": _reading("/workspace/diff"),
+    "get_workspace_patch": _reading("/workspace/patch"),
     "get_session_logs": _reading("/logs"),
     "whoami": _always("GET", "/v1/whoami"),
+    "list_agents": _always("GET", "/v1/agents"),
 }
 
 _SESSION = f"/v1/sessions/{LOGGED}"
@@ -230,4 +248,5 @@ OF_PLATFORM: dict[str, Prepare] = {
     "stream_session_events, to the end": _always("GET", f"{_SESSION}/events?run_id={_RUN}"),
     "get_session_logs": _always("GET", f"{_SESSION}/logs"),
     "whoami": _always("GET", "/v1/whoami"),
+    "list_agents": _always("GET", "/v1/agents"),
 }

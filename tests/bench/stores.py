@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from app.models.runs import RunStatus
 from app.models.sessions import SessionCreate, SessionStatus
 from app.store import events, runs, sessions
-from app.store.sqlite.database import migrate
+from app.store.migrate import migrate
 from app.store.sqlite.engine import writing_engine
 from tests.bench.exports import FIRST_TIMESTAMP, Written
 
@@ -39,7 +39,14 @@ def fill(directory: Path, logs: Mapping[str, Iterable[Written]]) -> None:
             with engine.begin() as connection:
                 ended_at = FIRST_TIMESTAMP + 1
                 runs.finish(
-                    connection, run, RunStatus.COMPLETED, finished_at=ended_at, error=None, usage=None, answer=None
+                    connection,
+                    run,
+                    session.row_id,
+                    RunStatus.COMPLETED,
+                    finished_at=ended_at,
+                    error=None,
+                    usage=None,
+                    answer=None,
                 )
     engine.dispose()
 

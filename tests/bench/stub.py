@@ -20,7 +20,19 @@ from tests.support.server import LOCALHOST
 PROJECT = "p1"
 FURTHER = 40
 STOPPED = "stopped"
-LINES = b"a line of the runner\n" * 20
+RUNNER_TYPES = [{"id": "claude-agent-sdk", "displayName": "Claude Agent SDK", "provider": "anthropic"}]
+MODELS = {"models": [{"id": "sonnet", "label": "Sonnet", "provider": "anthropic"}], "defaultModel": "sonnet"}
+POD_EVENTS = {
+    "events": [
+        {
+            "type": "Normal",
+            "reason": "Pulled",
+            "message": "Container image is present",
+            "timestamp": "2026-03-09T12:00:00Z",
+        }
+    ]
+    * 20
+}
 _HEAD = re.compile(rb"(\w+) (\S+?)(?:\?(\S*))? HTTP/1\.1\r\n", re.ASCII)
 _FURTHER = re.compile(rb"(?:^|&)offset=[1-9]")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -33,6 +45,8 @@ Response = tuple[bytes, bytes]
 def responses(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], Response]:
     """Return head and body by method and path."""
     found = {(b"GET", b"/health"): b"{}", (b"GET", _SESSIONS): encoded(page())}
+    found[b"GET", f"/api/projects/{PROJECT}/runner-types".encode()] = encoded(RUNNER_TYPES)
+    found[b"GET", f"/api/projects/{PROJECT}/models".encode()] = encoded(MODELS)
     found[b"POST", _SESSIONS] = encoded({"message": "Created", "name": "s1", "uid": RUN})
     for name in ("s1", STOPPED, *exports):
         session = b"%b/%b" % (_SESSIONS, name.encode())
@@ -47,7 +61,7 @@ def responses(exports: dict[str, bytes]) -> dict[tuple[bytes, bytes], Response]:
     for method, session in list(found):
         if method == b"PATCH":
             ready[b"DELETE", session] = _head(204, b""), b""
-            ready[b"GET", session + b"/logs"] = _head(200, LINES, b"text/plain"), LINES
+            ready[b"GET", session + b"/pod-events"] = _ok(encoded(POD_EVENTS))
     return ready
 
 
@@ -60,9 +74,9 @@ def _ok(body: bytes) -> Response:
     return _head(200, body), body
 
 
-def _head(status: int, body: bytes, media_type: bytes = b"application/json") -> bytes:
-    head = b"HTTP/1.1 %d Canned\r\nContent-Type: %b; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
-    return head % (status, media_type, len(body))
+def _head(status: int, body: bytes) -> bytes:
+    head = b"HTTP/1.1 %d Canned\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body))
 
 
 _NOT_FOUND_BODY = b'{"error":"Session not found"}'

@@ -12,23 +12,25 @@ import pytest
 import requests
 from starlette.types import ASGIApp
 
+from app.backends.ambient.backend import NOT_SUPPORTED
+from app.conform.contract import Contract
 from app.factory import create_app
 from app.models.caller import Caller
 from app.models.runs import MessageCreate
 from app.models.sessions import SessionStatus
 from app.spec import load
-from tests.bench import exports, large, mixed, operations, small, stub, subjects
-from tests.bench.canned import CannedSessions
+from tests.bench import cluster, exports, large, mixed, operations, small, stub, subjects, workspaces
+from tests.bench.canned import PreparedBackend
 from tests.bench.large import Log
 from tests.bench.load import Load
 from tests.bench.peers import connexion_app, fastapi_app, outputs
 from tests.bench.peers.sources import blocking_source, source
 from tests.bench.reading import read
 from tests.bench.resources import RUN
+from tests.bench.result import Row
 from tests.bench.small import PLATFORM, STORE, Case, Place
 from tests.bench.start import NOWHERE, started
 from tests.bench.subjects import OURS
-from tests.support.api import Contract
 from tests.support.contract import AUTH, TOKEN, Sent, call, settings
 from tests.support.platform_backend import connected
 
@@ -69,7 +71,7 @@ def peer(request: pytest.FixtureRequest) -> ASGIApp:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
-    return create_app(settings(tmp_path_factory.mktemp("server")), CannedSessions())
+    return create_app(settings(tmp_path_factory.mktemp("server")), PreparedBackend())
 
 
 @pytest.mark.parametrize("sent", GOOD, ids=lambda sent: sent.target)
@@ -89,15 +91,15 @@ async def test_the_platform_backend_accepts_the_canned_platform() -> None:
     caller = Caller(token="t", project="p1")
     with subjects.platform() as platform:
         async with connected(platform.url) as backend:
-            assert (await backend.get_session(caller, "s1")).status is SessionStatus.RUNNING
-            page = await backend.list_sessions(caller, limit=100, offset=0, search=None, status=(), label=())
+            assert (await backend.sessions.get_session(caller, "s1")).status is SessionStatus.RUNNING
+            page = await backend.sessions.list_sessions(caller, limit=100, offset=0, search=None, status=(), label=())
             assert len(page.items) == 100
             listed = [
-                await backend.list_sessions(caller, limit=100, offset=100, search=None, status=(), label=())
+                await backend.sessions.list_sessions(caller, limit=100, offset=100, search=None, status=(), label=())
                 for _ in range(stub.FURTHER)
             ]
             assert len({session.id for page in listed for session in page.items}) == 100 * stub.FURTHER
-            assert (await backend.send_message(caller, "s1", MessageCreate(content="c"))).value.run_id == RUN
+            assert (await backend.runs.send_message(caller, "s1", MessageCreate(content="c"))).value.run_id == RUN
 
 
 def three(url: str, headers: Mapping[str, str], *, connections: int, seconds: int, body: str | None = None) -> Load:
@@ -173,11 +175,38 @@ def test_every_operation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = list(operations.rows())
     measured = {(row.subject.partition(":")[0], row.case.partition(",")[0]) for row in rows}
     known = set(Contract(load()).operations)
-    assert {name for place, name in measured if place == STORE} == known
-    assert known - {name for place, name in measured if place == PLATFORM} == {
-        "cancel_run", "list_approvals", "answer_approval", "run_agent",
-    }  # fmt: skip
+    # A push takes as long as its remote does.
+    assert {name for place, name in measured if place == STORE} == known - {"push_workspace"}
+    # The stub's agents ask nothing, their runs have no stream, and their workspaces no files.
+    files = {"list_workspace_files", "read_workspace_file", "write_workspace_file", "get_workspace_archive"}
+    unmeasured = {"run_agent", "list_approvals", "answer_approval", *files}
+    assert known - {name for place, name in measured if place == PLATFORM} == (NOT_SUPPORTED & known) | unmeasured
     assert all(row.figures["requests"] == 2 and row.figures["CPU µs/request"] > 0 for row in rows)
+
+
+def test_large_workspaces_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"FILES": 20, "DIRECTORIES": 2, "ARCHIVE_MB": 4, "ARCHIVED_FILES": 2}.items():
+        monkeypatch.setattr(workspaces, name, value)
+    rows = [row for row in workspaces.rows() if isinstance(row, Row)]
+    assert [row.case for row in rows] == [
+        "list 20 files",
+        "compare 20 files, first time",
+        "compare 20 files, second time",
+        "0.004 GB as tar.gz",
+        "0.004 GB as zip",
+    ]
+    assert all(set(row.figures) == set(workspaces.COLUMNS) for row in rows)
+    assert rows[3].figures["response MB"] > 1
+
+
+def test_a_cluster_is_measured_beside_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SIZES": ((2, 1),), "CLIENTS": 1, "RUNS": 2, "wrk": three}.items():
+        monkeypatch.setattr(cluster, name, value)
+    rows = list(cluster.rows())
+    cases = [case.name for case in cluster.CASES] + [cluster.STARTED, cluster.ENDED]
+    subjects = ("SQLite, 1 server", "PostgreSQL, 2 servers, 1 worker")
+    assert [(row.subject, row.case) for row in rows] == [(subject, case) for subject in subjects for case in cases]
+    assert all(figure > 0 for row in rows for figure in row.figures.values())
 
 
 def test_a_start_ends_with_the_first_response(tmp_path: Path) -> None:

@@ -198,8 +198,8 @@ async def measure(chosen: Settings, recorder: Recorder) -> dict[str, Walk]:
     """For each of WALKS the one with the median number of returns, of ROUNDS that follow a first."""
     app = create_app(chosen)
     async with lifespan(app):
-        assert chosen.database
-        with AccessKeys.open(chosen.database) as keys:
+        assert chosen.store
+        with AccessKeys.open(chosen.store) as keys:
             _, key = keys.create(project="demo", role=Role.EDIT, name="walk", expires=None)
         server = Server(app, recorder, (("Authorization", f"Bearer {key}"),))
         found = {}

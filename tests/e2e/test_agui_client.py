@@ -118,17 +118,17 @@ def test_a_refusal_reaches_the_client_as_an_http_error(stage: Stage, api: Api) -
     assert turn.events == []
 
 
-def test_a_run_that_the_platform_lost_ends_with_an_error(platform: PlatformStage, platform_api: Api) -> None:
-    session_id = platform.session(platform_api, "running")
-    platform.platform.runner.pace = "open"
-    with agui_client(platform_api, session_id) as client:
+def test_a_run_that_the_platform_lost_ends_with_an_error(ambient: PlatformStage, ambient_api: Api) -> None:
+    session_id = ambient.session(ambient_api, "running")
+    ambient.platform.runner.pace = "open"
+    with agui_client(ambient_api, session_id) as client:
         client.begin(user("Hello"))
         client.until("RUN_STARTED")
         start = {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
-        run_id = platform_api.list_runs(session_id).ok()["runs"][-1]["run_id"]
-        platform.platform.runner.append(session_id, start | {"runId": run_id, "threadId": session_id})
-        platform_api.stop_session(session_id).ok()
-        platform.settle(platform_api, session_id, "stopped")
+        run_id = ambient_api.list_runs(session_id).ok()["runs"][-1]["run_id"]
+        ambient.platform.runner.append(session_id, start | {"runId": run_id, "threadId": session_id})
+        ambient_api.stop_session(session_id).ok()
+        ambient.settle(ambient_api, session_id, "stopped")
         turn = client.rest()
     assert turn.types == ["TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_ERROR"]
     assert turn.failure is None

@@ -1,4 +1,4 @@
-"""`chat` and `tail` at a terminal, with a server process."""
+"""`chat`, `tail`, `run` and `sessions diff` at a terminal, with a server process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
-from tests.support.server import ServerProcess, create_key, server_process
+from tests.support.server import ServerProcess, create_key, listening, server_process
 from tests.support.terminal import CTRL_C, CTRL_D, terminal
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -21,7 +21,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(directory: Path) -> Iterator[ServerProcess]:
-    with server_process(directory) as server:
+    with server_process(directory, GIT_PROTOCOLS="http", GIT_HOSTS="127.0.0.1") as server:
         yield server
 
 
@@ -225,6 +225,50 @@ def test_the_run_in_progress_is_shown_first(environment: dict[str, str], api: Ap
         shown.wait_for("> ")
         shown.type(CTRL_C)
         assert shown.wait() == 130
+
+
+def test_the_approvals_of_a_task_are_decided_at_the_prompt(environment: dict[str, str]) -> None:
+    for task, answer, status in (("delete notes.txt", "y\n", 0), ("ask now", "n\n", 0), ("ask now", CTRL_D, 3)):
+        with terminal("run", task, **environment) as shown:
+            shown.wait_for("Allow? [y/n] ")
+            shown.type(answer)
+            assert shown.wait() == status, shown.text
+
+
+def test_a_task_is_interrupted(environment: dict[str, str], api: Api) -> None:
+    with terminal("run", "slow 3000", "--label", "test=interrupted", **environment) as shown:
+        shown.wait_for("tick 2 of 3000")
+        shown.type(CTRL_C)
+        assert shown.wait() == 130
+        assert "Interrupted." in shown.text
+        assert "Traceback" not in shown.text
+
+    [session] = api.list_sessions(label="test=interrupted").ok()["items"]
+    assert [run["status"] for run in api.list_runs(session["id"]).ok()["runs"]] == ["interrupted"]
+
+
+def test_a_task_is_cancelled_while_its_workspace_is_provisioned(environment: dict[str, str], api: Api) -> None:
+    with listening() as stuck:
+        url = f"http://127.0.0.1:{stuck.getsockname()[1]}/stuck.git"
+        with terminal("run", "slow 3000", "--repo", url, **environment) as shown:
+            session = shown.wait_for(" is pending").partition("Session ")[2].split()[0]
+            shown.type(CTRL_C)
+            assert shown.wait() == 130
+            assert "Traceback" not in shown.text
+
+        assert [run["status"] for run in api.list_runs(session).ok()["runs"]] == ["interrupted"]
+        api.delete_session(session).ok()
+
+
+def test_a_patch_cannot_control_the_terminal(environment: dict[str, str], api: Api) -> None:
+    session = api.running_session()
+    api.write_file(session, "notes", b"\x1b[2Jhello\n").ok()
+    with terminal("sessions", "diff", session, **environment) as shown:
+        assert shown.wait() == 0
+        assert shown.text.endswith("+\\x1b[2Jhello\n")
+    with terminal("sessions", "get", session, "notes", **environment) as shown:
+        assert shown.wait() == 0
+        assert shown.text == "\\x1b[2Jhello\n"
 
 
 def _eventually_queued(api: Api, session: str) -> list[Any]:

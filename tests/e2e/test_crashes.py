@@ -3,18 +3,24 @@
 import contextlib
 import os
 import random
-import sqlite3
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import Row, text
 
-from tests.support.api import Api, Contract, served_contract
+from app.conform.contract import Contract
+from app.store.open import open_transactions
+from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
-from tests.support.server import ServerProcess, create_key, free_port, server_process
+from tests.support.server import ServerProcess, create_key, free_port, server_process, server_store
+from tests.support.store import ON_POSTGRESQL
+
+pytestmark = pytest.mark.slow
 
 CRASHES = int(os.environ.get("CRASHES", "15"))
 CLIENTS = 3
@@ -121,7 +127,7 @@ def test_nothing_acknowledged_is_lost_and_every_run_ends_once_however_often_the_
     for _ in range(CRASHES):
         with server_process(tmp_path, port=port, **UNLIMITED) as server:
             crash_at_work(server, key, promises, chance)
-        check_store(tmp_path / "data" / "ambient.db", promises)
+        check_store(server_store(tmp_path), promises)
     with (
         server_process(tmp_path, port=port, **UNLIMITED) as server,
         Api(server.url, served_contract(server.url), token=key) as api,
@@ -130,8 +136,8 @@ def test_nothing_acknowledged_is_lost_and_every_run_ends_once_however_often_the_
             come_to_rest(api, session_id)
         server.terminate()
         assert server.wait() == 0
-    check_store(tmp_path / "data" / "ambient.db", promises)
-    check_ends(tmp_path / "data" / "ambient.db", promises)
+    check_store(server_store(tmp_path), promises)
+    check_ends(server_store(tmp_path), promises)
     workspaces = {path.name for path in (tmp_path / "data" / "workspaces" / "demo").iterdir()}
     assert not workspaces & promises.deleted
 
@@ -165,44 +171,57 @@ def come_to_rest(api: Api, session_id: str) -> None:
     if status == "running":
         api.interrupt_session(session_id).ok()
         api.send_message(session_id, "slow 0", on_busy="interrupt").ok()
-        eventually(lambda: all(run["status"] in ENDED for run in api.list_runs(session_id).ok()["runs"]))
+        eventually(lambda: has_ended(api, session_id))
 
 
-def check_store(path: Path, promises: Promises) -> None:
-    """The file is sound, has all that was acknowledged, and no run in it has two ends."""
-    with contextlib.closing(sqlite3.connect(path)) as store:
-        assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert store.execute("PRAGMA foreign_key_check").fetchall() == []
-        runs: dict[str, set[str]] = {session_id: set() for (session_id,) in store.execute("SELECT id FROM sessions")}
-        query = "SELECT sessions.id, run_id FROM runs JOIN sessions ON session = sessions.row_id"
-        for session_id, run_id in store.execute(query):
+def has_ended(api: Api, session_id: str) -> bool:
+    """Whether all runs of a session have ended; those that request an approval get it."""
+    for approval in api.list_approvals(session_id).ok()["items"]:
+        api.answer_approval(session_id, approval["id"], "allow")
+    return all(run["status"] in ENDED for run in api.list_runs(session_id).ok()["runs"])
+
+
+def check_store(url: str, promises: Promises) -> None:
+    """The store is sound, has all that was acknowledged, and no run in it has two ends."""
+    with open_transactions(url) as transaction, transaction() as connection:
+
+        def rows(query: str) -> list[Row[*tuple[Any, ...]]]:
+            return list(connection.execute(text(query)))
+
+        if not ON_POSTGRESQL:
+            assert rows("PRAGMA integrity_check") == [("ok",)]
+            assert rows("PRAGMA foreign_key_check") == []
+        runs: dict[str, set[str]] = {session_id: set() for (session_id,) in rows("SELECT id FROM sessions")}
+        for session_id, run_id in rows("SELECT id, run_id FROM runs JOIN sessions ON session = sessions.row_id"):
             runs[session_id].add(run_id)
         assert not promises.deleted & set(runs)
         for session_id in kept(promises):
             assert promises.sessions[session_id] <= runs[session_id]
         gaps = "SELECT 1 FROM events GROUP BY session HAVING min(position) != 1 OR max(position) != count(*)"
-        assert store.execute(gaps).fetchall() == []
-        assert store.execute(ORPHANS).fetchall() == []
-        answers = dict(store.execute("SELECT id, status FROM approvals").fetchall())
+        assert rows(gaps) == []
+        assert rows(ORPHANS) == []
+        answers: dict[str, str] = dict(map(tuple, rows("SELECT id, status FROM approvals")))
         for approval_id, status in promises.answered.items():
             assert answers.get(approval_id, status) == status
-        assert max((ends for ends, *_ in store.execute(ENDS)), default=0) <= 1
+        assert max((ends for ends, *_ in rows(ENDS)), default=0) <= 1
 
 
 ORPHANS = """
     SELECT approvals.id FROM approvals JOIN runs ON run = runs.row_id
     WHERE interrupt_id IS NULL AND approvals.status = 'pending' AND runs.status != 'running'
 """
-ENDS = """
+AS_JSON = "convert_from(event, 'UTF8')::json ->> 'type'"
+TYPE = AS_JSON if ON_POSTGRESQL else "json_extract(CAST(event AS TEXT), '$.type')"
+ENDS = f"""
     SELECT count(position), runs.status, runs.run_id FROM runs LEFT JOIN events
-    ON run = runs.row_id AND json_extract(CAST(event AS TEXT), '$.type') IN ('RUN_FINISHED', 'RUN_ERROR')
+    ON run = runs.row_id AND {TYPE} IN ('RUN_FINISHED', 'RUN_ERROR')
     GROUP BY runs.row_id
-"""
+"""  # noqa: S608 - our own text
 
 
-def check_ends(path: Path, promises: Promises) -> None:
+def check_ends(url: str, promises: Promises) -> None:
     """Every run has one end, but a task that never began; what was cancelled has never begun."""
-    with contextlib.closing(sqlite3.connect(path)) as store:
-        for ends, status, run_id in store.execute(ENDS):
+    with open_transactions(url) as transaction, transaction() as connection:
+        for ends, status, run_id in connection.execute(text(ENDS)):
             assert (ends, status) == (0, "queued") or (ends == 1 and status in ENDED), run_id
             assert run_id not in promises.cancelled or status == "interrupted"

@@ -37,6 +37,12 @@ def test_the_image_sets_only_what_the_server_and_python_know() -> None:
     assert {name for name in names if not name.startswith("PYTHON")} <= {each.name for each in settings.reference()}
 
 
+def test_the_base_image_is_named_by_its_digest() -> None:
+    images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert images
+    assert all(re.fullmatch(r"python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", image) for image in images)
+
+
 def test_what_the_image_copies_is_let_through() -> None:
     copied = {line.split()[0] for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE)}
     let_through = set(re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))

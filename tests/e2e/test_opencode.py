@@ -4,15 +4,18 @@ import json
 import platform
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import deadline
+from app.models.caller import Role
 from tests.support.agents.model import Model
 from tests.support.api import Api
+from tests.support.command import invoke
 from tests.support.deadline import eventually
-from tests.support.processes import alive
+from tests.support.processes import working_in
+from tests.support.repositories import git, make_repository
 from tests.support.server import ROOT, Background, serving
 from tests.support.stage import EmbeddedStage, embedded_stage
 
@@ -54,7 +57,6 @@ def stage(
         "provider": {"script": {**provider, "models": models}},
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deadline, "WITHIN", 60.0)  # its start alone takes seconds, on a busy machine half a minute
         patch.setenv("HOME", str(home))
         for name in ("CONFIG", "DATA", "CACHE", "STATE"):
             patch.delenv(f"XDG_{name}_HOME", raising=False)
@@ -62,7 +64,8 @@ def stage(
         patch.setenv("OPENCODE_DISABLE_MODELS_FETCH", "1")
         agent = "acp:" + shlex.join([str(PROGRAM), "acp"])
         names = "OPENCODE_CONFIG_CONTENT,OPENCODE_DISABLE_MODELS_FETCH"
-        with embedded_stage(loop, home / "data", agent=agent, agent_env=names) as stage:
+        roots = f"demo={home / 'src'}"
+        with embedded_stage(loop, home / "data", agent=agent, agent_env=names, local_roots=roots) as stage:
             yield stage
 
 
@@ -88,11 +91,6 @@ def only_run(api: Api, session_id: str) -> dict[str, Any]:
     return run
 
 
-def leaders(stage: EmbeddedStage) -> list[int]:
-    """Return the leaders of the agents' process groups."""
-    return [int(path.name) for path in (stage.database.parent / "agents").iterdir()]
-
-
 def test_it_is_interrupted_stopped_and_resumes_its_conversation(
     stage: EmbeddedStage, api: Api, requests_to_model: list[tuple[str, list[tuple[str, str]]]]
 ) -> None:
@@ -107,13 +105,11 @@ def test_it_is_interrupted_stopped_and_resumes_its_conversation(
     assert api.get_run(session_id, slow).ok()["status"] == "interrupted"
 
     assert reply(api, session_id, api.say(session_id, "and now")["run_id"]) == "echo: and now "
-    [leader] = leaders(stage)
-    assert alive(leader), "the interrupted agent has ended"
+    assert working_in(session_id), "the interrupted agent has ended"
 
     api.stop_session(session_id).ok()
     api.wait_for_status(session_id, "stopped")
-    eventually(lambda: not alive(leader))
-    assert leaders(stage) == []
+    eventually(lambda: not working_in(session_id))
 
     api.start_session(session_id).ok()
     api.wait_for_status(session_id, "running")
@@ -132,7 +128,7 @@ def test_its_tools_use_the_workspace_and_request_approvals(
 ) -> None:
     session_id: str = api.create_session(task="write notes.txt", model="script/two").ok()["id"]
     [approval] = eventually(lambda: api.list_approvals(session_id).ok()["items"])
-    notes = stage.database.parent / "workspaces" / str(api.project) / session_id / "notes.txt"
+    notes = stage.directory / "workspaces" / str(api.project) / session_id / "notes.txt"
     assert not notes.exists()
     api.answer_approval(session_id, approval["id"], decision="allow").ok()
     write = api.wait_for_run(session_id, only_run(api, session_id)["run_id"], "completed")
@@ -153,3 +149,24 @@ def test_its_tools_use_the_workspace_and_request_approvals(
     [call] = [call for message in messages for call in message.get("tool_calls", [])]
     assert (call["name"], call["status"], call["result"]) == ("read", "completed", "written")
     api.delete_session(session_id).ok()
+
+
+def test_its_work_on_a_local_repository_is_applied_and_pushed(stage: EmbeddedStage, tmp_path: Path) -> None:
+    source = stage.directory.parent / "src" / "shop"
+    make_repository(source.parent, source.name, README="shop\n")
+    git(source.parent, "clone", "--quiet", "--bare", source.as_uri(), "shop.git")
+    git(source, "remote", "add", "origin", str(source.parent / "shop.git"))
+    environment = {"AMBIENT_URL": stage.url, "AMBIENT_KEY": stage.token("demo", Role.ADMIN)}
+    options = ("--dir", str(source), "--approve", "allow", "--apply", "--json")
+
+    done = invoke(tmp_path, "run", "write notes.txt", *options, **environment)
+
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["outcome"], report["applied"]) == ("done", True)
+    assert "The tool says:" in report["run"]["answer"]
+    assert (source / "notes.txt").read_text() == "written\n"
+    pushed = invoke(tmp_path, "sessions", "push", report["session_id"], "--branch", "notes", **environment)
+    assert pushed.exit_code == 0, pushed.stderr
+    assert git(source.parent / "shop.git", "show", "notes:notes.txt") == "written\n"
+    assert invoke(tmp_path, "sessions", "delete", report["session_id"], **environment).exit_code == 0

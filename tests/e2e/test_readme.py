@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,31 @@ from typing import Any
 import pytest
 
 from tests.support.api import Api, served_contract
-from tests.support.server import ROOT, Background, create_key, run_command, server_process, serving
+from tests.support.server import ROOT, Background, ServerProcess, create_key, run_command, server_process, serving
 
 README = (ROOT / "README.md").read_text()
 
 
-def block(language: str) -> str:
-    """Return the README's only block of that language."""
-    [text] = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def block(language: str, words: str) -> str:
+    """Return the README's only block of that language with these words in it."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    [text] = [block for block in blocks if words in block]
     return str(text)
+
+
+def paste(server: ServerProcess, key: str, text: str, cwd: Path) -> str:
+    """Return what bash prints for a block of the README in which the port is that of a server."""
+    done = subprocess.run(  # noqa: S603 - our own README
+        ["bash", "-O", "expand_aliases", "-euo", "pipefail", "-c", text.replace("http://127.0.0.1:8081", server.url)],  # noqa: S607 - wherever it is
+        check=False,
+        cwd=cwd,
+        env={**server.environment, "AMBIENT_URL": server.url, "AMBIENT_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def without_notes(stderr: str) -> str:
@@ -27,19 +44,49 @@ def without_notes(stderr: str) -> str:
     return re.sub(r"^Created key-\S+ in .*\n", "", stderr, flags=re.MULTILINE)
 
 
-def test_the_session_in_the_readme_works_when_it_is_pasted(tmp_path: Path) -> None:
+def test_the_first_task_in_the_readme_works_when_it_is_pasted(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.com\n")
+    with server_process(tmp_path, LOCAL_ROOTS=f"demo={tmp_path}/src") as server:
+        text = paste(server, create_key(tmp_path), block("sh", "ambient-api run"), cwd=ROOT)
+    assert text.startswith("Changed README.md.\ndiff --git a/README.md b/README.md\n")
+    changes, _ = json.JSONDecoder().raw_decode(text[text.index('{"') :])
+    assert [(changed["path"], changed["additions"]) for changed in changes["files"]] == [("README.md", 1)]
+    assert (tmp_path / "src/shop/README.md").read_text() == "A shop\nClosed on Sundays\n"
+    assert [line.partition(" ")[2] for line in text.splitlines()[-2:]] == [
+        "append README.md Closed on Sundays",
+        "Open the shop",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "output"),
+    [
+        ("what did I say?", 0, "This is your first message.\n"),
+        ("fail", 1, "error: The demo agent failed, as requested.\n"),
+    ],
+)
+def test_the_script_for_ci_in_the_readme_fails_when_the_task_fails(
+    task: str, status: int, output: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ci.py").write_text(block("python", "import os, sys, requests"))
     with server_process(tmp_path) as server:
         done = subprocess.run(  # noqa: S603 - our own README
-            ["bash", "-euo", "pipefail", "-c", block("sh").replace("http://127.0.0.1:8081", server.url)],  # noqa: S607 - wherever it is
+            [sys.executable, "ci.py", task],
             check=False,
             cwd=tmp_path,
-            env={**server.environment, "AMBIENT_KEY": create_key(tmp_path)},
+            env={**server.environment, "AMBIENT_URL": server.url, "AMBIENT_KEY": create_key(tmp_path)},
             capture_output=True,
             text=True,
             timeout=60,
         )
-    assert (done.returncode, done.stderr) == (0, "")
-    stream, _, rest = done.stdout.rpartition("\n\n")
+    assert (done.returncode, (done.stdout + done.stderr).endswith(output)) == (status, True), done.stderr
+
+
+def test_the_session_in_the_readme_works_when_it_is_pasted(tmp_path: Path) -> None:
+    with server_process(tmp_path) as server:
+        text = paste(server, create_key(tmp_path), block("sh", "/message"), cwd=tmp_path)
+    stream, _, rest = text.rpartition("\n\n")
     events = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
     run, transcript, session = decoded(rest)
     assert [events[0]["type"], events[-1]["type"]] == ["RUN_STARTED", "RUN_FINISHED"]
@@ -60,7 +107,7 @@ def decoded(text: str) -> Iterator[Any]:
 
 
 def test_the_agent_in_the_readme_works(tmp_path: Path, loop: Background) -> None:
-    (tmp_path / "agent.py").write_text(block("python"))
+    (tmp_path / "agent.py").write_text(block("python", "pydantic_ai"))
     agent = runpy.run_path(str(tmp_path / "agent.py"))["app"]
     with serving(agent, loop) as url, server_process(tmp_path, AGENT=f"agui+{url}/") as server:
         key = create_key(tmp_path)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.support import platform_failures as failures
@@ -16,8 +17,11 @@ from tests.support.agents.process import scripted_acp
 from tests.support.api import Api, served_contract
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
-from tests.support.processes import alive
+from tests.support.processes import working_in
 from tests.support.server import ServerProcess, create_key, server_process
+from tests.support.store import KILLED
+
+pytestmark = pytest.mark.slow
 
 
 @contextlib.contextmanager
@@ -53,7 +57,7 @@ def test_after_a_crash_accepted_runs_go_on_and_the_active_one_is_closed(tmp_path
         assert closed["error"]
         events = api.output(session_id, format="events", run_id=active).ok()["events"]
         assert events[: len(seen)] == seen
-        assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", "server_restarted")
+        assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", KILLED[0])
         assert [event["type"] for event in events].count("TEXT_MESSAGE_END") == 1
         assert api.get_session(session_id).ok()["status"] == "running"
         assert api.get_session(stopped).ok()["status"] == "stopped"
@@ -71,12 +75,11 @@ def test_an_agent_of_a_killed_server_is_ended_with_its_commands_and_another_goes
         api.wait_for_status(session_id, "running")
         active = api.send_message(session_id, "leave hanging").ok()["run_id"]
         eventually(lambda: api.get_run(session_id, active).ok()["event_count"], lambda count: count > 2)
-        leaders = [int(path.name) for path in (tmp_path / "data" / "agents").iterdir()]
-        assert len(leaders) == 2, "the agent and its command"
+        assert len(working_in(session_id)) == 2, "the agent and its command"
         server.kill()
+        eventually(lambda: not working_in(session_id))
     with running(tmp_path, key, AGENT=agent) as (_, api):
-        eventually(lambda: not any(alive(pid) for pid in leaders))
-        assert api.get_run(session_id, active).ok()["status"] == "error"
+        assert api.wait_for_run(session_id, active)["status"] == "error"
         run = api.say(session_id, "again")
         [answer] = [
             each for each in api.output(session_id, run_id=run["run_id"]).ok()["messages"] if each["role"] != "user"
@@ -93,7 +96,7 @@ def test_a_question_that_was_open_at_a_crash_is_closed_with_its_run(tmp_path: Pa
         [approval] = eventually(lambda: api.list_approvals(session_id).ok()["items"])
         server.kill()
     with running(tmp_path, key) as (_, api):
-        assert api.get_run(session_id, run_id).ok()["status"] == "error"
+        assert api.wait_for_run(session_id, run_id)["status"] == "error"
         assert api.list_approvals(session_id).ok() == {"items": []}
         assert api.answer_approval(session_id, approval["id"], "allow").error == (409, "approval_closed")
         *_, resolved, end = api.output(session_id, format="events", run_id=run_id).ok()["events"]
@@ -101,7 +104,7 @@ def test_a_question_that_was_open_at_a_crash_is_closed_with_its_run(tmp_path: Pa
             "approval.resolved",
             {"id": approval["id"], "status": "expired"},
         )
-        assert (end["type"], end["code"]) == ("RUN_ERROR", "server_restarted")
+        assert (end["type"], end["code"]) == ("RUN_ERROR", KILLED[0])
 
 
 def test_a_session_that_was_accepted_before_a_crash_gets_its_task_done_once(tmp_path: Path) -> None:

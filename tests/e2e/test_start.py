@@ -31,7 +31,8 @@ def test_no_key_is_in_the_log(tmp_path: Path) -> None:
 
 
 def test_a_request_in_flight_is_answered_when_the_server_is_asked_to_end(tmp_path: Path) -> None:
-    head = f"POST /v1/sessions HTTP/1.1\r\nAuthorization: Bearer {create_key(tmp_path)}\r\nContent-Length: 2\r\n"
+    head = "POST /v1/sessions HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
+    head += f"Authorization: Bearer {create_key(tmp_path)}\r\n"
     with server_process(tmp_path) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
             client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())

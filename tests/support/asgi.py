@@ -9,9 +9,10 @@ from starlette.types import ASGIApp, Message
 
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
-from app.server.context import ClientConnection, RequestContext
 from app.server.middleware import RequestMiddleware
-from app.settings import Network, Settings
+from app.server.request import ClientConnection, RequestContext
+from app.setting_types import Network
+from app.settings import Settings
 
 
 def request_context(
@@ -72,7 +73,11 @@ class Client:
     ) -> None:
         self.metrics = Metrics()
         self.app = RequestMiddleware(
-            app, settings=Settings(**chosen), metrics=self.metrics, ready=ready or nothing, tracing=tracing
+            app,
+            settings=Settings(**{"audit_log": None, **chosen}),
+            metrics=self.metrics,
+            ready=ready or nothing,
+            tracing=tracing,
         )
 
     async def request(

@@ -10,7 +10,7 @@ from app.cli.main import main
 CLIENT_VARIABLES = ("AMBIENT_URL", "AMBIENT_KEY", "AMBIENT_PROJECT")
 
 
-def invoke(directory: Path, *arguments: str, stdin: str = "", **environment: str) -> Result:
+def invoke(directory: Path, *arguments: str, stdin: str | bytes = "", **environment: str) -> Result:
     """Run a command with its data below `directory` and an environment without the tests' own settings."""
     names = [setting.name for setting in settings.reference()]
     unset: dict[str, str | None] = dict.fromkeys([*names, *CLIENT_VARIABLES])

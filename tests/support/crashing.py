@@ -1,4 +1,4 @@
-"""A process that serves one embedded backend until it is killed: `python -m tests.support.crashing DIRECTORY`.
+"""A process that serves one embedded backend until it is killed: `python -m tests.support.crashing DIRECTORY STORE`.
 
 It makes a session whose task ticks for ever, two more runs in its queue, and says so on standard output; then it
 repeats on standard output how many events of the task it has read.
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from app.agents.port import Turn
+from app.observability import logs
 from tests.support.scripted import STARTED, event, open_backend
 
 
@@ -24,9 +25,10 @@ async def ticking(_turn: Turn) -> AsyncIterator[bytes]:
         await asyncio.sleep(0.001)
 
 
-async def main(directory: Path) -> None:
+async def main(directory: Path, store: str) -> None:
     """Serve until killed."""
-    async with open_backend(directory, ticking) as harness:
+    logs.configure("error")
+    async with open_backend(directory, ticking, store=store) as harness:
         session_id = await harness.create()
         [task] = await harness.runs(session_id)
         await harness.active(session_id, task.run_id, at_least=2)
@@ -37,4 +39,4 @@ async def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

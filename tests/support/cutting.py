@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.support.server import LOCALHOST, listening
@@ -13,9 +13,11 @@ from tests.support.server import LOCALHOST, listening
 class CuttingRelay:
     """Passes bytes on to a port; each connection is cut after the bytes of an answer that `cuts` has for it."""
 
-    def __init__(self, listener: socket.socket, port: int, cuts: tuple[int, ...]) -> None:
+    def __init__(self, listener: socket.socket, port: int, cuts: tuple[int | None, ...]) -> None:
         self.url = f"http://{LOCALHOST}:{listener.getsockname()[1]}"
         self.connections = 0
+        self.on_cut: Callable[[], object] = lambda: None
+        """Called before a connection is cut, but not at the end."""
         self._listener = listener
         self._port = port
         self._cuts = itertools.chain(cuts, itertools.repeat(None))
@@ -30,8 +32,10 @@ class CuttingRelay:
                 self._clients.append(client)
                 threading.Thread(target=self._relay, args=(client, next(self._cuts)), daemon=True).start()
 
-    def cut_all(self) -> None:
-        """Cut every connection that is left."""
+    def close(self) -> None:
+        """Take no more connections, and cut every one that is left."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         for client in self._clients:
             _cut(client)
 
@@ -39,6 +43,7 @@ class CuttingRelay:
         with client, socket.create_connection((LOCALHOST, self._port)) as server:
             threading.Thread(target=_copy, args=(client, server, None), daemon=True).start()
             _copy(server, client, limit)
+            self.on_cut()
             _cut(client)
             _cut(server)
 
@@ -61,8 +66,8 @@ def _copy(source: socket.socket, sink: socket.socket, limit: int | None) -> None
 
 
 @contextmanager
-def cutting(port: int, *cuts: int) -> Iterator[CuttingRelay]:
-    """A relay to a local port: the first connections are cut after so many bytes, the others at the block's end."""
+def cutting(port: int, *cuts: int | None) -> Iterator[CuttingRelay]:
+    """A relay to a local port: connections are cut after so many bytes (None: not), all others at the block's end."""
     with listening() as listener:
         relay = CuttingRelay(listener, port, cuts)
         thread = threading.Thread(target=relay.run, daemon=True)
@@ -70,6 +75,5 @@ def cutting(port: int, *cuts: int) -> Iterator[CuttingRelay]:
         try:
             yield relay
         finally:
-            listener.shutdown(socket.SHUT_RDWR)
+            relay.close()
             thread.join()
-            relay.cut_all()

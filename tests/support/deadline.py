@@ -7,8 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL = 0.02
-WITHIN = 20.0
-"""How many seconds to wait by default."""
+WITHIN = 60.0
+"""How many seconds to wait by default: more than anything takes on a machine that is busy with other things."""
 
 
 def eventually(look: Callable[[], T], holds: Callable[[T], object] = bool, *, within: float | None = None) -> T:

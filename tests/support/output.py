@@ -2,9 +2,9 @@
 
 import msgspec
 
-from app.backend import Backend
 from app.models.caller import Caller
 from app.models.output import Message, OutputFormat
+from app.port.backend import Backend
 from app.results import StreamedBody
 
 
@@ -28,7 +28,7 @@ async def transcript(backend: Backend, caller: Caller, session_id: str, run_id: 
 async def _whole(
     backend: Backend, caller: Caller, session_id: str, format: OutputFormat, run_id: str | None
 ) -> msgspec.Raw:
-    output = await backend.get_session_output(caller, session_id, format=format, run_id=run_id)
+    output = await backend.output.get_session_output(caller, session_id, format=format, run_id=run_id)
     assert isinstance(output, StreamedBody)
     pieces = [piece async for piece in output.chunks]
     assert all(pieces)

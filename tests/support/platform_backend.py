@@ -6,11 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from app.backends.ambient.backend import AmbientBackend
+from app.backends.ambient.live_logs import LiveLogs
+from app.backends.ambient.runs import AmbientRuns
 from app.models.caller import Caller
 
 CALLER = Caller(token="secret-token", project="demo")
 OTHER_PROJECT = Caller(token="secret-token", project="other")
+LONG_AGO = "2026-01-01T00:00:00Z"
 NO_FILE = Path("/dev/null/idempotency.db")
+
+
+class Clock:
+    """A clock that goes on only when a test sets it, for the platform and the adapter alike; in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live_logs(backend: AmbientBackend) -> LiveLogs:
+    """Return the logs that a backend follows."""
+    assert isinstance(backend.runs, AmbientRuns)
+    return backend.runs._live
 
 
 @asynccontextmanager

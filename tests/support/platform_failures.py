@@ -14,12 +14,19 @@ from aiohttp import web
 Reaction = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def respond(status: int, body: Any = None, *, content_type: str = "application/json", **headers: str) -> Reaction:
+def respond(
+    status: int,
+    body: Any = None,
+    *,
+    content_type: str = "application/json",
+    charset: str | None = None,
+    **headers: str,
+) -> Reaction:
     """Respond with a status and a body; one that is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     async def react(_request: web.Request) -> web.StreamResponse:
-        return web.Response(status=status, body=content, content_type=content_type, headers=headers)
+        return web.Response(status=status, body=content, content_type=content_type, charset=charset, headers=headers)
 
     return react
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.git import LIMITS, Limits
 from app.engine.workspace import WorkspaceError, provision
+from app.git.access import GitAccess
+from app.git.remote import LIMITS, Limits
 from app.models.sessions import Repo, SessionCreate, Workflow
 
-FILE = ("file",)
+FILE = GitAccess(("file",))
 
 
 def git(where: Path, *command: str) -> str:
@@ -29,17 +30,26 @@ def make_repository(root: Path, name: str = "api", **files: str) -> str:
     return f"file://{where}"
 
 
+def evil_submodule(where: Path, ran: Path) -> None:
+    """Make a repository with a file, whose filter makes the file `ran` when git looks at a change of the same size."""
+    where.mkdir()
+    git(where, "init", "--quiet")
+    (where / "file").write_text("a\n")
+    git(where, "add", ".")
+    git(where, "commit", "--quiet", "--message=file")
+    git(where, "config", "filter.evil.clean", f"touch {ran}; cat")
+    (where / ".git/info/attributes").write_text("* filter=evil\n")
+
+
 def session(*repos: str | Repo, workflow: Workflow | None = None) -> SessionCreate:
     listed = [Repo(url=repo) if isinstance(repo, str) else repo for repo in repos]
     return SessionCreate(task="work", repos=listed or None, active_workflow=workflow)
 
 
-async def failure(
-    workspace: Path, new: SessionCreate, *, limits: Limits = LIMITS, protocols: tuple[str, ...] = FILE
-) -> str:
+async def failure(workspace: Path, new: SessionCreate, *, limits: Limits = LIMITS, access: GitAccess = FILE) -> str:
     """The message of the error that preparing ends with."""
     with pytest.raises(WorkspaceError) as caught:
-        await provision(workspace, new, protocols=protocols, limits=limits)
+        await provision(workspace, new, access=access, limits=limits)
     return str(caught.value)
 
 

@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from cryptography.fernet import Fernet
 
+from app.agent_definition import DEMO
 from app.agents.port import Agent, Turn
+from app.agents.registry import AgentRegistry
 from app.backends.embedded.backend import EmbeddedBackend
 from app.engine.config import EngineConfig, GracePeriod
+from app.engine.session_secrets import SessionSecrets
 from app.models.caller import Caller
 from app.models.runs import MessageCreate, RunStatus, RunSummary
 from app.models.sessions import SessionCreate, SessionStatus
 from tests.support.output import stored_events
+from tests.support.store import store_url
 
 T = TypeVar("T")
 Play = Callable[[Turn], AsyncIterator[bytes]]
+SECRETS = SessionSecrets([Fernet.generate_key().decode()])
 CALLER = Caller(token="t", project="demo")
 QUICK = GracePeriod(cancel=0.2, close=0.2)
 FINAL = {RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED}
@@ -105,7 +111,7 @@ class Harness:
 
     async def create(self, task: str = "the task", **fields: Any) -> str:
         """Create a session and return its id."""
-        return (await self.backend.create_session(CALLER, SessionCreate(task=task, **fields))).value.id
+        return (await self.backend.sessions.create_session(CALLER, SessionCreate(task=task, **fields))).value.id
 
     async def running(self, task: str = "the task", **fields: Any) -> str:
         """Create a session, wait until its task has ended, and return its id."""
@@ -117,17 +123,19 @@ class Harness:
 
     async def say(self, session_id: str, content: str) -> str:
         """Send a message and return the id of its run."""
-        return (await self.backend.send_message(CALLER, session_id, MessageCreate(content=content))).value.run_id
+        return (await self.backend.runs.send_message(CALLER, session_id, MessageCreate(content=content))).value.run_id
 
     async def runs(self, session_id: str) -> list[RunSummary]:
-        return (await self.backend.list_runs(CALLER, session_id, status=None)).runs
+        return (await self.backend.runs.list_runs(CALLER, session_id, status=None)).runs
 
     async def run(self, session_id: str, run_id: str) -> RunSummary:
-        return await self.backend.get_run(CALLER, session_id, run_id)
+        return await self.backend.runs.get_run(CALLER, session_id, run_id)
 
     async def status(self, session_id: str, wanted: SessionStatus) -> None:
         """Wait until the session has that status."""
-        await until(lambda: self.backend.get_session(CALLER, session_id), lambda session: session.status is wanted)
+        await until(
+            lambda: self.backend.sessions.get_session(CALLER, session_id), lambda session: session.status is wanted
+        )
 
     async def active(self, session_id: str, run_id: str, at_least: int = 0) -> None:
         """Wait until the run is active and has that many events."""
@@ -152,11 +160,16 @@ class Harness:
 
 
 def make_backend(directory: Path, play: Play = echo, **options: Any) -> EmbeddedBackend:
-    """Return a backend with its files in `directory`; `options` are `database`, `observe` and those of EngineConfig."""
-    database = options.pop("database", directory / "store.db")
+    """Return a backend with its files in `directory`, whose agents come from `make_agent` or play `play`.
+
+    Other `options` are `store`, `observe` and those of EngineConfig.
+    """
+    make_agent = options.pop("make_agent", lambda: Scripted(play))
+    agents = AgentRegistry([DEMO], lambda _definition: make_agent())
+    store = options.pop("store", None) or store_url(directory / "store.db")
     observe = {"observe": options.pop("observe")} if "observe" in options else {}
-    defaults: dict[str, Any] = {"make_agent": lambda: Scripted(play), "run_timeout": 60.0, "grace": QUICK}
-    return EmbeddedBackend(database, EngineConfig(directory=directory, **{**defaults, **options}), **observe)
+    defaults: dict[str, Any] = {"agents": agents, "secrets": SECRETS, "run_timeout": 60.0, "grace": QUICK}
+    return EmbeddedBackend(store, EngineConfig(directory=directory, **{**defaults, **options}), **observe)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from app.models.caller import Role
 from app.server.protocol import BoundedProtocol
 from app.store.keys import AccessKeys
 from tests.support.deadline import eventually
+from tests.support.store import ON_POSTGRESQL, SECRETS_KEY, store_url
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,11 @@ class ServerProcess:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    @property
     def output(self) -> str:
         """The text of standard output so far."""
         return self._stdout.read_text()
@@ -206,13 +212,13 @@ def run_command(directory: Path, *arguments: str, **environment: str) -> "subpro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
 
 
 def create_key(directory: Path, project: str = "demo", role: Role = Role.ADMIN) -> str:
     """Return a new key of the store that commands and servers use in `directory`; the store need not exist."""
-    with AccessKeys.open(directory / "data" / "ambient.db") as keys:
+    with AccessKeys.open(server_store(directory)) as keys:
         _, secret = keys.create(project=project, role=role)
     return secret
 
@@ -224,4 +230,12 @@ def command(*arguments: str) -> list[str]:
 
 def environ(directory: Path, **environment: str) -> dict[str, str]:
     """Return an environment without the variables of the tests."""
-    return {"PATH": os.environ["PATH"], "HOME": str(directory), "DATA_DIR": str(directory / "data"), **environment}
+    variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "DATA_DIR": str(directory / "data")}
+    if ON_POSTGRESQL:
+        variables |= {"BACKEND_URL": server_store(directory), "SECRETS_KEY": SECRETS_KEY}
+    return {**variables, **environment}
+
+
+def server_store(directory: Path) -> str:
+    """Return the URL of the store that commands and servers use in `directory`."""
+    return store_url(directory / "data" / "ambient.db")

@@ -68,7 +68,7 @@ def serve(
     )
     app = ConnexionMiddleware(_no_page, middlewares=[contract], security_map=security.SECURITY_MAP)
     app.add_api(document(paths))
-    return RequestMiddleware(app, settings=Settings(), metrics=Metrics(), ready=_ready)
+    return RequestMiddleware(app, settings=Settings(audit_log=None), metrics=Metrics(), ready=_ready)
 
 
 async def _no_page(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -13,15 +13,17 @@ import pytest
 
 from app.agents import demo
 from app.backends.ambient.backend import AmbientBackend
+from app.conform.contract import Contract
 from app.factory import create_app
 from app.models.caller import Role
 from app.settings import Settings
 from app.store.keys import AccessKeys
-from tests.support.api import Api, Contract, served_contract, unique_project
+from tests.support.api import Api, served_contract, unique_project
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import NO_FILE
 from tests.support.server import Background, listening, serving
+from tests.support.store import SECRETS_KEY, store_url
 
 STATES = ("pending", "running", "stopped", "failed")
 """The states in which a session can be kept on every backend."""
@@ -59,6 +61,10 @@ class Stage(ABC):
         """Create a session that stays in `status` and return its id. If it is running, its task's run has ended."""
 
     @abstractmethod
+    def workspace(self, api: Api, session_id: str) -> Path:
+        """Return the directory of a session's workspace."""
+
+    @abstractmethod
     def settle(self, api: Api, session_id: str, status: str) -> None:
         """Wait until the session has reached `status`."""
 
@@ -83,7 +89,7 @@ class PlatformStage(Stage):
     """The platform backend in front of a fake platform."""
 
     name = "ambient"
-    defaults: ClassVar[dict[str, Any]] = {"model": "sonnet"}
+    defaults: ClassVar[dict[str, Any]] = {"model": "sonnet", "agent": "claude-agent-sdk"}
     usage: ClassVar[dict[str, Any]] = {
         "usage": {
             "input_tokens": 3,
@@ -93,7 +99,7 @@ class PlatformStage(Stage):
             "cost_usd": 0.06,
         }
     }
-    interrupted = "error"
+    interrupted = "interrupted"
 
     def __init__(self, url: str, contract: Contract, platform: FakePlatform) -> None:
         super().__init__(url, contract)
@@ -116,6 +122,9 @@ class PlatformStage(Stage):
             resource["status"]["conditions"] = [ready]
         return session_id
 
+    def workspace(self, api: Api, session_id: str) -> Path:  # noqa: ARG002 - names are unique
+        return self.platform.files.workspace(session_id)
+
     def in_phase(self, api: Api, phase: str | None) -> str:
         """Create a session with a phase of the platform, or without one, and return its id."""
         session_id: str = api.create_session(task=TASK).ok()["id"]
@@ -132,8 +141,11 @@ class PlatformStage(Stage):
         self.platform.runner.obeys = True
 
     def settle(self, api: Api, session_id: str, status: str) -> None:
-        self.platform.settle()
-        assert api.get_session(session_id).ok()["status"] == status
+        def look() -> Any:
+            self.platform.settle()
+            return api.get_session(session_id).ok()["status"]
+
+        eventually(look, lambda seen: seen == status)
 
     def begin_run(self, api: Api, session_id: str) -> str:
         self.platform.runner.pace = "open"
@@ -178,17 +190,19 @@ class EmbeddedStage(Stage):
     """The embedded backend with the demo agent; `stuck_url` is a git server that never responds."""
 
     name = "embedded"
-    defaults: ClassVar[dict[str, Any]] = {"approval_policy": "ask"}
+    defaults: ClassVar[dict[str, Any]] = {"approval_policy": "ask", "agent": "demo"}
     usage: ClassVar[dict[str, Any]] = {}
     interrupted = "interrupted"
 
-    def __init__(self, url: str, contract: Contract, database: Path, stuck_url: str) -> None:
+    def __init__(self, url: str, contract: Contract, settings: Settings, stuck_url: str) -> None:
         super().__init__(url, contract)
-        self.database = database
+        assert settings.store
+        self.store = settings.store
+        self.directory = settings.data_dir
         self._stuck_url = stuck_url
 
     def token(self, project: str, role: Role) -> str:
-        with AccessKeys.open(self.database) as keys:
+        with AccessKeys.open(self.store) as keys:
             _, secret = keys.create(project=project, role=role, name="test", expires=None)
         return secret
 
@@ -196,7 +210,7 @@ class EmbeddedStage(Stage):
         if status == "pending":
             body["repos"] = [{"url": self._stuck_url}]
         elif status == "failed":
-            body["repos"] = [{"url": f"{self.database.parent.as_uri()}/no-such-repository"}]
+            body["repos"] = [{"url": f"{self.directory.as_uri()}/no-such-repository"}]
         session_id: str = api.create_session(task=task, **body).ok()["id"]
         if status == "stopped":
             self._run_task(api, session_id)
@@ -205,6 +219,9 @@ class EmbeddedStage(Stage):
             self._run_task(api, session_id)
         api.wait_for_status(session_id, status)
         return session_id
+
+    def workspace(self, api: Api, session_id: str) -> Path:
+        return self.directory / "workspaces" / str(api.project) / session_id
 
     def _run_task(self, api: Api, session_id: str) -> None:
         [run] = api.list_runs(session_id).ok()["runs"]
@@ -240,7 +257,15 @@ class EmbeddedStage(Stage):
 
 def settings(**chosen: Any) -> Settings:
     """Return settings with a rate limit that no test reaches."""
-    return Settings.model_validate({"rate_limit_rps": 1_000_000, "rate_limit_burst": 1_000_000, **chosen})
+    return Settings.model_validate(
+        {
+            "rate_limit_rps": 1_000_000,
+            "rate_limit_burst": 1_000_000,
+            "audit_log": "off",
+            "secrets_key": SECRETS_KEY,
+            **chosen,
+        }
+    )
 
 
 @contextmanager
@@ -269,10 +294,15 @@ def platform_server(
 @contextmanager
 def embedded_stage(loop: Background, directory: Path, **chosen: Any) -> Iterator[EmbeddedStage]:
     """Yield a server with its data in `directory`, whose demo agent does not pause between words."""
-    chosen_settings = settings(data_dir=directory, git_protocols="https,http,file", **chosen)
-    assert chosen_settings.database is not None
+    chosen_settings = settings(
+        data_dir=directory,
+        backend_url=store_url(directory / "ambient.db"),
+        git_protocols="https,http,file",
+        git_hosts="127.0.0.1",
+        **chosen,
+    )
     with pytest.MonkeyPatch.context() as patch, listening() as stuck:
         patch.setattr(demo, "WORD_SECONDS", 0)
         with serving(create_app(chosen_settings), loop) as url:
             stuck_url = f"http://127.0.0.1:{stuck.getsockname()[1]}/stuck.git"
-            yield EmbeddedStage(url, served_contract(url), chosen_settings.database, stuck_url)
+            yield EmbeddedStage(url, served_contract(url), chosen_settings, stuck_url)

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ class Terminal:
         if not stat.exists():
             return True
         states = set()
-        for _ in range(5):
+        for _ in range(20):
             states.add(stat.read_text().rpartition(")")[2].split()[0])
             time.sleep(0.01)
         return states == {"S"}
@@ -96,3 +97,4 @@ def _take_terminal() -> None:
     import termios  # noqa: PLC0415 - for the child alone
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script runs in the background

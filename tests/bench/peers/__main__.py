@@ -52,13 +52,13 @@ def _peer(kind: str, platform: str | None) -> ASGIApp:
 
 def _serve_ours(port: int) -> None:
     from app.factory import create_app  # noqa: PLC0415
-    from tests.bench.canned import CannedSessions  # noqa: PLC0415
+    from tests.bench.canned import PreparedBackend  # noqa: PLC0415
     from tests.support.contract import settings  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as directory:
         chosen = settings(Path(directory))
         logs.configure(chosen.log_level)
-        app = create_app(chosen, CannedSessions())
+        app = create_app(chosen, PreparedBackend())
         run.serve(app, run.listen(LOCALHOST, port), log_level=chosen.log_level)
 
 

@@ -12,6 +12,8 @@ The first word of a prompt selects what happens; TEXT is sent in chunks, divided
                         with the id of that call alone; the option that was chosen last
     show                a request for permission with a diff and only one option, to allow it; the option chosen
     model               the session's model
+    mode                the session's mode
+    become MODEL MODE   the agent changes its model and its mode by itself
     spend DOLLARS       a usage update that says DOLLARS as the cost of the whole session so far
     read PATH           the file, read through the client, or "refused: " and the reason
     write PATH TEXT     TEXT is written through the client; then "written"
@@ -27,23 +29,35 @@ The first word of a prompt selects what happens; TEXT is sent in chunks, divided
                         holds its output
     widow               the same, 0.1 s after the turn
     late SECONDS TEXT   "On time", and TEXT so long after the response
+    later SECONDS LINES "On time", and LINES as by `wire` so long after the response
     wire LINES          LINES as they are, one for each part between "¦", with the session's id for $S
     ask OPTION          a request for permission, its one option and its call as JSON; the option chosen
+    tell [UPDATE, ASK]  the first as a session update, then the second as `ask`
     stop REASON         "Bye", and REASON as JSON for the stop reason
     child               a request for permission in another session; the option chosen
     refuse              the error "No credit", with details, as the response
     quit                its process id; exits 0.1 s after the turn
+    blocks              the whole prompt as JSON
     env NAME            the environment variable's value or "unset"; a line on standard error
     anything else       how often the session was prompted, and the whole prompt
 
 Flags:
 
+    --images            takes images in prompts
     --load, --resume    sessions outlive the process, in the file .agent of the working directory: `session/load`, which
                         repeats an earlier message, or `session/resume` goes on with them
     --fail              … but it does not know the session
     --hang              … but it never responds
     --die               … but it exits
-    --models            offers two models, named small (the first choice) and large
+    --no-resume         … but `session/resume` alone does not know the session
+    --lost              … but no prompt knows a session of an earlier process
+    --noise             writes the title of a terminal before its first message, on the same line
+    --string-ids        responds with ids that are texts
+    --banner            sends its commands and "Welcome" as soon as it has made a session
+    --broken            writes an error and exits
+    --models            offers two models, named small (the first choice) and large, as a configuration option
+    --old-models        … as `models`, to be set by `session/set_model`
+    --modes             offers the modes ask (the first choice) and plan
     --auth METHODS      makes no session before `authenticate`; offers METHODS, as JSON; refuses the method "bad"
     --future            speaks version 99 of the protocol
 """
@@ -107,6 +121,8 @@ class Client:
         return result
 
     def send(self, **message: Any) -> None:
+        if "--string-ids" in sys.argv and "method" not in message:
+            message["id"] = str(message["id"])
         self.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
     def write(self, content: bytes) -> None:
@@ -121,7 +137,9 @@ class Agent:
         self.client = client
         self.prompts: dict[str, int] = {}
         self.models: dict[str, str] = {}
+        self.modes: dict[str, str] = {}
         self.signed_in = ""
+        self.own: set[str] = set()
 
     def serve(self) -> None:
         while True:
@@ -134,6 +152,10 @@ class Agent:
             else:
                 if result is not None:
                     self.client.send(id=request["id"], result=result)
+                if request["method"] == "session/new" and "--banner" in sys.argv:
+                    turn = Turn(self, result["sessionId"])
+                    turn.update("available_commands_update", availableCommands=[])
+                    turn.say("Welcome")
 
     def initialize(self, params: Json) -> Json:
         return {
@@ -141,6 +163,7 @@ class Agent:
             "protocolVersion": 99 if "--future" in sys.argv else params["protocolVersion"],
             "agentCapabilities": {
                 "loadSession": "--load" in sys.argv,
+                "promptCapabilities": {"image": "--images" in sys.argv},
                 "sessionCapabilities": {"resume": {}} if "--resume" in sys.argv else {},
             },
         }
@@ -156,15 +179,18 @@ class Agent:
             raise RpcError(-32000, "Authentication required")
         assert params["cwd"] == str(Path.cwd())
         session_id = os.urandom(16).hex()
+        self.own.add(session_id)
         return {"sessionId": session_id, **self.options(session_id)}
 
     def session_load(self, params: Json) -> Json | None:
-        resumed = self.session_resume(params)
+        resumed = self.session_resume(params, loads=True)
         if resumed is not None:
             Turn(self, params["sessionId"]).say("all that was said before")
         return resumed
 
-    def session_resume(self, params: Json) -> Json | None:
+    def session_resume(self, params: Json, *, loads: bool = False) -> Json | None:
+        if "--no-resume" in sys.argv and not loads:
+            raise RpcError(-32603, "Internal error", {"details": "Session not found"})
         if "--die" in sys.argv:
             os._exit(3)
         if "--hang" in sys.argv:
@@ -181,11 +207,23 @@ class Agent:
         self.models[params["sessionId"]] = params["value"]
         return self.options(params["sessionId"])
 
+    def session_set_model(self, params: Json) -> Json:
+        self.models[params["sessionId"]] = params["modelId"]
+        return {}
+
+    def session_set_mode(self, params: Json) -> Json:
+        if params["modeId"] == "broken":
+            raise RpcError(-32602, "No such mode")
+        self.modes[params["sessionId"]] = params["modeId"]
+        return {}
+
     def session_prompt(self, params: Json) -> Json:
         session_id, text = params["sessionId"], params["prompt"][0]["text"]
+        if "--lost" in sys.argv and session_id not in self.own:
+            raise RpcError(-32603, "Internal error", {"details": "Unsupported ACP session"})
         self.prompts[session_id] = self.prompts.get(session_id, 0) + 1
         STATE.write_text(json.dumps(self.prompts))
-        turn = Turn(self, session_id)
+        turn = Turn(self, session_id, params["prompt"])
         word, _, argument = text.partition(" ")
         reason: Any = None
         if action := getattr(turn, f"do_{word}", None):
@@ -196,19 +234,31 @@ class Agent:
         return {"stopReason": reason or "end_turn", "usage": usage}
 
     def options(self, session_id: str) -> Json:
-        if "--models" not in sys.argv:
-            return {}
+        found: Json = {}
+        if "--modes" in sys.argv:
+            modes = [{"id": name, "name": name.title()} for name in ("ask", "plan", "broken")]
+            found["modes"] = {"currentModeId": self.modes.setdefault(session_id, "ask"), "availableModes": modes}
+        if "--old-models" in sys.argv:
+            models = [{"modelId": f"maker/{name}", "name": name} for name in ("small", "large")]
+            current = self.models.setdefault(session_id, "maker/small")
+            found["models"] = {"currentModelId": current, "availableModels": models}
+        if "--models" in sys.argv:
+            found["configOptions"] = self.config_options(session_id)
+        return found
+
+    def config_options(self, session_id: str) -> list[Json]:
         offered = [{"value": f"maker/{name}", "name": name} for name in ("small", "large")]
         model = {"type": "select", "id": "m", "name": "Model", "category": "model"}
         model["currentValue"] = self.models.setdefault(session_id, "maker/small")
-        return {"configOptions": [{**model, "options": [{"group": "maker", "name": "Maker", "options": offered}]}]}
+        return [{**model, "options": [{"group": "maker", "name": "Maker", "options": offered}]}]
 
 
 class Turn:
     """One prompt, and the actions that it can select; an action returns the stop reason, by default `end_turn`."""
 
-    def __init__(self, agent: Agent, session_id: str) -> None:
+    def __init__(self, agent: Agent, session_id: str, prompt: list[Json] | None = None) -> None:
         self.agent = agent
+        self.prompt = prompt
         self.client = agent.client
         self.session_id = session_id
 
@@ -230,6 +280,9 @@ class Turn:
     def do_think(self, text: str) -> None:
         self.update("agent_thought_chunk", content=text_block("Let me see"))
         self.say(text)
+
+    def do_blocks(self, _text: str) -> None:
+        self.update("agent_message_chunk", content=text_block(json.dumps(self.prompt)))
 
     def do_tool(self, status: str) -> None:
         self.update("tool_call", toolCallId="c1", title="Read file", kind="read", status="pending")
@@ -259,6 +312,16 @@ class Turn:
 
     def do_model(self, _: str) -> None:
         self.say(self.agent.models[self.session_id])
+
+    def do_mode(self, _: str) -> None:
+        self.say(self.agent.modes[self.session_id])
+
+    def do_become(self, argument: str) -> None:
+        model, mode = argument.split()
+        self.agent.models[self.session_id], self.agent.modes[self.session_id] = model, mode
+        self.update("current_mode_update", currentModeId=mode)
+        self.update("config_option_update", configOptions=self.agent.config_options(self.session_id))
+        self.say("Changed")
 
     def do_spend(self, dollars: str) -> None:
         self.update("usage_update", used=10, size=100, cost={"amount": float(dollars), "currency": "USD"})
@@ -335,12 +398,22 @@ class Turn:
         seconds, _, text = argument.partition(" ")
         threading.Timer(float(seconds), self.say, (text,)).start()
 
+    def do_later(self, argument: str) -> None:
+        self.say("On time")
+        seconds, _, lines = argument.partition(" ")
+        threading.Timer(float(seconds), self.do_wire, (lines,)).start()
+
     def do_wire(self, lines: str) -> None:
         for line in lines.replace("$S", self.session_id).split("¦"):
             self.client.write(line.encode() + b"\n")
 
     def do_ask(self, params: str) -> None:
         self.say(str(self.request("session/request_permission", **json.loads(params))["outcome"]))
+
+    def do_tell(self, messages: str) -> None:
+        told, asked = json.loads(messages)
+        self.client.send(method="session/update", params={"sessionId": self.session_id, "update": told})
+        self.do_ask(json.dumps(asked))
 
     def do_stop(self, reason: str) -> Any:
         self.say("Bye")
@@ -372,7 +445,11 @@ def text_block(text: str) -> Json:
 
 
 def main() -> None:
+    if "--broken" in sys.argv:
+        sys.exit("Error: node 22 is required, found 18")
     client = Client()
+    if "--noise" in sys.argv:
+        client.write(b"\x1b]0;a terminal\x07")
     threading.Thread(target=client.read, daemon=True).start()
     Agent(client).serve()
 

@@ -32,6 +32,7 @@ def turn(*conversation: str | dict[str, Any], workspace: Path = Path("/nonexiste
             "forwardedProps": {},
         },
         workspace=workspace,
+        home=workspace.parent / "home",
         environment={},
     )
 

@@ -1,0 +1,1 @@
+"""Clients that generators make from the OpenAPI document: `make clients`, `make clients-sweep`."""

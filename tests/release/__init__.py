@@ -1,0 +1,1 @@
+"""Releases: the documents that were released, and what a later one may not break."""
