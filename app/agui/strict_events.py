@@ -22,7 +22,7 @@ NULLABLE = {"CUSTOM": "value", "RAW": "event", "STATE_SNAPSHOT": "snapshot"}
 
 _TEXT_ROLES = ("assistant", "user", "system", "developer")
 _MAX_INTEGER = 2**53 - 1
-_POINTER = re.compile(r"(?:/(?:[^/~]|~[01])*)*")
+_POINTER = re.compile(r"(?:/(?:[^~]|~[01])*+)?")
 _CAPITAL = re.compile(r"(?=[A-Z])")
 
 

