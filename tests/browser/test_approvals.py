@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from app.agents.port import Turn
 from app.models.approvals import ApprovalOption, ApprovalRequest
@@ -90,6 +90,20 @@ def test_an_edit_is_shown_as_a_diff_and_the_decision_stays_in_the_conversation(s
         expect(done).to_contain_text("done")
         done.locator("summary").click()
         expect(done.get_by_label("Changes of hello.py")).to_be_visible()
+
+
+def test_an_edit_is_shown_as_a_diff_when_its_events_come_after_the_approval(scripted: Scripted) -> None:
+    with scripted(careful) as console:
+        console.create("edit it")
+        expect(console.state).to_have_text("Needs you")
+        streams: list[Route] = []
+        console.page.route("**/events*", lambda route: streams.append(route))  # noqa: PLW0108 - no built-in is taken
+        console.page.reload()
+        expect(console.approvals).to_contain_text("May I?")
+        diff = console.approvals.get_by_label("Changes of hello.py")
+        expect(diff).to_have_count(0)
+        streams.pop().continue_()
+        expect(diff.locator(".removed")).to_have_text("\u2212print('hello')")
 
 
 def test_an_approval_between_runs_is_decided(console: Console) -> None:

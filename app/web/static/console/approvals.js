@@ -10,7 +10,7 @@ import { timeOfDay } from "./words.js";
 export class Approvals {
   /** `callOf` returns the tool call of an approval as the conversation knows it, or undefined. */
   constructor({ onProblem, onDecision, onShown, callOf }) {
-    Object.assign(this, { onProblem, onDecision, onShown, callOf, shown: "" });
+    Object.assign(this, { onProblem, onDecision, onShown, callOf, shown: "", details: new Map() });
   }
 
   /** Show the approvals that the session's `waiting_for` names. */
@@ -29,6 +29,7 @@ export class Approvals {
     if (key !== this.shown) return;
     const area = byId("approvals");
     const hadFocus = area.contains(document.activeElement);
+    this.details = new Map(items.map((approval) => [approval, this.detailsOf(approval)]));
     area.replaceChildren(...items.map((approval) => this.card(id, approval)));
     area.hidden = !items.length;
     if (hadFocus && items.length) this.focus();
@@ -41,8 +42,17 @@ export class Approvals {
     byId("approvals").querySelector("article")?.focus();
   }
 
+  /** Show the differences of a tool call whose approval is shown: it may ask before the log has them. */
+  callChanged(call) {
+    for (const [approval, details] of this.details) {
+      if (call !== this.callOf(approval) || call.diffs === details.diffs) continue;
+      this.details.set(approval, this.detailsOf(approval));
+      details.replaceWith(this.details.get(approval));
+    }
+  }
+
   card(id, approval) {
-    const { message, tool_name: tool, args, options, expires_at: expiry } = approval;
+    const { message, tool_name: tool, options, expires_at: expiry } = approval;
     const request = element("div", { className: "request" });
     new PlainText(request).update(message || "May the agent continue?");
     const facts = [tool, expiry && `denied at ${timeOfDay(expiry)} if nobody decides`].filter(Boolean).join(" · ");
@@ -53,24 +63,26 @@ export class Approvals {
       "article",
       { className: "approval", "aria-label": "Approval", tabIndex: -1 },
       element("p", { className: "who" }, "The agent asks for your permission", facts && visible(` · ${facts}`)),
-      element("div", { className: "asked", tabIndex: 0, role: "group", "aria-label": "Request" }, request, this.details(approval, args)),
+      element("div", { className: "asked", tabIndex: 0, role: "group", "aria-label": "Request" }, request, this.details.get(approval)),
       element("div", { className: "decide" }, element("div", { className: "actions" }, ...buttons(once)), always.length > 0 && lasting),
     );
   }
 
   /** Return the differences that the tool would make, and its arguments. */
-  details(approval, args) {
+  detailsOf(approval) {
+    const { args } = approval;
+    const call = this.callOf(approval);
     const parts = Array.isArray(args?.content) ? args.content : [];
     const own = parts.filter(isDiff);
     const others = parts.filter((part) => !isDiff(part));
-    const diffs = own.length ? own : (this.callOf(approval)?.diffs ?? []);
+    const diffs = own.length ? own : (call?.diffs ?? []);
     const rest = own.length ? { ...args, content: others.length ? others : undefined } : args;
     const changes = element("div");
     const given = element("div");
     if (diffs.length) showDiffs(changes, diffs);
     if (rest !== undefined && rest !== null && JSON.stringify(rest) !== "{}") showArguments(given, rest);
     const shown = diffs.length && given.firstChild ? element("details", {}, element("summary", {}, "Arguments"), given) : given;
-    return element("div", { className: "details" }, changes, shown);
+    return element("div", { className: "details", diffs: call?.diffs }, changes, shown);
   }
 
   button(id, approval, { name, decision, option, kind }) {

@@ -130,7 +130,10 @@ export class SessionView {
 
   reset() {
     this.transcript.clear();
-    this.conversation = new Conversation((part) => this.transcript.change(part));
+    this.conversation = new Conversation((part) => {
+      this.transcript.change(part);
+      if (part.kind === "tool") this.approvals.callChanged(part);
+    });
   }
 
   apply(event) {
