@@ -23,6 +23,8 @@ class ApiError(Exception):
     code: ClassVar[str] = "internal_error"
     caller: str | None = None
     """Who was refused, if that is known; for the audit log, not for the response."""
+    project: str | None = None
+    """The project of who was refused, as `caller`."""
 
     def __init_subclass__(cls) -> None:
         """Derive the code of an error from the name of its class, unless the class has one of its own."""

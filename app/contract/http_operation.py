@@ -99,10 +99,10 @@ class HttpOperation:
         try:
             caller = await operation.authorize(credentials)
         except (Unauthorized, Forbidden) as error:
-            context.caller = error.caller
+            context.caller, context.project = error.caller, context.project or error.project
             raise
-        await self._limiter.check(caller.key_id or token)
         context.caller, context.project = caller.key_id or security.subject(token), caller.project
+        await self._limiter.check(caller.key_id or token)
         context.authorize_again = lambda: operation.authorize(credentials)
         content = await self._body.read(context, receive, self._body_limit) if self._body else None
         fields = parse_query(context.query, self._query_names) if context.query else {}
@@ -233,7 +233,9 @@ class Responses:
             await send({"type": "http.response.body", "body": b""})
         else:
             if self._location:
-                headers.append((b"location", self._location.path(arguments, result).encode("ascii")))
+                resource = self._location.parameters(arguments, result)
+                context.session = resource.get("session_id", context.session)
+                headers.append((b"location", self._location.path(resource).encode("ascii")))
             content = _encode(result) if self.is_json else result.encode()
             headers += [content_type, (b"content-length", b"%d" % len(content))]
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
@@ -252,15 +254,22 @@ class _Location:
         link = next(iter(response["links"].values()))
         template = paths[link["operationId"]]
         self._format = _PARAMETER.sub("%s", template)
-        self._sources: list[tuple[str | None, str]] = []  # names of an argument or of a member, for each parameter
+        self._sources: dict[str, tuple[str | None, str]] = {}  # names of an argument or a member, by the parameter
         for name in _PARAMETER.findall(template):
             expression = _EXPRESSION.fullmatch(link["parameters"][name])
             if expression is None:
                 raise ContractError(f"{template}: no Location can be made of {link['parameters'][name]}")
             argument, member = expression.groups()
-            self._sources.append((argument, member))
+            self._sources[name] = argument, member
 
-    def path(self, arguments: Mapping[str, Any], value: Any) -> str:
-        """Return the path, for the arguments of a request and the value of its response."""
-        parts = [arguments[argument] if argument else getattr(value, member) for argument, member in self._sources]
+    def parameters(self, arguments: Mapping[str, Any], value: Any) -> dict[str, str]:
+        """Return the path parameters, for the arguments of a request and the value of its response."""
+        return {
+            name: arguments[argument] if argument else getattr(value, member)
+            for name, (argument, member) in self._sources.items()
+        }
+
+    def path(self, parameters: Mapping[str, str]) -> str:
+        """Return the path with these parameters."""
+        parts = parameters.values()
         return self._format % tuple(part if _UNRESERVED.fullmatch(part) else quote(part, safe="") for part in parts)

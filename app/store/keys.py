@@ -143,7 +143,7 @@ def verify(connection: Connection, credentials: Credentials, role: Role) -> Call
         error = Forbidden("The token's role does not permit this.")
     else:
         return Caller(token=credentials.token, project=project, key_id=key_id)
-    error.caller = key_id
+    error.caller, error.project = key_id, project
     raise error
 
 

@@ -103,6 +103,15 @@ async def test_a_request_beyond_the_rate_is_one_line(tmp_path: Path) -> None:
     assert (line["status"], line["code"], line["address"]) == (429, "rate_limited", "127.0.0.1")
 
 
+async def test_a_request_beyond_the_rate_of_its_key_is_one_line_that_names_the_caller(tmp_path: Path) -> None:
+    server = Server(tmp_path, KEY_RATE_LIMIT_RPS="1", KEY_RATE_LIMIT_BURST="1")
+    read = Sent("GET", "/v1/sessions/s1", (("Authorization", TOKEN), ("X-Ambient-Project", "demo")))
+    assert [response.status for response in await server.send(read, read)] == [200, 429]
+    [line] = server.lines
+    assert (line["code"], line["project"], line["session"]) == ("rate_limited", "demo", "s1")
+    assert line["caller"].startswith("token-")
+
+
 async def test_a_request_without_room_is_one_line(tmp_path: Path) -> None:
     class Full(CannedBackend):
         async def whoami(self, *_: Any) -> Any:

@@ -269,25 +269,25 @@ def settings(**chosen: Any) -> Settings:
 
 
 @contextmanager
-def platform_stage(loop: Background, *, timeout: float = 30) -> Iterator[PlatformStage]:
-    """Yield a server in front of a fake platform, with a timeout of that many seconds."""
+def platform_stage(loop: Background, *, timeout: float = 30, **chosen: Any) -> Iterator[PlatformStage]:
+    """Yield a server in front of a fake platform, with a timeout of that many seconds and the chosen settings."""
     with (
         FakePlatform(rewrites=False) as platform,  # whose logs, as the embedded backend's, keep all events
         TemporaryDirectory() as data,
-        platform_server(platform, loop, timeout, Path(data) / "idempotency.db") as stage,
+        platform_server(platform, loop, timeout, Path(data) / "idempotency.db", **chosen) as stage,
     ):
         yield stage
 
 
 @contextmanager
 def platform_server(
-    platform: FakePlatform, loop: Background, timeout: float, idempotency_file: Path = NO_FILE
+    platform: FakePlatform, loop: Background, timeout: float, idempotency_file: Path = NO_FILE, **chosen: Any
 ) -> Iterator[PlatformStage]:
     """Yield a server in front of a platform, which may be down, with a file for idempotency keys."""
     backend = AmbientBackend(
         platform.url, timeout, idempotency_file=idempotency_file, interrupt_timeout=2, poll_interval=0.05
     )
-    with serving(create_app(settings(backend_url=platform.url), backend), loop) as url:
+    with serving(create_app(settings(backend_url=platform.url, **chosen), backend), loop) as url:
         yield PlatformStage(url, served_contract(url), platform)
 
 
