@@ -161,6 +161,20 @@ def test_files_go_with_the_message(console: Console, embedded_api: Api) -> None:
     assert embedded_api.diff(console.id).ok()["files"] == []
 
 
+def test_files_go_with_the_task(console: Console, embedded_api: Api) -> None:
+    console.press("New session")
+    console.field("Task").fill("look")
+    files = [{"name": name, "mimeType": "text/html", "buffer": b"<b>notes</b>"} for name in ("a.html", "b.html")]
+    console.field("Files").set_input_files(files)  # type: ignore[arg-type]
+    assert faults(console.page) == []
+    console.press("Create")
+    expect(console.log.locator(".user").get_by_role("listitem")).to_have_text(["a.html", "b.html"])
+    [sent] = [each for each in embedded_api.output(console.id).ok()["messages"] if "attachments" in each]
+    assert embedded_api.read_file(console.id, sent["attachments"][1]["path"]).content == b"<b>notes</b>"
+    console.press("New session")
+    assert console.field("Files").input_value() == ""
+
+
 def test_files_are_named_in_the_message_where_none_go_along(
     open_console: OpenConsole, embedded: EmbeddedStage, embedded_api: Api, key: str
 ) -> None:

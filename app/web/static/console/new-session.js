@@ -3,6 +3,7 @@
 import { call, read } from "./api.js";
 import { announce, button, byId, element, notice, visible } from "./dom.js";
 import { can, mayEdit } from "./identity.js";
+import { asAttachment } from "./uploads.js";
 
 const value = (id) => byId(id).value.trim();
 
@@ -27,6 +28,7 @@ export class NewSession {
     byId("new-problem").textContent = "";
     byId("place-local").hidden = !can("local_directories");
     byId("policy-field").hidden = !can("approval_policy");
+    byId("task-files-field").hidden = !can("attachments");
     if (!byId("repos").firstChild) this.addRepo();
     this.showPlace();
     this.offerAgents();
@@ -38,7 +40,7 @@ export class NewSession {
     byId("new-problem").textContent = "";
     byId("create").disabled = true;
     try {
-      const session = await call("POST", "/v1/sessions", { body: this.request() });
+      const session = await call("POST", "/v1/sessions", { body: await this.request() });
       byId("new-dialog").close();
       byId("new-form").reset();
       byId("repos").replaceChildren();
@@ -53,7 +55,7 @@ export class NewSession {
   }
 
   /** Return the body of create_session, without what the user has left empty. */
-  request() {
+  async request() {
     const body = { task: byId("task").value };
     if (value("name")) body.display_name = value("name");
     if (value("agent")) body.agent = value("agent");
@@ -64,6 +66,8 @@ export class NewSession {
     const repos = [...byId("repos").children].map((row) => [...row.querySelectorAll("input")].map((input) => input.value.trim()));
     if (this.place === "repos") body.repos = repos.filter(([url]) => url).map(([url, branch]) => ({ url, ...(branch && { branch }) }));
     if (this.place === "local") body.workspace = { path: value("directory"), mode: value("directory-mode") };
+    const files = [...byId("task-files").files];
+    if (files.length) body.attachments = await Promise.all(files.map(asAttachment));
     return body;
   }
 

@@ -29,6 +29,15 @@ export async function uploadHidden(session, files) {
   return paths;
 }
 
+/** Return a file as an attachment with its content, for a session that has no workspace yet. */
+export async function asAttachment(file) {
+  const reader = new FileReader();
+  const read = new Promise((resolve, reject) => Object.assign(reader, { onload: resolve, onerror: () => reject(reader.error) }));
+  reader.readAsDataURL(file);
+  await read;
+  return { name: file.name, media_type: file.type || "application/octet-stream", data: reader.result.split(",")[1] };
+}
+
 async function put(session, path, file) {
   await call("PUT", `/v1/sessions/${session}/workspace/file`, { query: { path }, body: file });
   return path;
