@@ -20,7 +20,7 @@ import httptools
 IDLE_SECONDS = 15.0
 """Seconds after which an unused connection is closed: less than what most servers and proxies allow."""
 
-_MAX_HEAD_BYTES = 65_536
+_MAX_FRAME_BYTES = 65_536  # of a head, and of what is neither that nor body, such as trailers
 _MAX_BUFFERED_BYTES = 262_144  # of a body that has not been received yet
 _FINAL = 200  # the lowest status of a response that is not an interim one
 _LENGTH_HEADERS = (b"content-length", b"transfer-encoding")
@@ -29,8 +29,8 @@ _LENGTH_HEADERS = (b"content-length", b"transfer-encoding")
 class Connection(asyncio.BufferedProtocol):
     """A connection with the response to the request that was sent last.
 
-    Waiting longer than `timeout` seconds for the server raises `TimeoutError`; everything else that fails raises
-    `ConnectionError`. `on_close` is called once the connection has ended. The socket is read into `buffer`, which many
+    Waiting longer than `timeout` seconds for a whole head, or for the next part of a body, raises `TimeoutError`;
+    everything else that fails raises `ConnectionError`. `on_close` is called once the connection has ended. The socket is read into `buffer`, which many
     connections may share, since it is parsed before another socket is read.
     """
 
@@ -50,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self.media_type = self.media_parameters = ""
         self.received = 0
         """Bytes of the response so far, with its head."""
+        self._framing = 0  # of them, those since the last piece of the body
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
         self._paused = False
@@ -64,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request and wait for the head of its response."""
         self._reset()
         self._in_use = True
+        self._last_activity = self._loop.time()
         # At the end of this iteration of the event loop, so that requests of one iteration wake the server once.
         self._loop.call_soon(self._write, request)
         while not self._has_head:
@@ -84,13 +86,12 @@ class Connection(asyncio.BufferedProtocol):
 
     async def read(self, max_bytes: int) -> bytes:
         """Return the whole body; `ConnectionError` if it has more than `max_bytes` bytes."""
-        pieces, size = [], 0
+        body = bytearray()  # a list of pieces would take many times as much memory if they are tiny
         while piece := await self.receive():
-            pieces.append(piece)
-            size += len(piece)
-            if size > max_bytes:
+            body += piece
+            if len(body) > max_bytes:
                 raise ConnectionError(f"The body of the response has more than {max_bytes} bytes.")
-        return b"".join(pieces)
+        return bytes(body)
 
     def release(self) -> bool:
         """End the exchange and return whether another one may follow; if not, the connection is closed."""
@@ -119,15 +120,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what was read."""
-        self._last_activity = self._loop.time()
+        if self._has_head:
+            self._last_activity = self._loop.time()
         self.received += nbytes
+        self._framing += nbytes
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(ConnectionError(f"The response is not HTTP: {error!r}"))
             return
-        if not self._has_head and self.received > _MAX_HEAD_BYTES:
-            self._fail(ConnectionError(f"The head of the response has more than {_MAX_HEAD_BYTES} bytes."))
+        if self._framing > _MAX_FRAME_BYTES:
+            part = "around the body" if self._has_head else "of the head"
+            self._fail(ConnectionError(f"The response has more than {_MAX_FRAME_BYTES} bytes {part}."))
         elif self._buffered > _MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -151,7 +155,9 @@ class Connection(asyncio.BufferedProtocol):
         self.media_type, self.media_parameters, self._has_length = "", "", False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note the media type, and whether the body has a length."""
+        """Note the media type, and whether the body has a length; pass over trailers."""
+        if self._has_head:
+            return
         name = name.lower()
         if name == b"content-type":
             media_type, _, parameters = value.decode("latin-1").lower().partition(";")
@@ -168,6 +174,7 @@ class Connection(asyncio.BufferedProtocol):
         """Buffer a piece of the body."""
         self._pieces.append(body)
         self._buffered += len(body)
+        self._framing = 0
 
     def on_message_complete(self) -> None:
         """Note the end of the response, and whether the server lets the connection be used again."""
@@ -180,7 +187,8 @@ class Connection(asyncio.BufferedProtocol):
         """Wait until something has happened to the response; raise if the connection has failed."""
         if self._error:
             raise self._error
-        self._last_activity = self._loop.time()
+        if self._has_head:
+            self._last_activity = self._loop.time()
         self._waiter = self._loop.create_future()
         try:
             await self._waiter

@@ -241,6 +241,21 @@ class TestTimeLimits:
             with pytest.raises(TimeoutError):
                 await stream(client)
 
+    @pytest.mark.parametrize("part", [b"X: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
+    async def test_head_that_never_ends_is_a_time_out_however_slowly_it_arrives(self, part: bytes) -> None:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" if part.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nX")
+            while True:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+        async with client_of(script, seconds=0.2) as client, asyncio.timeout(20):
+            with pytest.raises(TimeoutError):
+                await fetch(client)
+            assert not client._open
+
     async def test_each_request_on_a_reused_connection_has_the_whole_time(self) -> None:
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             for _ in range(3):
@@ -267,6 +282,21 @@ class TestSizeLimit:
             async with client.stream("/x", {}) as response:
                 with pytest.raises(ConnectionError, match="more than 63 bytes"):
                     await response.read()
+
+    @pytest.mark.parametrize("beginning", [b"0\r\nX: ", b"0\r\n", b"2;", b"2\r\n{}\r\n0\r\nX: "], ids=repr)
+    async def test_what_surrounds_a_body_has_an_end_too(self, beginning: bytes) -> None:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(CHUNKED + beginning)
+            while True:
+                writer.write((b"X: y\r\n" if beginning.endswith(b"\n") else b"x") * 2**13)
+                await writer.drain()
+
+        async with client_of(script, script) as client, asyncio.timeout(20):
+            with pytest.raises(ConnectionError, match="around the body"):
+                await fetch(client)
+            with pytest.raises(ConnectionError, match="around the body"):
+                await stream(client)
 
     async def test_endless_body_is_neither_held_nor_received_for_long(self) -> None:
         sent, closed = 0, asyncio.Event()
