@@ -30,8 +30,8 @@ class Connection(asyncio.BufferedProtocol):
     """A connection with the response to the request that was sent last.
 
     Waiting longer than `timeout` seconds for a whole head, or for the next part of a body, raises `TimeoutError`;
-    everything else that fails raises `ConnectionError`. `on_close` is called once the connection has ended. The socket is read into `buffer`, which many
-    connections may share, since it is parsed before another socket is read.
+    everything else that fails raises `ConnectionError`. `on_close` is called once the connection has ended. The socket
+    is read into `buffer`, which many connections may share, since it is parsed before another socket is read.
     """
 
     def __init__(self, timeout: float, buffer: bytearray, on_close: Callable[["Connection"], None]) -> None:

@@ -10,6 +10,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from app.backends.ambient import log_reader
+from app.backends.ambient.agents import MAX_AGENTS, MAX_MODELS
 from app.backends.ambient.api import SECOND_GENERATION
 from app.backends.ambient.backend import AmbientBackend, find_obstacle
 from app.errors import (
@@ -23,6 +25,7 @@ from app.errors import (
     Unauthorized,
 )
 from app.models.caller import Caller, Credentials, Role
+from app.models.output import LogPage, OutputFormat
 from app.models.runs import MessageCreate
 from app.models.sessions import SessionCreate, SessionUpdate
 from app.observability.tracing import Tracing
@@ -102,6 +105,52 @@ async def test_endless_response_is_a_502_unless_it_is_a_log(platform: FakePlatfo
         with pytest.raises(BackendUnavailable):
             await stored_events(backend, CALLER, "s1")
         await asyncio.to_thread(eventually, lambda: endless.closed)
+
+
+async def run_list(backend: AmbientBackend) -> None:
+    await backend.runs.list_runs(CALLER, "s1", status=None)
+
+
+async def whole_transcript(backend: AmbientBackend) -> None:
+    await transcript(backend, CALLER, "s1")
+
+
+async def stored_page(backend: AmbientBackend) -> None:
+    page = LogPage(after=None, limit=10)
+    await backend.output.get_session_output(CALLER, "s1", format=OutputFormat.EVENTS, run_id="r2", page=page)
+
+
+async def first_page(backend: AmbientBackend) -> None:
+    await backend.output.stream_session_events(CALLER, "s1", after=None, run_id=None, format=OutputFormat.EVENTS)
+
+
+@pytest.mark.parametrize("read", [run_list, whole_transcript, stored_page, first_page])
+async def test_endless_log_of_which_more_than_its_events_is_wanted_is_a_502(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch, read: Callable[[AmbientBackend], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(log_reader, "MAX_LOG_BYTES", 2**20)
+    endless = failures.Endless(b'{"type":"CUSTOM","name":"x","value":1,"runId":"r1"}')
+    platform.always("export", endless)
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendUnavailable, match="too long"):
+            await read(backend)
+        await asyncio.to_thread(eventually, lambda: endless.closed)
+
+
+async def test_response_without_bounds_is_a_502(platform: FakePlatform) -> None:
+    platform.always("get", failures.respond(200, b'{"spec":{"displayName":"' + b"x" * 2**23 + b'"}}'))
+    async with connected(platform.url) as backend:
+        with pytest.raises(BackendUnavailable):
+            await backend.sessions.get_session(CALLER, "s1")
+
+
+async def test_list_of_agents_has_bounds(platform: FakePlatform) -> None:
+    many = [{"id": f"a{number}", "provider": "p"} for number in range(20_000)]
+    platform.always("runner_types", failures.respond(200, many))
+    platform.always("models", failures.respond(200, {"models": many}))
+    async with connected(platform.url) as backend:
+        found = (await backend.agents.list_agents(CALLER)).items
+    assert (len(found), len(found[0].models or [])) == (MAX_AGENTS, MAX_MODELS)
 
 
 async def test_platform_that_cannot_be_reached_is_a_502() -> None:

@@ -52,7 +52,7 @@ STORED: dict[str, Any] = {
 
 
 def test_session_of_a_current_platform_has_all_fields() -> None:
-    assert mapping.session(resource(STORED), "other") == Session(
+    assert mapping.session(resource(STORED), "session-1") == Session(
         id="session-1",
         status=SessionStatus.COMPLETED,
         display_name="Bug fix",
@@ -70,7 +70,7 @@ def test_session_of_an_older_platform_has_all_fields() -> None:
         "spec": {"prompt": "Go", "model": "opus", "repos": [{"input": {"url": "https://x/y", "branch": "b"}}]},
         "status": {"phase": "Succeeded", "result": "Done"},
     }
-    assert mapping.session(resource(old), "other") == Session(
+    assert mapping.session(resource(old), "s1") == Session(
         id="s1",
         status=SessionStatus.COMPLETED,
         task="Go",
@@ -227,6 +227,41 @@ def test_missing_totals_of_a_page_are_worked_out() -> None:
     assert (got.total, got.has_more, got.next_offset) == (5, True, 4)
     got = page({"items": [{"name": "a"}]}, limit=2, offset=2)
     assert (got.total, got.has_more, got.next_offset) == (3, False, None)
+
+
+def test_page_has_no_more_sessions_than_were_asked_for() -> None:
+    got = page({"items": [{"name": f"s{number}"} for number in range(1000)], "nextOffset": 1000}, limit=2, offset=4)
+    assert ([session.id for session in got.items], got.has_more, got.next_offset) == (["s0", "s1"], True, 6)
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, 2**53, 10**30])
+def test_number_that_no_client_can_read_is_left_out(number: int) -> None:
+    got = page({"items": [{"name": "a"}], "totalCount": number, "nextOffset": number}, limit=2, offset=0)
+    assert (got.total, got.next_offset) == (1, None)
+    annotations = {mapping.IDLE_TIMEOUT: str(number)}
+    stored = resource({"metadata": {"annotations": annotations}, "spec": {"timeout": number}})
+    session = mapping.session(stored, "s1")
+    assert (session.timeout_seconds, session.idle_timeout_seconds) == (None, None)
+
+
+def test_pages_end_where_no_offset_leads_further() -> None:
+    got = page({"items": [{"name": "a"}], "hasMore": True}, limit=1, offset=2**31 - 1)
+    assert (got.has_more, got.next_offset) == (False, None)
+
+
+@pytest.mark.parametrize("name", ["a\nb\x1b[31m", "../../x", "x" * 100_000, "-", "A B"])
+def test_session_has_the_id_by_which_it_was_found(name: str) -> None:
+    assert mapping.session(resource({"metadata": {"name": name}}), "s1").id == "s1"
+
+
+@pytest.mark.parametrize(("given", "taken"), [("x" * 1025, None), ("a\nb", "a\nb"), ("r1", "r1")])
+def test_accepted_run_id_fits_into_a_header(given: str, taken: str | None) -> None:
+    assert mapping.accepted_ids({"runId": given, "threadId": "t1"}) == (taken, "t1")
+
+
+@pytest.mark.parametrize("given", ["a\x1b[31m", "x" * 256, "\x00", ""])
+def test_accepted_thread_id_is_one_that_the_api_knows(given: str) -> None:
+    assert mapping.accepted_ids({"runId": "r1", "threadId": given}) == ("r1", None)
 
 
 def test_empty_page_is_the_last_one() -> None:

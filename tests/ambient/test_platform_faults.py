@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 
+from app.backends.ambient import mapping
 from tests.backends.test_requests import OPERATIONS, request
 from tests.support import platform_failures as fault
 from tests.support.api import Api, ApiResponse, check_error
@@ -38,6 +39,35 @@ CALLS = [
     ("get_session_output", "export"),
 ]
 """Each operation with each call of the platform that it needs."""
+
+
+def of_text(text: str) -> dict[str, Any]:
+    """Return what is a session, a list of them, an accepted run and a log, with this text wherever one is expected."""
+    ids = {"runId": text, "threadId": text, "messageId": text, "toolCallId": text, "timestamp": text}
+    call = {"id": text, "function": {"name": text, "arguments": text}}
+    message = {"id": text, "role": "assistant", "content": text, "toolCalls": [call]}
+    events: list[dict[str, Any]] = [
+        {"type": "RUN_STARTED", **ids, "input": {"messages": [{"id": text, "role": "user", "content": text}]}},
+        {"type": "TEXT_MESSAGE_START", **ids, "role": "assistant"},
+        {"type": "TEXT_MESSAGE_CONTENT", **ids, "delta": text},
+        {"type": "TOOL_CALL_START", **ids, "toolCallName": text},
+        {"type": "TOOL_CALL_ARGS", **ids, "delta": text},
+        {"type": "TOOL_CALL_RESULT", **ids, "content": text},
+        {"type": "MESSAGES_SNAPSHOT", **ids, "messages": [message]},
+        {"type": "RUN_ERROR", **ids, "message": text},
+    ]
+    times = {"startTime": text, "lastActivityTime": text, "completionTime": text}
+    return {
+        "metadata": {"name": text, "creationTimestamp": text, "annotations": {text: text, mapping.PARENT: text}},
+        "spec": {"displayName": text, "initialPrompt": text, "repos": [{"url": text, "branch": text}]},
+        "status": {"phase": "Running", "result": text, "error": text, "agentStatus": text, **times},
+        "items": [{"metadata": {"name": text}}, {"metadata": {"name": "s1"}}],
+        "aguiEvents": events,
+        "name": text,
+        "message": text,
+        **ids,
+    }
+
 
 UNUSABLE: dict[str, Reaction] = {
     "cut before the head": fault.disconnect,
@@ -81,6 +111,8 @@ ODD: dict[str, Reaction] = {
     "lone surrogates": respond(
         200, b'{"runId":"\\ud800","name":"\\ud800","aguiEvents":[{"type":"\\ud800"}],"items":[]}'
     ),
+    "control characters": respond(200, of_text("a\n\x00\x1b[31m\u202e")),
+    "endless words": respond(200, of_text("x" * 70_000)),
     "huge numbers": respond(200, b'{"totalCount":1e999,"items":[],"aguiEvents":[{"timestamp":1e999,"runId":"r"}]}'),
 }
 """Responses that can be decoded but have few of the expected members."""

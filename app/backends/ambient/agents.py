@@ -8,6 +8,9 @@ from app.models.agents import AgentList
 from app.models.caller import Caller
 from app.port.agents import Agents
 
+MAX_AGENTS = 100
+MAX_MODELS = 1000
+
 
 class AmbientAgents(Agents):
     """Operations on the types of runners."""
@@ -18,5 +21,7 @@ class AmbientAgents(Agents):
     async def list_agents(self, caller: Caller) -> AgentList:
         """Return the platform's types of runners with their models, the default one first."""
         runners, models = await asyncio.gather(self._platform.runner_types(caller), self._platform.models(caller))
-        found = [agent for runner in runners if (agent := mapping.agent(runner, models))]
+        # Each has all models of its provider, so a platform with too many would make a list without bounds.
+        some = models[:MAX_MODELS]
+        found = [agent for runner in runners[:MAX_AGENTS] if (agent := mapping.agent(runner, some))]
         return AgentList(items=sorted(found, key=lambda agent: not agent.default))

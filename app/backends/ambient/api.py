@@ -47,6 +47,7 @@ _CONFLICT_PAUSES = (0.03, 0.06, 0.12, 0.25)  # seconds before a write is tried a
 _PLATFORM_REFUSALS = frozenset({"User token required", "Invalid or missing token", "Token expired or invalid"})
 _NOBODY = Caller("nobody", "none")
 _NOT_DELETED = "Failed to delete agentic session"
+_MAX_LIST_BYTES = 32 << 20
 _ANSWERS = (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _NO_REVIEW = "Failed to perform access review"
 
@@ -113,9 +114,8 @@ class PlatformApi:
         query: dict[str, str | int] = {"limit": limit, "offset": offset}
         if search:
             query["search"] = search
-        response = await self._calls.send(
-            "list_sessions", HTTPMethod.GET, caller, f"{_sessions(caller)}?{urlencode(query)}"
-        )
+        target = f"{_sessions(caller)}?{urlencode(query)}"
+        response = await self._calls.send("list_sessions", HTTPMethod.GET, caller, target, max_body=_MAX_LIST_BYTES)
         await self._explain_read(caller, response)
         return decode(response, _read_page)
 
@@ -243,7 +243,7 @@ class PlatformApi:
         """
         query = urlencode({"path": f"./{path}/."})  # spaces around it would be lost
         target = f"{_sessions(caller, session_id, 'workspace')}?{query}"
-        response = await self._calls.send("list_files", HTTPMethod.GET, caller, target)
+        response = await self._calls.send("list_files", HTTPMethod.GET, caller, target, max_body=_MAX_LIST_BYTES)
         if response.status == HTTPStatus.BAD_REQUEST:
             raise WorkspaceFileNotFound
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -56,16 +56,18 @@ class PlatformCalls:
         caller: Caller | None,
         target: str,
         body: dict[str, Any] | bytes | None = None,
+        *,
+        max_body: int | None = None,
     ) -> Response:
         """Send a request and return its response, whatever its status; `operation` is its name in metrics and spans.
 
-        A body that is not bytes is sent as JSON.
+        A body that is not bytes is sent as JSON. The response may have `max_body` bytes, by default `MAX_BODY_BYTES`.
         """
         content, content_type = _encode(body)
         with _Observation(self._observe, operation) as observation, self._span(operation, method) as span:
             with translate_errors, self._notice():
                 headers = self._headers(caller, content_type)
-                response = await self._client.request(method, target, headers, content)
+                response = await self._client.request(method, target, headers, content, max_body=max_body)
             observation.failed = response.status not in _SUCCESS
             if span:
                 span.set_attribute("http.response.status_code", response.status)

@@ -18,9 +18,11 @@ from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.cursors import Cursor
 from app.backends.ambient.errors import MAX_CHARACTERS, safe_beginning, translate_errors
 from app.backends.ambient.log_cache import Checkpoints, LogCache
+from app.backends.ambient.mapping import thread_id
 from app.backends.ambient.page_reader import PageReader
 from app.backends.ambient.pending_runs import lost_before
 from app.backends.ambient.session_state import SessionState
+from app.errors import BackendUnavailable
 from app.fair_turns import Batches, Turns
 from app.models.caller import Caller
 from app.models.output import EventFormat, EventLog, LogPage
@@ -28,6 +30,9 @@ from app.models.runs import RunStatus, RunSummary
 from app.results import StreamedBody
 
 V = TypeVar("V", RunSummarizer, TranscriptWriter)
+
+MAX_LOG_BYTES = 1 << 30
+"""Longest log that is read for anything but its events, which are passed on while they arrive."""
 
 
 class LogUpdate(NamedTuple):
@@ -55,7 +60,8 @@ class LogSnapshot(msgspec.Struct, frozen=True):
 class LogReader:
     """Reader of session logs. Callers must read the session itself first, since exports know no project.
 
-    `BackendUnavailable` if an export is not a JSON object, or if a part of it that is read or sent is not UTF-8.
+    `BackendUnavailable` if an export is not a JSON object, if a part of it that is read or sent is not UTF-8, or if it
+    is longer than `MAX_LOG_BYTES` and more than its events are wanted.
     `aguiEvents` that are null, missing or not a list count as none. With a `run_id` only events of that run count:
     `RunNotFound` if there are none, unless the run is `accepted`.
     """
@@ -72,6 +78,7 @@ class LogReader:
                 session_running=state.alive, running_since=state.since, lost_before=lost_before()
             )
         for run in summaries:
+            run.thread_id = thread_id(run.thread_id)
             if run.error is not None:
                 run.error = safe_beginning(run.error, "Run failed")
             elif run.status is RunStatus.ERROR and run.answer:
@@ -97,7 +104,8 @@ class LogReader:
     ) -> StreamedBody:
         """Return the events as an `EventLog`."""
         writer = EventLogWriter(session_id, format, RunFilter(run_id, accepted=accepted))
-        return StreamedBody(_checked(self._turns.write(self._batches(caller, session_id, writer.decoder), writer)))
+        batches = self._batches(caller, session_id, writer.decoder, is_whole=False)
+        return StreamedBody(_checked(self._turns.write(batches, writer)))
 
     async def page(
         self, caller: Caller, session_id: str, format: EventFormat, run_id: str | None, page: LogPage, *, accepted: bool
@@ -169,11 +177,20 @@ class LogReader:
         return self._cache.view(_key(kind, caller, session_id, run_id, accepted=accepted), make, feed_log)
 
     async def _batches(
-        self, caller: Caller, session_id: str, decoder: EventDecoder[E], hasher: PrefixHasher | None = None
+        self,
+        caller: Caller,
+        session_id: str,
+        decoder: EventDecoder[E],
+        hasher: PrefixHasher | None = None,
+        *,
+        is_whole: bool = True,
     ) -> Batches[E]:
-        splitter = ExportSplitter(decoder, hasher)
+        splitter, size = ExportSplitter(decoder, hasher), 0
         async with aclosing(self._platform.export(caller, session_id)) as pieces:
             async for piece in pieces:
+                size += len(piece)
+                if is_whole and size > MAX_LOG_BYTES:
+                    raise BackendUnavailable("The session's log is too long to be read as a whole.")
                 yield _split(splitter, piece)
         with translate_errors:
             last = splitter.finish()

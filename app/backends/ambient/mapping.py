@@ -49,6 +49,7 @@ DESIRED_PHASE = "ambient-code.io/desired-phase"
 """The annotation in which the platform notes a start or stop until its operator has carried it out."""
 
 _FLAGS = {"true": True, "false": False}
+_LARGEST = 2**31 - 1  # of the API's 32-bit integers
 _MAX_DIGITS = 10
 _GOING = frozenset({SessionStatus.PENDING, SessionStatus.RUNNING})
 _ENDED = frozenset({SessionStatus.STOPPED, SessionStatus.COMPLETED, SessionStatus.FAILED})
@@ -59,6 +60,8 @@ MAX_CACHED_BYTES = 4096
 _read = reader(Resource)
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _SESSION_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_THREAD_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
+_MAX_RUN_ID = 1024  # characters, since it is in a header of the response
 _RESOURCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -96,12 +99,12 @@ def is_stop_noted(resource: Resource) -> bool:
 
 
 def session(resource: Resource, session_id: str) -> Session:
-    """Return a session of any version of the platform; `session_id` is its id if it has no name."""
+    """Return a session of any version of the platform; `session_id` is that by which it was asked for or found."""
     metadata, spec, state = resource.metadata, resource.spec, resource.status
     annotations = metadata.annotations or {}
     status = phase(resource) or SessionStatus.PENDING
     return Session(
-        id=name(resource) or session_id,
+        id=session_id,
         status=status,
         activity=AGENT_STATES.get(state.agent_status or "") if status is SessionStatus.RUNNING else None,
         display_name=spec.display_name or None,
@@ -198,9 +201,15 @@ def new_session(new: SessionCreate) -> dict[str, Any]:
 
 
 def accepted_ids(accepted: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return the run id and the thread id that the platform has accepted, each None if it does not return it."""
+    """Return the run id and the thread id that the platform has accepted, each None if it returns none of use."""
     run_id = _text(accepted, "runId") or _text(accepted, "run_id")
-    return run_id, _text(accepted, "threadId") or _text(accepted, "thread_id")
+    found = thread_id(_text(accepted, "threadId") or _text(accepted, "thread_id"))
+    return run_id if run_id and len(run_id) <= _MAX_RUN_ID else None, found
+
+
+def thread_id(text: str | None) -> str | None:
+    """Return the id of a thread if it can be one in the API, else None."""
+    return text if text and _THREAD_ID.fullmatch(text) else None
 
 
 def log_line(event: PodEvent) -> str:
@@ -213,20 +222,23 @@ def log_line(event: PodEvent) -> str:
 def page(listed: Page, *, limit: int, offset: int) -> SessionPage:
     """Return a page of sessions; totals that the platform leaves out are worked out from the rest.
 
-    Entries without a name are left out, and a page without entries is the last one. Raises msgspec's errors for an
-    entry that is not JSON.
+    Entries without a name are left out, and so are those beyond `limit`. A page without entries is the last one.
+    Raises msgspec's errors for an entry that is not JSON.
     """
-    entries = listed.items or []
-    end = max(offset + len(entries), _count(listed.next_offset) or 0)
+    given = listed.items or []
+    entries = given[:limit]
+    end = offset + len(entries)
+    if len(given) <= limit:
+        end = max(end, _count(listed.next_offset) or 0)
     total = _count(listed.total_count)
-    has_more = end < (total or 0) if listed.has_more is None else listed.has_more
+    has_more = len(given) > limit or (end < (total or 0) if listed.has_more is None else listed.has_more)
     return SessionPage.at_offset(
         [found for raw in map(bytes, entries) if (found := _listed_session(raw))],
         total=offset + len(entries) if total is None else total,
         limit=limit,
         offset=offset,
         end=end,
-        has_more=bool(entries) and has_more,
+        has_more=bool(entries) and has_more and end <= _LARGEST,
     )
 
 
@@ -289,11 +301,12 @@ def _text(members: dict[str, Any], key: str) -> str | None:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
+    is_whole = text and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    return _count(int(text)) if text and is_whole else None
 
 
 def _count(value: int | None) -> int | None:
-    return None if value is None or value < 0 else value
+    return value if value is not None and 0 <= value <= _LARGEST else None
 
 
 def _present(**members: Any) -> dict[str, Any]:
