@@ -18,7 +18,7 @@ from app.sandbox.bubblewrap import View
 from app.sandbox.children import kill_group, start_leader
 from app.sandbox.process_tree import SandboxError
 from app.sandbox.programs import find_program
-from app.sandbox.sandbox import NO_SANDBOX, Sandbox
+from app.sandbox.sandbox import NO_SANDBOX, Sandbox, inherited
 
 SECONDS = 120.0
 """How long a command that `Git.run` runs may take."""
@@ -62,18 +62,20 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         program = find_program("git")
         if not Path(program).is_absolute():
             raise NotSupported("git is not installed on this server.")
-        try:
-            words = await asyncio.to_thread(self.sandbox.wrap, [program, *options, *command], self.view)
-        except SandboxError as error:
-            raise WorkspaceNotReady("A directory of the workspace was replaced by a link.") from error
-        return await start_leader(
-            *words,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=PIPE,
-            cwd="/",
-            env={**self._environment(), **self.environment, **(environment or {})},
-        )
+        with self.sandbox.refusals() as refusals:
+            try:
+                words = await asyncio.to_thread(self.sandbox.wrap, [program, *options, *command], self.view, refusals)
+            except SandboxError as error:
+                raise WorkspaceNotReady("A directory of the workspace was replaced by a link.") from error
+            return await start_leader(
+                *words,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=PIPE,
+                cwd="/",
+                env={**self._environment(), **self.environment, **(environment or {})},
+                pass_fds=inherited(refusals),
+            )
 
     async def run(
         self,

@@ -4,7 +4,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 from app.agent_definition import AgentDefinition, AgentFile
 from app.agent_definition import Sandbox as Choice
 from app.real_paths import identities
-from app.sandbox import bubblewrap
+from app.sandbox import bubblewrap, seccomp
 from app.sandbox.bubblewrap import View
 from app.sandbox.process_tree import TERM_SECONDS, ProcessTree, SandboxError, open_tree
 from app.sandbox.programs import find_program, needed_paths
@@ -84,17 +85,21 @@ class Sandbox:
             raise SandboxError(f"The agent has to be confined, but {self.obstacle}.")
         return self._program is not None and choice != "off"
 
-    def wrap(self, command: Sequence[str], view: View) -> list[str]:
+    def refusals(self) -> AbstractContextManager[int | None]:
+        """Return a new file, for one command, that says which system calls are refused; None if none are."""
+        return _refusals() if self.in_force else nullcontext()
+
+    def wrap(self, command: Sequence[str], view: View, refusals: int | None = None) -> list[str]:
         """Return a command that runs `command` confined, if that is in force, and that ends with all of its processes.
 
-        It is to be killed together with its process group. Its status is `REPLACED` if a contested path was replaced
-        while it was started; before that, raises `SandboxError`.
+        It inherits the file of `refusals`, and is to be killed together with its process group. Its status is
+        `REPLACED` if a contested path was replaced while it was started; before that, raises `SandboxError`.
         """
         if not self.in_force:
             return list(command)
         expected = [word for pair in _identities(view.contested).items() for word in pair]
         readable = [*view.readable, *needed_paths(command[:1], self._home)]
-        arguments = self._arguments(msgspec.structs.replace(view, readable=readable))
+        arguments = self._arguments(msgspec.structs.replace(view, readable=readable), refusals)
         return [*arguments, "--", "/bin/sh", "-c", _RUN_IF_UNCHANGED, "sh", *expected, "--", *command]
 
     def hides(self, path: Path) -> bool:
@@ -121,9 +126,17 @@ class Sandbox:
 
     def probe(self) -> str | None:
         """Run a command in the sandbox; return why that failed."""
-        command = [*self._arguments(View(network=False)), "--", *_PYTHON, "-c", "pass"]
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=_PROBE_SECONDS, env={})  # noqa: S603
+            with _refusals() as refusals:
+                command = [*self._arguments(View(network=False), refusals), "--", *_PYTHON, "-c", "pass"]
+                subprocess.run(  # noqa: S603
+                    command,
+                    check=True,
+                    capture_output=True,
+                    timeout=_PROBE_SECONDS,
+                    env={},
+                    pass_fds=inherited(refusals),
+                )
         except subprocess.CalledProcessError as error:
             return " ".join(error.stderr.decode("utf-8", "replace").split())[:_MAX_REASON] or "it gives no reason"
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -143,7 +156,7 @@ class Sandbox:
         """Return the paths that an agent is granted, but none of those that are hidden."""
         return [file for file in agent.files if not self.hides(file.path)]
 
-    def _arguments(self, view: View) -> list[str]:
+    def _arguments(self, view: View, refusals: int | None = None) -> list[str]:
         """Return bubblewrap with the arguments for a view and for this server's Python."""
         assert self._program is not None  # noqa: S101 - it is asked first
         hidden = [
@@ -152,7 +165,27 @@ class Sandbox:
         readable = [*view.readable, *needed_paths(_PYTHON[:1], self._home)]
         whole = msgspec.structs.replace(view, readable=readable, hidden=[*view.hidden, *hidden])
         arguments = bubblewrap.arguments(whole, memory_files=self._limits.memory // 2, extra=self._extra)
-        return [self._program, *arguments]
+        return [self._program, *arguments, *(() if refusals is None else ("--seccomp", str(refusals)))]
+
+
+def inherited(refusals: int | None) -> tuple[int, ...]:
+    """Return the files that a command inherits."""
+    return () if refusals is None else (refusals,)
+
+
+@contextmanager
+def _refusals() -> Iterator[int | None]:
+    program = seccomp.program()
+    if not program:
+        yield None
+        return
+    descriptor = os.memfd_create("seccomp")
+    try:
+        os.write(descriptor, program)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _identities(paths: Sequence[Path]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""System calls that are refused to the commands of a sandbox; a part of the program of `init.py`.
+"""System calls that are refused to the commands of a sandbox; also a part of the program of `init.py`.
 
 They lead out of the namespaces, such as sockets to the host of a virtual machine, or are large parts of the kernel that
 an agent does not need, as container engines refuse them too.
@@ -41,14 +41,19 @@ _CLONE3 = 435  # whose arguments a filter does not see
 
 def refuse_system_calls() -> None:
     """Refuse them to this process and all that it starts, for good."""
-    calls = _MACHINES.get(os.uname().machine)
-    if calls is None:
+    filters = program()
+    if not filters:
         return
-    filters = b"".join(_program(calls))
     buffer = ctypes.create_string_buffer(filters)
-    program = struct.pack("HxxxxxxQ", len(filters) // 8, ctypes.addressof(buffer))
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) != 0:
+    whole = struct.pack("HxxxxxxQ", len(filters) // 8, ctypes.addressof(buffer))
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, whole, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "no seccomp")
+
+
+def program() -> bytes:
+    """Return the filter as the kernel takes it, empty on a machine whose system calls are not known here."""
+    calls = _MACHINES.get(os.uname().machine)
+    return b"".join(_program(calls)) if calls else b""
 
 
 def _program(calls: _Calls) -> Iterator[bytes]:

@@ -1,7 +1,9 @@
 """git in the sandbox: it clones, and a git that has been taken over reaches nothing else."""
 
 import asyncio
+import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tests.support.sandboxed import confined, needs_sandbox
 
 pytestmark = needs_sandbox
 
+PYTHON = getattr(sys, "_base_executable", sys.executable)
 Cloning = Callable[[str], "asyncio.Task[str]"]
 
 
@@ -82,6 +85,22 @@ async def test_a_git_that_is_taken_over_sees_nothing_of_this_service(
     assert "secret" not in seen
     assert seen.count("Read-only file system") == 1, "what is written beside the workspace is gone with the sandbox"
     assert not (data / "x").exists()
+
+
+async def test_a_git_that_is_taken_over_is_refused_the_system_calls_that_lead_out(
+    cloning: Cloning, fake_git: Callable[[str], None]
+) -> None:
+    program = """
+import socket
+socket.socket(socket.AF_INET)
+for family in (socket.AF_VSOCK, socket.AF_ALG):
+    try:
+        socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        print(error.errno)
+"""
+    fake_git(f"exec >&2; {PYTHON} -I -c '{program}'; exit 1")
+    assert (await cloning("file:///x")).split()[:2] == [str(errno.EAFNOSUPPORT)] * 2
 
 
 async def test_nothing_outlives_a_clone_that_is_cancelled(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -94,8 +94,8 @@ async def test_git_is_not_started_when_a_directory_is_replaced_just_before(root:
     class Racing(Sandbox):
         """Has a directory replaced between the look at it and the start."""
 
-        def wrap(self, command: list[str], view: View) -> list[str]:  # type: ignore[override]
-            words = super().wrap(command, view)
+        def wrap(self, command: Sequence[str], view: View, refusals: int | None = None) -> list[str]:
+            words = super().wrap(command, view, refusals)
             replace(root, secret)
             return words
 
