@@ -198,6 +198,14 @@ class TestTokens:
         headers = {"Origin": "https://evil.example"}
         assert api.call("interrupt_session", session_id, headers=headers).status == 200
 
+    def test_a_page_whose_name_leads_to_the_server_has_no_more_than_others(self, stage: Stage, api: Api) -> None:
+        rebound = {"Host": "evil.example:8081", "Origin": "http://evil.example:8081", "Cookie": f"token={api.token}"}
+        with stage.nothing_happens(api), api.as_(project=api.project) as nobody:
+            for operation in OPERATIONS:
+                answer = request(nobody, operation, headers=rebound)
+                assert answer.error == (401, "unauthorized")
+                assert "Access-Control-Allow-Origin" not in answer.headers
+
     @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
     def test_the_scheme_is_read_in_any_case(self, api: Api, scheme: str) -> None:
         assert api.call("list_sessions", headers={"Authorization": f"{scheme} {api.token}"}).status == 200

@@ -38,6 +38,19 @@ def test_a_key_is_described_without_its_secret(embedded: EmbeddedStage, role: Ro
         }
 
 
+def test_usage_follows_the_sessions_of_the_project(embedded: EmbeddedStage, embedded_api: Api) -> None:
+    session_id = embedded.session(embedded_api, "running")
+    with embedded.api(embedded_api.project, Role.VIEW) as viewer:  # who sees the project's as everybody does
+        usage = viewer.whoami().ok()["usage"]
+        assert usage["sessions"] == 1
+        assert usage["stored_bytes"] > 0
+        embedded_api.stop_session(session_id).ok()
+        embedded_api.wait_for_status(session_id, "stopped")
+        assert viewer.whoami().ok()["usage"]["sessions"] == 0
+        embedded_api.delete_session(session_id).ok()
+        assert viewer.whoami().ok()["usage"]["stored_bytes"] == 0
+
+
 def test_the_platform_alone_knows_the_role(ambient: PlatformStage, ambient_api: Api) -> None:
     answer = ambient_api.whoami().ok()
     assert (answer["project"], answer["backend"]) == (ambient_api.project, "ambient")
