@@ -7,15 +7,15 @@ runs within a repository, and leads a process group that ends as a whole.
 
 import asyncio
 import os
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import msgspec
 
 from app.errors import BackendTimeout, NotSupported, WorkspaceNotReady
 from app.sandbox.bubblewrap import View
-from app.sandbox.children import kill_group, start_leader
+from app.sandbox.children import Child, kill_group, start_leader
 from app.sandbox.process_tree import SandboxError
 from app.sandbox.programs import find_program
 from app.sandbox.sandbox import NO_SANDBOX, Sandbox, inherited
@@ -52,7 +52,7 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
 
     async def start(
         self, *command: str, environment: Mapping[str, str] | None = None, stdin: int = DEVNULL, stdout: int = DEVNULL
-    ) -> Process:
+    ) -> Child:
         """Start git as the leader of a process group.
 
         Raises `NotSupported` where git is not installed, `WorkspaceNotReady` if a directory was replaced by a link,
@@ -89,7 +89,7 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         process = await self.start(*command, environment=environment, stdin=stdin, stdout=PIPE)
         try:
             async with asyncio.timeout(SECONDS):
-                stdout, stderr = await process.communicate(input or None)
+                stdout, stderr = await process.communicate(input)
         except TimeoutError as error:
             raise BackendTimeout("The workspace is too large for git to be done in time.") from error
         finally:

@@ -9,9 +9,9 @@ in the session log, and `reason` makes one safe sentence of it for everybody els
 import asyncio
 import os
 import re
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -21,7 +21,7 @@ from app.errors import NotSupported, RemoteMoved
 from app.git.access import AccessRefused, GitAccess, Remote, prepare
 from app.git.process import Git
 from app.sandbox.bubblewrap import View
-from app.sandbox.children import kill_group
+from app.sandbox.children import Child, kill_group
 from app.sandbox.sandbox import Sandbox
 
 _STDERR_BYTES = 8192
@@ -169,7 +169,7 @@ def _local_paths(remote: Remote, sandbox: Sandbox) -> list[Path]:
     return [each for each in repository if not sandbox.hides(each)]
 
 
-async def _start(git: Git, *command: str, stdout: int = DEVNULL) -> Process:
+async def _start(git: Git, *command: str, stdout: int = DEVNULL) -> Child:
     """Start git; `CloneFailed`."""
     try:
         return await git.start(*command, stdout=stdout)
@@ -258,7 +258,7 @@ def _environment(access: GitAccess) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-async def _finish(process: Process) -> tuple[int, bytes]:
+async def _finish(process: Child) -> tuple[int, bytes]:
     """Wait for the end; return the exit status and the last bytes of standard error."""
     assert process.stderr is not None  # noqa: S101 - started with a pipe
     tail = b""

@@ -1,9 +1,9 @@
 """Bare repositories of the server's, for files that they do not contain."""
 
 import asyncio
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 import msgspec
 

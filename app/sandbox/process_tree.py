@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import msgspec
 
-from app.sandbox.children import kill_group, start_leader
+from app.sandbox.children import Child, kill_group, start_leader
 
 TERM_SECONDS = 1.0
 """Between a command's SIGTERM and SIGKILL."""
@@ -97,7 +98,7 @@ class ProcessTree:
 
     def __init__(
         self,
-        init: asyncio.subprocess.Process,
+        init: Child,
         control: socket.socket,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -216,8 +217,8 @@ async def open_tree(command: Sequence[str], options: Mapping[str, object]) -> Pr
             init = await start_leader(
                 *words,
                 stdin=source,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env={},
             )
