@@ -10,7 +10,7 @@ from app.errors import WorkspaceFileNotFound
 from app.models.workspaces import ChangeStatus, FileChange, WorkspaceDiff
 from app.results import StreamedBody
 from app.workspace_paths import public_path
-from app.workspaces.states import Baseline, WorkspaceState, WorkspaceStates
+from app.workspaces.states import EMPTY_TREE, Baseline, WorkspaceState, WorkspaceStates
 
 _DIFF = ("diff-tree", "-r", "--find-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 _STATUSES = {
@@ -42,14 +42,14 @@ async def diff(states: WorkspaceStates, path: bytes, *, limit: int) -> Workspace
     Raises `WorkspaceFileNotFound` for a path that exists neither now nor at the beginning, `WorkspaceNotReady`,
     `BackendTimeout`, `NotSupported` where git is not installed.
     """
-    baseline, now = await states.baseline(), await states.take()
+    baseline = await states.baseline()
+    await _require(states, baseline, path)
+    now = await states.take()
     output = await states.repository.run(*_DIFF, "-z", "--raw", "--numstat", baseline.tree, now.tree)
     changes = [(change.path, _public(change)) for change in _parse(output)]
     changes += [(path, _public_large(path, status)) for path, status in _large(baseline, now)]
     prefix = path + b"/" if path else b""
     files = [file for name, file in sorted(changes, key=itemgetter(0)) if (name + b"/").startswith(prefix)]
-    if not files:
-        await _require(states, baseline, path)
     return WorkspaceDiff(
         files=files[:limit],
         file_count=len(files),
@@ -72,8 +72,8 @@ async def patch(states: WorkspaceStates, path: bytes, state: str | None = None) 
     the patch. Raises as `diff`, and `WorkspaceFileNotFound` for a state that is none.
     """
     baseline = await states.baseline()
-    tree = await states.require(state) if state else (await states.take()).tree
     await _require(states, baseline, path)
+    tree = await states.require(state) if state else (await states.take()).tree
     is_file = path and b" blob " in await _entry(states, tree, path) + await _entry(states, baseline.tree, path)
     directory = path.rpartition(b"/")[0] if is_file else path
     relative = [f"--relative={os.fsdecode(directory)}/"] if directory else []
@@ -87,8 +87,9 @@ async def patch(states: WorkspaceStates, path: bytes, state: str | None = None) 
 
 async def _require(states: WorkspaceStates, baseline: Baseline, path: bytes) -> None:
     """Raise `WorkspaceFileNotFound` for a path that exists neither now nor at the beginning."""
-    is_known = not path or os.fsdecode(path) in baseline.large or await states.exists(path)
-    if not is_known and not await _entry(states, baseline.tree, path):
+    if not path or os.fsdecode(path) in baseline.large or await states.exists(path):
+        return
+    if baseline.tree == EMPTY_TREE or not await _entry(states, baseline.tree, path):
         raise WorkspaceFileNotFound
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import WorkspaceNotReady, WrongFileType
+from app.errors import WorkspaceFileNotFound, WorkspaceNotReady, WrongFileType
 from app.models.workspaces import ChangeStatus, FileChange
 from app.workspaces.changes import diff, patch
 from app.workspaces.packing import MANY
@@ -77,6 +77,13 @@ async def test_an_empty_workspace_is_compared_with_its_beginning(root: Path, sta
         FileChange(path="hello.py", status=ChangeStatus.ADDED, mode="100644", additions=1, deletions=0)
     ]
     assert (found.file_count, found.additions, found.deletions, found.truncated) == (1, 1, 0, False)
+
+
+async def test_a_path_that_never_was_in_an_empty_workspace_is_not_found(states: WorkspaceStates) -> None:
+    await states.begin()
+    for compare in (changes, patch_of):
+        with pytest.raises(WorkspaceFileNotFound):
+            await compare(states, b"nowhere")
 
 
 async def test_the_baseline_is_taken_once(root: Path, states: WorkspaceStates) -> None:
