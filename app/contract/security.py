@@ -28,6 +28,7 @@ PROJECT = "X-Ambient-Project"
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_MAX_SUBJECT = 512  # characters; a service account's has at most 339
 _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):[^:]+")
 
 
@@ -119,12 +120,14 @@ class _Claims(msgspec.Struct):
 
 
 def subject(token: str) -> str:
-    """Return who a token that the platform has issued is for, or a digest of a token that does not say.
+    """Return who a token that the platform has issued is for, or a digest of one that does not say so in a few words.
 
     Only the platform can verify it.
     """
     claims = _claims(token)
-    return claims.sub if claims and claims.sub else f"token-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+    if claims and 0 < len(claims.sub) <= _MAX_SUBJECT:
+        return claims.sub
+    return f"token-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
 
 def service_account_namespace(token: str) -> str | None:
@@ -143,5 +146,5 @@ def _claims(token: str) -> _Claims | None:
         return None
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=="), type=_Claims)
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
+    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

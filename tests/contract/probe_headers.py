@@ -1,5 +1,7 @@
 """Probes of headers: tokens, projects, request ids, CORS, framing."""
 
+import base64
+
 from tests.contract.probe import (
     BAD,
     CALLER,
@@ -87,6 +89,8 @@ TOKENS = [
     Probe("a forwarded token beside an empty one", head("Authorization: Bearer", FORWARDED, PROJECT), 200),
 ]
 
+ENDLESS_CLAIMS = base64.urlsafe_b64encode(b'{"x":' + b"[" * 20_000).decode().rstrip("=")
+
 PROJECTS = [
     Probe("no project", head(TOKEN), 400, NO_PROJECT, "X-Ambient-Project"),
     Probe("an empty project", head(TOKEN, "X-Ambient-Project:"), 400, NO_PROJECT, "X-Ambient-Project"),
@@ -108,6 +112,7 @@ PROJECTS = [
     ),
     Probe("a token that is nearly a JWT", head("Authorization: Bearer a.!.c"), 400, NO_PROJECT),
     Probe("a token of strange claims", head("Authorization: Bearer a.WzFd.c"), 400, NO_PROJECT),
+    Probe("a token of claims without end", head(f"Authorization: Bearer a.{ENDLESS_CLAIMS}.c"), 400, NO_PROJECT),
 ]
 
 IDS = [

@@ -1,5 +1,6 @@
 """The audit log: one line for each change and each refusal, and nothing of the content."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,14 @@ async def test_the_address_can_be_left_out(tmp_path: Path) -> None:
     server = Server(tmp_path, AUDIT_ADDRESSES="false")
     await server.send(example("create_session", ("Authorization", TOKEN)))
     assert "address" not in server.lines[0]
+
+
+async def test_a_caller_with_a_name_of_any_length_is_a_short_line(server: Server) -> None:
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": "x" * 30_000}).encode()).decode().rstrip("=")
+    await server.send(example("create_session", ("Authorization", f"Bearer a.{claims}.c")))
+    [line] = server.lines
+    assert line["caller"].startswith("token-")
+    assert server.file.stat().st_size < 1000
 
 
 async def test_a_flood_of_equal_lines_is_counted_together(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
