@@ -18,8 +18,7 @@ class Decoder:
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
         self._limit = limit
         self._line = bytearray()
-        self._data: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()  # of the event so far, a line feed after each line
         self._at_start = True
         self._after_cr = False
 
@@ -30,7 +29,7 @@ class Decoder:
             chunk = chunk.removeprefix(b"\n")
         for line in chunk.splitlines(keepends=True):
             content = line.rstrip(b"\r\n")
-            if self._size + len(self._line) + len(content) > self._limit:
+            if len(self._data) + len(self._line) + len(content) > self._limit:
                 raise EventTooLarge
             self._line += content
             if len(content) < len(line):
@@ -53,13 +52,10 @@ class Decoder:
             return
         field, _, value = line.partition(b":")
         if field == b"data":
-            value = value.removeprefix(b" ")
-            self._data.append(value)
-            self._size += len(value) + 1
+            self._data += value.removeprefix(b" ") + b"\n"
 
     def _end_event(self) -> Iterator[bytes]:
-        data = b"\n".join(self._data)
+        data = bytes(self._data[:-1])
         self._data.clear()
-        self._size = 0
         if data:
             yield data

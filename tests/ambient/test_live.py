@@ -4,12 +4,14 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from app.backends.ambient import pending_runs
+from app.agui.sse import Decoder
+from app.backends.ambient import live_log, pending_runs
 from app.backends.ambient.backend import AmbientBackend
 from app.errors import BackendUnavailable, CursorExpired, Unauthorized
 from app.models.caller import Caller
@@ -385,6 +387,34 @@ async def test_platform_without_a_stream_is_polled(platform: FakePlatform, backe
     await until(lambda: len(one.frames) == 1)
     platform.runner.append("s1", {"type": "RAW", "n": 2})
     await until(lambda: len(one.frames) == 2)
+    await one.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"data: " + b"x" * 10_000,
+        b"data:" * 10_000 + b"\n",
+        b'data: {"type":"RAW","runId":"r","x":' + b"[" * 100_000 + b"\n\n",
+        b'data: {"type":"RAW","n":' + b"1" * 5000 + b"}\n\n",
+        b'data: {"type":"RAW","n":1e400}\n\n',
+        b'data: {"type":"RAW","text":"\xff\xed\xa0\x80\\ud800"}\n\n' * 3,
+        b'data: {"type":["RAW"],"runId":{},"messageId":[],"messages":[7]}\n\n' * 3,
+        b"data: []\n\ndata: 7\n\ndata: null\n\n\x00\x1b\n\n",
+        b"\x1f\x8b\x08" + b"\x00" * 1000,
+    ],
+    ids=lambda sent: repr(sent[:40]),
+)
+async def test_stream_of_nonsense_keeps_nothing_of_the_log_from_a_reader(
+    platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(live_log, "Decoder", partial(Decoder, 4096))
+    platform.always("events", failures.respond(200, sent, content_type="text/event-stream"))
+    one = await reader(backend)
+    await until(lambda: platform.operations().count("events") > 1)
+    platform.runner.append("s1", {"type": "RAW", "n": 1})
+    await until(lambda: any(b'"n":1' in event and len(event) < 100 for event in one.events))
+    assert not one.task.done()
     await one.close()
 
 

@@ -34,6 +34,7 @@ class OpenRuns:
         self._threads: dict[str, str] = {}
         self._started: dict[str, None] = {}
         self._owners: dict[str, str] = {}
+        self._owned: dict[str, list[str]] = {}  # the keys of `_owners` by their values, so that an end costs its own run
 
     @property
     def any(self) -> bool:
@@ -48,7 +49,9 @@ class OpenRuns:
         if event.type in {"RUN_FINISHED", "RUN_ERROR"}:
             self._threads.pop(run_id, None)
             self._started.pop(run_id, None)
-            self._owners = {message: owner for message, owner in self._owners.items() if owner != run_id}
+            for message in self._owned.pop(run_id, ()):
+                if self._owners.get(message) == run_id:
+                    del self._owners[message]
             return
         if event.type == "RUN_STARTED":
             self._started[run_id] = None
@@ -58,7 +61,7 @@ class OpenRuns:
         elif event.type in {"TEXT_MESSAGE_START", "TOOL_CALL_START"} and (
             id_ := event.message_id or event.tool_call_id
         ):
-            self._owners[id_] = run_id
+            self._note_owner(id_, run_id)
 
     def complete(self, line: bytes) -> Event | None:
         """Return a line as an event of the log, with position 0; None if it is not a JSON object."""
@@ -88,7 +91,12 @@ class OpenRuns:
     def _own(self, values: Any, run_id: str) -> None:
         given = values.get("input") if values.get("type") == "RUN_STARTED" else values
         for message in _messages(given):
+            self._note_owner(message, run_id)
+
+    def _note_owner(self, message: str, run_id: str) -> None:
+        if self._owners.get(message) != run_id:
             self._owners[message] = run_id
+            self._owned.setdefault(run_id, []).append(message)
 
 
 def _messages(values: Any) -> list[str]:
