@@ -1,6 +1,7 @@
 """Streams of logs that grow on the platform: joined with its own stream, across drops, restarts and rewrites."""
 
 import asyncio
+import itertools
 import json
 import random
 from collections.abc import AsyncIterator, Callable
@@ -415,6 +416,30 @@ async def test_stream_of_nonsense_keeps_nothing_of_the_log_from_a_reader(
     platform.runner.append("s1", {"type": "RAW", "n": 1})
     await until(lambda: any(b'"n":1' in event and len(event) < 100 for event in one.events))
     assert not one.task.done()
+    await one.close()
+
+
+async def test_stream_that_brings_more_than_the_log_has_is_cut(
+    platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = 0
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        nonlocal closed
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            for number in itertools.count():
+                await response.write(b"data: " + encode(word("r", str(number))) + b"\n\n")
+        finally:
+            closed += 1
+        raise AssertionError
+
+    monkeypatch.setattr(live_log, "MAX_UNREAD_BYTES", 100_000)
+    platform.always("events", flood)
+    one = await reader(backend)
+    await until(lambda: closed > 1)
+    assert one.events
     await one.close()
 
 

@@ -19,7 +19,7 @@ import structlog
 
 from app.agui.events import Event
 from app.agui.run_summaries import SummaryBuilder
-from app.agui.sse import Decoder
+from app.agui.sse import Decoder, EventTooLarge
 from app.backends.ambient.api import PlatformApi
 from app.backends.ambient.cursors import Cursor, Tracker, digest, end_of_lasting, lasts, locate
 from app.backends.ambient.live_events import OpenRuns
@@ -36,6 +36,9 @@ READ_AGAIN_SECONDS = 15.0
 
 GIVE_UP_SECONDS = 60.0
 """Seconds for which readers are kept while the platform does not answer."""
+
+MAX_UNREAD_BYTES = 32 << 20
+"""Bytes of events that the stream may bring before the export, which may not have them, is read again."""
 
 _TERMINAL = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 _MAX_PUBLISHED = 1000  # published events beyond which those that every reader has got are dropped
@@ -80,6 +83,7 @@ class LiveLog:
         self._position = 0
         self.version = 0
         self._change = asyncio.Event()
+        self._unread = 0  # bytes of what was published since the last reading
         self._since: list[Event] = []  # what was published since the export was asked for
         self._deleted: list[Event] = []  # what a rewrite has deleted since the stream was asked for
         self._readings = 0
@@ -191,6 +195,8 @@ class LiveLog:
             for line in decoder.feed(piece):
                 self._take(line)
             self._notify()
+            if self._unread > MAX_UNREAD_BYTES:
+                raise EventTooLarge
 
     def _take(self, line: bytes) -> None:
         """Publish a line of the stream unless it repeats what has been published."""
@@ -294,6 +300,7 @@ class LiveLog:
             events.append(event)
         self._observe(events)
         self._published += events
+        self._unread += sum(len(event.raw) for event in events)
         self._since += events
 
     def _observe(self, events: Sequence[Event]) -> None:
@@ -315,6 +322,7 @@ class LiveLog:
         `newer` are those that have been published and came after it.
         """
         self._readings += 1
+        self._unread = 0
         view = [*read.events, *newer]
         if self._disconnected.is_set():
             known = self.last_reading.events
