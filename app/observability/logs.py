@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import msgspec
@@ -45,6 +46,10 @@ _MARKS = (
 )
 
 
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being served, which its log lines and its calls of other servers have."""
+
+
 def redact(text: str) -> str:
     """Return `text` with `***` in place of every API key, token, and credential in a URL; takes linear time."""
     lowered = text.lower()
@@ -61,7 +66,7 @@ def configure(level: str) -> None:
     threshold = logging.getLevelNamesMapping()[level.upper()]
     stream: Any = _Stream(sys.stderr)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
@@ -80,6 +85,11 @@ def configure(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def _add_request_id(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's arguments
+    request_id = REQUEST_ID.get()
+    return event if request_id is None else {"request_id": request_id, **event}
 
 
 class _Stream:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import HeadersTooLarge, MethodNotAllowed
 from app.observability.audit import AuditLog
+from app.observability.logs import REQUEST_ID
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
 from app.server.compression import Compression
@@ -87,7 +88,7 @@ class RequestMiddleware:
         context = RequestContext.attach(scope, self._trusted_proxies)
         response = ResponseRecorder(send, context.request_id, lambda status: self._audit(context, status))
         context.foreign = self._cors.is_foreign(context)
-        structlog.contextvars.bind_contextvars(request_id=context.request_id)
+        REQUEST_ID.set(context.request_id)
         try:
             with _span(self._tracing, context, response) if self._tracing else _NO_SPAN:
                 await self._respond(scope, receive, context, response)
@@ -212,10 +213,10 @@ class ResponseRecorder:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._begin(self.status)
-            headers = [*message.get("headers", ()), *self.headers]
-            names = {name.lower() for name, _ in headers}
-            headers += [header for header in _STANDARD_HEADERS if header[0] not in names]
-            message = {**message, "headers": headers}
+            own = message.get("headers", ())
+            names = {name.lower() for name, _ in own}
+            standard = [header for header in _STANDARD_HEADERS if header[0] not in names]
+            message = {**message, "headers": [*own, *self.headers, *standard]}
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -28,6 +27,7 @@ from app.models.caller import Caller, Credentials, Role
 from app.models.output import LogPage, OutputFormat
 from app.models.runs import MessageCreate
 from app.models.sessions import SessionCreate, SessionUpdate
+from app.observability.logs import REQUEST_ID
 from app.observability.tracing import Tracing
 from tests.support import platform_failures as failures
 from tests.support.deadline import eventually
@@ -40,9 +40,9 @@ from tests.support.server import free_port
 async def test_request_carries_the_token_and_the_request_id_and_no_other_header_of_the_client(
     platform: FakePlatform,
 ) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="req-1"):
-        async with connected(platform.url) as backend:
-            await backend.sessions.get_session(CALLER, "s1")
+    REQUEST_ID.set("req-1")
+    async with connected(platform.url) as backend:
+        await backend.sessions.get_session(CALLER, "s1")
     headers = platform.last("get").headers
     assert headers["authorization"] == "Bearer secret-token"
     assert headers["x-request-id"] == "req-1"

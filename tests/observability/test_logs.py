@@ -27,7 +27,7 @@ def logged(program: str, level: str = "info") -> list[dict[str, Any]]:
 
 def test_every_line_is_json_whoever_writes_it() -> None:
     lines = logged("""
-        structlog.contextvars.bind_contextvars(request_id="r1")
+        logs.REQUEST_ID.set("r1")
         log.info("ours", size=3)
         logging.getLogger("uvicorn.error").warning("theirs %s", "too")
     """)

@@ -1,7 +1,7 @@
 """Calls of the platform over HTTP, with a metric and a trace span for each, and what their responses hold."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from errno import ECONNREFUSED
 from http import HTTPMethod, HTTPStatus
 from time import perf_counter
@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
-import structlog
 
 from app.backends.ambient.errors import error_for, safe_text, translate_errors
 from app.clock import now_ms
 from app.errors import ApiError, BackendTimeout, BackendUnavailable, SessionNotFound
 from app.httpclient.client import HttpClient, Response
 from app.models.caller import Caller
+from app.observability.logs import REQUEST_ID
 from app.observability.metrics import Observe
 from app.observability.tracing import Tracing
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _SUCCESS = range(200, 300)
 _OK = (HTTPStatus.OK,)
+_NO_SPAN = nullcontext()
 _REFUSED = f"[Errno {ECONNREFUSED}]"  # the text has one for each address of the host
 
 
@@ -65,26 +66,25 @@ class PlatformCalls:
         """
         content, content_type = _encode(body)
         with _Observation(self._observe, operation) as observation, self._span(operation, method) as span:
-            with translate_errors, self._notice():
-                headers = self._headers(caller, content_type)
-                response = await self._client.request(method, target, headers, content, max_body=max_body)
+            try:
+                with translate_errors:
+                    headers = self._headers(caller, content_type)
+                    response = await self._client.request(method, target, headers, content, max_body=max_body)
+            except BackendUnavailable as error:
+                self._notice(error.__cause__)
+                raise
             observation.failed = response.status not in _SUCCESS
             if span:
                 span.set_attribute("http.response.status_code", response.status)
             return response
 
-    @contextmanager
-    def _notice(self) -> Iterator[None]:
-        """Note whether a connection is refused."""
-        try:
-            yield
-        except OSError as error:
-            if _REFUSED in str(error):
-                self.gone_at = now_ms()
-            raise
+    def _notice(self, cause: BaseException | None) -> None:
+        """Note whether a connection was refused, given why the platform was unavailable."""
+        if isinstance(cause, OSError) and _REFUSED in str(cause):
+            self.gone_at = now_ms()
 
     def _span(self, operation: str, method: str) -> AbstractContextManager["Span | None"]:
-        return self._tracing.call(operation, method) if self._tracing else nullcontext()
+        return self._tracing.call(operation, method) if self._tracing else _NO_SPAN
 
     def _headers(self, caller: Caller | None, content_type: str, span: "Span | None" = None) -> dict[str, str]:
         """Return the caller's token, the request id and the trace; no other header of the client is passed on."""
@@ -93,7 +93,7 @@ class PlatformCalls:
             headers["Authorization"] = f"Bearer {caller.token}"
         if content_type:
             headers["Content-Type"] = content_type
-        if request_id := structlog.contextvars.get_contextvars().get("request_id"):
+        if request_id := REQUEST_ID.get():
             headers["X-Request-ID"] = request_id
         if self._tracing is not None:
             self._tracing.inject(headers, span)
@@ -105,7 +105,7 @@ class PlatformCalls:
             # The span is not made current: between two pieces their reader may be elsewhere.
             span = self._tracing.start_call(operation, HTTPMethod.GET) if self._tracing else None
             try:
-                with translate_errors, self._notice():
+                with translate_errors:
                     headers = self._headers(caller, "", span)
                     async with self._client.stream(target, headers) as streamed:
                         if span:
@@ -117,6 +117,9 @@ class PlatformCalls:
                                 yield head._replace(body=piece)
                             return
                         response = await streamed.read()
+            except BackendUnavailable as error:
+                self._notice(error.__cause__)
+                raise
             finally:
                 if span:
                     span.end()
