@@ -5,7 +5,6 @@ responses.
 """
 
 import asyncio
-import datetime
 import os
 import sys
 from collections import Counter
@@ -17,11 +16,14 @@ from typing import Literal
 import msgspec
 import structlog
 
+from app.clock import now_ms, rfc3339
+
 Target = Path | Literal["stderr"]
 
 MAX_LINES = 100
 """Lines of one second; equal ones beyond that become one line, with their number in `count`."""
 _MAX_KINDS = 1000  # counted separately in one second; further lines are counted by operation and outcome only
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _OUTCOME_FIELDS = ("operation", "method", "status", "code")
 
 log = structlog.get_logger()
@@ -70,7 +72,7 @@ class AuditLog:
             self._write([{**dict(kind), "count": count} for kind, count in counted.items()])
 
     def _write(self, entries: list[Entry]) -> None:
-        time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        time = rfc3339(now_ms())
         text = b"".join(msgspec.json.encode({"time": time, **entry}) + b"\n" for entry in entries)
         if self._target == "stderr":
             with suppress(OSError):
@@ -87,8 +89,11 @@ class AuditLog:
 
     @staticmethod
     def _append(file: Path, text: bytes) -> None:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(file, _APPENDING, 0o600)
+        except FileNotFoundError:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(file, _APPENDING, 0o600)
         try:
             os.write(descriptor, text)
         finally:
