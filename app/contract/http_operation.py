@@ -34,6 +34,7 @@ WAIT = "wait"
 """The parameter of a long poll: for how many seconds the response may be delayed."""
 
 _KEY_HEADER = IDEMPOTENCY_KEY.lower()
+_NO_STREAM = nullcontext()
 _NO_BODY = JsonBody(
     {"content": {"application/json": {"schema": {"type": "object", "properties": {}, "additionalProperties": False}}}}
 )
@@ -127,7 +128,7 @@ class HttpOperation:
                 result = await self._long_poll(context, receive, caller, arguments)
             await self._responses.send(context, receive, send, result, arguments=arguments, headers=headers)
             return
-        with self._streams.hold(token) if self._responses.is_stream else nullcontext():
+        with self._streams.hold(token) if self._responses.is_stream else _NO_STREAM:
             result = await operation.invoke(caller, arguments, idempotency_key=key)
             await self._responses.send(context, receive, send, result, arguments=arguments, headers=headers)
 

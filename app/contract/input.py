@@ -35,7 +35,7 @@ class Parameter:
         self.place: str = definition["in"]
         self.location = f"{self.place}.{self.name}"
         schema = definition["schema"]
-        self._type = type
+        self._type = None if type is str else type  # texts are texts already
         self._validator = Validator(schema)
         self._required: bool = definition.get("required", False)
         self._repeatable: bool = schema["type"] == "array"
@@ -64,6 +64,8 @@ class Parameter:
 
     def parse_segment(self, segment: str) -> Any:
         """Return the typed value of a raw path segment."""
+        if segment.isascii() and "%" not in segment:
+            return self.parse([segment])
         try:
             return self.parse([unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")])
         except UnicodeDecodeError as error:

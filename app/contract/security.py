@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ FORWARDED_TOKEN = "X-Forwarded-Access-Token"  # noqa: S105 - the name of a heade
 PROJECT = "X-Ambient-Project"
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
+_TOKENS = 1024  # of which it is remembered whose they are
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _MAX_SUBJECT = 512  # characters; a service account's has at most 339
 _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):[^:]+")
@@ -119,6 +121,7 @@ class _Claims(msgspec.Struct):
     sub: str = ""
 
 
+@lru_cache(maxsize=_TOKENS)
 def subject(token: str) -> str:
     """Return who a token that the platform has issued is for, or a digest of one that does not say so in a few words.
 
@@ -130,6 +133,7 @@ def subject(token: str) -> str:
     return f"token-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
 
+@lru_cache(maxsize=_TOKENS)
 def service_account_namespace(token: str) -> str | None:
     """Return the namespace in the JWT of a service account, or None.
 

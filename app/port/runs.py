@@ -1,8 +1,6 @@
 """The port's runs, and the approvals that they wait for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from app.errors import ApiError, Detail, NotSupported
@@ -31,8 +29,11 @@ class Runs(ABC):
         """
         user_message = RunMessage(role="user", content=message.content, attachments=message.attachments)
         run = RunCreate(messages=[user_message], on_busy=message.on_busy)
-        with _located_in_body():
+        try:
             return await self.create_run(caller, session_id, run)
+        except ApiError as error:
+            _locate_in_body(error)
+            raise
 
     @abstractmethod
     async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
@@ -97,13 +98,8 @@ class Runs(ABC):
         raise NotSupported
 
 
-@contextmanager
-def _located_in_body() -> Iterator[None]:
-    """Raise errors about the only message of a run with the locations that they have in the body of send_message."""
-    try:
-        yield
-    except ApiError as error:
-        there, here = "body.messages[0].", "body."
-        error.details = tuple(Detail(each.location.replace(there, here, 1), each.message) for each in error.details)
-        error.message = error.message.replace(there, here, 1)
-        raise
+def _locate_in_body(error: ApiError) -> None:
+    """Give an error about the only message of a run the locations that it has in the body of send_message."""
+    there, here = "body.messages[0].", "body."
+    error.details = tuple(Detail(each.location.replace(there, here, 1), each.message) for each in error.details)
+    error.message = error.message.replace(there, here, 1)

@@ -16,6 +16,7 @@ _PASSED_ON = frozenset(
 )
 _INFORMATION = frozenset({"protocolVersion"})
 """Members that a client of AG-UI 1.0 always sends, and whose loss changes nothing for the agent."""
+_TAKEN = _PASSED_ON | _INFORMATION
 _FOR_THE_AGENT = frozenset({"user", "system", "developer"})
 """Roles of messages that are meant for the agent."""
 
@@ -31,7 +32,7 @@ def platform_input(run_input: RunInput) -> RunInput:
     """
     if run_input.get("resume"):
         raise NotSupported("The platform does not pass `resume` on. Send the answer as a message.")
-    if unknown := sorted(run_input.keys() - _PASSED_ON - _INFORMATION):
+    if unknown := sorted(run_input.keys() - _TAKEN):
         details = [Detail(f"body.{name[:100]}", "is not passed on by the platform") for name in unknown[:20]]
         raise NotSupported("The platform passes on only the members of the input that AG-UI defines.", details=details)
     if not isinstance(run_input.get("state") or {}, dict):
@@ -71,7 +72,8 @@ def _with_whole_prompt(messages: list[Any]) -> list[Any]:
 
 
 def _text(message: dict[str, Any]) -> str | None:
-    return content_text(msgspec.json.encode(message.get("content")))
+    content = message.get("content")
+    return content if isinstance(content, str) else content_text(msgspec.json.encode(content))
 
 
 def _complete(tool: Any) -> Any:

@@ -246,7 +246,8 @@ class AmbientRuns(Runs):
         if run.resume is not None:
             raise NotSupported
         for index, message in enumerate(run.messages):
-            refuse_attachments(message.attachments, f"body.messages[{index}].attachments")
+            if message.attachments:
+                refuse_attachments(message.attachments, f"body.messages[{index}].attachments")
         if run.run_id is not None:
             in_log = await self._logs.has_run(caller, session_id, run.run_id)
             if in_log or self._pending.get(caller.project, session_id, run.run_id):

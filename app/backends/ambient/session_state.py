@@ -1,6 +1,7 @@
 """The state of a session as far as its runs depend on it: whether they can go on, and since when."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 from cachetools import TTLCache
@@ -119,5 +120,6 @@ def _key(caller: Caller, session_id: str, state: SessionState) -> _Key:
     return caller.project, session_id, state.since
 
 
+@lru_cache(maxsize=4096)  # a client that polls a session gets the same times again
 def _time(text: str | None) -> int:
     return (millis(text) if text else None) or 0
