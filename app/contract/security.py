@@ -28,7 +28,7 @@ FORWARDED_TOKEN = "X-Forwarded-Access-Token"  # noqa: S105 - the name of a heade
 PROJECT = "X-Ambient-Project"
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
-_TOKENS = 1024  # of which it is remembered whose they are
+_TOKENS = 256  # of which it is remembered whose they are; one has up to 64 KiB
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _MAX_SUBJECT = 512  # characters; a service account's has at most 339
 _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):[^:]+")
