@@ -37,6 +37,13 @@ CALLS = [
     ("get_run", "export"),
     ("get_session_output", "get"),
     ("get_session_output", "export"),
+    ("list_approvals", "get"),
+    ("list_approvals", "export"),
+    ("get_session_logs", "get"),
+    ("get_session_logs", "pod_events"),
+    ("update_session", "rename"),
+    ("list_agents", "models"),
+    ("whoami", "list"),
 ]
 """Each operation with each call of the platform that it needs."""
 
@@ -233,12 +240,14 @@ class TestEveryOperation:
 
     def test_missing_session_is_not_found(self, everywhere: Everywhere) -> None:
         for (operation, call), got in everywhere(error(404, "Session not found")).items():
-            if call in {"get", "delete", "start", "stop"}:
+            if call in {"get", "delete", "start", "stop", "rename"}:
                 assert got.error == (404, "session_not_found")
             elif operation == "get_run":
                 assert got.error == (404, "run_not_found")
-            elif call == "export":
+            elif call in {"export", "models"}:
                 assert got.status == 200
+            elif call == "pod_events":
+                assert got.error == (422, "not_supported")
             else:
                 assert got.error == (404, "backend_error")
 

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from app.backends.ambient import sessions
 from app.backends.ambient.backend import AmbientBackend
 from app.backends.ambient.pending_runs import STATE_AGE_SECONDS
 from app.errors import (
@@ -105,6 +107,19 @@ class TestListSessions:
         platform.always("list", failures.respond(200, body))
         page = await self.listed(backend)
         assert page == SessionPage(items=[], total=0, limit=20, offset=0, has_more=False)
+
+    async def test_list_without_end_is_not_filtered(
+        self, platform: FakePlatform, backend: AmbientBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def endless(request: web.Request) -> web.Response:
+            offset = int(request.query["offset"])
+            return web.json_response({"items": [{"name": f"s{offset}"}], "hasMore": True, "nextOffset": offset + 1})
+
+        monkeypatch.setattr(sessions, "MAX_PAGES", 5)
+        platform.always("list", endless)
+        with pytest.raises(BackendUnavailable, match="too many sessions"):
+            await self.listed(backend, label=("a=b",))
+        assert platform.operations() == ["list"] * 5
 
 
 class TestCreateSession:

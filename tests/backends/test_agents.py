@@ -1,12 +1,13 @@
 """Agents on every backend: their list, and the choice of one for a session."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.sandbox.sandbox import detect
 from tests.support.api import Api
-from tests.support.platform_failures import error
+from tests.support.platform_failures import error, respond
 from tests.support.server import Background
 from tests.support.stage import PlatformStage, Stage, embedded_stage
 
@@ -114,3 +115,8 @@ class TestPlatform:
             assert answer.error == (422, "not_supported")
         else:
             assert all("models" not in agent for agent in answer.ok()["items"])
+
+    @pytest.mark.parametrize("body", [None, "x", 7, {}, b"[", b"[]]", b"[" * 100_000])
+    def test_a_list_that_is_none_is_unusable(self, ambient: PlatformStage, ambient_api: Api, body: Any) -> None:
+        ambient.platform.next("runner_types", respond(200, body))
+        assert ambient_api.list_agents().error == (502, "backend_unavailable")

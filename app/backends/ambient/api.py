@@ -48,6 +48,7 @@ _PLATFORM_REFUSALS = frozenset({"User token required", "Invalid or missing token
 _NOBODY = Caller("nobody", "none")
 _NOT_DELETED = "Failed to delete agentic session"
 _MAX_LIST_BYTES = 32 << 20
+_MAX_DIRECTORY_BYTES = 8 << 20  # of which several are read at once
 _ANSWERS = (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _NO_REVIEW = "Failed to perform access review"
 
@@ -125,7 +126,10 @@ class PlatformApi:
         response = await self._calls.send("runner_types", HTTPMethod.GET, caller, target)
         if response.status == HTTPStatus.NOT_FOUND:
             raise NotSupported
-        return decode(response, lambda body: _read_runner_types(b'{"items":%b}' % body)).items or []
+        items = decode(response, lambda body: _read_runner_types(b'{"items":%b}' % body)).items
+        if items is None:
+            raise BackendUnavailable
+        return items
 
     async def models(self, caller: Caller) -> list[Model]:
         """GET the models that the project may use; none if the platform does not name them."""
@@ -243,7 +247,7 @@ class PlatformApi:
         """
         query = urlencode({"path": f"./{path}/."})  # spaces around it would be lost
         target = f"{_sessions(caller, session_id, 'workspace')}?{query}"
-        response = await self._calls.send("list_files", HTTPMethod.GET, caller, target, max_body=_MAX_LIST_BYTES)
+        response = await self._calls.send("list_files", HTTPMethod.GET, caller, target, max_body=_MAX_DIRECTORY_BYTES)
         if response.status == HTTPStatus.BAD_REQUEST:
             raise WorkspaceFileNotFound
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:

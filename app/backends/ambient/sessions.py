@@ -52,6 +52,9 @@ STOPPABLE = frozenset({SessionStatus.PENDING, SessionStatus.RUNNING})
 MAX_PAGE = 100
 """The most sessions that the platform returns in one page."""
 
+MAX_PAGES = 1000
+"""The most pages that are read for one list."""
+
 
 class AmbientSessions(Sessions):
     """Operations on sessions and their states."""
@@ -260,11 +263,13 @@ class AmbientSessions(Sessions):
     async def _all(self, caller: Caller, search: str | None) -> list[Session]:
         """Return all sessions of the project, read page by page until a page has none that is new."""
         found: dict[str, Session] = {}
-        offset: int | None = 0
-        while offset is not None:
+        offset = 0
+        for _ in range(MAX_PAGES):
             page = await self._page(caller, MAX_PAGE, offset, search)
             before = len(found)
             # A session that is created meanwhile shifts the pages, so that one may come twice.
             found |= {session.id: session for session in page.items if session.id not in found}
-            offset = page.next_offset if len(found) > before else None
-        return list(found.values())
+            if page.next_offset is None or len(found) == before:
+                return list(found.values())
+            offset = page.next_offset
+        raise BackendUnavailable("The project has too many sessions for a list by status, activity or label.")
