@@ -14,6 +14,7 @@ from schemathesis.hooks import HookContext
 from app import spec
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+_LONG_TEXT = 100_000
 
 
 def run(base: str, *, key: str, project: str, examples: int, seed: int | None) -> tuple[bool, JUnitXml]:
@@ -25,7 +26,7 @@ def run(base: str, *, key: str, project: str, examples: int, seed: int | None) -
     schemathesis.hook("before_call")(_before_call)
     with tempfile.TemporaryDirectory() as directory:
         document, report = Path(directory) / "openapi.json", Path(directory) / "junit.xml"
-        document.write_bytes(spec.as_json(_without_streams(with_names_limited(spec.published(spec.load())))))
+        document.write_bytes(spec.as_json(_without_streams(prepared(spec.published(spec.load())))))
         arguments = [
             *("--config-file", str(CONFIG), "run", str(document), "--url", base, "--max-examples", str(examples)),
             *("--header", f"Authorization: Bearer {key}", "--report-junit-path", str(report)),
@@ -40,15 +41,21 @@ def run(base: str, *, key: str, project: str, examples: int, seed: int | None) -
         return passed, JUnitXml.fromfile(str(report))
 
 
-def with_names_limited(node: Any) -> Any:
-    """Return a document in which the limits on the names of maps stand in keywords of JSON Schema."""
+def prepared(node: Any) -> Any:
+    """Return a document in the form that Schemathesis handles well.
+
+    The limits on the names of maps stand in keywords of JSON Schema. The pattern of a long text is one group: otherwise
+    Schemathesis writes the length into it as a number of repetitions, and a compilation for a million takes a second.
+    """
     if isinstance(node, list):
-        return [with_names_limited(item) for item in node]
+        return [prepared(item) for item in node]
     if not isinstance(node, dict):
         return node
-    copy = {key: with_names_limited(value) for key, value in node.items()}
+    copy = {key: prepared(value) for key, value in node.items()}
     if pattern := copy.pop("x-key-pattern", None):
         copy |= {"patternProperties": {pattern: copy["additionalProperties"]}, "additionalProperties": False}
+    if copy.get("type") == "string" and "pattern" in copy and copy.get("maxLength", 0) >= _LONG_TEXT:
+        copy["pattern"] = f"({copy['pattern']})"
     return copy
 
 

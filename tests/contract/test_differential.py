@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
 from app import spec
+from app.conform.fuzz import prepared
 from app.contract.middleware import METHODS
 from tests.contract.explanations import EXPLANATIONS
 from tests.support.contract import AUTH, RUN, TOKEN, Sent
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("stock")
 
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 DOCUMENT = spec.load()
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+SCHEMA = schemathesis.openapi.from_dict(prepared(DOCUMENT))
 SESSIONS = "/v1/sessions"
 
 

@@ -22,7 +22,7 @@ from schemathesis.schemas import BaseSchema
 from app import spec
 from app.agents import demo
 from app.backends.ambient.backend import AmbientBackend
-from app.conform.fuzz import fit, is_decided, is_valid, with_names_limited
+from app.conform.fuzz import fit, is_decided, is_valid, prepared
 from app.contract.middleware import METHODS
 from app.factory import create_app
 from app.models.caller import Role
@@ -74,9 +74,8 @@ FRAME = {
 @functools.cache
 def document() -> dict[str, Any]:
     """The document, made stricter: with closed answers, without the `default` responses that would make any status a
-    documented one, and with the limits on the names of maps in keywords of JSON Schema. A stream is judged frame by
-    frame."""
-    document: dict[str, Any] = closed(with_names_limited(spec.load()))
+    documented one. A stream is judged frame by frame."""
+    document: dict[str, Any] = closed(prepared(spec.load()))
     for item in document["paths"].values():
         for method in METHODS:
             responses = item.get(method, {"responses": {}})["responses"]

@@ -130,12 +130,12 @@ async def test_a_reader_who_leaves_closes_the_files(root: Path, format: ArchiveF
 
 async def test_a_directory_of_many_files_takes_little_memory(root: Path) -> None:
     (root / "many").mkdir()
-    for number in range(10_000):
+    for number in range(3000):
         (root / "many" / f"{number}").touch()
     tracemalloc.start()
     try:
         assert len([chunk async for chunk in archive(root, b"", ArchiveFormat.TAR_GZ, "all").chunks]) > 0
-        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+        assert tracemalloc.get_traced_memory()[1] < 2_500_000  # a list of all entries would take two million more
     finally:
         tracemalloc.stop()
 
