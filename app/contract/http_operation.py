@@ -103,7 +103,7 @@ class HttpOperation:
             context.caller, context.project = error.caller, context.project or error.project
             raise
         context.caller, context.project = caller.key_id or security.subject(token), caller.project
-        await self._limiter.check(caller.key_id or token)
+        await self._limiter.check(caller.key_id or security.fingerprint(token))
         context.authorize_again = lambda: operation.authorize(credentials)
         content = await self._body.read(context, receive, self._body_limit) if self._body else None
         fields = parse_query(context.query, self._query_names) if context.query else {}

@@ -130,7 +130,13 @@ def subject(token: str) -> str:
     claims = _claims(token)
     if claims and 0 < len(claims.sub) <= _MAX_SUBJECT:
         return claims.sub
-    return f"token-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+    return f"token-{fingerprint(token)[:12]}"
+
+
+@lru_cache(maxsize=_TOKENS)
+def fingerprint(token: str) -> str:
+    """Return a digest of a token, for what is remembered of many tokens that nobody may have verified."""
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 @lru_cache(maxsize=_TOKENS)

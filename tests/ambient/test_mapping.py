@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backends.ambient import mapping
+from app import labels
+from app.backends.ambient import mapping, session_state
 from app.backends.ambient.errors import sanitize
 from app.backends.ambient.resources import Page, Resource, _convert, reader
 from app.models.sessions import Repo, Session, SessionCreate, SessionPage, SessionStatus, Workflow
@@ -262,6 +263,18 @@ def test_accepted_run_id_fits_into_a_header(given: str, taken: str | None) -> No
 @pytest.mark.parametrize("given", ["a\x1b[31m", "x" * 256, "\x00", ""])
 def test_accepted_thread_id_is_one_that_the_api_knows(given: str) -> None:
     assert mapping.accepted_ids({"runId": "r1", "threadId": given}) == ("r1", None)
+
+
+def test_nothing_long_is_remembered_of_a_session() -> None:
+    remembered = [mapping._rfc3339.cache_info, labels._is_key.cache_info, session_state._millis.cache_info]
+    before = [info().misses for info in remembered]
+    long = "2026-03-09T13:00:00.0" + "0" * 100_000 + "Z"
+    stored = resource(
+        {"metadata": {"creationTimestamp": long, "annotations": {long: "a"}}, "status": {"startTime": long}}
+    )
+    assert mapping.session(stored, "s1").created_at is None
+    assert session_state.SessionState.of(stored).since == 0
+    assert [info().misses for info in remembered] == before
 
 
 def test_empty_page_is_the_last_one() -> None:

@@ -208,3 +208,17 @@ async def test_a_key_has_a_bucket_of_its_own_for_all_addresses(tmp_path: Path) -
     answers = [await call(app, sent) for sent in (Sent("GET", "/v1/whoami"), Sent("GET", "/v1/whoami"), other)]
     assert [answer.status for answer in answers] == [200, 429, 200]
     assert answers[1].header("retry-after") == "1"
+
+
+async def test_nothing_long_is_remembered_of_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[str] = []
+
+    async def check(_self: RateLimiter, client: str) -> None:
+        clients.append(client)
+
+    monkeypatch.setattr(RateLimiter, "check", check)
+    token = "x" * 60_000
+    headers = (("Authorization", f"Bearer {token}"), ("X-Ambient-Project", "demo"))
+    answer = await call(create_app(settings(tmp_path), CannedBackend()), Sent("GET", "/v1/whoami", headers))
+    assert answer.status == 200
+    assert max(map(len, clients)) <= 64

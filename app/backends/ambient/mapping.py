@@ -54,6 +54,9 @@ _MAX_DIGITS = 10
 _GOING = frozenset({SessionStatus.PENDING, SessionStatus.RUNNING})
 _ENDED = frozenset({SessionStatus.STOPPED, SessionStatus.COMPLETED, SessionStatus.FAILED})
 
+MAX_TIME = 64
+"""Longest time in characters, so that what is remembered of times is small."""
+
 MAX_CACHED_BYTES = 4096
 """Largest JSON of a session that is cached; the 2,048 cached ones take a few MB."""
 
@@ -280,11 +283,13 @@ def _repos(entries: list[resources.Repo]) -> list[Repo] | None:
     return [Repo(url=entry.url, branch=entry.branch or None) for entry in flat if entry and entry.url] or None
 
 
-@lru_cache(maxsize=4096)
 def _time(text: str | None) -> str | None:
-    """Return a time as RFC 3339 in UTC; cached, because a client that polls a list gets the same times again."""
-    if not text:
-        return None
+    """Return a time as RFC 3339 in UTC."""
+    return _rfc3339(text) if text and len(text) <= MAX_TIME else None
+
+
+@lru_cache(maxsize=4096)  # a client that polls a list gets the same times again
+def _rfc3339(text: str) -> str | None:
     try:
         moment = datetime.fromisoformat(text)
         if _UTC.fullmatch(text):

@@ -120,6 +120,10 @@ def _key(caller: Caller, session_id: str, state: SessionState) -> _Key:
     return caller.project, session_id, state.since
 
 
-@lru_cache(maxsize=4096)  # a client that polls a session gets the same times again
 def _time(text: str | None) -> int:
-    return (millis(text) if text else None) or 0
+    return _millis(text) if text and len(text) <= mapping.MAX_TIME else 0
+
+
+@lru_cache(maxsize=4096)  # a client that polls a session gets the same times again
+def _millis(text: str) -> int:
+    return millis(text) or 0
