@@ -128,6 +128,9 @@ class HttpClient:
             _, connection = await asyncio.get_running_loop().create_connection(
                 make, self._host, self._port, ssl=self._ssl
             )
+        if self._closed:  # meanwhile
+            connection.abort()
+            raise ConnectionError("The client is closed.")
         self._open.add(connection)
         return connection
 

@@ -1,5 +1,7 @@
-"""A TCP relay that cuts connections, as networks do."""
+"""Connections that are cut, as networks and killed processes do it."""
 
+import asyncio
+import asyncio.trsock
 import contextlib
 import itertools
 import socket
@@ -8,6 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.support.server import LOCALHOST, listening
+
+
+async def stop_accepting(listener: socket.socket | asyncio.trsock.TransportSocket) -> None:
+    """Take no more connections of a server of asyncio that is about to be closed; those that were taken are made.
+
+    One that is accepted in the very iteration of the event loop in which its server is closed would be lost: nobody
+    serves it, and nobody closes its transport.
+    """
+    asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 class CuttingRelay:

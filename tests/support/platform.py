@@ -34,6 +34,7 @@ deletes what does not last.
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
 from collections import Counter, defaultdict
@@ -43,6 +44,7 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
+from tests.support.cutting import stop_accepting
 from tests.support.platform_failures import Reaction
 from tests.support.platform_files import PlatformFiles
 from tests.support.platform_operator import DESIRED, PREFIX, Operator, now
@@ -295,13 +297,16 @@ class FakePlatform:
         self.url = f"http://127.0.0.1:{self._port}"
         started.set()
         await self._stop.wait()
+        await stop_accepting(self._listener)
         await runner.cleanup()
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._server, "127.0.0.1", self._port, reuse_address=True)
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._site = web.SockSite(self._server, self._listener)
         await self._site.start()
 
     async def _go_down(self) -> None:
+        await stop_accepting(self._listener)
         await self._site.stop()
         for connection in list(self._server.server.connections if self._server.server else ()):
             if connection.transport:
