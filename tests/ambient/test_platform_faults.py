@@ -37,15 +37,18 @@ CALLS = [
     ("get_run", "export"),
     ("get_session_output", "get"),
     ("get_session_output", "export"),
+]
+"""The operations of a session's life, each with each call of the platform that it needs."""
+
+ALL_CALLS = [
+    *CALLS,
     ("list_approvals", "get"),
     ("list_approvals", "export"),
     ("get_session_logs", "get"),
     ("get_session_logs", "pod_events"),
-    ("update_session", "rename"),
     ("list_agents", "models"),
     ("whoami", "list"),
 ]
-"""Each operation with each call of the platform that it needs."""
 
 
 def of_text(text: str) -> dict[str, Any]:
@@ -167,12 +170,15 @@ Everywhere = Callable[[Reaction], dict[tuple[str, str], ApiResponse]]
 
 
 @pytest.fixture
-def everywhere(ambient: PlatformStage, ambient_api: Api, fake: FakePlatform) -> Everywhere:
+def everywhere(
+    ambient: PlatformStage, ambient_api: Api, fake: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> Everywhere:
     """Return the responses to all operations while the platform reacts like this to each of their calls."""
+    monkeypatch.setattr("app.backends.ambient.api._CONFLICT_PAUSES", (0.0, 0.0, 0.0, 0.0))
 
     def answers(reaction: Reaction) -> dict[tuple[str, str], ApiResponse]:
         found = {}
-        for operation, call in CALLS:
+        for operation, call in ALL_CALLS:
             ambient.reset()
             fake.add_session(str(ambient_api.project), "s1")
             found[operation, call] = response_while(fake, ambient_api, operation, call, reaction)
@@ -206,7 +212,7 @@ class TestEveryOperation:
     @pytest.mark.parametrize("reaction", UNUSABLE.values(), ids=UNUSABLE)
     def test_unusable_response_is_502(self, everywhere: Everywhere, reaction: Reaction) -> None:
         text = "The backend is unreachable or its response was unusable; try again."
-        assert errors_of(everywhere(reaction)) == dict.fromkeys(CALLS, (502, "backend_unavailable", text))
+        assert errors_of(everywhere(reaction)) == dict.fromkeys(ALL_CALLS, (502, "backend_unavailable", text))
 
     @pytest.mark.parametrize("reaction", ODD.values(), ids=ODD)
     def test_odd_response_is_never_an_internal_error(
@@ -221,26 +227,26 @@ class TestEveryOperation:
     def test_error_has_the_status_and_text_of_the_platform(self, everywhere: Everywhere, status: int) -> None:
         text = "The model is not available here."
         found = everywhere(error(status, text))
-        assert errors_of(found) == dict.fromkeys(CALLS, (status, "backend_error", text))
+        assert errors_of(found) == dict.fromkeys(ALL_CALLS, (status, "backend_error", text))
 
     @pytest.mark.parametrize("text", LEAKS, ids=lambda text: text[:20])
     def test_text_that_reveals_internals_is_replaced(self, everywhere: Everywhere, text: str) -> None:
         found = everywhere(error(500, text))
-        assert errors_of(found) == dict.fromkeys(CALLS, (500, "backend_error", "Request failed"))
+        assert errors_of(found) == dict.fromkeys(ALL_CALLS, (500, "backend_error", "Request failed"))
 
     @pytest.mark.parametrize("body", WITHOUT_A_TEXT)
     def test_error_without_a_text_gets_one(self, everywhere: Everywhere, body: bytes) -> None:
         found = everywhere(respond(503, body))
-        assert errors_of(found) == dict.fromkeys(CALLS, (503, "backend_error", "Request failed"))
+        assert errors_of(found) == dict.fromkeys(ALL_CALLS, (503, "backend_error", "Request failed"))
 
     @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
     def test_refusal_of_a_token_is_passed_on(self, everywhere: Everywhere, status: int, code: str) -> None:
         text = "Token expired or invalid"
-        assert errors_of(everywhere(error(status, text))) == dict.fromkeys(CALLS, (status, code, text))
+        assert errors_of(everywhere(error(status, text))) == dict.fromkeys(ALL_CALLS, (status, code, text))
 
     def test_missing_session_is_not_found(self, everywhere: Everywhere) -> None:
         for (operation, call), got in everywhere(error(404, "Session not found")).items():
-            if call in {"get", "delete", "start", "stop", "rename"}:
+            if call in {"get", "delete", "start", "stop"}:
                 assert got.error == (404, "session_not_found")
             elif operation == "get_run":
                 assert got.error == (404, "run_not_found")
