@@ -12,12 +12,12 @@ from app.errors import Forbidden, Unauthorized
 from app.models.caller import Caller, Credentials, Role
 from app.store.keys import AccessKeys, KeyNotFound
 from tests.support.scripted import open_backend
-from tests.support.store import sqlite_only, store_url
+from tests.support.store import migrated_store_url, sqlite_only
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Iterator[AccessKeys]:
-    with AccessKeys.open(store_url(tmp_path / "store.db")) as keys:
+    with AccessKeys.open(migrated_store_url(tmp_path / "store.db")) as keys:
         yield keys
 
 
@@ -65,7 +65,7 @@ async def test_the_token_is_forbidden_when_its_role_is_too_small(
 
 async def test_a_running_server_sees_at_once_that_a_key_is_created_or_revoked(tmp_path: Path) -> None:
     async with open_backend(tmp_path) as harness:
-        with AccessKeys.open(store_url(tmp_path / "store.db")) as keys:
+        with AccessKeys.open(migrated_store_url(tmp_path / "store.db")) as keys:
             key, secret = keys.create(project="demo", role=Role.VIEW)
             await harness.backend.authorize(Credentials(secret, None), Role.VIEW)
             keys.revoke(key.id)

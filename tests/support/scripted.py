@@ -21,7 +21,7 @@ from app.models.caller import Caller
 from app.models.runs import MessageCreate, RunStatus, RunSummary
 from app.models.sessions import SessionCreate, SessionStatus
 from tests.support.output import stored_events
-from tests.support.store import store_url
+from tests.support.store import migrated_store_url
 
 T = TypeVar("T")
 Play = Callable[[Turn], AsyncIterator[bytes]]
@@ -166,7 +166,7 @@ def make_backend(directory: Path, play: Play = echo, **options: Any) -> Embedded
     """
     make_agent = options.pop("make_agent", lambda: Scripted(play))
     agents = AgentRegistry([DEMO], lambda _definition: make_agent())
-    store = options.pop("store", None) or store_url(directory / "store.db")
+    store = options.pop("store", None) or migrated_store_url(directory / "store.db")
     observe = {"observe": options.pop("observe")} if "observe" in options else {}
     defaults: dict[str, Any] = {"agents": agents, "secrets": SECRETS, "run_timeout": 60.0, "grace": QUICK}
     return EmbeddedBackend(store, EngineConfig(directory=directory, **{**defaults, **options}), **observe)

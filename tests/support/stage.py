@@ -23,7 +23,7 @@ from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import NO_FILE
 from tests.support.server import Background, listening, serving
-from tests.support.store import SECRETS_KEY, store_url
+from tests.support.store import SECRETS_KEY, migrated_store_url
 
 STATES = ("pending", "running", "stopped", "failed")
 """The states in which a session can be kept on every backend."""
@@ -296,7 +296,7 @@ def embedded_stage(loop: Background, directory: Path, **chosen: Any) -> Iterator
     """Yield a server with its data in `directory`, whose demo agent does not pause between words."""
     chosen_settings = settings(
         data_dir=directory,
-        backend_url=store_url(directory / "ambient.db"),
+        backend_url=migrated_store_url(directory / "ambient.db"),
         git_protocols="https,http,file",
         git_hosts="127.0.0.1",
         **chosen,

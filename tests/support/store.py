@@ -12,7 +12,7 @@ import warnings
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 
 import psycopg
 import pytest
@@ -36,6 +36,25 @@ SECRETS_KEY = Fernet.generate_key().decode()
 def store_url(file: Path) -> str:
     """Return the URL of a store: the file itself, or a database that is this file's for as long as the process runs."""
     return _database(str(file)) if ON_POSTGRESQL else f"sqlite:///{file}"
+
+
+def migrated_store_url(file: Path) -> str:
+    """Return the URL of a store as `store_url`, in which a new file has its tables: hundreds of tests need one."""
+    if not ON_POSTGRESQL and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(_migrated_file())
+    return store_url(file)
+
+
+@cache
+def _migrated_file() -> bytes:
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "store.db")
+        with open_transactions(store_url(file)):
+            pass
+        assert not file.with_name("store.db-wal").exists()  # it would hold a part of the store
+        return file.read_bytes()
 
 
 def empty_store_url(file: Path) -> str:
