@@ -1,5 +1,6 @@
 """How tests are distributed, and fixtures for all of them: a server for each backend, a project for each test."""
 
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -43,6 +44,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if _needs_no_store(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests and all that they have imported from the garbage collector: each full collection takes 0.2 s."""
+    gc.freeze()
 
 
 def _needs_no_store(item: pytest.Item) -> bool:
