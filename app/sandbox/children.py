@@ -62,7 +62,13 @@ class Child:
             transport.close()
 
     async def connect(self) -> None:
-        """Open the pipes and watch for the exit."""
+        """Watch for the exit and open the pipes."""
+        try:
+            exit_file = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):  # not Linux, or not permitted
+            Thread(target=self._wait_in_thread, daemon=True).start()
+        else:
+            self._loop.add_reader(exit_file, self._on_exit, exit_file)
         if pipe := self._process.stdin:
             transport, protocol = await self._loop.connect_write_pipe(
                 lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
@@ -70,12 +76,6 @@ class Child:
             self._transports.append(transport)
             self.stdin = asyncio.StreamWriter(transport, protocol, None, self._loop)
         self.stdout, self.stderr = [await self._read(pipe) for pipe in (self._process.stdout, self._process.stderr)]
-        try:
-            exit_file = os.pidfd_open(self.pid)
-        except (AttributeError, OSError):  # not Linux, or not permitted
-            Thread(target=self._wait_in_thread, daemon=True).start()
-        else:
-            self._loop.add_reader(exit_file, self._on_exit, exit_file)
 
     async def _read(self, pipe: IO[bytes] | None) -> asyncio.StreamReader | None:
         if pipe is None:
@@ -108,13 +108,14 @@ class Child:
 async def start_leader(*command: str, **options: Any) -> Child:
     """Start a program as the leader of a process group; raise OSError if that is not possible.
 
-    `options` are those of `subprocess.Popen`. If the caller is cancelled meanwhile, the group is killed.
+    `options` are those of `subprocess.Popen`. If the caller is cancelled meanwhile, or the pipes cannot be opened, the
+    group is killed.
     """
     child = Child(subprocess.Popen(command, start_new_session=True, bufsize=0, **options))  # noqa: S603, ASYNC220
     connecting = asyncio.create_task(child.connect())
     try:
         await asyncio.shield(connecting)
-    except asyncio.CancelledError:
+    except BaseException:
         await asyncio.wait({connecting})
         await kill_group(child)
         raise

@@ -75,6 +75,20 @@ def test_a_program_that_is_not_there_is_an_error(run: Callable[..., Any]) -> Non
         run(start_leader("/nowhere/at-all"))
 
 
+def test_a_program_whose_pipes_cannot_be_opened_is_killed(run: Callable[..., Any]) -> None:
+    children: list[Child] = []
+
+    async def fail(child: Child, _pipe: object) -> None:
+        children.append(child)
+        raise OSError("Too many open files")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Child, "_read", fail)
+        with pytest.raises(OSError, match="Too many"):
+            run(start_leader("/bin/sleep", "600"))
+    assert children[0].returncode == -9
+
+
 def test_a_start_that_is_cancelled_leaves_no_process(run: Callable[..., Any]) -> None:
     async def give_up() -> None:
         children: list[Child] = []
