@@ -9,7 +9,7 @@ from app.models.sessions import SessionUpdate
 
 MAX_LABELS = 64
 MAX_PREFIX_LENGTH = 253
-_MAX_KEY_LENGTH = MAX_PREFIX_LENGTH + 64  # with the slash and the name
+_LONGEST = MAX_PREFIX_LENGTH + 64  # with the slash and the name
 RESERVED = (
     "app.kubernetes.io",
     "kubectl.kubernetes.io",
@@ -53,7 +53,7 @@ def apply_changes(labels: Mapping[str, str], changes: Mapping[str, str | None]) 
 
 def is_label(key: str, value: str) -> bool:
     """Return whether a client may set this label."""
-    return len(key) <= _MAX_KEY_LENGTH and _is_key(key) and _VALUE.fullmatch(value) is not None
+    return len(key) <= _LONGEST and _is_key(key) and _VALUE.fullmatch(value) is not None
 
 
 def matches(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:

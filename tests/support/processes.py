@@ -1,4 +1,4 @@
-"""Processes that tests have not started themselves."""
+"""Processes that tests have not started themselves, and open files of this one."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,3 +21,12 @@ def working_in(place: str) -> dict[int, int]:
 def alive(pid: int, place: str) -> bool:
     """Return whether a process that knows itself as `pid` works in a directory whose path has `place` in it."""
     return pid in working_in(place)
+
+
+def open_below(directory: Path) -> list[str]:
+    """Return what this process has open of a directory: itself, and what is below it."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found.append(str(entry.readlink()))
+    return [path for path in found if f"{path}/".startswith(f"{directory}/")]

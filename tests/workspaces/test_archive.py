@@ -14,6 +14,7 @@ from app.models.workspaces import ArchiveFormat
 from app.workspaces import archive_writer
 from app.workspaces.archive import _WHOLE, archive
 from app.workspaces.archive_writer import CHUNK
+from tests.support.processes import open_below
 
 BOTH = pytest.mark.parametrize("format", list(ArchiveFormat))
 
@@ -121,11 +122,10 @@ async def test_a_large_file_that_shrinks_ends_the_archive(root: Path) -> None:
 @BOTH
 async def test_a_reader_who_leaves_closes_the_files(root: Path, format: ArchiveFormat) -> None:
     (root / "docs" / "large").write_bytes(os.urandom(_WHOLE * 4))
-    before = len(list(Path("/proc/self/fd").iterdir()))
     chunks = archive(root, b"", format, "s1").chunks
     await anext(chunks)
     await chunks.aclose()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(root) == []
 
 
 async def test_a_directory_of_many_files_takes_little_memory(root: Path) -> None:

@@ -24,6 +24,7 @@ from app.workspace_paths import parse_path
 from app.workspaces.files import CHUNK, read_file, write_file
 from app.workspaces.listing import list_files
 from app.workspaces.paths import MAX_DEPTH
+from tests.support.processes import open_below
 from tests.support.repositories import names
 
 
@@ -79,10 +80,6 @@ class TestPaths:
         assert parse_path(None, encoded) == parse_path("something like it", encoded.rstrip("=")) == b"\xff\xfe/a"
         with pytest.raises(WorkspaceFileNotFound):
             parse_path(None, base64.urlsafe_b64encode(b"../x").decode())
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 HOSTILE = {
@@ -194,7 +191,6 @@ class TestReading:
 
     async def test_no_file_descriptor_is_left_open(self, root: Path) -> None:
         (root / "up").symlink_to("docs/../docs")
-        before = descriptors()
         for path in (b"docs/guide.md", b"up/guide.md", b"none/none", b"docs", b".git/config"):
             try:
                 await content(root, path)
@@ -202,7 +198,7 @@ class TestReading:
                 continue
         await write(root, b"new/file", b"x")
         await listed(root)
-        assert descriptors() == before
+        assert open_below(root) == []
 
 
 class TestWriting:
