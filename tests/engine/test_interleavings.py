@@ -31,7 +31,7 @@ from app.models.runs import MessageCreate, OnBusy, RunStatus
 from app.models.sessions import SessionStatus
 from app.store import deletions
 from tests.support.scripted import CALLER, FINAL, FINISHED, STARTED, Harness, event, last_message, make_backend, until
-from tests.support.store import copy_store
+from tests.support.store import ON_POSTGRESQL, copy_store
 
 T = TypeVar("T")
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
@@ -313,6 +313,9 @@ def scalar(connection: Connection, query: str) -> Any:
 
 
 Sessions.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=8 if ON_POSTGRESQL else 15,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestSessions = Sessions.TestCase

@@ -132,7 +132,7 @@ async def test_one_terminal_event_is_stored_when_many_interrupts_come_at_once(tm
         [task] = await harness.runs(session_id)
         await harness.active(session_id, task.run_id, at_least=1)
         answers = await asyncio.gather(*(interrupt(harness, session_id) for _ in range(10)))
-        assert answers[0] is True
+        assert True in answers
         assert None not in answers
         types = await harness.types(session_id)
         assert [type_ for type_ in types if type_ in TERMINAL] == ["RUN_FINISHED"]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.config import WorkerPlace
 from app.engine.scheduling import SessionSlots
 from app.errors import NotRunning
 from app.git.access import GitAccess
 from app.models.runs import RunStatus
 from app.models.sessions import Repo, SessionStatus
 from tests.support.scripted import CALLER, Harness, endless, open_backend, until
-from tests.support.store import sqlite_only
+from tests.support.store import postgresql_only, sqlite_only
 
 PENDING, RUNNING, STOPPED = SessionStatus.PENDING, SessionStatus.RUNNING, SessionStatus.STOPPED
 NO_REPO = [Repo(url="file:///nowhere/at-all")]
@@ -175,3 +176,11 @@ class TestIdleTimeout:
             assert engine._supervisor._idle_sessions
             assert engine._supervisor._idle_sessions._timers == {}
             assert await statuses(harness, session_id) == [RUNNING]
+
+
+@postgresql_only
+async def test_sessions_without_work_make_room_when_a_worker_has_as_many_as_it_may(tmp_path: Path) -> None:
+    async with open_backend(tmp_path, place=WorkerPlace(sessions=1)) as harness:
+        first, second = [await harness.running(f"task {number}") for number in range(2)]
+        for session_id in (first, second):
+            await harness.ended(session_id, await harness.say(session_id, "go on"))

@@ -162,14 +162,14 @@ class Harness:
 def make_backend(directory: Path, play: Play = echo, **options: Any) -> EmbeddedBackend:
     """Return a backend with its files in `directory`, whose agents come from `make_agent` or play `play`.
 
-    Other `options` are `store`, `observe` and those of EngineConfig.
+    Other `options` are `store`, `observe`, `place` and those of EngineConfig.
     """
     make_agent = options.pop("make_agent", lambda: Scripted(play))
     agents = AgentRegistry([DEMO], lambda _definition: make_agent())
     store = options.pop("store", None) or migrated_store_url(directory / "store.db")
-    observe = {"observe": options.pop("observe")} if "observe" in options else {}
+    own = {name: options.pop(name) for name in ("observe", "place") if name in options}
     defaults: dict[str, Any] = {"agents": agents, "secrets": SECRETS, "run_timeout": 60.0, "grace": QUICK}
-    return EmbeddedBackend(store, EngineConfig(directory=directory, **{**defaults, **options}), **observe)
+    return EmbeddedBackend(store, EngineConfig(directory=directory, **{**defaults, **options}), **own)
 
 
 @asynccontextmanager

@@ -224,13 +224,16 @@ class Worker:
                 done = state
                 now = loop.time()
                 is_running = orders.status is SessionStatus.RUNNING  # a session that never began has its task queued
+                stays_until = idle_from + self._linger_seconds() if is_running else now
                 if (is_running and orders.has_queued_run) or self._engine.is_busy(session):
                     idle_from = now
-                elif (not is_running or now - idle_from >= LINGER_SECONDS) and await self._leased.write_until_stored(
-                    leases.release, session, epoch
-                ):
+                elif now >= stays_until and await self._leased.write_until_stored(leases.release, session, epoch):
                     return
                 await notified_before(changed, now + LOOK_SECONDS)
+
+    def _linger_seconds(self) -> float:
+        """Return how long a session without work stays: not at all while others may wait for its place."""
+        return LINGER_SECONDS if len(self._leased.held) < self._place.sessions else 0
 
     def _must_wait_anew(self, orders: Orders, done: tuple[SessionStatus, int] | None) -> bool:
         """Return whether a session was stopped and started meanwhile, and so is to wait for a slot like any other."""
