@@ -165,7 +165,7 @@ def test_the_response_to_a_generated_request_is_the_same_or_differs_for_a_reason
 ) -> None:
     @given(st.data())
     @settings(
-        max_examples=FUZZ_EXAMPLES or 10,
+        max_examples=FUZZ_EXAMPLES or 6,
         derandomize=not FUZZ_EXAMPLES,
         database=None,
         deadline=None,

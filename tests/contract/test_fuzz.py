@@ -116,7 +116,7 @@ def only(operation_id: str) -> dict[str, Any]:
 
 
 examples = settings(
-    max_examples=FUZZ_EXAMPLES or 5,
+    max_examples=FUZZ_EXAMPLES or 3,
     derandomize=not FUZZ_EXAMPLES,
     database=None,
     deadline=None,
@@ -248,7 +248,7 @@ def walk(schema: BaseSchema, service: Service) -> None:
                 self.client.wait(response.json()["id"])
 
     Walk.run(
-        settings=settings(examples, max_examples=FUZZ_EXAMPLES or 8, stateful_step_count=12, phases=[Phase.generate])
+        settings=settings(examples, max_examples=FUZZ_EXAMPLES or 5, stateful_step_count=12, phases=[Phase.generate])
     )
 
 
