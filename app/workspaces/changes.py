@@ -67,9 +67,9 @@ PATCH = "changes.patch"
 async def patch(states: WorkspaceStates, path: bytes, state: str | None = None) -> StreamedBody:
     """Return the changes below a directory as a patch for `git apply`, to be applied in that directory.
 
-    The patch of a file is to be applied in the file's directory.
-    They are those of a `state` that `diff` has returned, or of the current one. Files that are too large are not in
-    the patch. Raises as `diff`, and `WorkspaceFileNotFound` for a state that is none.
+    The patch of a file is to be applied in the file's directory. The changes are those of a `state` that `diff` has
+    returned, or of the current one. Files that are too large are not in the patch. Raises as `diff`, and
+    `WorkspaceFileNotFound` for a state that is none.
     """
     baseline = await states.baseline()
     await _require(states, baseline, path)

@@ -41,22 +41,22 @@ def is_git(name: bytes) -> bool:
 
 
 @contextmanager
-def find(root: Path, path: bytes, *, create: bool = False, git: bool = False) -> Iterator[Found]:
+def find(root: Path, path: bytes, *, create: bool = False, git: bool = False, follow: bool = True) -> Iterator[Found]:
     """Yield where a path of a workspace leads once links are resolved; the directory is open until the end.
 
-    With `create`, directories that are missing are made; with `git`, git's own files are found too. The root itself is
-    found as `.`. Raises `WorkspaceFileNotFound` if a directory is missing, or the path leads outside or to git's own
-    files.
+    With `create`, directories that are missing are made; with `git`, git's own files are found too; without `follow`, a
+    link in the last place is found itself. The root itself is found as `.`. Raises `WorkspaceFileNotFound` if the path
+    leads outside or to git's own files, and OSError if a directory is missing: `api_errors` has the API's for that.
     """
     directories = [_open_root(root)]
     try:
-        yield _walk(root, path, directories, create=create, git=git)
+        yield _walk(root, path, directories, create=create, git=git, follow=follow)
     finally:
         for directory in directories:
             os.close(directory)
 
 
-def _walk(root: Path, path: bytes, directories: list[int], *, create: bool, git: bool) -> Found:
+def _walk(root: Path, path: bytes, directories: list[int], *, create: bool, git: bool, follow: bool) -> Found:
     """Open the directories of a path one after the other, and return its last part.
 
     `directories` holds those that lead to the current one: `..` in a link goes back to the one before.
@@ -72,7 +72,7 @@ def _walk(root: Path, path: bytes, directories: list[int], *, create: bool, git:
         if (is_git(part) and not git) or len(directories) > MAX_DEPTH:
             raise WorkspaceFileNotFound
         info = _stat(directories[-1], part)
-        if info and stat.S_ISLNK(info.st_mode):
+        if info and stat.S_ISLNK(info.st_mode) and (follow or pending):
             links += 1
             if links > _MAX_LINKS:
                 raise WorkspaceFileNotFound

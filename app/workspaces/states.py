@@ -17,12 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from app.errors import ApiError, WorkspaceFileNotFound, WorkspaceNotReady
+from app.errors import ApiError, WorkspaceFileNotFound, WorkspaceNotReady, WrongFileType
 from app.git.process import UNCONFINED, Git, GitFailed
 from app.git.repository import Repository
 from app.workspaces.gitlinks import put_back, set_aside
 from app.workspaces.packing import MANY, pack
-from app.workspaces.paths import find, is_git, open_file
+from app.workspaces.paths import api_errors, find, is_git, open_file
 from app.workspaces.pipes import check_pipes
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -85,7 +85,7 @@ class WorkspaceStates:
         return msgspec.json.decode(content, type=Baseline)
 
     async def exists(self, path: bytes) -> bool:
-        """Return whether there is something at a path by now."""
+        """Return whether there is something at a path by now, such as a link that leads nowhere."""
         return await asyncio.to_thread(_exists, self._root, path)
 
     async def require(self, tree: str) -> str:
@@ -292,7 +292,7 @@ def _split(output: bytes) -> list[bytes]:
 
 
 def _exists(root: Path, path: bytes) -> bool:
-    with suppress(WorkspaceFileNotFound), find(root, path) as found:
+    with suppress(WorkspaceFileNotFound, WrongFileType), api_errors(), find(root, path, follow=False) as found:
         return found.info is not None
     return False
 

@@ -224,11 +224,18 @@ class TestChanges:
         (workspace / "-empty").mkdir()
         (workspace / "shop/docs/guide.md").unlink()
         (workspace / "shop/docs").rmdir()
-        for path in ("nowhere", "shop/none", "-x", "shop/.git", "sho*"):
+        (workspace / "note").write_text("no directory")
+        for path in ("nowhere", "shop/none", "-x", "shop/.git", "sho*", "nowhere/deeper", "shop/docs/none", "note/x"):
             assert embedded_api.diff(session_id, path=path).error == (404, "file_not_found")
             assert embedded_api.patch(session_id, path=path).error == (404, "file_not_found")
         assert embedded_api.diff(session_id, path="-empty").ok()["files"] == []
         assert embedded_api.diff(session_id, path="shop/docs").ok()["file_count"] == 1
+        assert embedded_api.diff(session_id, path="shop/docs/guide.md").ok()["file_count"] == 1
+        for target in ("nothing", "link", "/etc/passwd"):
+            (workspace / "link").unlink(missing_ok=True)
+            (workspace / "link").symlink_to(target)
+            assert embedded_api.diff(session_id, path="link").ok()["file_count"] == 1
+            assert target.encode() in embedded_api.patch(session_id, path="link").content
         assert b"deleted file" in embedded_api.patch(session_id, path="shop/docs").content
 
     def test_a_stopped_session_and_one_that_was_started_again_have_their_changes(
