@@ -1,4 +1,4 @@
-"""What breaks clients when one document follows another.
+"""Changes between two versions of the document that break clients.
 
 oasdiff compares requests, responses and operationIds. The rest of what clients rely on is compared here: roles, error
 codes, and the names of schemas, of which generators make the names of types.

@@ -1,4 +1,4 @@
-"""What a hostile agent reaches: nothing but its workspace, its home and the system's programs."""
+"""A hostile agent reaches nothing but its workspace, its home and the system's programs."""
 
 import os
 import socket
@@ -245,7 +245,7 @@ async def test_what_is_hidden_cannot_be_granted(data: Path) -> None:
 
 
 async def test_a_link_in_place_of_a_directory_that_is_shown_harms_nobody(data: Path) -> None:
-    """What one turn leaves in the home is not followed when the next turn's sandbox is made."""
+    """Links that one turn leaves in the home are not followed when the next turn's sandbox is made."""
     own_home = data / "homes/project/own"
     own_home.mkdir(parents=True)
     (own_home / ".agent").symlink_to(data / "homes/victim/other")

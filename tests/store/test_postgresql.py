@@ -1,4 +1,4 @@
-"""The PostgreSQL database: conflicts, lost connections and commits, and what other processes are told."""
+"""The PostgreSQL database: conflicts, lost connections and commits, and notifications of other processes."""
 
 import asyncio
 import contextlib

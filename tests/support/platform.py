@@ -96,7 +96,7 @@ CONFLICTS = {
     "start": "Failed to update session",
     "stop": "Failed to update session",
 }
-"""What the platform says, with a 500, when a session has changed between its reading and its writing."""
+"""The platform's error text, with a 500, when a session has changed between its reading and its writing."""
 
 READS = {
     *("list", "get", "export", "events", "pod_events", "access", "runner_types", "models", "capabilities"),

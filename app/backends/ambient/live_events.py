@@ -34,9 +34,7 @@ class OpenRuns:
         self._threads: dict[str, str] = {}
         self._started: dict[str, None] = {}
         self._owners: dict[str, str] = {}
-        self._owned: dict[
-            str, list[str]
-        ] = {}  # the keys of `_owners` by their values, so that an end costs its own run
+        self._owned: dict[str, list[str]] = {}  # the messages of each run, so that an end costs its own run only
 
     @property
     def any(self) -> bool:
