@@ -83,12 +83,15 @@ class ApprovalBroker:
             return DENIED
         deadline = asyncio.get_running_loop().time() + self._rules.timeout  # the end of the run closes it before
         with self._database.notifier.subscribe(self._run.session) as changed:
-            while True:
+            decision = None
+            while decision is None:
                 changed.clear()
                 is_closed = await self._is_closed(pending.id)
-                if is_closed or not await notified_before(changed, deadline):
-                    break
-        decision = await self._database.write_until_stored(collect_decision, self._run, pending.id)
+                if not is_closed and await notified_before(changed, deadline):
+                    continue
+                decision = await self._database.write_until_stored(collect_decision, self._run, pending.id)
+                if decision is None:  # the time was over before the approval could be stored
+                    await changed.wait()
         if not decision.allowed:
             self._log_denial(request, "a client denied it" if is_closed else "nobody has decided in time")
         return decision

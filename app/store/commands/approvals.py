@@ -96,17 +96,23 @@ def add_pending(connection: Connection, run: RunRow, pending: Sequence[PendingAp
         )
 
 
-def collect_decision(connection: Connection, run: RunRow, approval_id: str) -> ApprovalDecision:
-    """Return the decision on an approval of a run; one that is still pending expires now and counts as denied."""
+def collect_decision(connection: Connection, run: RunRow, approval_id: str) -> ApprovalDecision | None:
+    """Return the decision on an approval of a run; one that is still pending expires now and counts as denied.
+
+    None is returned if the run is active and the approval has not been stored yet.
+    """
     sessions.lock_row(connection, run.session)
-    if runs.is_active(connection, run.row_id):
+    is_active = runs.is_active(connection, run.row_id)
+    if is_active:
         for approval in approvals.pending_in_turn(connection, run.row_id):
             if approval.id == approval_id:
                 approvals.close(connection, approval.row_id, ApprovalStatus.EXPIRED)
                 events.append(connection, run.session, run.row_id, [_resolved(approval, ApprovalStatus.EXPIRED)])
                 return choose_option(approval.request, allowed=False)
     decision = approvals.decision_on(connection, run.session, approval_id)
-    return DENIED if decision is None else msgspec.convert(decision, ApprovalDecision)
+    if decision is None:
+        return None if is_active else DENIED
+    return msgspec.convert(decision, ApprovalDecision)
 
 
 def expire_pending(connection: Connection, run: RunRow) -> list[bytes]:
