@@ -22,7 +22,7 @@ from app.models.output import OutputFormat
 from app.results import StreamEvent
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, LONG_AGO, connected
+from tests.support.platform_backend import CALLER, LONG_AGO, connected, until
 from tests.support.platform_recordings import Line, session_log, streamed_sessions
 
 FIRST = int(os.environ.get("FIRST_CUT", "0"))
@@ -227,9 +227,3 @@ async def check(client: Client, lines: list[Line]) -> None:
     assert Counter(client.events) <= Counter(stored)
     if client.run_id:
         await until(lambda: client.ended)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.005)

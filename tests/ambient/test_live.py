@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from app.models.runs import MessageCreate, RunStatus
 from app.results import EventStream, StreamEvent
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, connected, live_logs
+from tests.support.platform_backend import CALLER, caught_up, connected, live_logs, until
 from tests.support.platform_recordings import Line, encode, session_log, streamed_sessions
 
 LOGS = [
@@ -64,12 +64,6 @@ class Reader:
         await asyncio.wait([self.task])
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.002)
-
-
 async def reader(backend: AmbientBackend, session: str = "s1", caller: Caller = CALLER, **query: Any) -> Reader:
     options = {"after": None, "run_id": None, "format": OutputFormat.EVENTS} | query
     return Reader(await backend.output.stream_session_events(caller, session, **options))
@@ -83,8 +77,7 @@ async def reading(platform: FakePlatform) -> None:
     """Wait for a reading of the log, and until it has been worked on."""
     exports = platform.operations().count("export")
     await until(lambda: platform.operations().count("export") > exports)
-    gets = platform.operations().count("get")
-    await until(lambda: platform.operations().count("get") > gets + 1)
+    await caught_up(platform)
 
 
 def play(platform: FakePlatform, session: str, line: Line) -> None:
@@ -317,9 +310,7 @@ async def test_reader_that_is_ahead_of_the_stream_waits_for_it(platform: FakePla
     platform.runner.pace = "open"
     run_id = (await backend.runs.send_message(CALLER, "s1", HELLO)).value.run_id
     first = await reader(backend)
-    await until(lambda: platform.streams)
-    gets = platform.operations().count("get")
-    await until(lambda: platform.operations().count("get") > gets + 4)  # it has caught up
+    await caught_up(platform)
     listeners, platform.runner.listeners = platform.runner.listeners, {}
     platform.runner.append("s1", {"type": "CUSTOM", "name": "dropped", "runId": run_id, "threadId": "s1"})
     stream = await backend.output.stream_session_events(
@@ -346,8 +337,7 @@ async def test_words_that_the_stream_brings_late_are_not_told_again_to_who_read_
     first = await reader(backend)
     live = live_logs(backend)
     await until(lambda: live.summaries(CALLER, "s1") is not None)
-    gets = platform.operations().count("get")
-    await until(lambda: platform.operations().count("get") > gets + 2)  # it has caught up
+    await caught_up(platform)
     listeners, platform.runner.listeners = platform.runner.listeners, {}
     platform.runner.append("s1", word(run_id, "a"), word(run_id, "b"))
     stream = await backend.output.stream_session_events(
