@@ -190,7 +190,8 @@ class Execution:
         if self._end_by <= now:
             return []
         try:
-            return await asyncio.wait_for(self._buffer.get_batch(), self._end_by - now)
+            async with asyncio.timeout_at(self._end_by):
+                return await self._buffer.get_batch()
         except TimeoutError:
             return []
 

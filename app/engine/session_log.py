@@ -92,7 +92,8 @@ class SessionLogs:
 
     async def _write(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), GATHER_SECONDS)
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._hurry.wait()
         gathered, self._waiting = self._waiting, {}
         await asyncio.gather(*(self._store(session, lines) for session, lines in gathered.items()))
         self._writing = None

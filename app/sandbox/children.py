@@ -128,7 +128,8 @@ async def kill_group(leader: Child) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(leader.pid, signal.SIGKILL)
     with suppress(TimeoutError):
-        await asyncio.wait_for(leader.wait(), _CLOSE_SECONDS)
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await leader.wait()
     leader.close()
 
 

@@ -184,8 +184,8 @@ class AcpAgent(Agent):
         try:
             if connection and prompting and not prompting.done():
                 with suppress(Exception):  # an agent that cannot be reached is ended below
-                    cancelling = connection.agent.cancel(session_id=self._sessions[thread_id][0].session_id)
-                    await asyncio.wait_for(cancelling, CANCEL_SECONDS)
+                    async with asyncio.timeout(CANCEL_SECONDS):
+                        await connection.agent.cancel(session_id=self._sessions[thread_id][0].session_id)
                 await asyncio.wait({prompting}, timeout=CANCEL_SECONDS)
         finally:
             if prompting and prompting.done() and not prompting.cancelled() and not prompting.exception():

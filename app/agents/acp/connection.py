@@ -199,7 +199,8 @@ class AcpConnection:
         """End the agent, its terminals, and all that they have started."""
         if self._transport.ended:  # it has exited, as a rule, which is logged
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._exited.wait(), EXIT_DRAIN_SECONDS)
+                async with asyncio.timeout(EXIT_DRAIN_SECONDS):
+                    await self._exited.wait()
         self._watching.cancel()
         self.stop_listening()
         await asyncio.gather(self._disconnect(), self._tree.close())
@@ -225,7 +226,8 @@ class AcpConnection:
         """Return why the connection broke, for clients."""
         if self._transport.ended and not self._transport.failure:  # it has exited, as a rule
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._exited.wait(), EXIT_DRAIN_SECONDS)
+                async with asyncio.timeout(EXIT_DRAIN_SECONDS):
+                    await self._exited.wait()
         if exceeded := _EXCEEDED.get(self._tree.exceeded or ""):
             return exceeded
         if self._transport.failure or self._process.returncode is None:

@@ -58,7 +58,8 @@ class Reaper:
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), SWEEP_SECONDS)
+            async with asyncio.timeout(SWEEP_SECONDS):
+                await self._hurry.wait()
         self._hurry.clear()
 
     async def _end_leases_of_dead_neighbours(self) -> None:

@@ -56,7 +56,8 @@ class ChangeChannel:
     async def close(self) -> None:
         """Send what has changed, then close the connections."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._all_sent.wait(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._all_sent.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
