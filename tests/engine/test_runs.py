@@ -14,6 +14,7 @@ from app.errors import NotRunning, RunExists, RunNotFound
 from app.models.output import OutputFormat
 from app.models.runs import RunCreate, RunMessage, RunStatus
 from app.models.sessions import SessionStatus
+from app.store import sessions
 from app.store.commands.runs import claim_run
 from tests.support.output import stored_events, transcript
 from tests.support.scripted import (
@@ -117,12 +118,15 @@ async def test_only_one_run_is_accepted_when_two_requests_bring_the_same_id(harn
     assert sorted(type(result).__name__ for result in results) == ["Idempotent"] + ["RunExists"] * 4
 
 
-async def test_no_run_is_claimed_when_the_session_is_not_running(harness: Harness) -> None:
-    session_id = await harness.create()
-    await harness.backend.sessions.stop_session(CALLER, session_id)
-    await harness.status(session_id, SessionStatus.STOPPED)
-    assert [run.status for run in await harness.runs(session_id)] == [RunStatus.QUEUED]
-    assert await harness.backend._database.write(claim_run, 1) is None
+async def test_no_run_is_claimed_when_the_session_is_not_running(tmp_path: Path) -> None:
+    async with open_backend(tmp_path, endless, max_running=1) as harness:
+        await harness.status(await harness.create(), SessionStatus.RUNNING)
+        session_id = await harness.create()
+        await harness.backend.sessions.stop_session(CALLER, session_id)
+        await harness.status(session_id, SessionStatus.STOPPED)
+        assert [run.status for run in await harness.runs(session_id)] == [RunStatus.QUEUED]
+        row = await harness.backend._database.read_one(sessions.find, CALLER.project, session_id)
+        assert await harness.backend._database.write(claim_run, row.row_id) is None
 
 
 async def test_a_run_is_refused_when_the_session_is_not_running(harness: Harness) -> None:
