@@ -19,7 +19,7 @@ from tests.support.cluster import Cluster, cluster_in
 from tests.support.deadline import eventually
 from tests.support.link import Link, link_to
 from tests.support.server import Background, ServerProcess
-from tests.support.store import postgresql_only, postgresql_server
+from tests.support.store import ON_POSTGRESQL, postgresql_server
 
 CHAOS = int(os.environ.get("CHAOS", "5"))
 CLIENTS = 3
@@ -27,7 +27,11 @@ WORKERS = 3
 DISKS = 2
 CONNECTIONS = 400  # workers that are frozen keep theirs
 SECONDS = 120.0
-pytestmark = [pytest.mark.slow, postgresql_only, pytest.mark.timeout(300 + 60 * CHAOS)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not ON_POSTGRESQL, reason="needs PostgreSQL: make chaos"),
+    pytest.mark.timeout(300 + 60 * CHAOS),
+]
 
 
 class Survivor(Client):
