@@ -11,18 +11,8 @@ import requests
 
 from tests.support.platform import FakePlatform
 from tests.support.platform_backend import Clock
-from tests.support.platform_operator import PREFIX
 from tests.support.platform_recordings import Json, exports, recording, streamed_sessions
-
-ROLES = {
-    "TOKEN-alice": ("demo", "admin"),
-    "TOKEN-ed": ("demo", "edit"),
-    "TOKEN-vera": ("demo", "view"),
-    "TOKEN-key": ("demo", "edit"),
-    "TOKEN-otto": ("other", "admin"),
-    "TOKEN-nora": ("elsewhere", "view"),
-    "TOKEN-admin": ("demo", "admin"),
-}
+from tests.support.platform_replay import ROLES, Replay, end_as_recorded, happen_to_pods
 
 
 @pytest.fixture
@@ -131,66 +121,6 @@ def test_writes_that_conflict(platform: FakePlatform) -> None:
 
 
 PHASES = ("01", "05", "09", "09b", "11", "11b", "15", "15b")
-CHANGES = ("stop", "start", "agui/run", "agui/interrupt")
-OF_THE_AGENT = ("STATE_SNAPSHOT", "CUSTOM")
-NOTED = ("desired-phase", "stop-reason", "start-requested-at", "stop-requested-at")
-Shown = tuple[Any, ...]
-
-
-def shown(resource: Json) -> Shown:
-    """Return what a session shows of its phase and of what it is to become."""
-    status, annotations = resource.get("status") or {}, resource["metadata"].get("annotations") or {}
-    noted = [annotations.get(f"{PREFIX}{name}") for name in NOTED]
-    times = ["startTime" in status, "completionTime" in status]
-    return (status.get("phase"), *noted[:2], *map(bool, noted[2:]), *times, status.get("stoppedReason"))
-
-
-class Replay:
-    """The requests of a recording, sent to the fake, whose operator takes only the steps that the recording shows."""
-
-    def __init__(self, platform: FakePlatform) -> None:
-        self._platform = platform
-        self._names: dict[str, str] = {}
-        self.created: list[str] = []
-
-    def play(self, entry: Json) -> None:
-        path = (entry.get("path") or "").split("/")
-        if entry["actor"] not in {"client", "poller"} or "agentic-sessions" not in path or not entry["status"]:
-            return
-        name, rest, body = path[5].split("?")[0] if len(path) > 5 else "", "/".join(path[6:]), entry["body"]
-        if entry["method"] == "POST" and not name:
-            self._names[body["name"]] = self._send(entry, "").json()["name"]
-            self.created.append(self._names[body["name"]])
-        elif entry["method"] == "POST" and rest in CHANGES and name in self._names:
-            if "metadata" in body:
-                self._reach(name, lambda found: found[0] == body["status"]["phase"])
-            answer = self._send(entry, f"/{self._names[name]}/{rest}")
-            if "metadata" in body:
-                assert shown(answer.json()) == shown(body), entry["t"]
-        elif entry["method"] == "GET" and name and not rest and entry["status"] == 200:
-            if name not in self._names:
-                self._names[name] = name
-                resource = self._platform.add_session("demo", name, status=dict(body["status"]))
-                resource["metadata"]["annotations"] = dict(body["metadata"].get("annotations") or {})
-                self._platform.runner.prompt(name, "hello init")
-            if shown(body)[2] == "run-finished":
-                self._platform.runner.finish(self._names[name])
-            self._reach(name, lambda found: found == shown(body))
-            assert shown(self._resource(name)) == shown(body), entry["t"]
-
-    def _resource(self, name: str) -> Json:
-        return self._platform.sessions["demo"][self._names[name]]
-
-    def _reach(self, name: str, holds: Callable[[Shown], bool]) -> None:
-        while not holds(shown(self._resource(name))) and self._platform.operator.step(
-            self._names[name], self._resource(name)
-        ):
-            pass
-
-    def _send(self, entry: Json, path: str) -> requests.Response:
-        url = f"{self._platform.url}/api/projects/demo/agentic-sessions{path}"
-        headers = {"Authorization": f"Bearer {entry['token']}"}
-        return requests.post(url, json=entry["request"], headers=headers, timeout=10)
 
 
 @pytest.mark.parametrize("number", PHASES)
@@ -203,14 +133,6 @@ def test_phases_follow_one_another_as_recorded(platform: FakePlatform, number: s
         if number == "11b":
             happen_to_pods(platform, replay.created, entry["t"])
         replay.play(entry)
-
-
-def happen_to_pods(platform: FakePlatform, created: list[str], time: int) -> None:
-    """Let happen what was done to the pods of the third and the fourth session of the recording 11b."""
-    if len(created) == 3:
-        (platform.operator.unschedulable.add if time < 29_720 else platform.operator.unschedulable.discard)(created[2])
-    elif len(created) == 4:
-        (platform.operator.unpullable.add if time < 40_000 else platform.operator.unpullable.discard)(created[3])
 
 
 def test_inputs_of_runs_leave_in_the_log_what_was_recorded(platform: FakePlatform) -> None:
@@ -261,16 +183,6 @@ def test_runs_leave_in_the_log_what_was_recorded(platform: FakePlatform, number:
     recorded = exports(number, session)[-1][1]
     for recorded_id, run_id in ids.items():
         assert traces(log, run_id) == traces(recorded, recorded_id), recorded_id
-
-
-def end_as_recorded(platform: FakePlatform, session: str, last: Json, *, asks: bool) -> None:
-    """End the open run, or give up the one that has not reached the runner, as its last event says."""
-    if last["type"] == "RUN_FINISHED":
-        platform.runner.finish(session, is_error=last.get("result", {}).get("is_error", False), asks=asks)
-    elif "timestamp" in last:
-        platform.runner.finish(session, breaks_with=last["message"])
-    else:
-        platform.runner.give_up(session)
 
 
 def test_events_have_the_members_that_were_recorded(platform: FakePlatform) -> None:

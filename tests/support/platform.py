@@ -226,6 +226,7 @@ class FakePlatform:
     def kill_backend(self) -> None:
         """Kill the backend: nobody listens, all streams end, and runners that are at work are cut off."""
         self.runner.cut_off()
+        self._agent_states.clear()
         asyncio.run_coroutine_threadsafe(self._go_down(), self._loop).result(10)
 
     def restart_backend(self) -> None:
@@ -443,7 +444,7 @@ class FakePlatform:
                 for text in (name, resource["spec"].get("displayName", ""), resource["spec"].get("initialPrompt", ""))
             )
         ]
-        page: Json = {"items": [self._derived(one) for one in found[offset : offset + limit]], "totalCount": len(found)}
+        page: Json = {"items": [self.as_read(one) for one in found[offset : offset + limit]], "totalCount": len(found)}
         page |= {"limit": limit, "offset": offset, "hasMore": offset + limit < len(found)}
         if page["hasMore"]:
             page["nextOffset"] = offset + limit
@@ -482,9 +483,9 @@ class FakePlatform:
         if (resource := self._session(request)) is None:
             return _error(404, "Session not found")
         branch = f"ambient/{resource['metadata']['name']}"
-        return web.json_response(self._derived(resource) | {"autoBranch": branch})
+        return web.json_response(self.as_read(resource) | {"autoBranch": branch})
 
-    def _derived(self, resource: Json) -> Json:
+    def as_read(self, resource: Json) -> Json:
         """Return a session with what its log tells of the agent, at most five seconds old, unless a test has set it."""
         status, name = resource.get("status", {}), resource["metadata"]["name"]
         if status.get("phase") != "Running" or "agentStatus" in status:

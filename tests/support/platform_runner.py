@@ -48,8 +48,11 @@ class Runner:
         self._open: dict[tuple[str, str], Json] = {}
         self._waiting: dict[tuple[str, str], list[Json]] = {}
 
-    def append(self, name: str, *events: Json | bytes) -> None:
-        """Append events to a log: bytes as they are, objects as the real backend completes and sorts them."""
+    def append(self, name: str, *events: Json | bytes, by_backend: bool = False) -> None:
+        """Append events to a log: bytes as they are, objects as the real backend completes and sorts them.
+
+        An event that the backend itself writes is no activity of the session.
+        """
         lines = self.logs.setdefault(name, [])
         if lines is None:
             lines = self.logs[name] = []
@@ -57,7 +60,7 @@ class Runner:
             with self.lock:
                 lines.append(event if isinstance(event, bytes) else encode({"threadId": name} | event))
                 self._notify(name, event if isinstance(event, bytes) else _live(event))
-            if isinstance(event, dict):
+            if isinstance(event, dict) and not by_backend:
                 self._note_event(name, event.get("type", ""))
 
     def _notify(self, name: str, line: bytes) -> None:
@@ -89,9 +92,10 @@ class Runner:
                     return "idle" if ended else "working"
                 case "RUN_FINISHED" | "RUN_ERROR" if not ended:
                     ended = event.get("runId")
+                case "TOOL_CALL_START" if ended and event.get("runId") != ended:
+                    return "idle"
                 case "TOOL_CALL_START" if event.get("toolCallName") == "AskUserQuestion":
-                    if ended in (None, event.get("runId")):
-                        return "waiting_input"
+                    return "waiting_input"
         return "idle" if ended else None
 
     def prompt(self, name: str, text: str) -> None:
@@ -108,9 +112,10 @@ class Runner:
         for message in messages:
             if isinstance(message, dict) and (message.get("metadata") or {}).get("hidden"):
                 event = {"hidden": True, "messageId": message.get("id"), "type": "message_metadata"}
-                self.append(name, {"type": "RAW", "event": event} | ids)
+                self.append(name, {"type": "RAW", "event": event} | ids, by_backend=True)
         if self.rewrites and messages and not any(isinstance(one.get("content"), list) for one in messages):
-            self.append(name, {"messages": messages} | ids | {"timestamp": now_ms(), "type": "MESSAGES_SNAPSHOT"})
+            snapshot = {"messages": messages} | ids | {"timestamp": now_ms(), "type": "MESSAGES_SNAPSHOT"}
+            self.append(name, snapshot, by_backend=True)
         if not up and self.retries:
             self._unreached.setdefault(name, []).append(run)
         elif not up:
@@ -131,7 +136,8 @@ class Runner:
         """Be reachable: what the backend tries to send is begun."""
         for run in self._unreached.pop(name, []):
             self._waiting.setdefault((name, run["threadId"]), []).append(run)
-            self.begin(name, run["threadId"])
+            if self.pace != "wait":
+                self.begin(name, run["threadId"])
 
     def give_up(self, name: str) -> None:
         """Let the 50 seconds pass in which the backend tries to reach a session's runner."""
@@ -182,7 +188,7 @@ class Runner:
         if breaks_with is not None:
             last = {"type": "RUN_ERROR", "timestamp": now_ms(), "message": breaks_with} | both_ids_of(run)
         self.append(name, *turn[:-2])
-        if self.overlaps and self.pace == "open":
+        if self.overlaps and self.pace != "finish":
             self.begin(name, thread)
         self.append(name, *turn[-2:], last)
         self.rewrite(name)
@@ -214,7 +220,8 @@ class Runner:
 
     def _fail(self, name: str, ids: Json, text: str) -> None:
         """Write what the backend itself writes for a run that did not reach a runner: events without timestamps."""
-        self.append(name, {"type": "RUN_STARTED"} | ids, {"type": "RUN_ERROR", "message": text} | ids)
+        events = {"type": "RUN_STARTED"} | ids, {"type": "RUN_ERROR", "message": text} | ids
+        self.append(name, *events, by_backend=True)
         self.rewrite(name)
 
 
