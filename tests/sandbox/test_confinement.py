@@ -103,6 +103,16 @@ async def test_the_server_is_out_of_sight(own: Room) -> None:
     assert "bwrap" not in names
 
 
+async def test_a_variable_of_a_session_reaches_its_commands_and_not_what_confines_them(tmp_path: Path) -> None:
+    seen, launcher, real = tmp_path / "seen", tmp_path / "launcher", confined()
+    launcher.write_text(f'#!/bin/sh\nenv >> {seen}\nexec {real._program} "$@"\n')
+    launcher.chmod(0o755)
+    async with room(Sandbox(str(launcher), extra=real._extra), tmp_path / "data") as own:
+        assert await own.shell("echo $OF_A_SESSION", OF_A_SESSION="its value") == "its value"
+    assert "PWD" in seen.read_text(), "it was the launcher"
+    assert "OF_A_SESSION" not in seen.read_text()
+
+
 async def test_everything_that_can_be_signalled_is_its_own(own: Room) -> None:
     assert "-9" in await own.python("import os, signal; os.kill(-1, signal.SIGKILL); os.kill(os.getpid(), 9)")
 
