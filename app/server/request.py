@@ -152,6 +152,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 # Bodies: read within bounds of size and time, and drained when a response is sent before their end
 
 STALL_SECONDS = 30.0  # how long a client may pause within a body
+MIN_RATE = 500.0  # bytes a second, below which a client would hold its connection for as long as it likes
 
 # Nearly all of a small body has arrived already. After its end the connection can be used again.
 _SMALL_BYTES = 65_536
@@ -168,12 +169,13 @@ async def read_body(context: RequestContext, receive: Receive, *, limit: int, st
     """Return the whole body, at most `limit` bytes.
 
     Raises `PayloadTooLarge`, before anything is read if Content-Length exceeds the limit, `RequestTimeout` when nothing
-    arrives for `stall` seconds, and `ClientDisconnected`.
+    arrives for `stall` seconds or, after the first of them, less than MIN_RATE, and `ClientDisconnected`.
     """
     _check_content_length(context, limit)
-    body, more = bytearray(), True
+    body, more, now = bytearray(), True, asyncio.get_running_loop().time
+    deadline = now() + stall
     while more:
-        chunk, more = await _receive_chunk(context, receive, stall)
+        chunk, more = await _receive_chunk(context, receive, min(stall, deadline + len(body) / MIN_RATE - now()))
         body += chunk
         if len(body) > limit:
             raise PayloadTooLarge
@@ -183,7 +185,10 @@ async def read_body(context: RequestContext, receive: Receive, *, limit: int, st
 def stream_body(
     context: RequestContext, receive: Receive, *, limit: int, stall: float = STALL_SECONDS
 ) -> AsyncGenerator[bytes, None]:
-    """Return the chunks of a body. Raises as `read_body`: for Content-Length now, else while it is read."""
+    """Return the chunks of a body. Raises as `read_body`: for Content-Length now, else while it is read.
+
+    It may be made while it is sent, so it may be slow.
+    """
     _check_content_length(context, limit)
 
     async def chunks() -> AsyncGenerator[bytes, None]:

@@ -63,6 +63,14 @@ class TestReadBody:
         with pytest.raises(RequestTimeout):
             await read_body(request_context(), Sender(b"ab", ends="silence").receive, limit=4, stall=0.01)
 
+    async def test_a_body_that_never_stalls_and_never_ends_times_out(self) -> None:
+        async def drip() -> Message:
+            await asyncio.sleep(0.01)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        with pytest.raises(RequestTimeout):
+            await read_body(request_context(), drip, limit=200, stall=0.5)
+
     async def test_a_client_that_disconnects_is_distinguished_from_one_that_is_done(self) -> None:
         with pytest.raises(ClientDisconnected):
             await read_body(request_context(), Sender(b"ab", ends="disconnect").receive, limit=4)
