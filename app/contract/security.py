@@ -30,6 +30,7 @@ PROJECT = "X-Ambient-Project"
 _SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
 _TOKENS = 256  # of which it is remembered whose they are; one has up to 64 KiB
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_SPACE = " \t"  # what HTTP allows around a value; `strip` takes more of Latin-1 for space
 _MAX_SUBJECT = 512  # characters; a service account's has at most 339
 _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):[^:]+")
 
@@ -64,7 +65,7 @@ class ForwardedToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexio
 
         def forwarded_token(request: SecuredRequest) -> Any:
             _bearer_token(request)  # a malformed one is refused, even beside a good forwarded one
-            return _token_info(request.headers.get(header, "").strip())
+            return _token_info(request.headers.get(header, "").strip(_SPACE))
 
         return forwarded_token
 
@@ -73,8 +74,8 @@ SECURITY_MAP = {"bearer": BearerToken, "apiKey": ForwardedToken}
 
 
 def _bearer_token(request: SecuredRequest) -> Any:
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    return _token_info(token.strip()) if scheme.lower() == "bearer" else NO_VALUE
+    scheme, _, token = request.headers.get("authorization", "").strip(_SPACE).partition(" ")
+    return _token_info(token.strip(_SPACE)) if scheme.lower() == "bearer" else NO_VALUE
 
 
 def _token_info(token: str) -> Any:
