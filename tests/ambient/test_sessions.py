@@ -10,6 +10,8 @@ from aiohttp import web
 from app.backends.ambient import sessions
 from app.backends.ambient.backend import AmbientBackend
 from app.backends.ambient.pending_runs import STATE_AGE_SECONDS
+from app.backends.ambient.runs import ACTIVITY_SECONDS
+from app.backends.ambient.session_state import LOOK_SECONDS, RUNNER_GONE
 from app.errors import (
     AlreadyEnded,
     AlreadyRunning,
@@ -25,6 +27,7 @@ from app.errors import (
     UnknownState,
 )
 from app.labels import MAX_LABELS
+from app.models.caller import Caller
 from app.models.runs import MessageCreate
 from app.models.sessions import (
     Activity,
@@ -327,6 +330,57 @@ class TestActivity:
         assert await self.activity(backend) is Activity.WORKING
         platform.runner.finish("s1")
         await asyncio.wait([waiting])
+
+    @pytest.fixture
+    def unreported(self, platform: FakePlatform, backend: AmbientBackend) -> FakePlatform:  # noqa: ARG002 - adds it
+        """Return a platform that does not report the state of the session's agent."""
+        platform.sessions["demo"]["s1"]["status"]["agentStatus"] = None
+        return platform
+
+    async def test_log_is_read_every_few_seconds_if_the_platform_does_not_report_the_agents_state(
+        self, unreported: FakePlatform, backend: AmbientBackend, clock: Clock
+    ) -> None:
+        for _ in range(3):
+            assert await self.activity(backend) is Activity.IDLE
+        assert unreported.operations() == ["get", "export", "get", "get"]
+        clock.now += ACTIVITY_SECONDS + 1
+        assert await self.activity(backend) is Activity.IDLE
+        assert unreported.operations().count("export") == 2
+
+    async def test_unreported_run_of_this_or_another_server_is_seen_at_once(
+        self, unreported: FakePlatform, backend: AmbientBackend, clock: Clock
+    ) -> None:
+        assert await self.activity(backend) is Activity.IDLE
+        unreported.runner.pace = "open"
+        await backend.runs.send_message(CALLER, "s1", MessageCreate(content="hello"))
+        assert await self.activity(backend) is Activity.WORKING
+        unreported.runner.finish("s1")
+        assert await self.activity(backend) is Activity.IDLE
+        clock.now += STATE_AGE_SECONDS + 1
+        self.be_quiet(unreported)
+        assert await self.activity(backend) is Activity.IDLE
+        unreported.runner.prompt("s1", "hello")
+        assert await self.activity(backend) is Activity.WORKING
+
+    async def test_activity_that_another_token_has_read_is_not_shown_to_one_that_may_not_read_the_log(
+        self, unreported: FakePlatform, backend: AmbientBackend
+    ) -> None:
+        assert await self.activity(backend) is Activity.IDLE
+        unreported.always("export", failures.error(403, "Unauthorized"))
+        found = await backend.sessions.get_session(Caller(token="another-token", project="demo"), "s1")
+        assert found.activity is None
+
+    async def test_runner_that_died_is_told_if_the_platform_does_not_report_the_agents_state(
+        self, unreported: FakePlatform, backend: AmbientBackend, clock: Clock
+    ) -> None:
+        unreported.runner.append("s1", {"type": "RUN_STARTED", "runId": "cut off"})
+        self.be_quiet(unreported)
+        unreported.without_runner.add("s1")
+        assert await self.activity(backend) is Activity.WORKING
+        for _ in range(3):
+            clock.now += LOOK_SECONDS + 1
+            found = await backend.sessions.get_session(CALLER, "s1")
+        assert (found.activity, found.error) == (Activity.IDLE, RUNNER_GONE)
 
 
 class TestUpdateSession:

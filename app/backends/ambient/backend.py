@@ -95,6 +95,7 @@ class AmbientBackend(Backend):
             runners=runners,
             output=self.output,
             interrupt_timeout=interrupt_timeout,
+            clock=clock,
         )
         self.runs = runs
         sessions = AmbientSessions(

@@ -1,12 +1,12 @@
 """Runs on the platform: start and interrupt them, and read them from the session's log."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from uuid import uuid4
 
 import msgspec
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from app.agui.client_stream import client_stream
 from app.agui.message_ids import known_ids
@@ -44,6 +44,9 @@ from app.models.sessions import Activity, Session, SessionStatus, WaitingFor
 from app.port.runs import Runs
 from app.results import EventStream, Idempotent
 
+ACTIVITY_SECONDS = 5.0
+"""Seconds for which an activity that was read in a log serves as what a platform without agents' states reports."""
+
 
 class AmbientRuns(Runs):
     """Operations on the runs of a session.
@@ -64,6 +67,7 @@ class AmbientRuns(Runs):
         runners: Runners,
         output: AmbientOutput,
         interrupt_timeout: float,
+        clock: Callable[[], float],
     ) -> None:
         self._platform = platform
         self._idempotency = idempotency
@@ -74,6 +78,9 @@ class AmbientRuns(Runs):
         self._output = output
         self._interrupt_timeout = interrupt_timeout
         self._waiting_for: LRUCache[tuple[Caller, str, int], WaitingFor] = LRUCache(1000)
+        self._activities: TTLCache[tuple[Caller, str, SessionState], Activity] = TTLCache(
+            10_000, ACTIVITY_SECONDS, clock
+        )
 
     async def create_run(self, caller: Caller, session_id: str, run: RunCreate) -> Idempotent[AcceptedRun]:
         """Start a run; `RunExists` if its id is that of a run in the log or of a pending one.
@@ -135,26 +142,28 @@ class AmbientRuns(Runs):
         return await self._run(caller, session_id, run_id, await self._state(caller, session_id))
 
     async def activity(self, caller: Caller, session: Session, state: SessionState) -> Activity | None:
-        """Return the activity of a running session.
+        """Return the activity of a running session whose runner is taken to be there.
 
-        It is that of its log if that is followed anyway. Otherwise it is what the platform reports, which is some
-        seconds old, unless there may be a run that is not in it, since this process has sent one or the session has
-        just shown a sign of life: then the log is read. A session whose task has not begun yet is working.
+        It is that of its log if that is followed anyway. Otherwise it is what the platform reports, or what the log
+        told if the platform reports nothing: both may be five seconds old. There may be a run that is not in it, since
+        this process has sent one or the session has just shown a sign of life: then the log is read. A session whose
+        task has not begun yet is working.
         """
         known = self._live.summaries(caller, session.id)
-        if known is None:
-            reported = session.activity
-            working = reported is Activity.WORKING
-            outdated = self._pending.may_know_better(caller.project, session.id, working=working)
-            if reported and not outdated and (working or not state.may_be_at_work()):
-                return reported
-            try:
-                runs = await self._runs(caller, session.id, state)
-            except ApiError:
-                return reported
-        else:
-            runs = self._with_pending(caller, session.id, known)
-        return _activity(session, runs)
+        if known is not None:
+            return _activity(session, self._with_pending(caller, session.id, known))
+        key = caller, session.id, state
+        reported = session.activity or self._activities.get(key)
+        working = reported is Activity.WORKING
+        outdated = self._pending.may_know_better(caller.project, session.id, working=working)
+        if reported and not outdated and (working or not state.may_be_at_work()):
+            return reported
+        try:
+            runs = await self._logs.runs(caller, session.id, state)
+        except ApiError:
+            return reported
+        found = self._activities[key] = _activity(session, self._with_pending(caller, session.id, runs))
+        return found
 
     async def settled_activity(self, caller: Caller, session: Session) -> Activity:
         """Follow a running session's log and return its activity once it does not work, or does not run, any more."""
