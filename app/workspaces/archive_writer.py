@@ -134,6 +134,12 @@ class _TarWriter(ArchiveWriter):
 
 
 class _ZipWriter(ArchiveWriter):
+    """A ZIP file of a Unix system, as zipfile writes it: with a backslash in a name like any character.
+
+    Info-ZIP, `git archive` and Python keep it too. Unpackers that know Unix take it for a part of the name, and those
+    of Windows have to look for `..` anyway. Any other name would be one that the workspace does not have.
+    """
+
     def __init__(self) -> None:
         super().__init__()
         # Closed by `close`, like the file that is written.

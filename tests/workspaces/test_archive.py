@@ -101,6 +101,17 @@ async def test_a_name_may_have_any_bytes(root: Path, format: ArchiveFormat) -> N
 
 
 @BOTH
+@pytest.mark.parametrize("name", ["..\\..\\x", "C:\\x", "CON", "a\nb"])
+async def test_a_name_that_means_more_elsewhere_is_kept(root: Path, format: ArchiveFormat, name: str) -> None:
+    (root / name).write_text("odd")
+    content = await made(root, format)
+    assert members(content, format)[name] == b"odd"
+    if format is ArchiveFormat.ZIP:
+        unix = 3
+        assert zipfile.ZipFile(io.BytesIO(content)).getinfo(name).create_system == unix
+
+
+@BOTH
 async def test_large_files_are_sent_while_they_are_read(root: Path, format: ArchiveFormat) -> None:
     data = os.urandom(_WHOLE * 4)
     (root / "large").write_bytes(data)
