@@ -2,8 +2,10 @@
 
 import io
 import os
+import sys
 import tarfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -104,6 +106,26 @@ class TestFiles:
         assert api.write_file(session_id, f"{name}/x y", b"1").status == 204
         [item] = api.files(session_id, path=name).ok()["items"]
         assert api.read_file(session_id, item["path"]).content == b"1"
+
+    @pytest.mark.parametrize("name", ["a\r\nX-Evil: 1", 'a"; filename="b', "a\u202eb", "a\x1b[2Jb", "%0d%0aX-Evil: 1"])
+    def test_a_name_is_one_value_of_a_header(self, api: Api, session_id: str, name: str) -> None:
+        api.write_file(session_id, name, b"1").ok()
+        read = api.read_file(session_id, name)
+        assert read.content == b"1"
+        assert read.headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        assert "X-Evil" not in read.headers
+
+    @pytest.mark.skipif(sys.platform == "darwin", reason="its disks do not tell these names apart")
+    def test_names_that_look_alike_are_files_of_their_own(self, api: Api, session_id: str) -> None:
+        names = ["README", "Readme", "caf\u00e9", "cafe\u0301"]
+        for name in names:
+            api.write_file(session_id, f"alike/{name}", name.encode()).ok()
+        assert [api.read_file(session_id, f"alike/{name}").content.decode() for name in names] == names
+
+    @pytest.mark.parametrize("path", ["n" * 256, "\u00e9" * 128, "d/" * 128 + "f"])
+    def test_a_path_that_no_disk_takes_is_not_found(self, embedded_api: Api, changing_id: str, path: str) -> None:
+        assert embedded_api.write_file(changing_id, path, b"1").error == (404, "file_not_found")
+        assert embedded_api.read_file(changing_id, path).error == (404, "file_not_found")
 
     def test_links_are_followed_inside_and_never_outside(
         self, api: Api, session_id: str, workspace: Path, tmp_path: Path
