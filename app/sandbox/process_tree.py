@@ -23,6 +23,7 @@ TERM_SECONDS = 1.0
 """Between a command's SIGTERM and SIGKILL."""
 _PROGRAM = [Path(__file__).with_name(name).read_bytes() for name in ("watch.py", "seccomp.py", "init.py")]
 _READY_SECONDS = 30.0
+_END_SECONDS = 5.0  # beyond TERM_SECONDS, before all commands are ended because one of them cannot be
 _CLOSE_SECONDS = 1.0  # beyond twice TERM_SECONDS, before the init itself is killed
 _MAX_ERROR = 2000  # bytes
 
@@ -68,7 +69,7 @@ class Process:
         """
         self._tree._send(end=self._number)  # noqa: SLF001 - parts of one whole
         try:
-            async with asyncio.timeout(TERM_SECONDS + _CLOSE_SECONDS):
+            async with asyncio.timeout(TERM_SECONDS + _END_SECONDS):
                 await self._ended.wait()
         except TimeoutError:
             await self._tree.close()

@@ -103,7 +103,8 @@ async def test_nothing_outlives_its_tree(own: Room) -> None:
         await own.start("true")
 
 
-async def test_a_command_that_stops_its_shim_is_ended_with_the_tree(own: Room) -> None:
+async def test_a_command_that_stops_its_shim_is_ended_with_the_tree(own: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.sandbox.process_tree._END_SECONDS", 0.0)
     line = "until test -e started; do sleep 0.01; done; kill -STOP $PPID; echo done; exec sleep 600"
     process, output = await own.start("/bin/sh", "-c", line)
     (own.workspace / "started").touch()

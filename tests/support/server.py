@@ -48,11 +48,20 @@ class Background:
         return self.start(work).result(timeout=60)
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
+        """Stop the loop and its thread, once what was abandoned has ended, such as agents that are being killed."""
+        self.run(_end_other_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+
+async def _end_other_tasks() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others and (await asyncio.wait(others, timeout=20))[1]:
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=20)
 
 
 @contextmanager
