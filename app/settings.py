@@ -123,7 +123,10 @@ class Settings(BaseModel):
         "1000", "Connections at once of one client address, trusted proxies excepted.", low=1, high=1_000_000
     )
     max_streams_per_key: int = _whole_number(
-        "100", "Event streams and long polls that one token may hold open.", low=1, high=1_000_000
+        "100",
+        "Event streams and long polls that one token may hold open at a server; at most half of `MAX_CONNECTIONS`.",
+        low=1,
+        high=1_000_000,
     )
     key_rate_limit_rps: int = _whole_number(
         "1000", "Requests per second that one access key may send, from all addresses.", low=1, high=1_000_000

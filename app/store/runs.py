@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Connection, bindparam, case, cast, func, insert, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, case, cast, func, insert, select, update
 
 from app.models.runs import RunStatus, RunSummary, Usage
 from app.models.sessions import SessionStatus
@@ -93,6 +93,13 @@ _ADD_STORED_BYTES = Statement(
     .where(SESSIONS.c.row_id == bindparam("session_"))
     .values(stored_bytes=SESSIONS.c.stored_bytes + bindparam("added"))
 )
+_END = bindparam("finished_at_", type_=INT64)
+# By the clock of the worker that ends a run, it may have ended before the session was started by another one's.
+_ENDS_BEFORE_START = and_(
+    SESSIONS.c.stop_on_run_finished,
+    SESSIONS.c.status == SessionStatus.RUNNING,
+    SESSIONS.c.status_changed_at > _END,
+)
 _NOTE_END = Statement(
     update(SESSIONS)
     .where(SESSIONS.c.row_id == bindparam("session_"))
@@ -102,6 +109,7 @@ _NOTE_END = Statement(
         lost_workers=case((bindparam("has_completed", type_=Boolean), 0), else_=SESSIONS.c.lost_workers),
         last_run=bindparam("row_id_"),
         result=func.coalesce(bindparam("result_", type_=TEXT), SESSIONS.c.result),
+        status_changed_at=case((_ENDS_BEFORE_START, _END), else_=SESSIONS.c.status_changed_at),
     )
 )
 _STATE_COUNTS = Statement(
@@ -226,7 +234,10 @@ def finish(
     usage: Usage | None,
     answer: str | None,
 ) -> None:
-    """End a run, whose log counts as stored from now on; the answer of a completed one is its session's result."""
+    """End a run, whose log counts as stored from now on; the answer of a completed one is its session's result.
+
+    A session that is to stop once a run has ended counts as started before that, whatever clocks say.
+    """
     encoded = usage and msgspec.json.encode(usage)
     _FINISH(
         connection,
@@ -239,7 +250,14 @@ def finish(
     )
     has_completed = status in {RunStatus.COMPLETED, RunStatus.WAITING}
     result = (answer or None) if has_completed else None
-    _NOTE_END(connection, session_=session, row_id_=row_id, has_completed=has_completed, result_=result)
+    _NOTE_END(
+        connection,
+        session_=session,
+        row_id_=row_id,
+        has_completed=has_completed,
+        result_=result,
+        finished_at_=finished_at,
+    )
 
 
 def continue_by(connection: Connection, row_id: int, run_id: str) -> None:

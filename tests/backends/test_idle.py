@@ -43,6 +43,13 @@ class TestIdleTimeout:
         assert api.get_session(session_id, wait=10).ok()["status"] == "running"
         stage.settle(api, session_id, "stopped")
 
+    def test_who_reads_a_session_does_not_keep_it_running(self, stage: Stage, api: Api) -> None:
+        session_id = api.create_session(task="Say hello", idle_timeout_seconds=1).ok()["id"]
+        stage.settle(api, session_id, "running")
+        with api.stream(session_id) as stream:
+            assert next(iter(stream)).event["type"]
+            stage.settle(api, session_id, "stopped")
+
 
 @pytest.mark.parametrize("rules", [RULES, {"stop_on_run_finished": False}, {}])
 def test_the_rules_are_read_back(api: Api, rules: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ class TestFromAnyServer:
         session_id = cluster.apis[0].create_session(task="slow 0", stop_on_run_finished=True).ok()["id"]
         cluster.apis[1].wait_for_status(session_id, "stopped")
         assert [run["status"] for run in cluster.apis[0].list_runs(session_id).ok()["runs"]] == ["completed"]
+
+    def test_a_session_stops_once_its_last_run_is_over_for_long_enough(self, cluster: Cluster) -> None:
+        one, other = cluster.apis
+        session_id = one.create_session(task="slow 3000", idle_timeout_seconds=1).ok()["id"]
+        one.wait_for_status(session_id, "running")
+        with other.stream(session_id) as stream, one.stream(session_id):
+            assert next(iter(stream)).event["type"] == "RUN_STARTED"
+            last = other.send_message(session_id, "slow 0").ok()["run_id"]
+            assert one.interrupt_session(session_id).ok()["interrupted"] is True
+            ended = other.wait_for_run(session_id, last)
+            assert ended["status"] == "completed"
+            stopped = one.wait_for_status(session_id, "stopped")
+        stopped_at = round(datetime.fromisoformat(stopped["completed_at"]).timestamp() * 1000)
+        assert stopped_at >= ended["finished_at"] + 1000
 
     def test_a_run_is_interrupted_and_a_queued_one_goes_on(self, cluster: Cluster) -> None:
         one, other = cluster.apis

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from app.clock import now_ms
 from app.engine.config import WorkerPlace
 from app.engine.scheduling import SessionSlots
 from app.errors import NotRunning
 from app.git.access import GitAccess
 from app.models.runs import RunStatus
 from app.models.sessions import Repo, SessionStatus
+from app.store.commands import runs
 from tests.support.scripted import CALLER, Harness, endless, open_backend, until
 from tests.support.store import postgresql_only, sqlite_only
 
@@ -160,6 +162,13 @@ class TestIdleTimeout:
         async with open_backend(tmp_path) as harness:
             await harness.status(session_id, STOPPED)
             assert [run.status for run in await harness.runs(session_id)] == [RunStatus.ERROR]
+
+    async def test_a_run_that_ends_by_an_earlier_clock_than_its_session_began_stops_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with open_backend(tmp_path) as harness:
+            monkeypatch.setattr(runs, "now_ms", lambda: now_ms() - 600_000)
+            await harness.status(await harness.create(stop_on_run_finished=True), STOPPED)
 
     async def test_idle_sessions_make_room_for_those_that_wait(self, tmp_path: Path) -> None:
         async with open_backend(tmp_path, idle_timeout=0.05, max_running=1) as harness:
