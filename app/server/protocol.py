@@ -3,8 +3,9 @@
 uvicorn does not promise that `HttpToolsProtocol` stays as it is, so pyproject.toml admits one minor version. Before
 another one is admitted, compare what is used of it:
 
-* overridden: connection_made, connection_lost, shutdown, data_received, and the parser's callbacks on_message_begin,
-  on_url, on_header, on_headers_complete, on_body and on_message_complete. All but data_received call the base's method.
+* overridden: connection_made, connection_lost, pause_writing, resume_writing, shutdown, data_received, and the parser's
+  callbacks on_message_begin, on_url, on_header, on_headers_complete, on_body and on_message_complete. All but
+  data_received call the base's method.
   Of a cycle of HTTP/1.0, send, which calls the base's method too.
 * read or called: parser, transport, flow, loop, client, scope, url, headers, pipeline, _unset_keepalive_if_required,
   STATUS_LINE, and of the cycle (one request and its response) disconnected, message_event, more_body, response_started,
@@ -25,6 +26,7 @@ from app.server.coalescing import CoalescingTransport
 from app.server.connections import Connections
 from app.server.error_response import error_response
 from app.server.request import MAX_HEAD_BYTES
+from app.server.slow_reader import ReaderWatch
 
 HEAD_SECONDS = 30.0  # how long a request's head may take to arrive
 _LINGER_SECONDS = 5.0  # how long a refused client may take to read why
@@ -59,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start to serve, and to wait for the first head."""
         super().connection_made(transport)
         self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]  # it delegates all else
+        self._reader = ReaderWatch(transport, self.loop, self._abort_reader)
         if self._bounds.admit(self, self.client[0] if self.client else "unknown"):
             self._start_timer()
         else:
@@ -69,7 +72,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """Release the connection."""
         self._bounds.release(self)
         self._stop_timer()
+        self._reader.stop()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Write no more until the client has read, and watch whether it does."""
+        super().pause_writing()
+        self._reader.start()
+
+    def resume_writing(self) -> None:
+        """Write again."""
+        self._reader.stop()
+        super().resume_writing()
 
     def shutdown(self) -> None:
         """Stop endless responses, and close the connection once the current response is complete."""
@@ -222,6 +236,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Return whether an earlier request still waits for its response, so that one now would be out of turn."""
         due = bool(self.cycle) and not self.cycle.response_complete
         return bool(self.pipeline) or (due and (self.cycle.response_started or not self.cycle.more_body))
+
+    def _abort_reader(self) -> None:
+        log.warning("response_aborted", reason="slow_reader", client=self.client[0] if self.client else "unknown")
+        self.abort()
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)

@@ -13,18 +13,19 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.server import protocol, request, run
+from app.server import protocol, request, run, slow_reader
 from app.server.middleware import RequestMiddleware
 from app.server.request import RequestContext, read_body
 from app.settings import Settings
 
 LIMIT = 1_048_576
 MEGABYTES_50 = 50_000_000
+large_ended = threading.Event()
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """/length sends the body's length, /ignore reads none of it, /fail raises, /parts has no length, else the
-    headers."""
+    """/length sends the body's length, /ignore reads none of it, /fail raises, /parts has no length, /large waits in
+    mid-response for its reader, else the headers."""
     if scope["type"] == "lifespan":
         for _ in range(2):
             await send({"type": f"{(await receive())['type']}.complete"})
@@ -32,13 +33,18 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     content: object = sorted(name.decode() for name, _ in scope["headers"])
     if scope["path"] == "/length":
         content = len(await read_body(RequestContext.of(scope), receive, limit=LIMIT, stall=0.2))
+    if scope["path"] == "/large":
+        content = "x" * MEGABYTES_50
     body = json.dumps(content).encode()
     headers = [] if scope["path"] == "/parts" else [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body[:1], "more_body": True})
+    first = len(body) - 1 if scope["path"] == "/large" else 1
+    await send({"type": "http.response.body", "body": body[:first], "more_body": True})
     if scope["path"] == "/fail":
         raise RuntimeError("the source broke")
-    await send({"type": "http.response.body", "body": body[1:]})
+    await send({"type": "http.response.body", "body": body[first:]})
+    if scope["path"] == "/large":
+        large_ended.set()
 
 
 async def _nothing() -> None:
@@ -261,6 +267,16 @@ class TestHeads:
             connection.send(b"GET / HT")
 
             assert connection.closed()
+
+    def test_a_response_that_is_not_read_ends_with_its_connection(
+        self, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slow_reader, "READ_SECONDS", 0.2)
+        large_ended.clear()
+
+        connection.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        assert large_ended.wait(30)
 
     def test_an_endless_chunk_extension_is_refused(self, connection: Connection) -> None:
         connection.send(

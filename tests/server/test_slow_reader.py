@@ -1,5 +1,6 @@
-"""A client that opens a stream and does not read it."""
+"""A client that opens a stream and does not read it, and the watch over readers of anything else."""
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -8,7 +9,8 @@ import pytest
 import requests
 
 from app.models.caller import Role
-from app.server import streaming
+from app.server import slow_reader, streaming
+from app.server.slow_reader import ReaderWatch
 from tests.support.deadline import eventually
 from tests.support.stage import PlatformStage
 
@@ -43,3 +45,34 @@ def test_a_reader_that_does_not_read_is_disconnected(ambient: PlatformStage, mon
     assert received.startswith(b"HTTP/1.1 200")
     assert len(received) < EVENTS * SIZE
     assert not received.endswith(b"0\r\n\r\n")
+
+
+class Buffer(asyncio.WriteTransport):
+    """A transport of which these numbers of bytes are buffered, one look after the other."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+
+    def get_write_buffer_size(self) -> int:
+        return self.sizes.pop(0)
+
+
+async def test_a_reader_is_given_up_once_it_reads_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_reader, "READ_SECONDS", 0.001)
+    stalled, transport = asyncio.Event(), Buffer(100, 99, 98, 98)
+    watch = ReaderWatch(transport, asyncio.get_running_loop(), stalled.set)
+    watch.start()
+    await stalled.wait()
+    assert transport.sizes == []
+
+
+async def test_a_reader_is_not_watched_any_more_once_it_has_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_reader, "READ_SECONDS", 0.0)
+    stalled = asyncio.Event()
+    watch = ReaderWatch(Buffer(100), asyncio.get_running_loop(), stalled.set)
+    watch.start()
+    watch.stop()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not stalled.is_set()
