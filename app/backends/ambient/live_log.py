@@ -1,12 +1,12 @@
-"""Logs of the platform as they grow: one connection to its live stream for all readers of a session with one token.
+"""Logs of the platform as they grow: one connection to its live stream serves all readers with the same token.
 
 The live stream is quick and unreliable: its lines have no ids, it repeats the log at each connection, and it drops
-lines for slow readers. The export is whole and slow, and is rewritten at the end of each run. So lines are published at
-once, and the export is read whenever some may have been missed: when a connection has been made, when a run has ended,
-and now and then while one is active. Those of its events that have not been published are published then.
+lines for slow readers. The export is complete and slow, and is rewritten at the end of each run. So lines are published
+at once, and the export is read whenever some may have been missed: when a connection has been made, when a run has
+ended, and from time to time while one is active. Then those of its events are published that have not been.
 
-    export  [ a a a a | b b b ]             read: `|` is the last lasting event, `b` are compared with what
-    stream    a a a a   b b b   c c c       was published after it; lines that repeat the log are passed over
+    export  [ a a a a | b b b ]             `|` is the last lasting event of a reading, `b` are compared with what
+    stream    a a a a   b b b   c c c       was published after it; lines that repeat the log are skipped
 """
 
 import asyncio
@@ -38,7 +38,7 @@ GIVE_UP_SECONDS = 60.0
 """Seconds for which readers are kept while the platform does not answer."""
 
 MAX_UNREAD_BYTES = 32 << 20
-"""Bytes of events that the stream may bring before the export, which may not have them, is read again."""
+"""Bytes of events that the stream may bring between two readings of the export; beyond that it is opened again."""
 
 _TERMINAL = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 _MAX_PUBLISHED = 1000  # published events beyond which those that every reader has got are dropped
@@ -75,7 +75,7 @@ class LiveLog:
         self.last_reading = LogSnapshot()
         self._synced = Cursor()  # the last lasting event of the last reading
         self._recent: Counter[str] = Counter()  # digests of what was published after it
-        self._overtaken: Counter[str] = Counter()  # digests of what the stream may still bring
+        self._overtaken: Counter[str] = Counter()  # digests of what the export had first and the stream may still bring
         self._open = OpenRuns(session_id)
         self._ended: set[str] = set()
         self._published: list[Event] = []
@@ -84,19 +84,19 @@ class LiveLog:
         self.version = 0
         self._change = asyncio.Event()
         self._unread = 0  # bytes of what was published since the last reading
-        self._since: list[Event] = []  # what was published since the export was asked for
-        self._deleted: list[Event] = []  # what a rewrite has deleted since the stream was asked for
+        self._since: list[Event] = []  # what was published since the export was requested
+        self._deleted: list[Event] = []  # what a rewrite has deleted since the stream was requested
         self._readings = 0
-        self._opened = 0  # streams so far
+        self._opened = 0  # number of streams so far
         self._joining = False  # a stream has been opened, and what it repeats is not known yet
         self._repeated = RepeatedLog((), (), ())
         self._disconnected = asyncio.Event()
         self._disconnected.set()
-        self._unsure = False
+        self._unsure = False  # events may have been missed, so the export is to be read
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, first: LogSnapshot) -> None:
-        """Follow the log from a reading on."""
+        """Follow the log from this reading on."""
         self.state = first.state
         self._observe(first.events)
         self._note_reading(first)
@@ -113,10 +113,11 @@ class LiveLog:
         return self.failure is None and not self._disconnected.is_set()
 
     async def join(self, cursor: Cursor, given: Sequence[Event]) -> "LogTail":
-        """Return a reader of what comes after a cursor, once that has been published; `CursorExpired`.
+        """Return a reader of what follows a cursor, once the event at the cursor has been published; `CursorExpired`.
 
-        A reader's own reading may be ahead of this one. Of two further ones the second was asked for after it. If these
-        do not have what the reader was `given`, a rewrite has deleted it, and the stream may still bring it.
+        The reader may have read the export later than this log has. Of the next two readings here, the second is
+        requested after the reader's own. If it lacks the events that the reader was `given`, a rewrite has deleted
+        them, and the stream may still bring them.
         """
         enough = self._readings + 2
         while True:
@@ -136,7 +137,7 @@ class LiveLog:
             await self.changed(seen)
 
     def leave(self, tail: "LogTail | None") -> None:
-        """Note that a reader takes no more."""
+        """Remove a reader, if there is one."""
         if tail:
             self.readers.discard(tail)
 
@@ -151,7 +152,7 @@ class LiveLog:
         return self._published[since - self._dropped :]
 
     async def changed(self, seen: int) -> None:
-        """Wait until the `version` is later than the one that was seen; raise what has ended the following."""
+        """Wait until the `version` is later than the one that was seen; raise the error that has ended following."""
         if self.failure:
             raise self.failure
         if self.version == seen:
@@ -160,7 +161,7 @@ class LiveLog:
     # The platform's side
 
     async def _follow_stream(self) -> None:
-        """Connect again whenever the stream ends: at once if it has lasted, else after a pause."""
+        """Reconnect whenever the stream ends: at once if it lasted for a while, otherwise after a pause."""
         now = asyncio.get_running_loop().time
         try:
             while True:
@@ -181,7 +182,7 @@ class LiveLog:
             self._fail(error)
 
     async def _read_stream(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Publish what the stream brings, first of all what it repeats of the log and has not been published."""
+        """Publish what the stream brings, except for what it repeats of the log and has been published."""
         self._joining = True
         read = await self._read_log()
         deleted = [*self._deleted, *deleted_entries(self.view, read.events)]
@@ -244,9 +245,9 @@ class LiveLog:
             self._fail(error)
 
     async def _catch_up(self) -> None:
-        """Read the export and publish what the stream, which is given time for it, has not brought.
+        """Read the export, give the stream time to bring the same events, and publish those that it has not brought.
 
-        A stream that is connected meanwhile repeats the log, words included that a rewrite deletes. So it comes first.
+        A stream that connects meanwhile repeats the log, including words that a rewrite deletes. So it goes first.
         """
         self._since, opened = [], self._opened
         read = await self._read_log()
@@ -317,9 +318,9 @@ class LiveLog:
                 self._ended.discard(event.run_id)
 
     def _note_reading(self, read: LogSnapshot, newer: Sequence[Event] = ()) -> None:
-        """Make a reading, all of whose events are published, the one that later ones are compared with.
+        """Compare later readings with this one, all of whose events have been published.
 
-        `newer` are those that have been published and came after it.
+        `newer` are published events that came after it.
         """
         self._readings += 1
         self._unread = 0
@@ -352,9 +353,9 @@ class LiveLog:
 
 
 class LogTail:
-    """One reader of a `LiveLog`: first what its log has after a `cursor`, then what comes.
+    """One reader of a `LiveLog`: it takes what the log has after a `cursor`, then what is published.
 
-    It gets nothing of what it was `given` before.
+    Events that it was `given` before are left out.
     """
 
     def __init__(self, live: LiveLog, first: list[Event], cursor: Cursor, place: int, given: Sequence[Event]) -> None:
@@ -365,7 +366,7 @@ class LogTail:
         self._given = Counter(digest(event.raw) for event in given)
 
     def take(self) -> list[Event]:
-        """Return what there is that has not been taken."""
+        """Return the events that have not been taken yet."""
         first, self._first = self._first, []
         new_events = self._live.published(self.place)
         self.place += len(new_events)

@@ -17,17 +17,18 @@ ALIVE = frozenset({SessionStatus.RUNNING, SessionStatus.STOPPING})
 """The states in which runs of a session go on."""
 
 QUIET_SECONDS = 30.0
-"""Seconds without a sign of life of a run after which its runner is looked for, or after a restart is taken to hang."""
+"""Seconds without activity after which the runner of an active run is looked for, or is taken to hang if the platform's
+backend was restarted."""
 
 LOOK_SECONDS = 5.0
-"""Seconds between two looks for a runner. It is gone if it was not found twice."""
+"""Seconds between two checks for a runner. It is gone if two in a row have not found it."""
 
 OBEY_SECONDS = 60.0
-"""Seconds within which a runner that does not hang has shown a sign of life after an interrupt."""
+"""Seconds within which a runner shows activity after an interrupt, unless it hangs."""
 
 AGENT_STATE_SECONDS = 7.0
-"""Seconds after a sign of life within which the platform may report that nothing runs: it caches an agent's state for
-five, and its times are whole seconds."""
+"""Seconds after a session's last activity in which the platform may still report that its agent is idle: it caches the
+state of an agent for five, and its times are whole seconds."""
 
 RUNNER_GONE = "The session's runner does not respond any more. Stop the session and start it again."
 RUNNER_HANGS = "The session hangs since the platform's backend was restarted. Stop the session and start it again."
@@ -38,10 +39,10 @@ _Key = tuple[str, str, int]
 
 
 class SessionState(msgspec.Struct, frozen=True):
-    """A session's status, and the times, in ms, at which it was last started and last showed a sign of life.
+    """A session's status, and the times, in ms, at which it was last started and last active.
 
-    The times are 0 if the platform does not tell them. `fault` says why nothing runs although the status is running:
-    the platform does not notice the end of a runner.
+    The times are 0 if the platform does not report them. `fault` says why nothing runs although the status is running:
+    the platform does not notice when a runner ends.
     """
 
     status: SessionStatus | None = None
@@ -55,18 +56,18 @@ class SessionState(msgspec.Struct, frozen=True):
         return self.status in ALIVE and not self.fault
 
     def may_be_at_work(self) -> bool:
-        """Return whether a run may have begun after the platform last looked whether one goes on."""
+        """Return whether a run may have begun since the platform last determined the state of the agent."""
         return self.active_at > now_ms() - AGENT_STATE_SECONDS * 1000
 
     @classmethod
     def of(cls, resource: Resource) -> "SessionState":
-        """Return the state of a session, whose runner is taken to be there."""
+        """Return the state of a session, on the assumption that its runner is there."""
         since = _time(resource.status.start_time)
         return cls(mapping.phase(resource), since, max(since, _time(resource.status.last_activity_time)))
 
 
 class Runners:
-    """Search for the runners of sessions whose runs give no sign of life. `clock` tells seconds since some moment."""
+    """Checks on the runners of sessions whose active runs are silent. `clock` returns seconds since some moment."""
 
     def __init__(self, platform: PlatformApi, clock: Callable[[], float]) -> None:
         self._platform = platform
@@ -76,7 +77,7 @@ class Runners:
         self._interrupted: TTLCache[_Key, tuple[int, float]] = TTLCache(_MAX_SESSIONS, 24 * 3600.0, clock)
 
     def note_interrupt(self, caller: Caller, session_id: str, state: SessionState) -> None:
-        """Note that an active run is interrupted in this state of its session."""
+        """Note that an active run was interrupted while its session was in this state."""
         key = _key(caller, session_id, state)
         if self._interrupted.get(key, (None,))[0] != state.active_at:
             self._interrupted[key] = state.active_at, self._clock()
@@ -98,7 +99,8 @@ class Runners:
     def _hangs(self, state: SessionState) -> bool:
         """Return whether nothing has happened since the backend was restarted, which cuts it off from its runners.
 
-        The platform's times are whole seconds. A run that began after a restart is later than the last refusal.
+        The platform's times are whole seconds. The backend refuses connections until it has restarted, so that a run
+        that began after the restart is later than the last refusal.
         """
         gone_at = self._platform.gone_at
         return state.active_at <= gone_at - 1000 and state.since < gone_at < now_ms() - QUIET_SECONDS * 1000
@@ -108,7 +110,7 @@ class Runners:
         return active_at == state.active_at and self._clock() > interrupted_at + OBEY_SECONDS
 
     async def _is_gone(self, caller: Caller, session_id: str, key: _Key) -> bool:
-        """Return whether the runner was missed twice in a row."""
+        """Return whether the last two checks have not found the runner."""
         if key not in self._looked:
             self._looked[key] = True
             found = await self._platform.has_runner(caller, session_id)
