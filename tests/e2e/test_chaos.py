@@ -67,7 +67,10 @@ class Chaos:
     def __init__(self, cluster: Cluster, chance: random.Random, loop: Background, stack: ExitStack) -> None:
         self.cluster = cluster
         self.chance = chance
-        self.frozen: list[int] = []
+        self.away: list[ServerProcess] = []
+        """Workers that are frozen or cut off."""
+        self.returned: list[ServerProcess] = []
+        """Those that have gone on, beside the ones that replaced them."""
         self.links: dict[ServerProcess, Link] = {}
         self._loop = loop
         self._stack = stack
@@ -118,17 +121,20 @@ class Chaos:
     def freeze_worker(self) -> None:
         worker = self.replace_worker()
         worker.freeze()
-        self.frozen.append(worker.pid)
+        self.away.append(worker)
 
     def cut_off_worker(self) -> None:
-        self.links[self.replace_worker()].cut()
+        worker = self.replace_worker()
+        self.links[worker].cut()
+        self.away.append(worker)
 
     def let_workers_go_on(self) -> None:
-        for link in self.links.values():
-            link.mend()
-        for pid in self.frozen:
-            os.kill(pid, signal.SIGCONT)
-        self.frozen.clear()
+        for worker in self.returned:
+            worker.terminate()
+        for worker in self.away:
+            self.links[worker].mend()
+            os.kill(worker.pid, signal.SIGCONT)
+        self.returned, self.away = self.away, []
 
     def restart_database(self) -> None:
         postgresql_server().stop()

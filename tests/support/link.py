@@ -50,7 +50,7 @@ class Link:
         await asyncio.gather(self._pass_on(reader, to_database), self._pass_on(from_database, writer))
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, RuntimeError):  # the latter is uvloop's for a connection that is closed
             while chunk := await reader.read(CHUNK):
                 await self._whole.wait()
                 writer.write(chunk)

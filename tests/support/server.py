@@ -241,7 +241,9 @@ def environ(directory: Path, **environment: str) -> dict[str, str]:
     """Return an environment without the variables of the tests."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "DATA_DIR": str(directory / "data")}
     if ON_POSTGRESQL:
-        variables |= {"BACKEND_URL": server_store(directory), "SECRETS_KEY": SECRETS_KEY}
+        variables["SECRETS_KEY"] = SECRETS_KEY
+        if "BACKEND_URL" not in environment:
+            variables["BACKEND_URL"] = server_store(directory)
     return {**variables, **environment}
 
 
