@@ -31,7 +31,7 @@ AGENT_STATE_SECONDS = 7.0
 state of an agent for five, and its times are whole seconds."""
 
 RUNNER_GONE = "The session's runner does not respond any more. Stop the session and start it again."
-RUNNER_HANGS = "The session hangs since the platform's backend was restarted. Stop the session and start it again."
+RUNNER_HANGS = "The session has hung since the platform's backend was restarted. Stop the session and start it again."
 RUNNER_IGNORES = "The session's runner did not react to an interrupt. Stop the session and start it again."
 
 _MAX_SESSIONS = 10_000
