@@ -13,6 +13,8 @@ from contextlib import suppress
 from threading import Thread
 from typing import IO, Any
 
+from app.sandbox.streams import connect_reader, connect_writer
+
 _CLOSE_SECONDS = 1.0
 
 
@@ -70,19 +72,15 @@ class Child:
         else:
             self._loop.add_reader(exit_file, self._on_exit, exit_file)
         if pipe := self._process.stdin:
-            transport, protocol = await self._loop.connect_write_pipe(
-                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
-            )
-            self._transports.append(transport)
-            self.stdin = asyncio.StreamWriter(transport, protocol, None, self._loop)
+            self.stdin = await connect_writer(_descriptor(pipe))
+            self._transports.append(self.stdin.transport)
         self.stdout, self.stderr = [await self._read(pipe) for pipe in (self._process.stdout, self._process.stderr)]
 
     async def _read(self, pipe: IO[bytes] | None) -> asyncio.StreamReader | None:
         if pipe is None:
             return None
         stream = asyncio.StreamReader()
-        transport, _ = await self._loop.connect_read_pipe(lambda: _ClosedAtEnd(stream), pipe)
-        self._transports.append(transport)
+        self._transports.append(await connect_reader(_descriptor(pipe), _ClosedAtEnd(stream)))
         return stream
 
     async def _feed(self, data: bytes) -> bytes:
@@ -131,6 +129,12 @@ async def kill_group(leader: Child) -> None:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await leader.wait()
     leader.close()
+
+
+def _descriptor(pipe: IO[bytes]) -> int:
+    """Return a descriptor of an open pipe that the file, which is closed, does not own."""
+    with pipe:
+        return os.dup(pipe.fileno())
 
 
 async def _nothing() -> bytes:

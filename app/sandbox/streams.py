@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
+
+import uvloop
 
 _LIMIT = 65536
 
@@ -38,13 +40,34 @@ class Pipes:
             transport.close()
 
 
+async def connect_writer(descriptor: int) -> asyncio.StreamWriter:
+    """Return a writer to a pipe, which owns the descriptor."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), _pipe(descriptor, "wb")
+    )
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+async def connect_reader(descriptor: int, protocol: asyncio.StreamReaderProtocol) -> asyncio.ReadTransport:
+    """Let a protocol read from a pipe; return the transport, which owns the descriptor."""
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, _pipe(descriptor, "rb"))
+    return transport
+
+
+def _pipe(descriptor: int, mode: str) -> IO[Any]:
+    """Return the file of a pipe, which its transport closes.
+
+    uvloop 0.23 closes the descriptor and then the file (https://github.com/MagicStack/uvloop/issues/763). A thread that
+    opens another file in between gets the same number, and the file must not close that one.
+    """
+    return os.fdopen(descriptor, mode, 0, closefd=not isinstance(asyncio.get_running_loop(), uvloop.Loop))
+
+
 async def open_pipes(limit: int) -> tuple[Pipes, Streams]:
     """Return a pipe for each standard stream; `limit` is that of our readers in bytes."""
     reading, writing = os.pipe()
-    transport, protocol = await asyncio.get_running_loop().connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writing, "wb", 0)
-    )
-    stdin = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
+    stdin = await connect_writer(writing)
     stdout, stderr = await _open_reading(limit), await _open_reading(limit)
     return Pipes(stdin, stdout, stderr), Streams((reading, stdout.other_end, stderr.other_end))
 
@@ -67,7 +90,5 @@ class _Reading(NamedTuple):
 async def _open_reading(limit: int) -> _Reading:
     stream = asyncio.StreamReader(limit)
     reading, writing = os.pipe()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
-    )
+    transport = await connect_reader(reading, asyncio.StreamReaderProtocol(stream))
     return _Reading(transport, stream, writing)
