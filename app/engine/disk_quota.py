@@ -7,14 +7,15 @@ often the less that costs. Files that clients write in between are added.
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 
 from app.disk_usage import TooDeep, disk_usage
 from app.engine.config import EngineConfig
-from app.errors import WorkspaceQuotaExceeded
+from app.errors import StorageUnavailable, WorkspaceQuotaExceeded
 from app.store.database import Database
-from app.store.leases import LeaseLost
+from app.store.leases import LeaseLost, SessionGone
 from app.store.quotas import Quotas
 from app.store.sessions import SessionRow, add_disk_usage, set_disk_usage
 
@@ -55,14 +56,15 @@ class DiskQuota:
         try:
             while True:
                 began = time.monotonic()
-                session = await self.measure(session)
-                room = await self._quotas.room(session.project)
-                has_grown = session.disk_bytes > begin
-                if room.workspace_bytes(session.disk_bytes) == 0 or (has_grown and room.disk_bytes(0) == 0):
-                    await exceeded()
+                with suppress(StorageUnavailable):  # it may be there again the next time
+                    session = await self.measure(session)
+                    room = await self._quotas.room(session.project)
+                    has_grown = session.disk_bytes > begin
+                    if room.workspace_bytes(session.disk_bytes) == 0 or (has_grown and room.disk_bytes(0) == 0):
+                        await exceeded()
                 cost = time.monotonic() - began
                 await asyncio.sleep(min(max(cost / _SHARE, FEWEST_SECONDS), MOST_SECONDS))
-        except LeaseLost:  # another worker goes on
+        except (LeaseLost, SessionGone):  # another worker goes on, or nobody has to
             pass
 
     async def require(self, session: SessionRow, size: int = 1) -> int | None:

@@ -175,6 +175,8 @@ class Runner:
         )
         if self._stop_reason:
             execution.cancel(self._stop_reason)
+        elif self._disk_watch is None:
+            self._disk_watch = asyncio.create_task(self._disk.watch(session, self._end_for_space))
         self._changed.set()
         write_log("begins")
 
@@ -185,7 +187,6 @@ class Runner:
                     write_log(f"denied {wanted}: {_DENIALS.get(approval.status, 'the run was continued without it')}")
             return await self._turn(run, session, session_log, request_approval)
 
-        self._disk_watch = self._disk_watch or asyncio.create_task(self._disk.watch(session, self._end_for_space))
         try:
             await execution.run(lambda: self._get_agent(session), make_turn)
         except LeaseLost:

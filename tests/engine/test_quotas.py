@@ -11,13 +11,19 @@ import pytest
 
 from app.agents.port import Turn
 from app.engine import disk_quota
-from app.errors import ProjectQuotaExceeded, SessionQuotaExceeded, TooManySessions, WorkspaceQuotaExceeded
+from app.errors import (
+    ProjectQuotaExceeded,
+    SessionQuotaExceeded,
+    StorageUnavailable,
+    TooManySessions,
+    WorkspaceQuotaExceeded,
+)
 from app.models.caller import Caller
 from app.models.limits import Limits, ProjectUsage
 from app.models.runs import RunStatus
 from app.models.sessions import SessionCreate, SessionStatus
-from app.store import quotas
-from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, Play, event, open_backend, until
+from app.store import quotas, sessions
+from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, Play, endless, event, open_backend, until
 
 OTHER = Caller(token="other", project="other")
 CHUNK = 1000
@@ -179,3 +185,41 @@ async def test_the_workspaces_of_a_project_are_bounded_together(tmp_path: Path) 
         await harness.backend.sessions.create_session(OTHER, SessionCreate(task="elsewhere"))
         await harness.backend.sessions.delete_session(CALLER, session_id)
         await harness.create()
+
+
+@pytest.mark.usefixtures("_often")
+async def test_a_workspace_is_measured_again_when_the_store_was_away(tmp_path: Path) -> None:
+    class Unsteady(quotas.Quotas):
+        has_failed = False
+
+        async def room(self, project: str) -> quotas.Room:
+            if not self.has_failed:
+                self.has_failed = True
+                raise StorageUnavailable
+            return await super().room(project)
+
+    async with open_backend(tmp_path, brief) as harness:
+        session_id = await harness.running()
+        await harness.backend.workspaces.write_workspace_file(CALLER, session_id, path=b"x", content=chunks(1))
+        database, config = harness.backend._database, harness.backend._config
+        session = await database.read_one(sessions.find, CALLER.project, session_id)
+        quota = disk_quota.DiskQuota(database, config, Unsteady(database, Limits(max_workspace_bytes=CHUNK)))
+        exceeded = asyncio.Event()
+
+        async def note() -> None:
+            exceeded.set()
+
+        watching = asyncio.create_task(quota.watch(session, note))
+        async with asyncio.timeout(20):
+            await exceeded.wait()
+        watching.cancel()
+
+
+async def test_nothing_is_measured_any_more_when_the_server_stops_as_a_run_begins(tmp_path: Path) -> None:
+    async with open_backend(tmp_path) as harness:
+        session_id = await harness.running()
+    async with open_backend(tmp_path, endless) as harness:
+        await harness.say(session_id, "more")
+        await asyncio.sleep(0)  # the run is being claimed
+    watches = [task for task in asyncio.all_tasks() if task.get_coro().__qualname__ == "DiskQuota.watch"]  # type: ignore[union-attr]
+    assert watches == []
