@@ -203,10 +203,12 @@ class AcpConnection:
                     await self._exited.wait()
         self._watching.cancel()
         self.stop_listening()
-        await asyncio.gather(self._disconnect(), self._tree.close())
-        await self.client.terminals.end_terminals()
-        self._logging.cancel()
-        self._pipes.close()
+        try:
+            await asyncio.gather(self._disconnect(), self._tree.close())
+        finally:
+            await self.client.terminals.end_terminals()
+            self._logging.cancel()
+            self._pipes.close()
 
     @asynccontextmanager
     async def errors(self) -> AsyncIterator[None]:
