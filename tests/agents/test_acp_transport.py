@@ -236,7 +236,7 @@ async def test_the_producer_waits_until_updates_are_taken(size: int, expected: i
 
 
 @pytest.mark.parametrize("end", [UpdateQueue.abandon, UpdateQueue.finish])
-async def test_nobody_waits_after_the_end_of_a_turn(end: Callable[[UpdateQueue], None]) -> None:
+async def test_nobody_waits_after_the_end_of_a_turn(end: Callable[[UpdateQueue], object]) -> None:
     updates = UpdateQueue()
     count = await fill(updates, MAX_QUEUED_BYTES)
     end(updates)

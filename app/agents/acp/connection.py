@@ -13,7 +13,7 @@ from acp.client.connection import ClientSideConnection
 from pydantic import ValidationError
 
 from app.agents.acp.files import Files
-from app.agents.acp.permissions import Permissions, to_response
+from app.agents.acp.permissions import PermissionRequest, Permissions, to_response
 from app.agents.acp.sign_in import AuthMethod, choose_method, describe_methods
 from app.agents.acp.terminals import Terminals
 from app.agents.acp.tolerance import read_updates
@@ -182,10 +182,12 @@ class AcpConnection:
 
     def stop_listening(self, *, collect_late: bool = False) -> None:
         """Drop the agent's updates, or keep them for its session's next turn, and deny its permission requests."""
+        rest = self._updates.abandon() if self._updates else []
         if collect_late and self.client.session_id:
-            self._late[self.client.session_id] = LateUpdates()
-        if self._updates:
-            self._updates.abandon()
+            late = self._late[self.client.session_id] = LateUpdates()
+            for update, size in rest:
+                if not isinstance(update, PermissionRequest):
+                    self._keep(late, update, size)
         if self.client.permissions:
             self.client.permissions.close()
         self._updates = self.client.session_id = self.client.permissions = None
@@ -258,10 +260,15 @@ class AcpConnection:
             self._has_others = True
             return
         for update in map(_read_update, read_updates(params.get("update"))):
-            if self._updates and session_id == self.client.session_id:
-                await self._updates.put(update, size)
-            elif (late := self._collecting(session_id)) and not late.add(update, size):
-                self._log("sent too much between two turns; the rest of it is dropped")
+            queue = self._updates if session_id == self.client.session_id else None
+            if queue and await queue.put(update, size):
+                continue
+            if late := self._collecting(session_id):
+                self._keep(late, update, size)
+
+    def _keep(self, late: LateUpdates, update: Any, size: int) -> None:
+        if not late.add(update, size):
+            self._log("sent too much between two turns; the rest of it is dropped")
 
     def _collecting(self, session_id: str) -> LateUpdates | None:
         """Return what collects a session's updates between turns; None if they are dropped."""

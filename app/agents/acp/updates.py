@@ -24,11 +24,14 @@ class UpdateQueue:
         self._size = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._abandoned = False
 
-    async def put(self, update: Any, size: int) -> None:
-        """Add an update that came in `size` bytes; wait for room before."""
+    async def put(self, update: Any, size: int) -> bool:
+        """Add an update that came in `size` bytes, waiting for room before; return False if it is too late."""
         await self._has_room.wait()
-        self.put_nowait(update, max(size, MIN_UPDATE_BYTES))
+        if not self._abandoned:
+            self.put_nowait(update, max(size, MIN_UPDATE_BYTES))
+        return not self._abandoned
 
     def put_nowait(self, update: Any, size: int = MIN_UPDATE_BYTES) -> None:
         """Add an update even if there is no room."""
@@ -41,9 +44,12 @@ class UpdateQueue:
         """Mark the end of the updates."""
         self._queue.put_nowait(None)
 
-    def abandon(self) -> None:
-        """Let a producer that waits for room go on: nothing is taken any more."""
+    def abandon(self) -> list[tuple[Any, int]]:
+        """Take no more; return the updates that have not been taken, with their sizes in bytes."""
+        self._abandoned = True
         self._has_room.set()
+        entries = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        return [entry for entry in entries if entry]
 
     async def get(self) -> Any | None:
         """Return the next update; None at the end."""
