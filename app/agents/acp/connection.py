@@ -182,12 +182,12 @@ class AcpConnection:
 
     def stop_listening(self, *, collect_late: bool = False) -> None:
         """Drop the agent's updates, or keep them for its session's next turn, and deny its permission requests."""
-        rest = self._updates.abandon() if self._updates else []
+        unread = self._updates.abandon() if self._updates else []
         if collect_late and self.client.session_id:
             late = self._late[self.client.session_id] = LateUpdates()
-            for update, size in rest:
+            for update, size in unread:
                 if not isinstance(update, PermissionRequest):
-                    self._keep(late, update, size)
+                    self._add_late(late, update, size)
         if self.client.permissions:
             self.client.permissions.close()
         self._updates = self.client.session_id = self.client.permissions = None
@@ -264,9 +264,9 @@ class AcpConnection:
             if queue and await queue.put(update, size):
                 continue
             if late := self._collecting(session_id):
-                self._keep(late, update, size)
+                self._add_late(late, update, size)
 
-    def _keep(self, late: LateUpdates, update: Any, size: int) -> None:
+    def _add_late(self, late: LateUpdates, update: Any, size: int) -> None:
         if not late.add(update, size):
             self._log("sent too much between two turns; the rest of it is dropped")
 
