@@ -75,6 +75,8 @@ async def test_interrupt_of_a_session_that_is_followed_reads_no_log(
     assert platform.operations().count("events") == 1
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)  # it reads the log at the end, which it may have tried
+    platform._always.clear()
+    assert (await backend.runs.get_run(CALLER, "s1", run_id)).status is RunStatus.INTERRUPTED
 
 
 async def test_interrupt_ends_the_active_run_alone_when_others_are_queued(backend: AmbientBackend) -> None:
