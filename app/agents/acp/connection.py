@@ -199,10 +199,8 @@ class AcpConnection:
 
     async def close(self) -> None:
         """End the agent, its terminals, and all that they have started."""
-        if self._transport.ended:  # it has exited, as a rule, which is logged
-            with suppress(TimeoutError):
-                async with asyncio.timeout(EXIT_DRAIN_SECONDS):
-                    await self._exited.wait()
+        if self._transport.ended:
+            await self._wait_for_exit()
         self._watching.cancel()
         self.stop_listening()
         try:
@@ -228,10 +226,8 @@ class AcpConnection:
 
     async def _fault(self) -> str:
         """Return why the connection broke, for clients."""
-        if self._transport.ended and not self._transport.failure:  # it has exited, as a rule
-            with suppress(TimeoutError):
-                async with asyncio.timeout(EXIT_DRAIN_SECONDS):
-                    await self._exited.wait()
+        if self._transport.ended and not self._transport.failure:
+            await self._wait_for_exit()
         if exceeded := _EXCEEDED.get(self._tree.exceeded or ""):
             return exceeded
         if self._transport.failure or self._process.returncode is None:
@@ -245,6 +241,12 @@ class AcpConnection:
         self._exited.set()
         await asyncio.sleep(EXIT_DRAIN_SECONDS)
         self._pipes.close_stdout()
+
+    async def _wait_for_exit(self) -> None:
+        """Give an agent that has closed its end a moment to exit, as it does as a rule, so that the exit is logged."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_DRAIN_SECONDS):
+                await self._exited.wait()
 
     async def _disconnect(self) -> None:
         with suppress(Exception):  # the process is ended anyway
