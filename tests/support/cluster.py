@@ -29,10 +29,11 @@ def pid_of(worker: str) -> int:
 class Cluster:
     """Two API servers, and workers by name."""
 
-    def __init__(self, directory: Path, stack: ExitStack, *, serve: Sequence[str] = ("serve", "--no-worker")) -> None:
-        """`serve` is the command of the servers."""
+    def __init__(self, directory: Path, stack: ExitStack, *, serve: Sequence[str], **environment: str) -> None:
+        """`serve` is the command of the servers, and `environment` what they have besides."""
         self.directory = directory
         self._serve = serve
+        self._environment_of_servers = environment
         self.store = server_store(directory)
         self._stack = stack
         key = create_key(directory)
@@ -51,7 +52,7 @@ class Cluster:
 
     def _start_server(self, number: int, port: int, **environment: str) -> ServerProcess:
         directory = self.directory / f"server-{number}"
-        environment = self._environment | environment
+        environment = self._environment | self._environment_of_servers | environment
         return self._stack.enter_context(server_process(directory, *self._serve, port=port, **environment))
 
     def command(self, *arguments: str) -> Result:
@@ -120,7 +121,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster_in(directory: Path, *serve: str) -> Iterator[Cluster]:
-    """Yield a cluster whose servers have that command, `serve --no-worker` by default."""
+def cluster_in(
+    directory: Path, serve: Sequence[str] = ("serve", "--no-worker"), **environment: str
+) -> Iterator[Cluster]:
+    """Yield a cluster whose servers have this command, and this environment besides."""
     with ExitStack() as stack:
-        yield Cluster(directory, stack, serve=serve) if serve else Cluster(directory, stack)
+        yield Cluster(directory, stack, serve=serve, **environment)
