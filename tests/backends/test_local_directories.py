@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.api import Api
+from tests.support.deadline import eventually
 from tests.support.repositories import git, make_repository
 from tests.support.stage import EmbeddedStage, PlatformStage
 
@@ -37,8 +38,8 @@ def test_a_worktree_has_the_agents_work_on_a_branch(local_api: Api, source: Path
     local_api.wait_for_status(session_id, "running")
     assert local_api.diff(session_id).ok()["file_count"] == 1
     local_api.delete_session(session_id)
+    eventually(lambda: git(source, "worktree", "list").splitlines(), lambda listed: len(listed) == 1)
     assert git(source, "show", f"ambient/{session_id}:new.txt") == "hello\n"
-    assert len(git(source, "worktree", "list").splitlines()) == 1
 
 
 def test_in_place_the_directory_itself_has_it_and_stays(local_api: Api, source: Path) -> None:

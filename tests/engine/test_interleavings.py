@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import operator
 import shutil
 import tempfile
 from collections import Counter
@@ -182,7 +183,8 @@ class Sessions(RuleBasedStateMachine):
         del self.accepted[session_id]
         with contextlib.suppress(SessionNotFound):
             raise AssertionError(self.status(session_id))
-        assert not (self.store / "workspaces" / CALLER.project / session_id).exists()
+        workspace = self.store / "workspaces" / CALLER.project / session_id
+        self.do(until(lambda: asyncio.to_thread(workspace.exists), operator.not_))
 
     # Agents and crashes
 
