@@ -158,11 +158,7 @@ class TestTogether:
     def test_servers_are_workers_too(self, tmp_path: Path) -> None:
         with cluster_in(tmp_path, ["serve"], WORKER_SESSIONS="1") as cluster:
             one, other = cluster.apis
-            active_runs = {}
-            for _ in cluster.servers:
-                session_id = one.running_session("write notes.txt hello")
-                active_runs[session_id] = one.send_message(session_id, "slow 3000").ok()["run_id"]
-                other.wait_for_run(session_id, active_runs[session_id], "running")
+            active_runs = busy_workers(one, 2)
             for api in cluster.apis:
                 for session_id in active_runs:
                     assert api.read_file(session_id, "notes.txt").content == b"hello\n"
@@ -239,6 +235,16 @@ def busy_session(
     queued = api.send_message(session_id, "slow 0").ok()["run_id"]
     eventually(lambda: api.get_run(session_id, active).ok()["event_count"] > 2)
     return session_id, active, queued
+
+
+def busy_workers(api: Api, count: int) -> dict[str, str]:
+    """Return an active run of each of so many sessions that have notes.txt: one on each worker, which takes no more."""
+    active = {}
+    for _ in range(count):
+        session_id = api.running_session("write notes.txt hello")
+        active[session_id] = api.send_message(session_id, "slow 3000").ok()["run_id"]
+        api.wait_for_run(session_id, active[session_id], "running")
+    return active
 
 
 def check(cluster: Cluster, session_id: str, active: str, queued: str) -> None:
@@ -378,6 +384,21 @@ class TestFaults:
         assert api.interrupt_session(session_id).ok()["interrupted"] is True
         assert fragile.apis[1].wait_for_run(session_id, queued)["status"] == "completed"
         assert Counter(map(len, fragile.ends(session_id).values())) == {1: 3}
+
+    def test_whoever_is_stopped_while_the_database_is_away_ends(self, tmp_path: Path) -> None:
+        with cluster_in(tmp_path, ["serve"], WORKER_SESSIONS="1") as cluster:
+            processes = [*cluster.servers, cluster.start_worker("a", WORKER_SESSIONS="1")]
+            active = busy_workers(cluster.apis[0], len(processes))
+            postgresql_server().stop()
+            for process in processes:
+                process.terminate()
+            exits = [process.wait() for process in processes]
+            postgresql_server().start()
+            assert exits == [0, 0, 0]
+            cluster.restart_server(0)
+            cluster.start_worker("b", disk="disk")
+            ends = [cluster.apis[0].wait_for_run(*run)["status"] for run in active.items()]
+            assert ends == ["error", "error", "error"]
 
     def test_a_session_that_costs_one_worker_after_the_other_fails(self, fragile: Cluster) -> None:
         with listening() as stuck:

@@ -33,17 +33,20 @@ log = structlog.get_logger()
 class _LastingConnector(PsycopgConnector):
     """Goes on after the database has been away: by default, a worker would end all of its jobs and then itself.
 
-    A query whose response was lost is sent again. A job that it has fetched unseen is found by `JobQueue.forgotten`.
+    A query whose response was lost is sent again, while `lasts`. A job that it has fetched unseen is found by
+    `JobQueue.forgotten`.
     """
 
+    lasts = True
+
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
-        await _until_sent(super().execute_query_async, query, arguments)
+        await self._until_sent(super().execute_query_async, query, arguments)
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
-        return await _until_sent(super().execute_query_one_async, query, arguments)
+        return await self._until_sent(super().execute_query_one_async, query, arguments)
 
     async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
-        return await _until_sent(super().execute_query_all_async, query, arguments)
+        return await self._until_sent(super().execute_query_all_async, query, arguments)
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
         channels = list(channels)
@@ -52,16 +55,16 @@ class _LastingConnector(PsycopgConnector):
                 await super().listen_notify(on_notification=on_notification, channels=channels)
             await asyncio.sleep(RETRY_SECONDS)
 
-
-async def _until_sent(execute: Callable[..., Awaitable[T]], query: Any, arguments: dict[str, Any]) -> T:
-    while True:
-        try:
-            return await execute(query, **arguments)
-        except ConnectorException as error:
-            if not isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
-                raise
-            log.warning("queue_unavailable", exc_info=True)
-        await asyncio.sleep(RETRY_SECONDS)
+    async def _until_sent(self, execute: Callable[..., Awaitable[T]], query: Any, arguments: dict[str, Any]) -> T:
+        while True:
+            try:
+                return await execute(query, **arguments)
+            except ConnectorException as error:
+                is_away = isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError)
+                if not is_away or not self.lasts:
+                    raise
+                log.warning("queue_unavailable", exc_info=True)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 class JobQueue:
@@ -70,28 +73,40 @@ class JobQueue:
     def __init__(self, url: str, work: Callable[[int], Awaitable[None]] | None = None) -> None:
         # What the queue loses with the last moments before a crash of the database is found again in the rows.
         options = {**LIVENESS, "options": "-c synchronous_commit=off", "application_name": "ambient-api jobs"}
-        connector = (_LastingConnector if work else PsycopgConnector)(
+        self._connector = (_LastingConnector if work else PsycopgConnector)(
             conninfo=url, min_size=1, max_size=4, timeout=5, reconnect_timeout=_NEVER, kwargs=options
         )
-        self._app = App(connector=connector)
+        self._app = App(connector=self._connector)
         self._worker: Worker | None = None
-        self._at_work: set[int] = set()
+        self._run: asyncio.Task[Any] | None = None
+        self._at_work: dict[int, asyncio.Task[Any]] = {}
 
         @self._app.task(name=WORK)
         async def work_on(session: int) -> None:
-            if work:
-                self._at_work.add(session)
+            task = asyncio.current_task()
+            if work and task:
+                self._at_work[session] = task
                 try:
                     await work(session)
                 finally:
-                    self._at_work.discard(session)
+                    del self._at_work[session]
 
     async def open(self) -> None:
         """Connect to the database."""
         await self._app.open_async()
 
-    async def close(self) -> None:
-        """Close the connections."""
+    async def close(self, within: float = 0) -> None:
+        """Begin no further job, wait so many seconds for those under way, and close the connections.
+
+        A database that is away is not waited for. Once it is back, this worker counts as dead, and its jobs as lost.
+        """
+        self.stop()
+        if isinstance(self._connector, _LastingConnector):
+            self._connector.lasts = False
+        if self._run:
+            await asyncio.wait({self._run}, timeout=within)
+        for task in self._at_work.values():
+            task.cancel()
         await self._app.close_async()
 
     async def defer(self, placement: Placement) -> None:
@@ -117,6 +132,7 @@ class JobQueue:
             update_heartbeat_interval=_NEVER,  # it would end its heartbeats as soon as it is to stop
             stalled_worker_timeout=_NEVER,  # the reaper has to see them
         )
+        self._run = asyncio.current_task()
         heartbeats = asyncio.create_task(self._beat(worker), name="heartbeats of the queue")
         try:
             await worker.run()  # type: ignore[no-untyped-call]

@@ -133,8 +133,7 @@ class Worker:
         self._closing.set()
         self._jobs.stop()
         await self._engine.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks[:1], timeout=CLOSE_SECONDS)
+        await self._jobs.close(CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -142,7 +141,6 @@ class Worker:
         await self._server.close()
         with suppress(ApiError):
             await self._database.write(workers.end, self._name)
-        await self._jobs.close()
         self._disk.release()
 
     async def ended(self) -> None:
