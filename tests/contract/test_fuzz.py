@@ -1,6 +1,7 @@
 """Schemathesis on the whole document against a real server, once before each backend.
 
-A few examples, always the same ones; FUZZ_EXAMPLES=n asks for n, and for new ones each time.
+A few random requests, always the same ones; FUZZ_EXAMPLES=n asks for n, and for new ones each time. The requests for
+each rule of the document by itself are two thousand, and slow.
 """
 
 import functools
@@ -51,8 +52,9 @@ CHECKS = {
     "positive_data_acceptance": {"expected-statuses": ACCEPTANCE},
     "negative_data_rejection": {"expected-statuses": REJECTION},
 }
+RANDOM = {"coverage": {"enabled": False}}
 # Every random request is also sent without a token and with a wrong one; for the others that would show the same again.
-PHASES = {"coverage": {"checks": {"ignored_auth": {"enabled": False}}}}
+SYSTEMATIC = {"coverage": {"checks": {"ignored_auth": {"enabled": False}}}, "fuzzing": {"enabled": False}}
 # The platform responds to an interrupt with 502 where the session has no runner, and what it says is passed on.
 NO_RUNNER = {
     "include-operation-id": "interrupt_session",
@@ -86,8 +88,8 @@ def document() -> dict[str, Any]:
     return document
 
 
-def judge(*operations: dict[str, Any]) -> BaseSchema:
-    config = schemathesis.Config.from_dict({"checks": CHECKS, "phases": PHASES, "operations": [*operations]})
+def judge(*operations: dict[str, Any], phases: dict[str, Any] = RANDOM) -> BaseSchema:
+    config = schemathesis.Config.from_dict({"checks": CHECKS, "phases": phases, "operations": [*operations]})
     schema = schemathesis.openapi.from_dict(document(), config=config)
     schema.hook("filter_case")(is_decided)
     return schema
@@ -103,10 +105,15 @@ GROUPS = 2
 
 
 def grouped(name: str) -> list[Any]:
-    """Return the operations as parameters, spread over GROUPS workers."""
+    """Return the operations as parameters, with random requests and with those for each rule of the document.
+
+    They are spread over GROUPS workers.
+    """
+    groups = [pytest.mark.xdist_group(f"{name}-{number}") for number in range(GROUPS)]
     return [
-        pytest.param(operation, marks=pytest.mark.xdist_group(f"{name}-{index % GROUPS}"))
+        pytest.param((operation, phases), id=f"{operation}-{title}", marks=[groups[index % GROUPS], *marks])
         for index, operation in enumerate(OPERATIONS)
+        for title, phases, marks in (("random", RANDOM, []), ("systematic", SYSTEMATIC, [pytest.mark.slow]))
     ]
 
 
@@ -255,12 +262,14 @@ def walk(schema: BaseSchema, service: Service) -> None:
 @pytest.fixture(params=grouped("fuzz-ambient"))
 def on_ambient(request: pytest.FixtureRequest) -> BaseSchema:
     """One operation, whose requests are made when its test runs, and not at collection in every worker."""
-    return judge(NO_RUNNER, only(request.param))
+    operation, phases = request.param
+    return judge(NO_RUNNER, only(operation), phases=phases)
 
 
 @pytest.fixture(params=grouped("fuzz-embedded"))
 def on_embedded(request: pytest.FixtureRequest) -> BaseSchema:
-    return judge(only(request.param))
+    operation, phases = request.param
+    return judge(only(operation), phases=phases)
 
 
 @pytest.fixture(scope="module")
