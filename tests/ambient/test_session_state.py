@@ -173,8 +173,9 @@ async def test_run_of_an_earlier_life_of_its_session_is_an_error(
 
 
 async def test_stop_that_the_platform_loses_is_sent_again(platform: FakePlatform, backend: AmbientBackend) -> None:
-    bodies = [entry["body"] for entry in recording("11b") if is_reading_of_first_session(entry)]
-    session = bodies[0]["metadata"]["name"]
+    entries = recording("11b")
+    session = entries[1]["body"]["name"]
+    bodies = [entry["body"] for entry in entries if is_reading(entry, session)]
     at_stop = next(index for index, body in enumerate(bodies) if phase(body) == "Creating")
     platform.add_session("demo", session, phase="Pending")
     assert (await backend.sessions.stop_session(CALLER, session)).status is SessionStatus.STOPPING
@@ -191,9 +192,8 @@ async def test_stop_that_the_platform_loses_is_sent_again(platform: FakePlatform
     assert (await backend.sessions.get_session(CALLER, session)).status is SessionStatus.RUNNING
 
 
-def is_reading_of_first_session(entry: Json) -> bool:
-    first = recording("11b")[1]["body"]["name"]
-    return entry.get("method") == "GET" and entry["status"] == 200 and entry["path"].endswith(f"/{first}")
+def is_reading(entry: Json, session: str) -> bool:
+    return entry.get("method") == "GET" and entry["status"] == 200 and entry["path"].endswith(f"/{session}")
 
 
 def phase(body: Json) -> str | None:

@@ -28,12 +28,16 @@ class Line(NamedTuple):
         return json.loads(self.stored)["type"] in {"RUN_FINISHED", "RUN_ERROR"}
 
 
-@cache
 def recording(number: str) -> list[Json]:
-    """Return the recording whose file's name begins with that number."""
+    """Return the recording whose file's name begins with that number; nobody else has its objects."""
+    return [json.loads(line) for line in _lines(number)]
+
+
+@cache
+def _lines(number: str) -> list[str]:
     [path] = RECORDINGS.glob(f"{number}-*.jsonl.xz")
     with lzma.open(path, "rt") as lines:
-        return [json.loads(line) for line in lines]
+        return list(lines)
 
 
 def exports(number: str, session: str) -> list[tuple[int, list[Json]]]:
