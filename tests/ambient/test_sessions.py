@@ -43,7 +43,7 @@ from app.models.sessions import (
 from tests.support import platform_failures as failures
 from tests.support.deadline import eventually
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, LONG_AGO, OTHER_PROJECT, Clock, connected, live_logs
+from tests.support.platform_backend import CALLER, LONG_AGO, OTHER_PROJECT, Clock, connected, live_logs, until
 
 
 @pytest.fixture
@@ -380,6 +380,22 @@ class TestActivity:
         for _ in range(3):
             clock.now += LOOK_SECONDS + 1
             found = await backend.sessions.get_session(CALLER, "s1")
+        assert (found.activity, found.error) == (Activity.IDLE, RUNNER_GONE)
+
+    async def test_runner_that_dies_while_its_session_is_waited_for_is_told(
+        self, platform: FakePlatform, backend: AmbientBackend, clock: Clock
+    ) -> None:
+        platform.runner.append("s1", {"type": "RUN_STARTED", "runId": "cut off"})
+        waiting = asyncio.create_task(backend.sessions.get_session(CALLER, "s1", wait=60))
+        await until(lambda: platform.streams)
+        self.be_quiet(platform)
+        platform.without_runner.add("s1")
+        platform.drop_streams()
+        while not waiting.done():
+            clock.now += LOOK_SECONDS + 1
+            before = platform.operations().count("get")
+            await until(lambda: waiting.done() or platform.operations().count("get") > before)  # noqa: B023
+        found = await waiting
         assert (found.activity, found.error) == (Activity.IDLE, RUNNER_GONE)
 
 

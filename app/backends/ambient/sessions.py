@@ -139,11 +139,15 @@ class AmbientSessions(Sessions):
             session.activity = await self._runs.activity(caller, session, state)
             if Activity.WORKING in {reported, session.activity}:
                 state = await self._runners.look(caller, session_id, state)
-            if state.fault:
-                session.activity, session.error = Activity.IDLE, state.fault
-            if session.activity is Activity.WAITING:
-                session.waiting_for = await self._runs.waiting_for(caller, session_id, state)
+            await self._explain(caller, session, state)
         return session
+
+    async def _explain(self, caller: Caller, session: Session, state: SessionState) -> None:
+        """Say why nothing runs in a running session, or for what it waits."""
+        if state.fault:
+            session.activity, session.error = Activity.IDLE, state.fault
+        if session.activity is Activity.WAITING:
+            session.waiting_for = await self._runs.waiting_for(caller, session.id, state)
 
     def _session(self, caller: Caller, resource: Resource, session_id: str) -> Session:
         """Return a session, which is stopping while its stop is repeated."""
@@ -160,9 +164,8 @@ class AmbientSessions(Sessions):
                 resource = await self._platform.get_session(caller, before.id)
                 session = self._session(caller, resource, before.id)
                 session.activity = activity if session.status is SessionStatus.RUNNING else None
-                if session.activity is Activity.WAITING:
-                    state = SessionState.of(resource)
-                    session.waiting_for = await self._runs.waiting_for(caller, before.id, state)
+                state = await self._runners.look(caller, before.id, SessionState.of(resource))
+                await self._explain(caller, session, state)
                 return session
         await asyncio.sleep(self._poll_interval)
         return await self._read(caller, before.id)
