@@ -154,7 +154,7 @@ def test_a_task_on_the_platform_has_an_end_and_no_changes(
 
 class TestConnections:
     def test_a_lost_one_is_resumed(self, client: Client, embedded_api: Api) -> None:
-        with cutting(int(embedded_api.url.rpartition(":")[2]), 1200, 1500, 2500, 3500) as relay:
+        with cutting(int(embedded_api.url.rpartition(":")[2]), 1200, 1400, 1400, 1400) as relay:
             done = client("run", "slow 9", AMBIENT_URL=relay.url)
             assert relay.connections > 4
 
