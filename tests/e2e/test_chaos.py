@@ -153,6 +153,7 @@ def test_nothing_acknowledged_is_lost_and_every_run_ends_once_whatever_happens_t
     tmp_path: Path, loop: Background
 ) -> None:
     seed = random.randrange(10**9)  # noqa: S311 - no secret
+    print(f"seed {seed}")  # noqa: T201 - shown if it fails
     promises, chance = Promises(), random.Random(seed)  # noqa: S311 - no secret
     postgresql_server().allow_connections(CONNECTIONS)
     with cluster_in(tmp_path) as cluster, ExitStack() as stack:
@@ -205,13 +206,15 @@ def has_stopped(api: Api, session_id: str) -> bool:
 def come_to_rest(api: Api, session_id: str) -> None:
     """See the queue of a session come to its end."""
 
-    def at_rest() -> bool:
-        session = api.get_session(session_id).ok()
-        runs = api.list_runs(session_id).ok()["runs"]
-        if session["status"] == "running" and any(run["status"] == "running" for run in runs):
+    def states() -> tuple[str, list[str]]:
+        status = api.get_session(session_id).ok()["status"]
+        runs = [run["status"] for run in api.list_runs(session_id).ok()["runs"]]
+        if status == "running" and "running" in runs:
             api.interrupt_session(session_id)
-        return session["status"] == "stopped" or (
-            session["status"] == "running" and all(run["status"] in ENDED for run in runs)
-        )
+        return status, runs
 
-    eventually(at_rest, within=SECONDS)
+    def at_rest(found: tuple[str, list[str]]) -> bool:
+        status, runs = found
+        return status == "stopped" or (status in {"running", "failed"} and all(run in ENDED for run in runs))
+
+    eventually(states, at_rest, within=SECONDS)
