@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import psycopg
 import structlog
 from procrastinate import App, PsycopgConnector
+from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 from procrastinate.worker import Worker
 
 from app.store.leases import Placement
@@ -26,6 +28,8 @@ ANY = "any"
 HEARTBEAT_SECONDS = 3.0
 _NEVER = 10**9  # seconds
 RETRY_SECONDS = 0.5
+SHARE_SECONDS = 0.1
+"""How long a worker that has as many sessions as it may leaves a new job to others; one that has half, half as long."""
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -67,6 +71,18 @@ class _LastingConnector(PsycopgConnector):
             await asyncio.sleep(RETRY_SECONDS)
 
 
+class _LeastBusyFirst(JobManager):
+    """Waits for `delay` before it looks for a job: else the worker that is closest to the database would get all."""
+
+    def __init__(self, connector: BaseConnector, delay: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(connector)
+        self._delay = delay
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        await self._delay()
+        return await super().fetch_job(queues, worker_id)
+
+
 class JobQueue:
     """The queue in the database with this URL; `work(session)` is called for each job that this process gets."""
 
@@ -77,6 +93,9 @@ class JobQueue:
             conninfo=url, min_size=1, max_size=4, timeout=5, reconnect_timeout=_NEVER, kwargs=options
         )
         self._app = App(connector=self._connector)
+        self._app.job_manager = _LeastBusyFirst(self._connector, self._leave_jobs_to_others)
+        self._concurrency = 1
+        self._stopped = asyncio.Event()
         self._worker: Worker | None = None
         self._run: asyncio.Task[Any] | None = None
         self._at_work: dict[int, asyncio.Task[Any]] = {}
@@ -86,6 +105,7 @@ class JobQueue:
             task = asyncio.current_task()
             if work and task:
                 self._at_work[session] = task
+                task.add_done_callback(_note_failure)
                 try:
                     await work(session)
                 finally:
@@ -121,6 +141,7 @@ class JobQueue:
 
     async def run(self, name: str, disk: str, agents: Iterable[str], concurrency: int) -> None:
         """Work on jobs for a disk and for these agents until `stop`, then wait for those that are under way."""
+        self._concurrency = concurrency
         self._worker = worker = Worker(
             self._app,
             queues=[ANY, _disk_queue(disk), *map(_agent_queue, agents)],
@@ -139,6 +160,11 @@ class JobQueue:
         finally:
             heartbeats.cancel()
 
+    async def _leave_jobs_to_others(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHARE_SECONDS * len(self._at_work) / self._concurrency):
+                await self._stopped.wait()
+
     async def _beat(self, worker: Worker) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -147,6 +173,7 @@ class JobQueue:
 
     def stop(self) -> None:
         """Begin no further job."""
+        self._stopped.set()
         if self._worker:
             self._worker.stop()  # type: ignore[no-untyped-call]
 
@@ -177,6 +204,11 @@ class JobQueue:
         for job in await self._app.job_manager.list_jobs_async(status="todo", queue=_disk_queue(disk)):
             if job.id is not None:
                 await self._app.job_manager.cancel_job_by_id_async(job.id, delete_job=True)
+
+
+def _note_failure(job: asyncio.Task[Any]) -> None:
+    if not job.cancelled() and (error := job.exception()):
+        log.warning("job_end_not_stored", error=str(error.__cause__ or error))
 
 
 def _queue(placement: Placement) -> str:
