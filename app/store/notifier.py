@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from app.futures import shielded
+
 T = TypeVar("T")
 SHARED_READS = 2
 """Reads of a session that are remembered until it changes: most subscribers are at one of the last two positions."""
@@ -77,7 +79,7 @@ class ChangeNotifier:
             task = subscriptions.reads[key] = asyncio.create_task(read())
             if len(subscriptions.reads) > SHARED_READS:
                 del subscriptions.reads[next(iter(subscriptions.reads))]
-        return await asyncio.shield(task)
+        return await shielded(task)
 
 
 def _has_failed(task: "asyncio.Task[Any]") -> bool:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar
 
+from app.futures import shielded
+
 T = TypeVar("T")
 
 
@@ -11,7 +13,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
     """Return the result of work in a thread; when cancelled, wait until the thread has ended."""
     thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
-        return await asyncio.shield(thread)
+        return await shielded(thread)
     except asyncio.CancelledError:
         await asyncio.wait({thread})
         raise

@@ -24,6 +24,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import StorageUnavailable
+from app.futures import shielded
 from app.observability.metrics import Observe
 from app.store.database import Database, retry_until_stored
 from app.store.migrate import migrate
@@ -123,7 +124,7 @@ class PostgresDatabase(Database):
         if not self._is_open:
             raise StorageUnavailable
         # Shielded, since a function that has been handed in runs even if nobody waits for it any more.
-        return await asyncio.shield(self._loop.run_in_executor(self._writers, self._write, function, resolve_seconds))
+        return await shielded(self._loop.run_in_executor(self._writers, self._write, function, resolve_seconds))
 
     # In the threads
 
