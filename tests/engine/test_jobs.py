@@ -11,8 +11,9 @@ from app.store.leases import Placement
 from tests.support.deadline import eventually
 from tests.support.store import migrated_store_url, postgresql_only
 
+pytestmark = postgresql_only
 
-@postgresql_only
+
 async def test_a_job_goes_to_the_worker_that_has_less_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "SHARE_SECONDS", 600.0)
     url = migrated_store_url(tmp_path / "store.db")
@@ -36,3 +37,28 @@ async def test_a_job_goes_to_the_worker_that_has_less_to_do(tmp_path: Path, monk
     assert {*begun.values()} == {"one", "other"}
     for each in queues.values():
         await each.close()
+
+
+async def test_a_job_that_was_taken_for_lost_ends_beside_the_one_that_replaced_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, ended, go_on = [], [], asyncio.Event()
+
+    async def work(session: int) -> None:
+        begun.append(session)
+        await go_on.wait()
+        ended.append(session)
+
+    queue = JobQueue(migrated_store_url(tmp_path / "store.db"), work)
+    await queue.open()
+    running = asyncio.create_task(queue.run("one", "disk", [], concurrency=2))
+    for count in (1, 2):
+        await queue.defer(Placement(7, disk=None))
+        await asyncio.to_thread(eventually, lambda: len(begun), lambda found: found == count)  # noqa: B023
+        if count == 1:
+            await queue.remove_of(7)
+    go_on.set()
+    await asyncio.to_thread(eventually, lambda: ended == [7, 7])
+    await queue.close(within=10)
+    await asyncio.wait({running}, timeout=10)
+    assert [record for record in caplog.records if record.exc_info and record.exc_info[0] is KeyError] == []

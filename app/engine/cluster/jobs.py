@@ -109,7 +109,7 @@ class JobQueue:
                 try:
                     await work(session)
                 finally:
-                    del self._at_work[session]
+                    self._at_work.pop(session, None)  # another job for it may have come after its lease was lost
 
     async def open(self) -> None:
         """Connect to the database."""
