@@ -139,10 +139,14 @@ def test_free_form_members_have_no_size_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b'{"task": "t", "repos": [%s]}', b'{"task": "t", "notes": [%s]}', b'{"task": "t", "state": 1, "x": [%s]}'],
+    ("content", "times"),
+    [
+        (b'{"task": "t", "repos": [%s]}', 1.5),
+        (b'{"task": "t", "notes": [%s]}', 1.5),
+        (b'{"task": "t", "state": 1, "x": [%s]}', 2.5),  # the validator makes a message with all of it
+    ],
 )
-def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes) -> None:
+def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes, times: float) -> None:
     content %= b",".join([b"{}"] * 20_000)
     tracemalloc.start()
     try:
@@ -153,7 +157,7 @@ def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes) ->
         _, to_refuse = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert to_refuse < 2 * to_read
+    assert to_refuse < times * to_read
 
 
 def test_a_member_has_its_documented_name_whatever_name_it_was_sent_under() -> None:
