@@ -19,6 +19,7 @@ from app.observability.logs import redact
 from app.store import session_log
 from app.store.database import Database
 from app.store.sessions import SessionRow
+from app.waiting import is_set_within
 
 MAX_LINE = 4096  # characters
 GATHER_SECONDS = 0.1
@@ -91,9 +92,7 @@ class SessionLogs:
             self._writing = asyncio.create_task(self._write(), name="session logs")
 
     async def _write(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
-                await self._hurry.wait()
+        await is_set_within(self._hurry, GATHER_SECONDS)
         gathered, self._waiting = self._waiting, {}
         await asyncio.gather(*(self._store(session, lines) for session, lines in gathered.items()))
         self._writing = None

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import IO, Any
 
 from app.sandbox.streams import connect_reader, connect_writer
+from app.waiting import completed
 
 _CLOSE_SECONDS = 1.0
 
@@ -110,11 +111,9 @@ async def start_leader(*command: str, **options: Any) -> Child:
     group is killed.
     """
     child = Child(subprocess.Popen(command, start_new_session=True, bufsize=0, **options))  # noqa: S603, ASYNC220
-    connecting = asyncio.create_task(child.connect())
     try:
-        await asyncio.shield(connecting)
+        await completed(child.connect())
     except BaseException:
-        await asyncio.wait({connecting})
         await kill_group(child)
         raise
     return child

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from app.futures import shielded
+from app.waiting import is_set_within, shielded
 
 T = TypeVar("T")
 SHARED_READS = 2
@@ -96,11 +96,7 @@ def _wake(flags: Sequence[asyncio.Event]) -> None:
 
 async def notified_before(changed: asyncio.Event, deadline: float) -> bool:
     """Wait until the flag is set; return False once `deadline`, a time of the event loop, has passed."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await changed.wait()
-    except TimeoutError:
-        return False
+    return await is_set_within(changed, deadline - asyncio.get_running_loop().time())
 
 
 def mark_changed(connection: Connection, session: int) -> None:

@@ -4,19 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar
 
-from app.futures import shielded
+from app.waiting import completed
 
 T = TypeVar("T")
 
 
 async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
     """Return the result of work in a thread; when cancelled, wait until the thread has ended."""
-    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await shielded(thread)
-    except asyncio.CancelledError:
-        await asyncio.wait({thread})
-        raise
+    return await completed(asyncio.to_thread(work, *arguments))
 
 
 async def steps(work: Generator[T, None, None]) -> AsyncGenerator[T, None]:

@@ -12,7 +12,7 @@ does not respond in time, or if anything fails, the process is ended, and the ne
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ from app.agui.usage import cost_delta
 from app.sandbox.process_tree import SandboxError
 from app.sandbox.programs import find_program
 from app.sandbox.sandbox import Sandbox, SessionPaths
+from app.waiting import completed
 
 CANCEL_SECONDS = 2.0
 LATE_SECONDS = 1.0  # after the response to the prompt, in which an agent's last updates may still come
@@ -126,7 +127,7 @@ class AcpAgent(Agent):
             cost = await _add_cost(turn, session, translator.cost)
             yield _terminal_event(ids, response, cost)
         finally:
-            await _complete(self._end_turn(turn.input["threadId"], prompting))
+            await completed(self._end_turn(turn.input["threadId"], prompting))
 
     async def close(self) -> None:
         """End the agent and all of its processes."""
@@ -203,16 +204,6 @@ def _finish_soon(updates: UpdateQueue, prompting: "asyncio.Task[schema.PromptRes
         updates.finish()
     else:
         asyncio.get_running_loop().call_later(LATE_SECONDS, updates.finish)
-
-
-async def _complete(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end even if the caller is cancelled meanwhile."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
 
 
 async def _add_cost(turn: Turn, session: AgentSession, total: float | None) -> float | None:

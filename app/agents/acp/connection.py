@@ -24,6 +24,7 @@ from app.agui.whole_text import make_whole
 from app.models.approvals import DENIED
 from app.sandbox.process_tree import Process, ProcessTree
 from app.sandbox.streams import Pipes, open_pipes
+from app.waiting import is_set_within
 
 BUFFER_BYTES = 256 * 1024  # of each of the agent's output streams
 _MAX_STDERR_LINE = 64 * 1024  # a longer one is logged in parts
@@ -244,9 +245,7 @@ class AcpConnection:
 
     async def _wait_for_exit(self) -> None:
         """Give an agent that has closed its end a moment to exit, as it does as a rule, so that the exit is logged."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(EXIT_DRAIN_SECONDS):
-                await self._exited.wait()
+        await is_set_within(self._exited, EXIT_DRAIN_SECONDS)
 
     async def _disconnect(self) -> None:
         with suppress(Exception):  # the process is ended anyway

@@ -12,7 +12,7 @@ ended, and from time to time while one is active. Then those of its events are p
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from copy import copy
 
 import structlog
@@ -30,6 +30,7 @@ from app.backends.ambient.session_state import Runners, SessionState
 from app.errors import BackendError, BackendTimeout, BackendUnavailable, CursorExpired
 from app.models.caller import Caller
 from app.models.runs import RunSummary
+from app.waiting import is_set_within
 
 READ_AGAIN_SECONDS = 15.0
 """Seconds after which the export of a session with an active run is read again."""
@@ -251,9 +252,7 @@ class LiveLog:
         """
         self._since, opened = [], self._opened
         read = await self._read_log()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._interval):
-                await self._disconnected.wait()
+        await is_set_within(self._disconnected, self._interval)
         if self._joining or self._opened > opened:
             self._unsure = True
             return

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 import structlog
 
@@ -17,6 +16,7 @@ from app.store.commands.approvals import expire_interrupts
 from app.store.commands.sessions import fail_without_disk, stop_if_idle, take_from_lost_worker
 from app.store.database import Database
 from app.store.workers import STALE_SECONDS
+from app.waiting import is_set_within
 
 SWEEP_SECONDS = 2.0
 SWEEP_LIMIT = 100
@@ -57,9 +57,7 @@ class Reaper:
         self._hurry.set()
 
     async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SWEEP_SECONDS):
-                await self._hurry.wait()
+        await is_set_within(self._hurry, SWEEP_SECONDS)
         self._hurry.clear()
 
     async def _end_leases_of_dead_neighbours(self) -> None:

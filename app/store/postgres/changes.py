@@ -19,6 +19,7 @@ import structlog
 from app.errors import StorageUnavailable
 from app.store.notifier import ChangeNotifier
 from app.store.postgres.engine import connect_async
+from app.waiting import is_set_within
 
 CHANNEL = "ambient_changes"
 MAX_PAYLOAD = 7_999  # bytes
@@ -55,9 +56,7 @@ class ChangeChannel:
 
     async def close(self) -> None:
         """Send what has changed, then close the connections."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._all_sent.wait()
+        await is_set_within(self._all_sent, CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

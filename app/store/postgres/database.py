@@ -24,7 +24,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import StorageUnavailable
-from app.futures import shielded
 from app.observability.metrics import Observe
 from app.store.database import Database, retry_until_stored
 from app.store.migrate import migrate
@@ -32,6 +31,7 @@ from app.store.notifier import ChangeNotifier, changed_sessions
 from app.store.postgres.changes import ChangeChannel
 from app.store.postgres.engine import LOST, make_engine, translate_errors
 from app.store.statements import driver
+from app.waiting import shielded
 
 P = ParamSpec("P")
 T = TypeVar("T")
