@@ -22,6 +22,7 @@ from procrastinate.worker import Worker
 from app.store.leases import Placement
 from app.store.liveness import LIVENESS
 from app.store.workers import STALE_SECONDS
+from app.waiting import is_set_within
 
 WORK = "work"
 ANY = "any"
@@ -35,13 +36,12 @@ log = structlog.get_logger()
 
 
 class _LastingConnector(PsycopgConnector):
-    """Goes on after the database has been away: by default, a worker would end all of its jobs and then itself.
+    """Goes on after the database has been away, while it `lasts`: else a worker would end its jobs and then itself.
 
-    A query whose response was lost is sent again, while `lasts`. A job that it has fetched unseen is found by
-    `JobQueue.forgotten`.
+    A query whose response was lost is sent again. A job that it has fetched unseen is found by `JobQueue.forgotten`.
     """
 
-    lasts = True
+    lasts = False
 
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
         await self._until_sent(super().execute_query_async, query, arguments)
@@ -72,14 +72,15 @@ class _LastingConnector(PsycopgConnector):
 
 
 class _LeastBusyFirst(JobManager):
-    """Waits for `delay` before it looks for a job: else the worker that is closest to the database would get all."""
+    """Looks for a job after `delay` seconds: else the worker that is closest to the database would get all."""
 
-    def __init__(self, connector: BaseConnector, delay: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, connector: BaseConnector, delay: Callable[[], float], stopped: asyncio.Event) -> None:
         super().__init__(connector)
         self._delay = delay
+        self._stopped = stopped
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        await self._delay()
+        await is_set_within(self._stopped, self._delay())
         return await super().fetch_job(queues, worker_id)
 
 
@@ -89,12 +90,11 @@ class JobQueue:
     def __init__(self, url: str, work: Callable[[int], Awaitable[None]] | None = None) -> None:
         # What the queue loses with the last moments before a crash of the database is found again in the rows.
         options = {**LIVENESS, "options": "-c synchronous_commit=off", "application_name": "ambient-api jobs"}
-        self._connector = (_LastingConnector if work else PsycopgConnector)(
+        self._connector = _LastingConnector(
             conninfo=url, min_size=1, max_size=4, timeout=5, reconnect_timeout=_NEVER, kwargs=options
         )
+        self._connector.lasts = work is not None
         self._app = App(connector=self._connector)
-        self._app.job_manager = _LeastBusyFirst(self._connector, self._leave_jobs_to_others)
-        self._concurrency = 1
         self._stopped = asyncio.Event()
         self._worker: Worker | None = None
         self._run: asyncio.Task[Any] | None = None
@@ -121,8 +121,7 @@ class JobQueue:
         A database that is away is not waited for. Once it is back, this worker counts as dead, and its jobs as lost.
         """
         self.stop()
-        if isinstance(self._connector, _LastingConnector):
-            self._connector.lasts = False
+        self._connector.lasts = False
         if self._run:
             await asyncio.wait({self._run}, timeout=within)
         for task in self._at_work.values():
@@ -141,7 +140,9 @@ class JobQueue:
 
     async def run(self, name: str, disk: str, agents: Iterable[str], concurrency: int) -> None:
         """Work on jobs for a disk and for these agents until `stop`, then wait for those that are under way."""
-        self._concurrency = concurrency
+        self._app.job_manager = _LeastBusyFirst(
+            self._connector, lambda: SHARE_SECONDS * len(self._at_work) / concurrency, self._stopped
+        )
         self._worker = worker = Worker(
             self._app,
             queues=[ANY, _disk_queue(disk), *map(_agent_queue, agents)],
@@ -159,11 +160,6 @@ class JobQueue:
             await worker.run()  # type: ignore[no-untyped-call]
         finally:
             heartbeats.cancel()
-
-    async def _leave_jobs_to_others(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SHARE_SECONDS * len(self._at_work) / self._concurrency):
-                await self._stopped.wait()
 
     async def _beat(self, worker: Worker) -> None:
         while True:
