@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -143,21 +144,26 @@ def test_free_form_members_have_no_size_of_their_own() -> None:
     [
         (b'{"task": "t", "repos": [%s]}', 1.5),
         (b'{"task": "t", "notes": [%s]}', 1.5),
-        (b'{"task": "t", "state": 1, "x": [%s]}', 2.5),  # the validator makes a message with all of it
+        (b'{"task": "t", "state": 1, "x": [%s]}', 2),  # the error has a copy of the value
     ],
 )
 def test_a_large_wrong_body_costs_little_more_than_reading_it(content: bytes, times: float) -> None:
     content %= b",".join([b"{}"] * 20_000)
-    tracemalloc.start()
-    try:
-        parse_json(content)
-        _, to_read = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        assert len(problems(content)) == 1
-        _, to_refuse = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert to_refuse < times * to_read
+    assert len(problems(content)) == 1
+    assert peak_bytes(problems, content) < times * peak_bytes(parse_json, content)
+
+
+def peak_bytes(work: Callable[[bytes], object], content: bytes) -> int:
+    """The most memory that this takes, the least of three times: other threads may take some meanwhile."""
+    peaks = []
+    for _ in range(3):
+        tracemalloc.start()
+        try:
+            work(content)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    return min(peaks)
 
 
 def test_a_member_has_its_documented_name_whatever_name_it_was_sent_under() -> None:
