@@ -25,8 +25,17 @@ def alive(pid: int, place: str) -> bool:
 
 def open_below(directory: Path) -> list[str]:
     """Return what this process has open of a directory: itself, and what is below it."""
+    return [path for path in _opened() if f"{path}/".startswith(f"{directory}/")]
+
+
+def open_pipes() -> list[str]:
+    """Return the pipes that this process has open."""
+    return [name for name in _opened() if name.startswith("pipe:")]
+
+
+def _opened() -> list[str]:
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # closed meanwhile
             found.append(str(entry.readlink()))
-    return [path for path in found if f"{path}/".startswith(f"{directory}/")]
+    return found
