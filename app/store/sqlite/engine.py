@@ -9,7 +9,7 @@ from sqlalchemy import Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
-from app.errors import InternalError, StorageFull, StorageUnavailable
+from app.errors import ApiError, InternalError, StorageFull, StorageUnavailable
 
 BUSY_TIMEOUT_MS = 5000
 """How long a transaction waits for a lock that another process holds."""
@@ -36,15 +36,8 @@ class _ErrorTranslation(AbstractContextManager[None]):
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or not isinstance(error, DBAPIError | sqlite3.Error):
-            return
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        if code in _FULL:
-            raise StorageFull from error
-        if code & _PRIMARY_CODE in _UNAVAILABLE:
-            raise StorageUnavailable from error
-        raise InternalError from error
+        if isinstance(error, Exception) and (translation := translated(error)) is not error:
+            raise translation
 
 
 _TRANSLATION = _ErrorTranslation()
@@ -53,6 +46,20 @@ _TRANSLATION = _ErrorTranslation()
 def translate_errors() -> AbstractContextManager[None]:
     """Raise `StorageUnavailable`, `StorageFull` or `InternalError` from an error of the driver."""
     return _TRANSLATION
+
+
+def translated(error: Exception) -> Exception:
+    """Return what `translate_errors` would raise in the place of an error, with the error as its cause."""
+    if not isinstance(error, DBAPIError | sqlite3.Error):
+        return error
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code in _FULL:
+        translation: ApiError = StorageFull()
+    else:
+        translation = StorageUnavailable() if code & _PRIMARY_CODE in _UNAVAILABLE else InternalError()
+    translation.__cause__ = error
+    return translation
 
 
 def writing_engine(path: Path) -> Engine:

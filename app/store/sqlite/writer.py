@@ -31,7 +31,7 @@ from sqlalchemy import Connection, Engine
 from app.errors import StorageUnavailable
 from app.observability.metrics import Observe
 from app.store.notifier import changed_sessions
-from app.store.sqlite.engine import translate_errors
+from app.store.sqlite.engine import translated
 from app.store.statements import driver
 
 P = ParamSpec("P")
@@ -105,15 +105,16 @@ class Writer:
         """Return each function's value, or the exception that undid it, and the sessions that have changed."""
         started = time.perf_counter()
         try:
-            with translate_errors(), self._engine.begin() as connection:
+            with self._engine.begin() as connection:
                 results = [_call(connection, request) for request in group]
                 changed = changed_sessions(connection)
         except Exception as error:
             log.warning("commit_failed", writes=len(group), exc_info=True)
             self._measure("error", started)
+            failure = translated(error)
             # One by one, the requests would wait in turn for a lock that another process holds.
-            if len(group) == 1 or isinstance(error, StorageUnavailable):
-                return [error] * len(group), set()
+            if len(group) == 1 or isinstance(failure, StorageUnavailable):
+                return [failure] * len(group), set()
             commits = [self._commit([request]) for request in group]
             return [result for [result], _ in commits], set().union(*(changed for _, changed in commits))
         self._measure("ok", started)
@@ -141,14 +142,13 @@ def _call(connection: Connection, request: _Request) -> Any:
     """Return the function's value, or the exception that undid it; raise one that ended the whole transaction."""
     execute = driver(connection).execute
     try:
-        with translate_errors():
-            execute("SAVEPOINT request")
-            value = request.function(connection, *request.args, **request.kwargs)
-            execute("RELEASE request")
+        execute("SAVEPOINT request")
+        value = request.function(connection, *request.args, **request.kwargs)
+        execute("RELEASE request")
     except Exception as error:
         if not _undo(connection):
             raise
-        return error
+        return translated(error)
     return value
 
 
