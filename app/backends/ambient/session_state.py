@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from app.backends.ambient import mapping
 from app.backends.ambient.api import PlatformApi
@@ -35,7 +35,7 @@ RUNNER_HANGS = "The session has hung since the platform's backend was restarted.
 RUNNER_IGNORES = "The session's runner did not react to an interrupt. Stop the session and start it again."
 
 _MAX_SESSIONS = 10_000
-_Key = tuple[str, str, int]
+_Key = tuple[str, str, int]  # project, session, and its last activity in ms
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -66,35 +66,53 @@ class SessionState(msgspec.Struct, frozen=True):
         return cls(mapping.phase(resource), since, max(since, _time(resource.status.last_activity_time)))
 
 
+class _Silence(msgspec.Struct):
+    """A time in which a session shows no activity.
+
+    `missed` is the number of checks in a row that have not found the runner. The last check, and an interrupt of an
+    active run, were at these times of the clock.
+    """
+
+    missed: int = 0
+    looked_at: float | None = None
+    interrupted_at: float | None = None
+
+
 class Runners:
     """Checks on the runners of sessions whose active runs are silent. `clock` returns seconds since some moment."""
 
     def __init__(self, platform: PlatformApi, clock: Callable[[], float]) -> None:
         self._platform = platform
         self._clock = clock
-        self._missed: TTLCache[_Key, int] = TTLCache(_MAX_SESSIONS, 3600.0, clock)
-        self._looked: TTLCache[_Key, bool] = TTLCache(_MAX_SESSIONS, LOOK_SECONDS, clock)
-        self._interrupted: TTLCache[_Key, tuple[int, float]] = TTLCache(_MAX_SESSIONS, 24 * 3600.0, clock)
+        self._silences: LRUCache[_Key, _Silence] = LRUCache(_MAX_SESSIONS)
 
     def note_interrupt(self, caller: Caller, session_id: str, state: SessionState) -> None:
         """Note that an active run was interrupted while its session was in this state."""
-        key = _key(caller, session_id, state)
-        if self._interrupted.get(key, (None,))[0] != state.active_at:
-            self._interrupted[key] = state.active_at, self._clock()
+        silence = self._silence(caller, session_id, state)
+        if silence.interrupted_at is None:
+            silence.interrupted_at = self._clock()
 
     async def look(self, caller: Caller, session_id: str, state: SessionState) -> SessionState:
         """Return the state of a session with an active run, with the fault of its runner if it has one."""
         quiet = 0 < state.active_at < now_ms() - QUIET_SECONDS * 1000
         if not quiet or state.status is not SessionStatus.RUNNING:
             return state
-        key = _key(caller, session_id, state)
         if self._hangs(state):
             return msgspec.structs.replace(state, fault=RUNNER_HANGS)
-        if self._ignores_interrupt(key, state):
+        silence = self._silence(caller, session_id, state)
+        if self._ignores_interrupt(silence):
             return msgspec.structs.replace(state, fault=RUNNER_IGNORES)
-        return msgspec.structs.replace(
-            state, fault=RUNNER_GONE if await self._is_gone(caller, session_id, key) else None
-        )
+        if await self._is_gone(silence, caller, session_id):
+            return msgspec.structs.replace(state, fault=RUNNER_GONE)
+        return state
+
+    def _silence(self, caller: Caller, session_id: str, state: SessionState) -> _Silence:
+        """Return what has been noted of a session since its last activity."""
+        key = caller.project, session_id, state.active_at
+        silence = self._silences.get(key)
+        if silence is None:
+            silence = self._silences[key] = _Silence()
+        return silence
 
     def _hangs(self, state: SessionState) -> bool:
         """Return whether nothing has happened since the backend was restarted, which cuts it off from its runners.
@@ -105,21 +123,17 @@ class Runners:
         gone_at = self._platform.gone_at
         return state.active_at <= gone_at - 1000 and state.since < gone_at < now_ms() - QUIET_SECONDS * 1000
 
-    def _ignores_interrupt(self, key: _Key, state: SessionState) -> bool:
-        active_at, interrupted_at = self._interrupted.get(key, (0, 0.0))
-        return active_at == state.active_at and self._clock() > interrupted_at + OBEY_SECONDS
+    def _ignores_interrupt(self, silence: _Silence) -> bool:
+        return silence.interrupted_at is not None and self._clock() > silence.interrupted_at + OBEY_SECONDS
 
-    async def _is_gone(self, caller: Caller, session_id: str, key: _Key) -> bool:
+    async def _is_gone(self, silence: _Silence, caller: Caller, session_id: str) -> bool:
         """Return whether the last two checks have not found the runner."""
-        if key not in self._looked:
-            self._looked[key] = True
+        now = self._clock()
+        if silence.looked_at is None or now >= silence.looked_at + LOOK_SECONDS:
+            silence.looked_at = now
             found = await self._platform.has_runner(caller, session_id)
-            self._missed[key] = 0 if found else self._missed.get(key, 0) + 1
-        return self._missed.get(key, 0) > 1
-
-
-def _key(caller: Caller, session_id: str, state: SessionState) -> _Key:
-    return caller.project, session_id, state.since
+            silence.missed = 0 if found else silence.missed + 1
+        return silence.missed > 1
 
 
 def _time(text: str | None) -> int:
