@@ -37,11 +37,11 @@ def migrate(engine: Engine) -> None:
 
     The tables of a newer server stay as they are. Raises `StorageUnavailable` if they are of no use here.
     """
-    config = migration_config()
-    revisions = ScriptDirectory.from_config(config)
+    revisions = _revisions()
     with engine.begin() as connection:
         if _revision(connection) == revisions.get_current_head():
             return  # without the lock, which a process that is suspended meanwhile would hold
+        config = migration_config()
         if engine.dialect.name == POSTGRESQL:
             connection.execute(select(func.pg_advisory_xact_lock(bindparam("key", _LOCK, INT64))))
         config.attributes["connection"] = connection
@@ -67,8 +67,14 @@ def require_current(connection: Connection) -> None:
 
 
 @cache
+def _revisions() -> ScriptDirectory:
+    """Return the migrations, which are read once."""
+    return ScriptDirectory.from_config(migration_config())
+
+
+@cache
 def _older_revisions() -> frozenset[str]:
-    revisions = ScriptDirectory.from_config(migration_config())
+    revisions = _revisions()
     return frozenset(each.revision for each in revisions.walk_revisions()) - {revisions.get_current_head()}
 
 
