@@ -1,7 +1,7 @@
 """The disk that sessions take: their workspaces, unless in place, and their homes, against the bounds of the server.
 
-It is measured by looking at each file: before and after each run, and as long as the session has an agent, the more
-often the less that costs. Files that clients write in between are added.
+It is measured by looking at each file: before and after each run, during a run the more often the less that costs, and
+now and then as long as the session has an agent. Files that clients write in between are added.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from app.store.database import Database
 from app.store.leases import LeaseLost, SessionGone
 from app.store.quotas import Quotas
 from app.store.sessions import SessionRow, add_disk_usage, set_disk_usage
+from app.waiting import is_set_within
 
 FEWEST_SECONDS, MOST_SECONDS = 2.0, 30.0
 _SHARE = 0.005
@@ -47,10 +48,11 @@ class DiskQuota:
         await self._database.write_until_stored(set_disk_usage, session.row_id, workspace, total)
         return msgspec.structs.replace(session, workspace_bytes=workspace, disk_bytes=total)
 
-    async def watch(self, session: SessionRow, exceeded: Callable[[], Awaitable[None]]) -> None:
+    async def watch(self, session: SessionRow, exceeded: Callable[[], Awaitable[None]], has_run: asyncio.Event) -> None:
         """Measure a session again and again, and call `exceeded` while it takes too much.
 
-        Where it is the project that takes too much, only if the session has grown.
+        Where it is the project that takes too much, only if the session has grown. While `has_run` is not set, that is
+        every MOST_SECONDS: there may be hundreds of agents that wait for their next run.
         """
         begin = session.disk_bytes
         try:
@@ -63,7 +65,9 @@ class DiskQuota:
                     if room.workspace_bytes(session.disk_bytes) == 0 or (has_grown and room.disk_bytes(0) == 0):
                         await exceeded()
                 cost = time.monotonic() - began
-                await asyncio.sleep(min(max(cost / _SHARE, FEWEST_SECONDS), MOST_SECONDS))
+                pause = min(max(cost / _SHARE, FEWEST_SECONDS), MOST_SECONDS)
+                await asyncio.sleep(pause)
+                await is_set_within(has_run, MOST_SECONDS - pause)
         except (LeaseLost, SessionGone):  # another worker goes on, or nobody has to
             pass
 

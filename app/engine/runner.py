@@ -76,6 +76,7 @@ class Runner:
         self._agent: Agent | None = None
         self._disk = DiskQuota(database, config, quotas)
         self._disk_watch: asyncio.Task[None] | None = None
+        self._has_run = asyncio.Event()
         self._noted: AgentOffer | None = None
         self._execution: Execution | None = None
         self._task: asyncio.Task[None] | None = None
@@ -176,7 +177,9 @@ class Runner:
         if self._stop_reason:
             execution.cancel(self._stop_reason)
         elif self._disk_watch is None:
-            self._disk_watch = asyncio.create_task(self._disk.watch(session, self._end_for_space))
+            watch = self._disk.watch(session, self._end_for_space, self._has_run)
+            self._disk_watch = asyncio.create_task(watch)
+        self._has_run.set()
         self._changed.set()
         write_log("begins")
 
@@ -196,6 +199,7 @@ class Runner:
             await self._database.write_until_stored(abort_run, run, INTERNAL_ERROR)
         finally:
             self._execution = None
+            self._has_run.clear()
             if execution.agent_lost:
                 self._agent = None
         if outcome := execution.outcome:

@@ -23,7 +23,19 @@ from app.models.limits import Limits, ProjectUsage
 from app.models.runs import RunStatus
 from app.models.sessions import SessionCreate, SessionStatus
 from app.store import quotas, sessions
-from tests.support.scripted import CALLER, FINISHED, STARTED, Harness, Play, endless, event, open_backend, until
+from app.waiting import is_set_within
+from tests.support.scripted import (
+    CALLER,
+    FINISHED,
+    STARTED,
+    Harness,
+    Play,
+    endless,
+    event,
+    last_message,
+    open_backend,
+    until,
+)
 
 OTHER = Caller(token="other", project="other")
 CHUNK = 1000
@@ -209,10 +221,36 @@ async def test_a_workspace_is_measured_again_when_the_store_was_away(tmp_path: P
         async def note() -> None:
             exceeded.set()
 
-        watching = asyncio.create_task(quota.watch(session, note))
+        watching = asyncio.create_task(quota.watch(session, note, asyncio.Event()))
         async with asyncio.timeout(20):
             await exceeded.wait()
         watching.cancel()
+
+
+async def test_a_session_without_a_run_is_measured_rarely_and_at_once_when_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = asyncio.Event()
+
+    async def wait(has_run: asyncio.Event, seconds: float) -> bool:
+        if not has_run.is_set():
+            waits.set()
+        return await is_set_within(has_run, seconds)
+
+    def play(turn: Turn) -> AsyncIterator[bytes]:
+        return endless(turn) if last_message(turn) == "go on" else brief(turn)
+
+    monkeypatch.setattr(disk_quota, "is_set_within", wait)
+    monkeypatch.setattr(disk_quota, "FEWEST_SECONDS", 0.0)
+    monkeypatch.setattr(disk_quota, "MOST_SECONDS", 1000.0)
+    async with open_backend(tmp_path, play, limits=Limits(max_workspace_bytes=2000 * CHUNK)) as harness:
+        session_id = await harness.running()
+        async with asyncio.timeout(20):
+            await waits.wait()
+        (tmp_path / "workspaces/demo" / session_id / "x").write_bytes(bytes(2000 * CHUNK))
+        run = await harness.ended(session_id, await harness.say(session_id, "go on"))
+        assert run.status is RunStatus.ERROR
+        assert (await harness.log(session_id))[-1]["code"] == "workspace_too_large"
 
 
 async def test_nothing_is_measured_any_more_when_the_server_stops_as_a_run_begins(tmp_path: Path) -> None:
