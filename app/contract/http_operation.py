@@ -196,7 +196,8 @@ class Responses:
         media_type = next(iter(response.get("content", {})), "")
         self.is_json = media_type == "application/json"
         self.is_stream = media_type == "text/event-stream"
-        self._content_type = f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+        content_type = f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+        self._content_type = (b"content-type", content_type.encode())
         self._location = _Location(response, paths) if "Location" in response.get("headers", {}) else None
 
     async def send(
@@ -214,19 +215,14 @@ class Responses:
             if result.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
             result = result.value
-        content_type = (b"content-type", self._content_type.encode())
-        if isinstance(result, StreamedBody | FileContent) and result.name is not None:
-            headers.append((b"content-disposition", _attachment(result.name)))
         if isinstance(result, EventStream):
             await send_event_stream(context, receive, send, self._status, result)
         elif isinstance(result, StreamedBody):
-            await send_chunks(
-                context, receive, send, result.chunks, status=self._status, headers=[*headers, content_type]
-            )
+            headers += [self._content_type, *_disposition(result.name)]
+            await send_chunks(context, receive, send, result.chunks, status=self._status, headers=headers)
         elif isinstance(result, FileContent):
-            await send_file(
-                context, receive, send, result, documented=self._documented, headers=[*headers, content_type]
-            )
+            headers += [self._content_type, *_disposition(result.name)]
+            await send_file(context, receive, send, result, documented=self._documented, headers=headers)
         elif result is None or isinstance(result, FileWritten):
             if result is not None:
                 headers.append((b"etag", b'"%b"' % result.etag.encode()))
@@ -238,14 +234,16 @@ class Responses:
                 context.session = resource.get("session_id", context.session)
                 headers.append((b"location", self._location.path(resource).encode("ascii")))
             content = _encode(result) if self.is_json else result.encode()
-            headers += [content_type, (b"content-length", b"%d" % len(content))]
+            headers += [self._content_type, (b"content-length", b"%d" % len(content))]
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             await send({"type": "http.response.body", "body": content})
 
 
-def _attachment(name: str) -> bytes:
-    """Return a Content-Disposition by which a browser saves a response under a name (RFC 6266) and never shows it."""
-    return b"attachment; filename*=UTF-8''%b" % quote(name, safe="").encode()
+def _disposition(name: str | None) -> RawHeaders:
+    """Return the header by which a browser saves a response that has a name (RFC 6266), and never shows it."""
+    if name is None:
+        return []
+    return [(b"content-disposition", b"attachment; filename*=UTF-8''%b" % quote(name, safe="").encode())]
 
 
 class _Location:

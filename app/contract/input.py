@@ -64,17 +64,17 @@ class Parameter:
 
     def parse_segment(self, segment: str) -> Any:
         """Return the typed value of a raw path segment."""
-        if segment.isascii() and "%" not in segment:
-            return self.parse([segment])
-        try:
-            return self.parse([unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")])
-        except UnicodeDecodeError as error:
-            raise self._error("must be percent-encoded UTF-8") from error
+        if not segment.isascii() or "%" in segment:
+            try:
+                segment = unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise self._error("must be percent-encoded UTF-8") from error
+        return self.check(self._parse_scalar(segment))
 
     def parse_header(self, context: RequestContext) -> Any:
         """Return the typed value of a request's header. An empty header reads as absent."""
         text = self.header_text(context)
-        return self.parse([text] if text else None)
+        return self.check(self._parse_scalar(text) if text else None)
 
     def header_text(self, context: RequestContext) -> str | None:
         """Return a request's header as it was sent."""

@@ -26,6 +26,7 @@ site would change something with a token that a proxy has added to the request.
 AUTHORIZATION = "Authorization"
 FORWARDED_TOKEN = "X-Forwarded-Access-Token"  # noqa: S105 - the name of a header
 PROJECT = "X-Ambient-Project"
+_PROJECT = PROJECT.lower()
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
 _TOKENS = 256  # of which it is remembered whose they are; one has up to 64 KiB
@@ -112,7 +113,7 @@ def credentials(context: RequestContext, token: str) -> Credentials:
     """Return the token with its project: the header's, or a service account's namespace. Raises `ProjectMismatch`."""
     if context.repeated:
         context.reject_repeated(PROJECT)
-    named, own = context.headers.get(PROJECT.lower()), service_account_namespace(token)
+    named, own = context.headers.get(_PROJECT), service_account_namespace(token)
     if named and own and named != own:
         raise ProjectMismatch
     return Credentials(token=token, project=named or own)
