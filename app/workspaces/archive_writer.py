@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 from app.errors import WrongFileType
 from app.models.workspaces import ArchiveFormat
-from app.workspace_paths import public_path
 
 CHUNK = 2**18
 """Bytes that are worth to be taken away."""
@@ -138,6 +137,8 @@ class _ZipWriter(ArchiveWriter):
 
     Info-ZIP, `git archive` and Python keep it too. Unpackers that know Unix take it for a part of the name, and those
     of Windows have to look for `..` anyway. Any other name would be one that the workspace does not have.
+
+    Names are UTF-8. Of a name that is none, each other byte is written as `\\xff`, so that two of them stay two.
     """
 
     def __init__(self) -> None:
@@ -182,7 +183,7 @@ def _tar_member(name: bytes, mode: int, mtime: float) -> tarfile.TarInfo:
 
 
 def _zip_member(name: bytes, mode: int, mtime: float) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(public_path(name)[0], _zip_time(mtime))
+    member = zipfile.ZipInfo(name.decode("utf-8", "backslashreplace"), _zip_time(mtime))
     member.external_attr = (mode & 0xFFFF) << 16
     member.compress_type = zipfile.ZIP_DEFLATED
     return member

@@ -95,9 +95,14 @@ async def test_a_time_that_a_format_has_not_is_no_obstacle(root: Path, format: A
 
 @BOTH
 async def test_a_name_may_have_any_bytes(root: Path, format: ArchiveFormat) -> None:
-    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_text("odd")
-    name = os.fsdecode(b"\xff") if format is ArchiveFormat.TAR_GZ else "�"
-    assert members(await made(root, format), format)[name] == b"odd"
+    names = b"\xff", b"\xfe", "ü\\xfd".encode()
+    for name in names:
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(name)
+    found = members(await made(root, format), format)
+    if format is ArchiveFormat.TAR_GZ:
+        assert [found[os.fsdecode(name)] for name in names] == [*names]
+    else:
+        assert [found[name] for name in ("\\xff", "\\xfe", "ü\\xfd")] == [*names]
 
 
 @BOTH
