@@ -16,11 +16,12 @@ import requests
 from app.models.caller import Role
 from app.store.keys import AccessKeys
 from tests.bench import small, subjects
+from tests.bench.limits import UNLIMITED
 from tests.bench.load import wrk
 from tests.bench.machine import calibration_ms, cores, cpu_seconds
 from tests.bench.result import Row
 from tests.bench.small import GET, MESSAGE, POST, SLOW, Case
-from tests.bench.subjects import OURS, QUIET, UNLIMITED, Subject
+from tests.bench.subjects import OURS, QUIET, Subject
 from tests.support.api import Stream, StreamFrame
 from tests.support.deadline import eventually
 from tests.support.server import ServerProcess, free_port, server_process

@@ -11,19 +11,11 @@ from typing import NamedTuple
 import requests
 
 from tests.bench import stub
+from tests.bench.limits import UNLIMITED
 from tests.bench.machine import cores, pinned
 from tests.support.deadline import eventually
 from tests.support.server import LOCALHOST, ROOT, ServerProcess, free_port, run_command, server_process
 
-UNLIMITED = {
-    "RATE_LIMIT_RPS": "1000000",
-    "RATE_LIMIT_BURST": "1000000",
-    "KEY_RATE_LIMIT_RPS": "1000000",
-    "KEY_RATE_LIMIT_BURST": "1000000",
-    "MAX_CONNECTIONS_PER_ADDRESS": "1000000",
-    "MAX_STREAMS_PER_KEY": "1000000",
-    "MAX_SESSIONS_PER_PROJECT": "off",
-}
 OURS = "this server"
 QUIET = {"LOG_LEVEL": "error"}
 PEERS = {

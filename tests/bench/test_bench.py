@@ -1,11 +1,14 @@
 """The benchmarks measure correctly: their platform, their peers, and one round of each."""
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -19,7 +22,7 @@ from app.models.caller import Caller
 from app.models.runs import MessageCreate
 from app.models.sessions import SessionStatus
 from app.spec import load
-from tests.bench import cluster, exports, large, mixed, operations, small, stub, subjects, workspaces
+from tests.bench import cluster, exports, large, mixed, operations, pages, small, stub, subjects, workspaces
 from tests.bench.canned import PreparedBackend
 from tests.bench.large import Log
 from tests.bench.load import Load
@@ -118,6 +121,35 @@ def test_a_case_is_measured_on_the_server_and_compared(tmp_path: Path) -> None:
     figures = found[PLATFORM, OURS]
     assert set(figures) == set(small.COLUMNS) - {"vs FastAPI"}
     assert all(figure > 0 for figure in figures.values())
+
+
+def test_the_server_without_a_backend_refuses_no_request_for_its_rate() -> None:
+    count, received = 10_000, b""
+    with subjects.peer("canned") as server:
+        address = urlsplit(server.url)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in server.headers.items())
+        request = f"GET /v1/sessions/s1 HTTP/1.1\r\nHost: {address.netloc}\r\n{headers}\r\n".encode()
+        with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+            sending = threading.Thread(target=connection.sendall, args=(request * count,))
+            sending.start()
+            while received.count(b"HTTP/1.1 ") < count:
+                received += connection.recv(1 << 20)
+            sending.join()
+    assert received.count(b"HTTP/1.1 200 OK") == count
+
+
+def test_a_peer_returns_a_log_of_many_megabytes(tmp_path: Path) -> None:
+    exports.write(tmp_path / "log-5", exports.log(5))
+    with subjects.platform(**{"log-5": tmp_path / "log-5"}) as platform, subjects.peer("fastapi", platform) as peer:
+        assert read(peer, "/v1/sessions/log-5/output?format=events").size > 4 << 20
+
+
+def test_the_last_page_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "LENGTHS", (100, 300))
+    monkeypatch.setattr(pages, "LARGEST_PAGE", 150)
+    rows = list(pages.rows())
+    assert [row.case for row in rows] == ["last 100 of 100 events", "last 100 of 300 events"] * 2
+    assert all(set(row.figures) == set(pages.COLUMNS) for row in rows)
 
 
 def test_both_backends_and_the_peer_return_the_generated_log(tmp_path: Path) -> None:

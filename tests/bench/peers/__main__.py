@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from app.observability import logs
 from app.server import run
+from tests.bench.limits import UNLIMITED
 from tests.support.server import LOCALHOST
 
 
@@ -56,7 +57,7 @@ def _serve_ours(port: int) -> None:
     from tests.support.contract import settings  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as directory:
-        chosen = settings(Path(directory))
+        chosen = settings(Path(directory), **UNLIMITED)
         logs.configure(chosen.log_level)
         app = create_app(chosen, PreparedBackend())
         run.serve(app, run.listen(LOCALHOST, port), log_level=chosen.log_level)

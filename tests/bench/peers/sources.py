@@ -11,6 +11,8 @@ from tests.bench.peers import platform_requests
 from tests.bench.peers.platform_requests import Json, PlatformRequest
 from tests.bench.resources import accepted, page, resource
 
+_MAX_EXPORT = 1 << 30  # bytes
+
 
 class PlatformError(Exception):
     """An error response of the platform."""
@@ -72,7 +74,7 @@ class Live:
     """The platform, through the server's own HTTP client."""
 
     def __init__(self, url: str) -> None:
-        self._client = HttpClient(url, timeout=30)
+        self._client = HttpClient(url, timeout=30, max_body=_MAX_EXPORT)
 
     async def get(self, request: PlatformRequest) -> Json:
         """Send the request."""
