@@ -214,7 +214,7 @@ class ResponseRecorder:
             self.status = message["status"]
             self._begin(self.status)
             own = message.get("headers", ())
-            names = {name for name, _ in own}
+            names = {name.lower() for name, _ in own}
             standard = [header for header in _STANDARD_HEADERS if header[0] not in names]
             message = {**message, "headers": [*own, *self.headers, *standard]}
         elif message["type"] == "http.response.body":

@@ -58,14 +58,14 @@ class TestHeadersOfEveryResponse:
 
     async def test_a_response_may_say_itself_how_it_is_cached(self) -> None:
         async def cached(_scope: Scope, _receive: Receive, send: Send) -> None:
-            headers = [(b"cache-control", b"max-age=60"), (b"x-content-type-options", b"nosniff")]
+            headers = [(b"cache-control", b"max-age=60"), (b"X-Content-Type-Options", b"nosniff")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
 
         response = await Client(cached).get("/")
 
         assert response.header("cache-control") == "max-age=60"
-        assert [name for name, _ in response.messages[0]["headers"]].count(b"x-content-type-options") == 1
+        assert [name.lower() for name, _ in response.messages[0]["headers"]].count(b"x-content-type-options") == 1
 
 
 class TestRequestId:
