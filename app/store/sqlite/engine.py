@@ -56,8 +56,10 @@ def translated(error: Exception) -> Exception:
     code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code in _FULL:
         translation: ApiError = StorageFull()
+    elif code & _PRIMARY_CODE in _UNAVAILABLE:
+        translation = StorageUnavailable()
     else:
-        translation = StorageUnavailable() if code & _PRIMARY_CODE in _UNAVAILABLE else InternalError()
+        translation = InternalError()
     translation.__cause__ = error
     return translation
 
