@@ -67,6 +67,18 @@ async def test_run_whose_runner_died_ends_with_an_error(
     assert (await backend.runs.interrupt_session(CALLER, session)).interrupted is False
 
 
+async def test_runner_that_is_missed_in_two_silences_is_not_gone(
+    platform: FakePlatform, backend: AmbientBackend, clock: Clock
+) -> None:
+    session, run_id = play(platform, "09", until=2570)
+    platform.without_runner.add(session)
+    for active_at in (LONG_AGO, "2026-02-01T00:00:00Z"):
+        platform.sessions["demo"][session]["status"]["lastActivityTime"] = active_at
+        clock.now += LOOK_SECONDS + 1
+        assert (await backend.runs.get_run(CALLER, session, run_id)).status is RunStatus.RUNNING
+    assert platform.operations().count("capabilities") == 2
+
+
 async def test_stream_of_a_run_whose_runner_died_ends(
     platform: FakePlatform, backend: AmbientBackend, clock: Clock
 ) -> None:
