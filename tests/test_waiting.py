@@ -2,14 +2,19 @@
 
 import asyncio
 import gc
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from app.backends.embedded.unfinished import Unfinished
 from app.waiting import completed, is_set_within, shielded
 
+Wait = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, None]]
 
-async def test_work_goes_on_and_its_error_is_not_reported_when_its_caller_is_cancelled() -> None:
+
+@pytest.mark.parametrize("wait", [shielded, Unfinished().finish])
+async def test_work_goes_on_and_its_error_is_not_reported_when_its_caller_is_cancelled(wait: Wait) -> None:
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
     go_on, went_on = asyncio.Event(), asyncio.Event()
@@ -19,7 +24,7 @@ async def test_work_goes_on_and_its_error_is_not_reported_when_its_caller_is_can
         went_on.set()
         raise KeyError
 
-    caller = asyncio.create_task(shielded(fail()))
+    caller = asyncio.create_task(wait(fail()))
     await asyncio.sleep(0)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):

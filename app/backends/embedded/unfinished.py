@@ -18,13 +18,13 @@ class Unfinished:
         """Return the result of a write, which continues if the caller is cancelled.
 
         `then` is called with the result before the caller resumes, but what it schedules on the event loop runs after
-        the caller: a response is sent before the work that it announces begins.
+        the caller: a response is sent before the work that it announces begins. An error that a cancelled caller does
+        not get is no news for the log.
         """
         task = asyncio.create_task(write)
         self._tasks.add(task)
         result = asyncio.shield(task)
-        if then is not None:
-            task.add_done_callback(lambda _: _call(then, task))
+        task.add_done_callback(lambda _: _call(then, task))
         task.add_done_callback(self._tasks.discard)
         return await result
 
@@ -34,6 +34,7 @@ class Unfinished:
             await asyncio.wait(self._tasks, timeout=WAIT_SECONDS)
 
 
-def _call(then: Callable[[T], object], task: "asyncio.Task[T]") -> None:
-    if not task.cancelled() and task.exception() is None:
+def _call(then: Callable[[T], object] | None, task: "asyncio.Task[T]") -> None:
+    has_succeeded = not task.cancelled() and task.exception() is None  # which retrieves the error
+    if has_succeeded and then is not None:
         then(task.result())
