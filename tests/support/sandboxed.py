@@ -26,10 +26,17 @@ class Room:
         self.tree = tree
         self.workspace = workspace
         self.home = home
+        self._outputs: list[asyncio.ReadTransport] = []
+
+    def close(self) -> None:
+        """Release the outputs of all commands, whether they were read or not."""
+        for output in self._outputs:
+            output.close()
 
     async def start(self, *command: str, **variables: str) -> tuple[Process, asyncio.StreamReader]:
         """Start a command; return it with its output."""
-        _, output, streams = await open_output()
+        transport, output, streams = await open_output()
+        self._outputs.append(transport)
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), **variables}
         try:
             return await self.tree.start(command, self.workspace, environment, streams.files), output
@@ -60,10 +67,12 @@ async def room(within: Sandbox, directory: Path, **agent: Any) -> AsyncIterator[
     workspace, home = directory / "workspaces" / "project" / "own", directory / "homes" / "project" / "own"
     workspace.mkdir(parents=True)
     tree = await within.open(definition, SessionPaths(home=home, writable=[workspace]))
+    own = Room(tree, workspace, home)
     try:
-        yield Room(tree, workspace, home)
+        yield own
     finally:
         await tree.close()
+        own.close()
 
 
 @cache
