@@ -137,8 +137,7 @@ class Chaos:
         self.returned, self.away = self.away, []
 
     def restart_database(self) -> None:
-        postgresql_server().stop()
-        postgresql_server().start()
+        postgresql_server().restart()
 
     def cut_connections(self) -> None:
         query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid()"

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 
@@ -366,18 +367,29 @@ class TestFaults:
         assert owner.wait() == 0
         assert fragile.command("workers", "drain", name).exit_code == 1
 
+    def test_a_worker_is_not_ready_before_others_see_it(self, fragile: Cluster) -> None:
+        with psycopg.connect(fragile.store) as connection, ThreadPoolExecutor(1) as pool:
+            connection.execute("LOCK TABLE workers IN SHARE MODE")
+            starting = pool.submit(fragile.start_worker, "a")
+            worker = eventually(lambda: fragile.workers.get("a"))
+            worker.wait_until_healthy()
+            ready = requests.get(f"{worker.url}/ready", timeout=10)
+            assert (ready.status_code, ready.json().get("error")) == (503, "The worker is starting.")
+            connection.rollback()
+            starting.result()
+        assert len(fragile.alive()) == 1
+
     def test_runs_go_on_when_the_database_was_away_for_longer_than_a_worker_may_be(self, fragile: Cluster) -> None:
         session_id, active, queued = busy_session(fragile, disks=("a", "b"))
         api = fragile.apis[0]
-        postgresql_server().stop()
-        away = time.monotonic()
-        assert api.get_session(session_id).error == (503, "storage_unavailable")
-        for url in (api.url, fragile.workers["a"].url):
-            assert requests.get(f"{url}/ready", timeout=10).status_code == 503
-            metrics = requests.get(f"{url}/metrics", timeout=10)
-            assert (metrics.status_code, "workers_alive" in metrics.text) == (200, False)
-        eventually(lambda: time.monotonic() - away > STALE_SECONDS)
-        postgresql_server().start()
+        with postgresql_server().away():
+            since = time.monotonic()
+            assert api.get_session(session_id).error == (503, "storage_unavailable")
+            for url in (api.url, fragile.workers["a"].url):
+                assert requests.get(f"{url}/ready", timeout=10).status_code == 503
+                metrics = requests.get(f"{url}/metrics", timeout=10)
+                assert (metrics.status_code, "workers_alive" in metrics.text) == (200, False)
+            eventually(lambda: time.monotonic() - since > STALE_SECONDS)
         eventually(lambda: api.get_session(session_id).status == 200)
         count = api.get_run(session_id, active).ok()["event_count"]
         eventually(lambda: api.get_run(session_id, active).ok()["event_count"] > count)
@@ -389,12 +401,10 @@ class TestFaults:
         with cluster_in(tmp_path, ["serve"], WORKER_SESSIONS="1") as cluster:
             processes = [*cluster.servers, cluster.start_worker("a", WORKER_SESSIONS="1")]
             active = busy_workers(cluster.apis[0], len(processes))
-            postgresql_server().stop()
-            for process in processes:
-                process.terminate()
-            exits = [process.wait() for process in processes]
-            postgresql_server().start()
-            assert exits == [0, 0, 0]
+            with postgresql_server().away():
+                for process in processes:
+                    process.terminate()
+                assert [process.wait() for process in processes] == [0, 0, 0]
             cluster.restart_server(0)
             cluster.start_worker("b", disk="disk")
             ends = [cluster.apis[0].wait_for_run(*run)["status"] for run in active.items()]

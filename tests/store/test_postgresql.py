@@ -364,13 +364,10 @@ async def test_a_store_is_unavailable_while_its_server_is_down_and_goes_on_after
     database: PostgresDatabase,
 ) -> None:
     await database.write(put(1))
-    await asyncio.to_thread(postgresql_server().stop)
-    try:
+    with postgresql_server().away():
+        lasting = asyncio.create_task(database.write_until_stored(put(3)))
         for operation in (database.read(numbers), database.read_one(numbers), database.write(put(2))):
             with pytest.raises(StorageUnavailable):
                 await operation
-        lasting = asyncio.create_task(database.write_until_stored(put(3)))
-    finally:
-        await asyncio.to_thread(postgresql_server().start)
     assert await lasting == 3
     assert await database.read(numbers) == [1, 3]

@@ -72,7 +72,7 @@ class Cluster:
     def start_worker(
         self, name: str, disk: str = "disk", launcher: Sequence[str] = (), **environment: str
     ) -> ServerProcess:
-        """Start a worker on a disk, which is ended with the cluster."""
+        """Start a worker on a disk, which is ended with the cluster, and wait until it takes sessions."""
         home = self.directory / name
         home.mkdir()
         port = free_port()
@@ -80,6 +80,7 @@ class Cluster:
         worker = ServerProcess(home, "worker", port=port, launcher=launcher, **(self._environment | environment))
         self._stack.callback(worker.close)
         self.workers[name] = worker
+        worker.wait_until_ready()
         return worker
 
     def owner(self, session_id: str) -> ServerProcess:

@@ -162,12 +162,16 @@ class ServerProcess:
 
     def wait_until_healthy(self) -> None:
         """Wait until /health responds; fail if the process ends."""
-        eventually(self._healthy)
+        eventually(lambda: self._is_ok("/health"))
 
-    def _healthy(self) -> bool:
+    def wait_until_ready(self) -> None:
+        """Wait until /ready says so; fail if the process ends."""
+        eventually(lambda: self._is_ok("/ready"))
+
+    def _is_ok(self, path: str) -> bool:
         assert self._process.poll() is None, f"the server ended: {self.errors}"
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):  # it listens before it serves
-            return requests.get(f"{self.url}/health", timeout=5).ok
+            return requests.get(f"{self.url}{path}", timeout=5).ok
         return False
 
     def terminate(self) -> None:

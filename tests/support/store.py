@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -143,22 +145,30 @@ class PostgresqlServer:
         """Have the server take so many connections at once; it is restarted for that."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("ALTER SYSTEM SET max_connections = {}").format(sql.Literal(count)))
-        self.stop()
-        self.start()
+        self.restart()
 
-    def stop(self) -> None:
-        """Shut the server down; connections end."""
-        os.kill(self.pid, signal.SIGINT)
-        eventually(lambda: not (self._directory / "data" / "postmaster.pid").exists(), within=60)
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Shut the server down for the block; connections end."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
 
-    def start(self) -> None:
-        """Start the server again."""
-        self._server.ensure_postgres_running()
+    def restart(self) -> None:
+        """Shut the server down and start it again; connections end."""
+        with self.away():
+            pass
 
     def remove(self) -> None:
         """Shut the server down and remove its data."""
-        self.stop()
+        self._stop()
         shutil.rmtree(self._directory)
+
+    def _stop(self) -> None:
+        os.kill(self.pid, signal.SIGINT)
+        eventually(lambda: not (self._directory / "data" / "postmaster.pid").exists(), within=60)
 
 
 @cache

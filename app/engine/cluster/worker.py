@@ -106,6 +106,8 @@ class Worker:
     async def ready(self) -> None:
         """Return if it takes sessions; `NotReady`, `StorageUnavailable`."""
         await self._database.read(require_current)
+        if not self._tasks:
+            raise NotReady("The worker is starting.")
         if self._is_draining:
             raise NotReady("The worker is draining: it takes no more sessions.")
 
