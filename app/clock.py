@@ -18,9 +18,9 @@ def millis(value: object) -> int | None:
     """Return milliseconds since 1970 from a number of them or an ISO 8601 string (UTC if it has no zone), else None."""
     if isinstance(value, str):
         return _parse(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+    if type(value) is not int and type(value) is not float:  # nor bool, which is an int
         return None
-    return int(value)
+    return int(value) if 0 <= value <= LATEST else None
 
 
 def rfc3339(value: object) -> str | None:
@@ -31,7 +31,7 @@ def rfc3339(value: object) -> str | None:
     if ms is None:
         return None
     minute, within = divmod(ms, 60_000)
-    return f"{_minute(minute)}:{within // 1000:02}.{within % 1000:03}Z"
+    return f"{_minute(minute)}:{within / 1000:06.3f}Z"
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, insert, literal, select, update
 
 from app.agui.usage import total
 from app.clock import now_ms, rfc3339
@@ -36,6 +36,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     request: SessionCreate
     labels: dict[str, str]
     usage: Usage | None
+    active_run_id: str | None
     has_unfinished_run: bool
     row_id: int
     id: str
@@ -49,44 +50,45 @@ class SessionRow(msgspec.Struct, frozen=True):
     mode: str | None
     workspace_bytes: int | None
     disk_bytes: int
-    active_run_id: str | None
     last_run_status: RunStatus | None
     secrets: bytes | None = None
     disk: str | None = None
 
     def public(self, open_approvals: list[str] | None = None) -> Session:
         """Return the session as a client sees it: without environment variables and credentials."""
+        request = self.request
         activity = None
         if self.status is SessionStatus.RUNNING:
             activity = Activity.WORKING if self.has_unfinished_run else Activity.IDLE
             activity = Activity.WAITING if open_approvals else activity
-        return Session(
+        session = Session(  # a call with more than 15 keywords would take four times as long
             id=self.id,
             status=self.status,
             activity=activity,
-            display_name=self.request.display_name,
-            task=self.request.task,
-            agent=self.request.agent,
-            model=self.model or self.request.model,
-            mode=self.mode or self.request.mode,
-            repos=self.request.repos and [_public(repo) for repo in self.request.repos],
-            workspace=self.request.workspace,
+            display_name=request.display_name,
+            task=request.task,
+            agent=request.agent,
+            model=self.model or request.model,
+            mode=self.mode or request.mode,
             created_at=rfc3339(self.created_at),
-            completed_at=rfc3339(self.completed_at),
-            result=self.result,
-            error=self.error,
-            approval_policy=self.request.approval_policy or ApprovalPolicy.ASK,
-            waiting_for=WaitingFor(approvals=open_approvals) if open_approvals else None,
+            approval_policy=request.approval_policy or ApprovalPolicy.ASK,
             labels=self.labels or None,
-            timeout_seconds=self.request.timeout_seconds,
-            idle_timeout_seconds=self.request.idle_timeout_seconds,
-            stop_on_run_finished=self.request.stop_on_run_finished,
-            parent_session_id=self.request.parent_session_id,
             active_run_id=self.active_run_id,
             last_run_status=self.last_run_status,
             usage=self.usage,
             workspace_bytes=self.workspace_bytes,
         )
+        session.repos = request.repos and [_public(repo) for repo in request.repos]
+        session.workspace = request.workspace
+        session.completed_at = rfc3339(self.completed_at)
+        session.result = self.result
+        session.error = self.error
+        session.waiting_for = WaitingFor(approvals=open_approvals) if open_approvals else None
+        session.timeout_seconds = request.timeout_seconds
+        session.idle_timeout_seconds = request.idle_timeout_seconds
+        session.stop_on_run_finished = request.stop_on_run_finished
+        session.parent_session_id = request.parent_session_id
+        return session
 
 
 def _public(repo: Repo) -> Repo:
@@ -96,27 +98,23 @@ def _public(repo: Repo) -> Repo:
 _LABELS_AS_JSON = (
     select(json_object(LABELS.c.key, LABELS.c.value)).where(LABELS.c.session == SESSIONS.c.row_id).scalar_subquery()
 )
-_ACTIVE_RUN = (
-    select(RUNS.c.run_id)
-    .where(RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status == RunStatus.RUNNING)
-    .limit(1)
-    .scalar_subquery()
+
+
+def _one_run(column: ColumnElement[str], status: RunStatus) -> ColumnElement[str]:
+    with_status = RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status == status
+    return select(column).where(*with_status).limit(1).scalar_subquery()
+
+
+_UNFINISHED_RUN = func.coalesce(  # the id of the active run, "" if all are queued, NULL if there is none
+    _one_run(RUNS.c.run_id, RunStatus.RUNNING), _one_run(literal(""), RunStatus.QUEUED)
 )
-_LAST_RUN_STATUS = select(RUNS.c.status).where(RUNS.c.row_id == SESSIONS.c.last_run).scalar_subquery()
-_HAS_UNFINISHED_RUN = (
-    select(RUNS.c.row_id)
-    .where(
-        RUNS.c.session == SESSIONS.c.row_id,
-        (RUNS.c.status == RunStatus.RUNNING) | (RUNS.c.status == RunStatus.QUEUED),
-    )
-    .exists()
-)
-_COLUMNS = (  # the fields of SessionRow; the first ones are stored in another form
+_LAST_RUN = RUNS.alias()
+_ROWS = select(  # the fields of SessionRow; the first ones are stored in another form
     SESSIONS.c.status,
     SESSIONS.c.request,
     _LABELS_AS_JSON,
     SESSIONS.c.usage,
-    _HAS_UNFINISHED_RUN,
+    _UNFINISHED_RUN,
     SESSIONS.c.row_id,
     SESSIONS.c.id,
     SESSIONS.c.project,
@@ -129,27 +127,20 @@ _COLUMNS = (  # the fields of SessionRow; the first ones are stored in another f
     SESSIONS.c.mode,
     SESSIONS.c.workspace_bytes,
     SESSIONS.c.disk_bytes,
-    _ACTIVE_RUN,
-    _LAST_RUN_STATUS,
+    _LAST_RUN.c.status,
     SESSIONS.c.secrets,
     SESSIONS.c.disk,
-)
+).select_from(SESSIONS.outerjoin(_LAST_RUN, _LAST_RUN.c.row_id == SESSIONS.c.last_run))
 _OF_PROJECT = SESSIONS.c.project == bindparam("project_")
-_FIND = select(*_COLUMNS).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT)
-_GET = select(*_COLUMNS).where(SESSIONS.c.row_id == bindparam("row_id_"))
 _NEWEST_FIRST = SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()
 
 # Compiled once: nearly every request, or every run, executes one of them.
-_FIND_ROW = Statement(_FIND)
+_FIND_ROW = Statement(_ROWS.where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT))
 _LOCK_BY_ID = RowLock(select(SESSIONS.c.row_id).where(SESSIONS.c.id == bindparam("session_id"), _OF_PROJECT))
-_GET_ROW = Statement(_GET)
+_GET_ROW = Statement(_ROWS.where(SESSIONS.c.row_id == bindparam("row_id_")))
 _LOCK = RowLock(select(SESSIONS.c.row_id).where(SESSIONS.c.row_id == bindparam("row_id_")))
 _PAGE = Statement(
-    select(*_COLUMNS)
-    .where(_OF_PROJECT)
-    .order_by(*_NEWEST_FIRST)
-    .limit(bindparam("limit_"))
-    .offset(bindparam("offset_"))
+    _ROWS.where(_OF_PROJECT).order_by(*_NEWEST_FIRST).limit(bindparam("limit_")).offset(bindparam("offset_"))
 )
 _COUNT = Statement(select(func.count()).select_from(SESSIONS).where(_OF_PROJECT))
 
@@ -276,7 +267,7 @@ def matching(
         labelled = select(LABELS.c.session).where(LABELS.c.key == key, LABELS.c.value == value)
         conditions.append(SESSIONS.c.row_id.in_(labelled))
     total = connection.execute(select(func.count()).select_from(SESSIONS).where(*conditions)).scalar_one()
-    query = select(*_COLUMNS).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
+    query = _ROWS.where(*conditions).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
     return [_session(row) for row in connection.execute(query)], total
 
 
@@ -287,14 +278,14 @@ def _activity(now: int) -> ColumnElement[str]:
     )
     return case(
         (open_approval, Activity.WAITING.value),
-        (_HAS_UNFINISHED_RUN, Activity.WORKING.value),
+        (_UNFINISHED_RUN.is_not(None), Activity.WORKING.value),
         else_=Activity.IDLE.value,
     )
 
 
 def with_status(connection: Connection, status: SessionStatus) -> list[SessionRow]:
     """Return the sessions of all projects in this state, in the order in which they came into it."""
-    query = select(*_COLUMNS).where(SESSIONS.c.status == status)
+    query = _ROWS.where(SESSIONS.c.status == status)
     return [
         _session(row) for row in connection.execute(query.order_by(SESSIONS.c.status_changed_at, SESSIONS.c.row_id))
     ]
@@ -308,7 +299,7 @@ def row_ids(connection: Connection, status: SessionStatus) -> list[int]:
 def with_queued_runs(connection: Connection) -> list[SessionRow]:
     """Return the running sessions of all projects that have a queued run."""
     with_queue = select(RUNS.c.session).where(RUNS.c.status == RunStatus.QUEUED)
-    query = select(*_COLUMNS).where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.row_id.in_(with_queue))
+    query = _ROWS.where(SESSIONS.c.status == SessionStatus.RUNNING, SESSIONS.c.row_id.in_(with_queue))
     return [_session(row) for row in connection.execute(query)]
 
 
@@ -387,12 +378,13 @@ def _searched(session_id: str, request: SessionCreate) -> str:
 
 
 def _session(row: Iterable[Any]) -> SessionRow:
-    status, request, labels, usage, has_unfinished_run, *as_stored = row
+    status, request, labels, usage, unfinished_run, *as_stored = row
     return SessionRow(
         _STATUSES[status],
         _decode_request(request),
         _decode_labels(labels),
         usage and _decode_usage(usage),
-        bool(has_unfinished_run),
+        unfinished_run or None,
+        unfinished_run is not None,
         *as_stored,
     )

@@ -371,7 +371,8 @@ class TestFaults:
         with psycopg.connect(fragile.store) as connection, ThreadPoolExecutor(1) as pool:
             connection.execute("LOCK TABLE workers IN SHARE MODE")
             starting = pool.submit(fragile.start_worker, "a")
-            worker = eventually(lambda: fragile.workers.get("a"))
+            eventually(lambda: "a" in fragile.workers)
+            worker = fragile.workers["a"]
             worker.wait_until_healthy()
             ready = requests.get(f"{worker.url}/ready", timeout=10)
             assert (ready.status_code, ready.json().get("error")) == (503, "The worker is starting.")
