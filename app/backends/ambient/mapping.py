@@ -104,9 +104,8 @@ def is_stop_noted(resource: Resource) -> bool:
 def session(resource: Resource, session_id: str) -> Session:
     """Return a session of any version of the platform; `session_id` is that by which it was asked for or found."""
     metadata, spec, state = resource.metadata, resource.spec, resource.status
-    annotations = metadata.annotations or {}
     status = phase(resource) or SessionStatus.PENDING
-    return Session(
+    found = Session(
         id=session_id,
         status=status,
         activity=AGENT_STATES.get(state.agent_status or "") if status is SessionStatus.RUNNING else None,
@@ -119,12 +118,14 @@ def session(resource: Resource, session_id: str) -> Session:
         completed_at=_time(state.completion_time),
         result=state.result or None,
         error=_error(state, failed=status is SessionStatus.FAILED),
-        labels=_labels(annotations) if annotations else None,
         timeout_seconds=_count(spec.timeout) or None,  # current versions always return 0
-        idle_timeout_seconds=_whole(_text(annotations, IDLE_TIMEOUT)),
-        stop_on_run_finished=_FLAGS.get(_text(annotations, STOP_ON_RUN_FINISHED) or ""),
-        parent_session_id=_text(annotations, PARENT),
     )
+    if annotations := metadata.annotations:
+        found.labels = _labels(annotations)
+        found.idle_timeout_seconds = _whole(_text(annotations, IDLE_TIMEOUT))
+        found.stop_on_run_finished = _FLAGS.get(_text(annotations, STOP_ON_RUN_FINISHED) or "")
+        found.parent_session_id = _text(annotations, PARENT)
+    return found
 
 
 def in_transition(resource: Resource, session_id: str, status: SessionStatus) -> Session:
