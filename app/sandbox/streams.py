@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import ExitStack
 from typing import IO, Any, NamedTuple
 
 import uvloop
@@ -66,16 +67,22 @@ def _pipe(descriptor: int, mode: str) -> IO[Any]:
 
 async def open_pipes(limit: int) -> tuple[Pipes, Streams]:
     """Return a pipe for each standard stream; `limit` is that of our readers in bytes."""
-    reading, writing = os.pipe()
-    stdin = await connect_writer(writing)
-    stdout, stderr = await _open_reading(limit), await _open_reading(limit)
+    with ExitStack() as opened:
+        reading, writing = os.pipe()
+        opened.callback(os.close, reading)
+        stdin = await connect_writer(writing)
+        opened.callback(stdin.close)
+        stdout, stderr = [await _open_reading(limit, opened) for _ in range(2)]
+        opened.pop_all()
     return Pipes(stdin, stdout, stderr), Streams((reading, stdout.other_end, stderr.other_end))
 
 
 async def open_output() -> tuple[asyncio.ReadTransport, asyncio.StreamReader, Streams]:
     """Return one pipe for standard output and error; standard input is empty."""
-    output = await _open_reading(_LIMIT)
-    streams = Streams((os.open(os.devnull, os.O_RDONLY), output.other_end, output.other_end))
+    with ExitStack() as opened:
+        output = await _open_reading(_LIMIT, opened)
+        streams = Streams((os.open(os.devnull, os.O_RDONLY), output.other_end, output.other_end))
+        opened.pop_all()
     return output.transport, output.stream, streams
 
 
@@ -87,8 +94,11 @@ class _Reading(NamedTuple):
     other_end: int
 
 
-async def _open_reading(limit: int) -> _Reading:
+async def _open_reading(limit: int, opened: ExitStack) -> _Reading:
+    """Return a pipe, both ends of which are in `opened`."""
     stream = asyncio.StreamReader(limit)
     reading, writing = os.pipe()
+    opened.callback(os.close, writing)
     transport = await connect_reader(reading, asyncio.StreamReaderProtocol(stream))
+    opened.callback(transport.close)
     return _Reading(transport, stream, writing)

@@ -4,13 +4,16 @@ import asyncio
 import errno
 import io
 import os
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
 from app.sandbox import streams
+from tests.support.processes import open_pipes
 
 LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
@@ -58,3 +61,35 @@ def test_a_pipe_is_closed_once(
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(close_end())
+
+
+@LOOPS
+@pytest.mark.parametrize("steps", range(8))
+def test_no_pipe_is_left_by_whoever_gives_up_while_they_are_opened(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: set[str] = set()
+    pipe = os.pipe
+
+    def recorded() -> tuple[int, int]:
+        ends = pipe()
+        if threading.current_thread() is threading.main_thread():
+            made.update(str(Path(f"/proc/self/fd/{end}").readlink()) for end in ends)
+        return ends
+
+    async def give_up() -> None:
+        opening = asyncio.create_task(streams.open_pipes(1024))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        opening.cancel()
+        [result] = await asyncio.gather(opening, return_exceptions=True)
+        if not isinstance(result, BaseException):
+            for each in result:
+                each.close()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(os, "pipe", recorded)
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(give_up())
+    assert made.isdisjoint(open_pipes())
+    assert made or not steps
