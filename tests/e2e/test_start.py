@@ -17,6 +17,11 @@ def test_a_server_without_demo_key_logs_json_and_prints_nothing(tmp_path: Path) 
         assert server.wait() == 0
 
 
+def test_a_server_with_a_sqlite_file_loads_nothing_that_only_postgresql_needs(tmp_path: Path) -> None:
+    with server_process(tmp_path) as server:
+        assert "psycopg" not in Path(f"/proc/{server.pid}/maps").read_text()
+
+
 def test_no_key_is_in_the_log(tmp_path: Path) -> None:
     key = create_key(tmp_path)
     with server_process(tmp_path, LOG_LEVEL="debug") as server:

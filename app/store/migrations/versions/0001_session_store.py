@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-from procrastinate.schema import SchemaManager
 
 from app.store.statements import driver
 
@@ -165,4 +164,6 @@ def upgrade() -> None:
     )
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
+        from procrastinate.schema import SchemaManager  # noqa: PLC0415 - it needs 12 MB, which SQLite has no use for
+
         driver(bind).execute(SchemaManager.get_schema())  # the tables of the job queue
