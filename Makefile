@@ -100,9 +100,11 @@ bench: install-dev ## run the benchmarks, with wrk, which apt installs if it is 
 	$(call apt-install,wrk)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-coverage: install-dev $(THIRD_PARTY) ## run the tests of make test and fail below the coverage limit in pyproject.toml
-	$(install-sandbox)
-	@$(PYTEST) -m "not slow" --cov --cov-report term --cov-report html tests
+coverage: install-dev ## run make test and make test-postgres, and fail below the coverage limit in pyproject.toml
+	@$(BIN)/coverage erase
+	@$(MAKE) test test-postgres PYTEST="$(PYTEST) --cov --cov-append --cov-report= --cov-fail-under=0"
+	@$(BIN)/coverage html --quiet
+	@$(BIN)/coverage report
 
 spec: install ## print the OpenAPI document
 	@$(BIN)/python -m app spec
