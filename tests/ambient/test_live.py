@@ -21,16 +21,13 @@ from app.models.runs import MessageCreate, RunStatus
 from app.results import EventStream, StreamEvent
 from tests.support import platform_failures as failures
 from tests.support.platform import FakePlatform
-from tests.support.platform_backend import CALLER, caught_up, connected, live_logs, until
+from tests.support.platform_backend import CALLER, LONG_AGO, caught_up, connected, live_logs, until
 from tests.support.platform_recordings import Line, encode, session_log, streamed_sessions
 
 LOGS = [
     (number, session) for number in ("02", "03", "04", "06", "08", "11", "17") for session in streamed_sessions(number)
 ]
 every_log = pytest.mark.parametrize(("number", "session"), LOGS, ids=[f"{number}-{name[-4:]}" for number, name in LOGS])
-LONG_AGO = "2026-01-01T00:00:00Z"
-"""When the sessions of the recordings were started, at the latest."""
-
 HELLO = MessageCreate(content="hello")
 
 
