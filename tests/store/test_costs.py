@@ -1,4 +1,4 @@
-"""What reading costs on the embedded backend, in steps of SQLite's machine: it does not grow with what is not read."""
+"""The cost of reading on the embedded backend, in steps of SQLite's machine: what is not read costs nothing."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
