@@ -75,7 +75,9 @@ def cluster(directory: Path, servers: int, workers: int) -> Iterator[Cluster]:
             (directory / name).mkdir()
             port = free_port()
             process = server_process(directory / name, *command, port=port, WORKER_HEALTH_PORT=str(port), **environment)
-            return stack.enter_context(process)
+            started = stack.enter_context(process)
+            started.wait_until_ready()
+            return started
 
         for number in range(workers):
             start(f"worker-{number}", "worker")
