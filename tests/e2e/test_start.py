@@ -7,6 +7,7 @@ import requests
 
 from tests.support.deadline import eventually
 from tests.support.server import create_key, run_command, server_process
+from tests.support.store import sqlite_only
 
 
 def test_a_server_without_demo_key_logs_json_and_prints_nothing(tmp_path: Path) -> None:
@@ -17,6 +18,7 @@ def test_a_server_without_demo_key_logs_json_and_prints_nothing(tmp_path: Path) 
         assert server.wait() == 0
 
 
+@sqlite_only
 def test_a_server_with_a_sqlite_file_loads_nothing_that_only_postgresql_needs(tmp_path: Path) -> None:
     with server_process(tmp_path) as server:
         assert "psycopg" not in Path(f"/proc/{server.pid}/maps").read_text()
