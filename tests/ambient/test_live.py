@@ -161,6 +161,9 @@ async def test_words_that_were_deleted_while_the_stream_connected_are_not_told_a
     platform.drop_streams()
     await reading(platform)
 
+    def is_finished() -> bool:
+        return any(b"RUN_FINISHED" in event for event in one.events)
+
     async def repeat_what_is_rewritten(request: web.Request) -> web.StreamResponse:
         lines = list(platform.runner.logs["s1"] or ())
         platform.runner.finish("s1")
@@ -168,12 +171,12 @@ async def test_words_that_were_deleted_while_the_stream_connected_are_not_told_a
         await response.prepare(request)
         for line in lines:
             await response.write(b"data: %b\n\n" % line)
-        await asyncio.Event().wait()
+        await until(is_finished)
         return response
 
     platform.next("events", repeat_what_is_rewritten)
     platform.drop_streams()
-    await until(lambda: any(b"RUN_FINISHED" in event for event in one.events))
+    await until(is_finished)
     await reading(platform)
     assert [event for event in one.events if b"TEXT_MESSAGE" in event] == [encode(word(run_id, one)) for one in "ab"]
     await one.close()
