@@ -48,7 +48,7 @@ test-postgres: install-dev $(THIRD_PARTY) ## run the tests of the embedded backe
 	@TEST_STORE=postgresql $(PYTEST) --timeout 600 -m "not slow" tests/backends tests/store tests/engine $(STORE_COMMANDS)
 	@TEST_STORE=postgresql $(PYTEST) tests/e2e/test_crashes.py tests/e2e/test_restart.py tests/e2e/test_cluster.py tests/e2e/test_worker_disks.py tests/contract/test_fuzz.py tests/conform/test_conform.py::test_the_embedded_backend_keeps_every_rule
 
-test-slow: install-dev $(OPENCODE) .venv/oasdiff ## run what make test leaves out: opencode (176 MB from npm), an installed wheel, killed servers, fuzzing rule by rule, the benchmarks' own tests
+test-slow: install-dev $(OPENCODE) .venv/oasdiff ## run what make test leaves out: opencode (176 MB from npm), an installed wheel, killed servers, a terminal, thousands of generated requests, the benchmarks' own tests
 	$(install-sandbox)
 	@$(PYTEST) -m slow tests
 

@@ -158,6 +158,7 @@ def request_of(case: Case[Any]) -> Sent:
 OPERATIONS = [SCHEMA[path][method] for path, item in DOCUMENT["paths"].items() for method in METHODS if method in item]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.definition.raw["operationId"])
 def test_the_response_to_a_generated_request_is_the_same_or_differs_for_a_reason(

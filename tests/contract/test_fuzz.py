@@ -1,7 +1,7 @@
 """Schemathesis on the whole document against a real server, once before each backend.
 
 A few random requests, always the same ones; FUZZ_EXAMPLES=n asks for n, and for new ones each time. The requests for
-each rule of the document by itself are two thousand, and slow.
+each rule of the document by itself are two thousand, and slow; so are the walks along the links.
 """
 
 import functools
@@ -298,11 +298,13 @@ def test_every_response_fits_the_document_when_the_server_runs_the_sessions(
     fuzz(case, embedded_client)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("walk-ambient")
 def test_the_links_of_the_document_lead_on_when_the_platform_runs_the_sessions(ambient: Service) -> None:
     walk(judge(NO_RUNNER), ambient)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("walk-embedded")
 def test_the_links_of_the_document_lead_on_when_the_server_runs_the_sessions(embedded: Service) -> None:
     walk(judge(), embedded)

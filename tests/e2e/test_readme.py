@@ -44,15 +44,32 @@ def without_notes(stderr: str) -> str:
     return re.sub(r"^Created key-\S+ in .*\n", "", stderr, flags=re.MULTILINE)
 
 
-def test_the_first_task_in_the_readme_works_when_it_is_pasted(tmp_path: Path) -> None:
-    (tmp_path / "src").mkdir()
-    (tmp_path / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.com\n")
-    with server_process(tmp_path, LOCAL_ROOTS=f"demo={tmp_path}/src") as server:
-        text = paste(server, create_key(tmp_path), block("sh", "ambient-api run"), cwd=ROOT)
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home directory of the server and of those who use it."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "src").mkdir()
+    (home / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.com\n")
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[ServerProcess]:
+    with server_process(home, LOCAL_ROOTS=f"demo={home}/src") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def key(home: Path) -> str:
+    return create_key(home)
+
+
+def test_the_first_task_in_the_readme_works_when_it_is_pasted(server: ServerProcess, key: str, home: Path) -> None:
+    text = paste(server, key, block("sh", "ambient-api run"), cwd=ROOT)
     assert text.startswith("Changed README.md.\ndiff --git a/README.md b/README.md\n")
     changes, _ = json.JSONDecoder().raw_decode(text[text.index('{"') :])
     assert [(changed["path"], changed["additions"]) for changed in changes["files"]] == [("README.md", 1)]
-    assert (tmp_path / "src/shop/README.md").read_text() == "A shop\nClosed on Sundays\n"
+    assert (home / "src/shop/README.md").read_text() == "A shop\nClosed on Sundays\n"
     assert [line.partition(" ")[2] for line in text.splitlines()[-2:]] == [
         "append README.md Closed on Sundays",
         "Open the shop",
@@ -60,32 +77,31 @@ def test_the_first_task_in_the_readme_works_when_it_is_pasted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("task", "status", "output"),
+    ("task", "ends"),
     [
-        ("what did I say?", 0, "This is your first message.\n"),
-        ("fail", 1, "error: The demo agent failed, as requested.\n"),
+        ("what did I say?", (0, "This is your first message.\n")),
+        ("fail", (1, "error: The demo agent failed, as requested.\n")),
     ],
 )
 def test_the_script_for_ci_in_the_readme_fails_when_the_task_fails(
-    task: str, status: int, output: str, tmp_path: Path
+    task: str, ends: tuple[int, str], server: ServerProcess, key: str, tmp_path: Path
 ) -> None:
     (tmp_path / "ci.py").write_text(block("python", "import os, sys, requests"))
-    with server_process(tmp_path) as server:
-        done = subprocess.run(  # noqa: S603 - our own README
-            [sys.executable, "ci.py", task],
-            check=False,
-            cwd=tmp_path,
-            env={**server.environment, "AMBIENT_URL": server.url, "AMBIENT_KEY": create_key(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+    done = subprocess.run(  # noqa: S603 - our own README
+        [sys.executable, "ci.py", task],
+        check=False,
+        cwd=tmp_path,
+        env={**server.environment, "AMBIENT_URL": server.url, "AMBIENT_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    status, output = ends
     assert (done.returncode, (done.stdout + done.stderr).endswith(output)) == (status, True), done.stderr
 
 
-def test_the_session_in_the_readme_works_when_it_is_pasted(tmp_path: Path) -> None:
-    with server_process(tmp_path) as server:
-        text = paste(server, create_key(tmp_path), block("sh", "/message"), cwd=tmp_path)
+def test_the_session_in_the_readme_works_when_it_is_pasted(server: ServerProcess, key: str, home: Path) -> None:
+    text = paste(server, key, block("sh", "/message"), cwd=home)
     stream, _, rest = text.rpartition("\n\n")
     events = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
     run, transcript, session = decoded(rest)
