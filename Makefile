@@ -128,6 +128,7 @@ release: install-dev .venv/oasdiff ## set VERSION=1.2.3 in all files and keep th
 .venv/.dev: requirements-dev.lock
 	$(make-venv)
 	@$(PIP_INSTALL) -r requirements-dev.lock
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib # or all processes of the tests would, each for itself
 	@rm .venv/.unfinished && touch .venv/.runtime $@
 
 $(AGUI_CLIENT) $(OPENCODE) $(PRISM): %/node_modules: %/package-lock.json
@@ -152,6 +153,7 @@ $(CLIENT_TOOLS): clients/requirements.lock .venv/.dev
 	@$(BIN)/uv venv --quiet --clear --no-project --python $(BIN)/python $(@D)
 	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirements $<
 	@touch $@
+
 # oasdiff is published as source only. Go's toolchain is removed when it is built.
 .venv/oasdiff: | .venv/.dev
 	@echo "building oasdiff, which takes a minute" >&2
