@@ -26,6 +26,8 @@ for profile, examples in (("quick", 30), ("thorough", 300)):
 settings.load_profile("quick")
 
 AMBIENT, EMBEDDED = {"ambient", "on_ambient"}, {"embedded", "on_embedded"}
+SHORT = {"store", "tests", "web"}
+"""Directories of files that take a few seconds at most. They come last, so that no worker is left with a long one."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -39,7 +41,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of the platform's backend, which has no store, where the store is PostgreSQL."""
+    """Sort the tests; leave out those of the platform's backend, which has no store, where the store is PostgreSQL."""
+    items.sort(key=lambda item: item.path.parent.name in SHORT)
     if ON_POSTGRESQL:
         left_out = [item for item in items if _needs_no_store(item)]
         config.hook.pytest_deselected(items=left_out)
