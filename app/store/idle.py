@@ -2,19 +2,14 @@
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
-from app.models.runs import RunStatus
 from app.models.sessions import SessionStatus
+from app.store.runs import SESSION_HAS_UNFINISHED_RUN
 from app.store.tables import RUNS, SESSIONS
 
 _LAST_END = select(func.max(RUNS.c.finished_at)).where(RUNS.c.session == SESSIONS.c.row_id).scalar_subquery()
 _HAS_ENDED_RUN = SESSIONS.c.status_changed_at <= _LAST_END  # since it was started
 _IDLE_SINCE = case((_HAS_ENDED_RUN, _LAST_END), else_=SESSIONS.c.status_changed_at)
-_HAS_RUN = (
-    select(RUNS.c.row_id)
-    .where(RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
-    .exists()
-)
-_IS_IDLE = and_(SESSIONS.c.status == SessionStatus.RUNNING, ~_HAS_RUN)
+_IS_IDLE = and_(SESSIONS.c.status == SessionStatus.RUNNING, ~SESSION_HAS_UNFINISHED_RUN)
 
 
 def deadlines(connection: Connection, limit: float | None) -> dict[int, int]:

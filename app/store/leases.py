@@ -18,6 +18,7 @@ from app.models.sessions import SessionStatus
 from app.store import slots
 from app.store.database import Database, retry_until_stored
 from app.store.notifier import ChangeNotifier
+from app.store.runs import SESSION_HAS_UNFINISHED_RUN
 from app.store.statements import Statement
 from app.store.tables import APPROVALS, DELETIONS, RUNS, SESSIONS
 
@@ -25,10 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _LEASES = "leases"
 _HAS_WORK = ~SESSIONS.c.status.in_((SessionStatus.STOPPED, SessionStatus.FAILED, SessionStatus.RUNNING)) | (
-    (SESSIONS.c.status == SessionStatus.RUNNING)
-    & select(RUNS.c.row_id)
-    .where(RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
-    .exists()
+    (SESSIONS.c.status == SessionStatus.RUNNING) & SESSION_HAS_UNFINISHED_RUN
 )
 _HAS_ACTIVE_RUN = (
     select(RUNS.c.row_id).where(RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status == RunStatus.RUNNING).exists()

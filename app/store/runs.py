@@ -51,6 +51,12 @@ _SUMMARY = (
 )
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
+SESSION_HAS_UNFINISHED_RUN = (
+    select(RUNS.c.row_id)
+    .where(RUNS.c.session == SESSIONS.c.row_id, RUNS.c.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
+    .exists()
+)
+
 # The names of these parameters end with an underscore, since SQLAlchemy reserves those of columns for new values.
 _OF_SESSION = RUNS.c.session == bindparam("session_")
 _BY_ID = RUNS.c.run_id == bindparam("id_")
