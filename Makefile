@@ -12,7 +12,6 @@ BIN := .venv/bin
 AGUI_CLIENT := tests/e2e/agui_client/node_modules
 OPENCODE := tests/e2e/opencode/node_modules
 REAL_AGENTS := tests/real_agents/node_modules
-THIRD_PARTY := $(AGUI_CLIENT) .venv/acp-sdk
 PRISM := tests/clients/prism/node_modules
 CLIENT_TOOLS := .venv/clients/tools/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes
@@ -40,15 +39,15 @@ install-dev: .venv/.dev ## create .venv with the development dependencies too
 run: install ## serve the embedded backend on http://127.0.0.1:8081 and print the next steps
 	@$(BIN)/python -m app serve --demo-key
 
-test: install-dev $(THIRD_PARTY) ## run every test but the slow ones and those in a browser; TESTS=path runs some
+test: install-dev $(AGUI_CLIENT) ## run every test but the slow ones and those in a browser; TESTS=path runs some
 	$(install-sandbox)
 	@$(PYTEST) -m "not slow" $(TESTS)
 
-test-postgres: install-dev $(THIRD_PARTY) ## run the tests of the embedded backend on PostgreSQL, which comes up by itself
+test-postgres: install-dev $(AGUI_CLIENT) ## run the tests of the embedded backend on PostgreSQL, which comes up by itself
 	@TEST_STORE=postgresql $(PYTEST) --timeout 600 -m "not slow" tests/backends tests/store tests/engine $(STORE_COMMANDS)
 	@TEST_STORE=postgresql $(PYTEST) tests/e2e/test_crashes.py tests/e2e/test_restart.py tests/e2e/test_cluster.py tests/e2e/test_worker_disks.py tests/contract/test_fuzz.py tests/conform/test_conform.py::test_the_embedded_backend_keeps_every_rule
 
-test-slow: install-dev $(OPENCODE) .venv/oasdiff ## run what make test leaves out: opencode (176 MB from npm), an installed wheel, killed servers, a terminal, thousands of generated requests, the benchmarks' own tests
+test-slow: install-dev $(AGUI_CLIENT) .venv/acp-sdk $(OPENCODE) .venv/oasdiff ## run what make test leaves out: the server as a process, the README's examples, opencode (176 MB from npm), an installed wheel, thousands of generated requests, the benchmarks' own tests
 	$(install-sandbox)
 	@$(PYTEST) -m slow tests
 

@@ -14,6 +14,8 @@ import pytest
 from tests.support.api import Api, served_contract
 from tests.support.server import ROOT, Background, ServerProcess, create_key, run_command, server_process, serving
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text()
 
 
