@@ -27,7 +27,7 @@ settings.load_profile("quick")
 
 AMBIENT, EMBEDDED = {"ambient", "on_ambient"}, {"embedded", "on_embedded"}
 SHORT = {"store", "tests", "web"}
-"""Directories of files that take a few seconds at most. They come last, so that no worker is left with a long one."""
+"""Directories of short files: they come last, so that no worker is left with a long one."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
