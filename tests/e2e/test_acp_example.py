@@ -10,8 +10,6 @@ from tests.support.api import Api
 from tests.support.server import ROOT, Background
 from tests.support.stage import EmbeddedStage, embedded_stage
 
-pytestmark = pytest.mark.slow
-
 AGENT = "acp:" + shlex.join([sys.executable, str(ROOT / ".venv/acp-sdk/examples/agent.py")])
 
 

@@ -9,8 +9,6 @@ from tests.support.agui_client import AguiClient, agui_client, user
 from tests.support.api import Api
 from tests.support.stage import EmbeddedStage, PlatformStage, Stage
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def session_id(stage: Stage, api: Api) -> str:

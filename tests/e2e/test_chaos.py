@@ -28,7 +28,6 @@ DISKS = 2
 CONNECTIONS = 400  # workers that are frozen keep theirs
 SECONDS = 120.0
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not ON_POSTGRESQL, reason="needs PostgreSQL: make chaos"),
     pytest.mark.timeout(300 + 60 * CHAOS),
 ]

@@ -11,7 +11,7 @@ from tests.support.deadline import eventually
 from tests.support.server import ServerProcess, create_key, listening, server_process
 from tests.support.terminal import CTRL_C, CTRL_D, terminal
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+pytestmark = pytest.mark.xdist_group("cli")
 
 
 @pytest.fixture(scope="module")

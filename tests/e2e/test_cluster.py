@@ -25,7 +25,7 @@ from tests.support.link import link_to
 from tests.support.server import Background, listening
 from tests.support.store import postgresql_only, postgresql_server
 
-pytestmark = [pytest.mark.slow, postgresql_only, pytest.mark.timeout(300)]
+pytestmark = [postgresql_only, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

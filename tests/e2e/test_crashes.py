@@ -21,8 +21,6 @@ from tests.support.deadline import eventually
 from tests.support.server import ServerProcess, create_key, free_port, server_process, server_store
 from tests.support.store import ON_POSTGRESQL
 
-pytestmark = pytest.mark.slow
-
 CRASHES = int(os.environ.get("CRASHES", "15"))
 CLIENTS = 3
 MESSAGES = ("slow 0", "slow 2", "slow 30", "list the files", "fail", "ask now")

@@ -16,8 +16,6 @@ from tests.e2e.test_restart import running
 from tests.support.api import Api, served_contract
 from tests.support.server import ServerProcess, create_key, server_process
 
-pytestmark = pytest.mark.slow
-
 LARGE = "slow 0 " + "x" * 100_000
 ROOM = 500_000
 FULL = (507, "storage_full")

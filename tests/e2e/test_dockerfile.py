@@ -6,12 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from app import settings
 from tests.support.server import ROOT, free_port, server_process
-
-pytestmark = pytest.mark.slow
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 

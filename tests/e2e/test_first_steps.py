@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 from tests.support.api import Api, check_error, served_contract
 from tests.support.server import ROOT, ServerProcess, run_command, server_process
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("first_steps")]
+pytestmark = pytest.mark.xdist_group("first_steps")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import requests
 from tests.support.deadline import eventually
 from tests.support.server import ROOT, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]
+pytestmark = pytest.mark.xdist_group("install")
 
 UV = Path(sys.executable).with_name("uv")
 

@@ -19,7 +19,7 @@ from tests.support.repositories import git, make_repository
 from tests.support.server import ROOT, Background, serving
 from tests.support.stage import EmbeddedStage, embedded_stage
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("opencode")]
+pytestmark = pytest.mark.xdist_group("opencode")
 MACHINE = {"aarch64": "arm64"}.get(platform.machine(), "x64")
 PROGRAM = ROOT / "tests/e2e/opencode/node_modules" / f"opencode-linux-{MACHINE}" / "bin/opencode"
 

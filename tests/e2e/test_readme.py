@@ -14,8 +14,6 @@ import pytest
 from tests.support.api import Api, served_contract
 from tests.support.server import ROOT, Background, ServerProcess, create_key, run_command, server_process, serving
 
-pytestmark = pytest.mark.slow
-
 README = (ROOT / "README.md").read_text()
 
 
@@ -26,10 +24,10 @@ def block(language: str, words: str) -> str:
     return str(text)
 
 
-def paste(server: ServerProcess, key: str, text: str, cwd: Path) -> str:
-    """Return what bash prints for a block of the README in which the port is that of a server."""
-    done = subprocess.run(  # noqa: S603 - our own README
-        ["bash", "-O", "expand_aliases", "-euo", "pipefail", "-c", text.replace("http://127.0.0.1:8081", server.url)],  # noqa: S607 - wherever it is
+def execute(server: ServerProcess, key: str, *command: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command as somebody who uses a server with this key."""
+    return subprocess.run(  # noqa: S603 - our own README
+        command,
         check=False,
         cwd=cwd,
         env={**server.environment, "AMBIENT_URL": server.url, "AMBIENT_KEY": key},
@@ -37,6 +35,12 @@ def paste(server: ServerProcess, key: str, text: str, cwd: Path) -> str:
         text=True,
         timeout=60,
     )
+
+
+def paste(server: ServerProcess, key: str, text: str, cwd: Path) -> str:
+    """Return what bash prints for a block of the README in which the port is that of a server."""
+    script = text.replace("http://127.0.0.1:8081", server.url)
+    done = execute(server, key, "bash", "-O", "expand_aliases", "-euo", "pipefail", "-c", script, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -89,15 +93,7 @@ def test_the_script_for_ci_in_the_readme_fails_when_the_task_fails(
     task: str, ends: tuple[int, str], server: ServerProcess, key: str, tmp_path: Path
 ) -> None:
     (tmp_path / "ci.py").write_text(block("python", "import os, sys, requests"))
-    done = subprocess.run(  # noqa: S603 - our own README
-        [sys.executable, "ci.py", task],
-        check=False,
-        cwd=tmp_path,
-        env={**server.environment, "AMBIENT_URL": server.url, "AMBIENT_KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = execute(server, key, sys.executable, "ci.py", task, cwd=tmp_path)
     status, output = ends
     assert (done.returncode, (done.stdout + done.stderr).endswith(output)) == (status, True), done.stderr
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from tests.support import platform_failures as failures
@@ -20,8 +19,6 @@ from tests.support.platform import FakePlatform
 from tests.support.processes import working_in
 from tests.support.server import ServerProcess, create_key, server_process
 from tests.support.store import KILLED
-
-pytestmark = pytest.mark.slow
 
 
 @contextlib.contextmanager

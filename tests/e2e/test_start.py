@@ -3,14 +3,11 @@
 import socket
 from pathlib import Path
 
-import pytest
 import requests
 
 from tests.support.deadline import eventually
 from tests.support.server import create_key, run_command, server_process
 from tests.support.store import sqlite_only
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_server_without_demo_key_logs_json_and_prints_nothing(tmp_path: Path) -> None:

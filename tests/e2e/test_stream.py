@@ -12,8 +12,6 @@ import requests
 from tests.support.api import Api, StreamFrame, served_contract
 from tests.support.server import ServerProcess, create_key, server_process
 
-pytestmark = pytest.mark.slow
-
 
 @contextlib.contextmanager
 def running(directory: Path, key: str) -> Iterator[tuple[ServerProcess, Api]]:

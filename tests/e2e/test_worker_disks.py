@@ -14,7 +14,7 @@ from tests.support.cluster import Cluster, cluster_in, pid_of
 from tests.support.deadline import eventually
 from tests.support.store import postgresql_only
 
-pytestmark = [pytest.mark.slow, postgresql_only, pytest.mark.timeout(300)]
+pytestmark = [postgresql_only, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
