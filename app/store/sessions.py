@@ -15,6 +15,7 @@ from app.models.sessions import Activity, Repo, Session, SessionCreate, SessionS
 from app.store import approvals, leases
 from app.store.dialect import contains, json_object
 from app.store.notifier import mark_changed
+from app.store.runs import SESSION_HAS_UNFINISHED_RUN
 from app.store.statements import RowLock, Statement
 from app.store.tables import APPROVALS, LABELS, RUNS, SESSIONS
 from app.urls import without_credentials
@@ -278,7 +279,7 @@ def _activity(now: int) -> ColumnElement[str]:
     )
     return case(
         (open_approval, Activity.WAITING.value),
-        (_UNFINISHED_RUN.is_not(None), Activity.WORKING.value),
+        (SESSION_HAS_UNFINISHED_RUN, Activity.WORKING.value),
         else_=Activity.IDLE.value,
     )
 
