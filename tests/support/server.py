@@ -57,11 +57,11 @@ class Background:
 
 
 async def _end_other_tasks() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    if others and (await asyncio.wait(others, timeout=20))[1]:
-        for task in others:
+    """Wait for all other tasks and those that they start meanwhile; cancel those that take long."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        _, late = await asyncio.wait(others, timeout=20)
+        for task in late:
             task.cancel()
-        await asyncio.wait(others, timeout=20)
 
 
 @contextmanager
